@@ -1,0 +1,102 @@
+# plyfs: `make build`, `make demo`, `make test`; `make help` lists the rest.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := build
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+NODE ?= node
+BIN := node_modules/.bin
+
+NPM_STAMP := node_modules/.package-lock.json
+ADDON_STAMP := build/.built
+TSC_STAMP := dist/.built
+
+NATIVE_SOURCES := $(wildcard binding.gyp native/*.cc native/*.c native/*.h)
+TYPESCRIPT := $(shell find src test -name '*.ts' 2>/dev/null)
+
+compiled = $(patsubst %.ts,dist/%.js,$(1))
+INTEGRATION_TESTS := $(call compiled,$(shell find test/integration -name '*.test.ts' 2>/dev/null | sort))
+SOAK_TESTS := $(call compiled,$(shell find test/soak -name '*.test.ts' 2>/dev/null | sort))
+UNIT_TESTS := $(call compiled,$(shell find test -name '*.test.ts' -not -path 'test/integration/*' -not -path 'test/soak/*' | sort))
+
+# Debian packages that the tests call upon. `make test` and `make integration` install what is missing when they may.
+TEST_NEEDS := fuse3:fusermount3 attr:getfattr acl:setfacl util-linux:setpriv g++:g++
+INTEGRATION_NEEDS := $(TEST_NEEDS) mmdebstrap:mmdebstrap fuse-overlayfs:fuse-overlayfs sqlite3:sqlite3 python3:python3
+
+# What a test run leaves for .ci/run to count.
+RESULTS := dist/results
+
+.PHONY: build
+build: $(ADDON_STAMP) $(TSC_STAMP) ## npm packages, native addon, TypeScript
+
+$(NPM_STAMP): package.json package-lock.json .npmrc
+	@scripts/need-tools node
+	npm ci --no-progress --loglevel=error </dev/null
+	@touch $@
+
+# Node's own headers where it came with them (prefix/include/node), else node-gyp fetches them.
+$(ADDON_STAMP): $(NATIVE_SOURCES) $(NPM_STAMP)
+	@scripts/need-tools compiler
+	@nodedir=$$($(NODE) -p "require('node:path').dirname(require('node:path').dirname(process.execPath))"); \
+	test -e "$$nodedir/include/node/node_api.h" && set -- "--nodedir=$$nodedir" || set --; \
+	echo "node-gyp rebuild $$*"; \
+	$(BIN)/node-gyp rebuild --loglevel=warn "$$@" </dev/null
+	@touch $@
+
+$(TSC_STAMP): $(TYPESCRIPT) tsconfig.json $(NPM_STAMP)
+	$(BIN)/tsc
+	@touch $@
+
+.PHONY: check
+check: $(TSC_STAMP) ## format, lint, types, import directions
+	$(BIN)/prettier --check --log-level=warn .
+	$(BIN)/eslint --max-warnings=0 .
+	$(NODE) dist/test/architecture/imports.test.js >/dev/null || $(NODE) dist/test/architecture/imports.test.js
+
+.PHONY: test
+test: build ## unit tests and mounts: needs Node, a compiler, fuse3 and attr only
+	@scripts/need-packages $(TEST_NEEDS)
+	@scripts/need-tools fuse
+	@scripts/run-tests $(RESULTS)/test.tap 2 $(UNIT_TESTS)
+
+.PHONY: integration
+integration: build ## whole root file systems, containers and peers, installed from Debian
+	@scripts/need-packages $(INTEGRATION_NEEDS)
+	@scripts/need-tools fuse
+	@scripts/run-tests $(RESULTS)/integration.tap 1 $(INTEGRATION_TESTS)
+
+.PHONY: soak
+soak: build ## hours of random operations
+	@scripts/need-packages $(INTEGRATION_NEEDS)
+	@scripts/need-tools fuse
+	@scripts/run-tests $(RESULTS)/soak.tap 1 $(SOAK_TESTS)
+
+.PHONY: demo
+demo: build ## mounts a small image and walks through what a union mount does
+	@scripts/need-tools fuse
+	@scripts/demo
+
+.PHONY: install
+install: build ## plyfs and ply into PREFIX/bin (default /usr/local); DESTDIR for packagers
+	@scripts/install-package "$(DESTDIR)" "$(PREFIX)"
+
+.PHONY: uninstall
+uninstall: ## what install put there
+	rm -rf "$(DESTDIR)$(PREFIX)/lib/plyfs"
+	rm -f "$(DESTDIR)$(PREFIX)/bin/plyfs" "$(DESTDIR)$(PREFIX)/bin/ply"
+
+.PHONY: format
+format: $(NPM_STAMP) ## rewrites the sources in the project's format
+	$(BIN)/prettier --write --log-level=warn .
+
+.PHONY: clean
+clean: ## everything the build made
+	rm -rf dist build node_modules .tap
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14

@@ -1,0 +1,67 @@
+/**
+ * Notifications to the kernel, from a thread of their own: the kernel takes an inode's or a directory's lock for one, and the
+ * lock's holder may be waiting for an answer from the main thread.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdint.h>
+
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+
+namespace plyfs {
+
+class Notifier {
+ public:
+  explicit Notifier(int device) : device_(device) {}
+  Notifier(const Notifier&) = delete;
+  Notifier& operator=(const Notifier&) = delete;
+
+  void InvalidateNode(uint64_t node, int64_t offset, int64_t length);
+  /** `name`: `length` bytes. */
+  void InvalidateEntry(uint64_t parent, const char* name, uint32_t length);
+
+  /**
+   * Drops what was not sent and ends the thread. While it is stuck in the kernel `answer_requests` is called, which waits a few
+   * milliseconds and answers whatever requests there are, until the lock is free.
+   */
+  template <typename AnswerRequests>
+  void Stop(AnswerRequests answer_requests) {
+    if (!BeginStop()) return;
+    for (int attempts = 0; attempts < kAttempts && !Ended(); attempts++) answer_requests();
+    EndStop();
+  }
+
+ private:
+  static constexpr int kAttempts = 1000;
+  /** Messages that wait. One that is too many is dropped: the kernel is not reading any. */
+  static constexpr size_t kMaxQueue = size_t{1} << 18;
+
+  /** Outlives the notifier where its thread never comes back from the kernel. */
+  struct State {
+    std::mutex lock;
+    std::condition_variable wake;
+    std::deque<std::string> queue;
+    bool stopping = false;
+    bool ended = false;
+    int device = -1;
+    ~State();
+  };
+
+  void Send(int32_t code, const void* body, size_t length, const char* name, size_t name_length);
+  bool Start();
+  bool BeginStop();
+  bool Ended();
+  void EndStop();
+  static void* ThreadEntry(void* state);
+
+  const int device_;
+  std::shared_ptr<State> state_;
+  pthread_t thread_{};
+};
+
+}  // namespace plyfs

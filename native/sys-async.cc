@@ -1,0 +1,141 @@
+/**
+ * Calls that may take long, on libuv's thread pool; each returns a promise of the result or `-errno`.
+ *
+ * The descriptors are the caller's: it keeps them open until the promise is settled.
+ */
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <new>
+
+#include "copy-data.h"
+#include "napi-helpers.h"
+#include "syscalls.h"
+
+namespace plyfs {
+namespace {
+
+struct Task {
+  /** Runs on the pool: it must not touch JavaScript. Returns the result or `-errno`. */
+  int64_t (*run)(const Task& task);
+  int fd = -1;
+  int fd2 = -1;
+  int mode = 0;
+  bool flag = false;
+  int64_t offset = 0;
+  int64_t offset2 = 0;
+  int64_t length = 0;
+
+  int64_t result = 0;
+  napi_deferred deferred = nullptr;
+  napi_async_work work = nullptr;
+};
+
+template <typename Call>
+int64_t Retry(Call call) {
+  int64_t result = call();
+  while (result < 0 && errno == EINTR) result = call();
+  return result < 0 ? -errno : result;
+}
+
+void Execute(napi_env, void* data) {
+  Task* const task = static_cast<Task*>(data);
+  task->result = task->run(*task);
+}
+
+void Complete(napi_env env, napi_status status, void* data) {
+  Task* const task = static_cast<Task*>(data);
+  // Cancelled: the environment is going down and the call was not made.
+  const int64_t result = status == napi_ok ? task->result : -ECANCELED;
+  napi_resolve_deferred(env, task->deferred, Number(env, result));
+  napi_delete_async_work(env, task->work);
+  delete task;
+}
+
+napi_value Start(napi_env env, const Task& description) {
+  Task* const task = new (std::nothrow) Task(description);
+  napi_value promise = nullptr;
+  if (task == nullptr || napi_create_promise(env, &task->deferred, &promise) != napi_ok) {
+    delete task;
+    napi_throw_error(env, nullptr, "A native call could not be started: out of memory.");
+    return nullptr;
+  }
+  napi_value name = nullptr;
+  napi_create_string_latin1(env, "plyfs", NAPI_AUTO_LENGTH, &name);
+  if (napi_create_async_work(env, nullptr, name, Execute, Complete, task, &task->work) != napi_ok ||
+      napi_queue_async_work(env, task->work) != napi_ok) {
+    napi_resolve_deferred(env, task->deferred, Number(env, -EAGAIN));
+    if (task->work != nullptr) napi_delete_async_work(env, task->work);
+    delete task;
+  }
+  return promise;
+}
+
+napi_value FsyncAsync(napi_env env, napi_callback_info info) {
+  Args<2> args(env, info);
+  Task task{[](const Task& t) { return Retry([&] { return t.flag ? fdatasync(t.fd) : fsync(t.fd); }); }};
+  task.fd = args.Int(0);
+  task.flag = args.Bool(1);
+  if (args.Failed()) return args.Failure();
+  return Start(env, task);
+}
+
+napi_value SyncfsAsync(napi_env env, napi_callback_info info) {
+  Args<1> args(env, info);
+  Task task{[](const Task& t) { return Retry([&] { return syncfs(t.fd); }); }};
+  task.fd = args.Int(0);
+  if (args.Failed()) return args.Failure();
+  return Start(env, task);
+}
+
+napi_value FallocateAsync(napi_env env, napi_callback_info info) {
+  Args<4> args(env, info);
+  Task task{[](const Task& t) { return Retry([&] { return fallocate(t.fd, t.mode, t.offset, t.length); }); }};
+  task.fd = args.Int(0);
+  task.mode = args.Int(1);
+  task.offset = args.Int64(2);
+  task.length = args.Int64(3);
+  if (args.Failed()) return args.Failure();
+  return Start(env, task);
+}
+
+napi_value CopyDataAsync(napi_env env, napi_callback_info info) {
+  Args<5> args(env, info);
+  Task task{[](const Task& t) { return CopyData(t.fd, t.fd2, t.offset, t.length, t.flag); }};
+  task.fd = args.Int(0);
+  task.fd2 = args.Int(1);
+  task.offset = args.Int64(2);
+  task.length = args.Int64(3);
+  task.flag = args.Bool(4);
+  if (args.Failed()) return args.Failure();
+  return Start(env, task);
+}
+
+napi_value CopyFileRangeAsync(napi_env env, napi_callback_info info) {
+  Args<5> args(env, info);
+  Task task{[](const Task& t) {
+    off_t from = t.offset;
+    off_t to = t.offset2;
+    return Retry([&] { return copy_file_range(t.fd, &from, t.fd2, &to, t.length, 0); });
+  }};
+  task.fd = args.Int(0);
+  task.offset = args.Int64(1);
+  task.fd2 = args.Int(2);
+  task.offset2 = args.Int64(3);
+  task.length = args.Int64(4);
+  if (args.Failed()) return args.Failure();
+  if (task.length < 0) task.length = 0;
+  return Start(env, task);
+}
+
+constexpr Function kFunctions[] = {
+    {"fsyncAsync", FsyncAsync},       {"syncfsAsync", SyncfsAsync},
+    {"fallocateAsync", FallocateAsync}, {"copyDataAsync", CopyDataAsync},
+    {"copyFileRangeAsync", CopyFileRangeAsync},
+};
+
+}  // namespace
+
+void RegisterAsync(napi_env env, napi_value object) { Register(env, object, kFunctions); }
+
+}  // namespace plyfs

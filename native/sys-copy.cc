@@ -1,0 +1,134 @@
+/** copyData: the cheapest way two files allow, from sharing extents down to reading and writing. */
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+#include <new>
+
+#include "copy-data.h"
+#include "napi-helpers.h"
+#include "syscalls.h"
+
+namespace plyfs {
+namespace {
+
+/** Bytes of one copy_file_range: it must end now and then, for signals and for the progress of file systems that copy inside. */
+constexpr int64_t kRangeBytes = int64_t{1} << 30;
+constexpr size_t kBufferBytes = 256 * 1024;
+
+template <typename Call>
+auto Retry(Call call) {
+  auto result = call();
+  while (result < 0 && errno == EINTR) result = call();
+  return result;
+}
+
+bool Clone(int from, int to, off_t offset, off_t length, off_t size) {
+  if (offset == 0 && length == size) return Retry([&] { return ioctl(to, FICLONE, from); }) == 0;
+  file_clone_range range{};
+  range.src_fd = from;
+  range.src_offset = offset;
+  range.src_length = length;
+  range.dest_offset = offset;
+  return Retry([&] { return ioctl(to, FICLONERANGE, &range); }) == 0;
+}
+
+/** Bytes read and written; short at the end of the file only. */
+int64_t ReadAndWrite(int from, int to, off_t offset, off_t end) {
+  const std::unique_ptr<char[]> buffer(new (std::nothrow) char[kBufferBytes]);
+  if (!buffer) return -ENOMEM;
+  off_t position = offset;
+  while (position < end) {
+    const size_t wanted = std::min<off_t>(kBufferBytes, end - position);
+    const ssize_t got = Retry([&] { return pread(from, buffer.get(), wanted, position); });
+    if (got < 0) return -errno;
+    if (got == 0) break;
+    for (ssize_t done = 0; done < got;) {
+      const ssize_t put = Retry([&] { return pwrite(to, buffer.get() + done, got - done, position + done); });
+      if (put < 0) return -errno;
+      if (put == 0) return -EIO;
+      done += put;
+    }
+    position += got;
+  }
+  return position - offset;
+}
+
+/** Bytes copied of a range without holes; short at the end of the file only. */
+int64_t CopyExtent(int from, int to, off_t offset, off_t end) {
+  off_t position = offset;
+  while (position < end) {
+    off_t source = position;
+    off_t target = position;
+    const size_t wanted = std::min<off_t>(kRangeBytes, end - position);
+    const ssize_t copied = Retry([&] { return copy_file_range(from, &source, to, &target, wanted, 0); });
+    if (copied > 0) {
+      position += copied;
+      continue;
+    }
+    const bool unsupported =
+        copied == 0 /* the end, or a file system that generates its content (copy_file_range(2), BUGS) */ || errno == EXDEV ||
+        errno == EINVAL || errno == EOPNOTSUPP || errno == ENOSYS;
+    if (!unsupported) return -errno;
+    const int64_t rest = ReadAndWrite(from, to, position, end);
+    return rest < 0 ? rest : position - offset + rest;
+  }
+  return position - offset;
+}
+
+}  // namespace
+
+int64_t CopyData(int from, int to, int64_t offset, int64_t length, bool reflink) {
+  if (offset < 0 || length < 0) return -EINVAL;
+  struct stat status;
+  if (fstat(from, &status) < 0) return -errno;
+  // Also keeps offset + length from overflowing.
+  if (offset >= status.st_size || length == 0) return 0;
+  const off_t end = length >= status.st_size - offset ? status.st_size : offset + length;
+  if (reflink && Clone(from, to, offset, end - offset, status.st_size)) return end - offset;
+
+  off_t position = offset;
+  while (position < end) {
+    off_t data = lseek(from, position, SEEK_DATA);
+    if (data < 0) {
+      // ENXIO: nothing but a hole up to the end of the file.
+      if (errno == ENXIO) return end - offset;
+      if (errno != EINVAL && errno != EOPNOTSUPP && errno != ENOSYS) return -errno;
+      data = position;
+    }
+    if (data >= end) break;
+    off_t hole = lseek(from, data, SEEK_HOLE);
+    if (hole <= data || hole > end) hole = end;
+    const int64_t copied = CopyExtent(from, to, data, hole);
+    if (copied < 0) return copied;
+    // The file was cut short meanwhile.
+    if (copied < hole - data) return data + copied - offset;
+    position = hole;
+  }
+  return end - offset;
+}
+
+namespace {
+
+napi_value CopyDataCall(napi_env env, napi_callback_info info) {
+  Args<5> args(env, info);
+  const int from = args.Int(0);
+  const int to = args.Int(1);
+  const int64_t offset = args.Int64(2);
+  const int64_t length = args.Int64(3);
+  const bool reflink = args.Bool(4);
+  if (args.Failed()) return args.Failure();
+  return args.Value(CopyData(from, to, offset, length, reflink));
+}
+
+constexpr Function kFunctions[] = {{"copyData", CopyDataCall}};
+
+}  // namespace
+
+void RegisterCopy(napi_env env, napi_value object) { Register(env, object, kFunctions); }
+
+}  // namespace plyfs

@@ -1,0 +1,12 @@
+/** How the programs say that something went wrong. */
+import { UsageError, messageOf } from '../base/error.js';
+
+/** One line: the program's name and the sentence. */
+export function reportLine(program: string, error: unknown): string {
+  return `${program}: ${messageOf(error).replace(/\s*\n\s*/g, ' ')}\n`;
+}
+
+/** 1: failed; 2: the words were wrong. */
+export function exitStatusOf(error: unknown): number {
+  return error instanceof UsageError ? 2 : 1;
+}

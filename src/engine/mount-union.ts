@@ -1,0 +1,171 @@
+/**
+ * Mounting a union: where the file system (src/union) and what serves it to the kernel (src/fuse) meet.
+ *
+ * Order: the layers are opened before the mount is made, so that a mount over one of its own layers still reads what was
+ * there; nothing is mounted when a layer cannot be opened. From the mount on this process touches nothing below the
+ * mount point.
+ */
+import { realpathSync } from 'node:fs';
+import { bytesOf, textOf, type ByteString } from '../base/bytes.js';
+import { PlyfsError } from '../base/error.js';
+import { E, errnoName } from '../base/errno.js';
+import { defaultServeOptions, type RequestTrace, type ServeOptions } from '../fuse/connection.js';
+import { serve } from '../fuse/dispatcher.js';
+import { MAX_TRANSFER } from '../fuse/init.js';
+import { mountNative, type MountOptions, type Mounted } from '../fuse/mount.js';
+import { Statistics } from '../fuse/statistics.js';
+import { sessions } from '../sys/index.js';
+import type { UnionOptions } from '../union/options.js';
+import { openUnion } from '../union/union.js';
+import type { FileSystem } from '../vfs/filesystem.js';
+
+export interface MountUnionOptions {
+  /** An existing directory: absolute, or relative to the current directory. */
+  readonly mountpoint: ByteString;
+  readonly union: UnionOptions;
+  readonly mount: MountOptions;
+  /** How long the kernel may believe names and attributes without asking: seconds. Default: Infinity. */
+  readonly timeout?: number;
+  /** The kernel collects small writes. */
+  readonly writeback?: boolean;
+  readonly transport?: 'native' | 'fuse-native';
+  /** Takes one sentence about anything that the caller might want to know and that stops nothing. */
+  readonly warn?: (sentence: string) => void;
+  /** Is told of every request that reached JavaScript. */
+  readonly trace?: (request: RequestTrace) => void;
+  /** Whether requests are timed for `statistics`. */
+  readonly timed?: boolean;
+}
+
+export interface MountedUnion {
+  /** Absolute. */
+  readonly mountpoint: ByteString;
+  /**
+   * Takes the mount out of the tree and waits until all is flushed and closed. Throws PlyfsError `mount-busy` when files in it are
+   * in use; with `lazy` the mount then disappears at once and ends when the last of them is closed.
+   */
+  unmount(options?: { lazy?: boolean }): Promise<void>;
+  /** Settles when the mount has ended, whoever unmounted it, and everything is flushed and closed. */
+  readonly closed: Promise<void>;
+  /** A table of the requests served so far, for people. */
+  statistics(): string;
+}
+
+/**
+ * Mounts and resolves once the mount answers. Rejects with PlyfsError, and then nothing is mounted: what `openUnion` and
+ * `mountNative` throw, and `kernel-too-old`.
+ */
+export async function mountUnion(options: MountUnionOptions): Promise<MountedUnion> {
+  const mountpoint = resolved(options.mountpoint);
+  const fs = openUnion({ ...options.union, mountpoint }, options.warn ?? (() => undefined));
+  if (options.transport === 'fuse-native') return orDestroy(fs, () => mountFuseNative(mountpoint, fs, options));
+  const mounted = await orDestroy(fs, () => mountNative(mountpoint, options.mount));
+  return serveMounted(mountpoint, mounted, fs, options);
+}
+
+/** A file system that was not mounted is not destroyed by who serves it. */
+async function orDestroy<T>(fs: FileSystem, mount: () => T | Promise<T>): Promise<T> {
+  try {
+    return await mount();
+  } catch (error) {
+    await fs.destroy();
+    throw error;
+  }
+}
+
+/** Through the npm package, which is loaded only when it is asked for. */
+async function mountFuseNative(mountpoint: ByteString, fs: FileSystem, options: MountUnionOptions): Promise<MountedUnion> {
+  const { serveFuseNative } = await import('../fuse/fuse-native/serve.js');
+  const text = textOf(mountpoint);
+  if (bytesOf(text) !== mountpoint) {
+    throw new PlyfsError('mountpoint-unusable', `the mount point ${text} is not UTF-8, which fuse-native cannot pass: choose another`);
+  }
+  const { readOnly, suid, dev, exec, allowOther, fsname } = options.mount;
+  const root = process.geteuid?.() === 0;
+  const words = [
+    readOnly ? 'ro' : 'rw',
+    (suid ?? root) ? 'suid' : 'nosuid',
+    dev === true ? 'dev' : 'nodev',
+    exec === false ? 'noexec' : 'exec',
+    ...((allowOther ?? root) ? ['allow_other'] : []),
+  ];
+  const mounted = await serveFuseNative(fs, text, {
+    mountOptions: words,
+    xattrs: options.union.xattrs,
+    ...(fsname === undefined ? {} : { source: textOf(fsname) }),
+    // Unless they are limited, fuse-native has better ones for itself.
+    ...(options.timeout === undefined || options.timeout === Infinity
+      ? {}
+      : { entryTimeout: options.timeout, attrTimeout: options.timeout, negativeTimeout: options.timeout }),
+    ...(options.trace === undefined ? {} : { trace: options.trace }),
+  });
+  return {
+    mountpoint,
+    closed: mounted.closed,
+    unmount: ({ lazy = false } = {}) => mounted.unmount(lazy),
+    statistics: () => '',
+  };
+}
+
+async function serveMounted(mountpoint: ByteString, mounted: Mounted, fs: FileSystem, options: MountUnionOptions): Promise<MountedUnion> {
+  const session = sessions.open(mounted.fd, MAX_TRANSFER);
+  const statistics = options.timed === true ? new Statistics() : undefined;
+  const timeout = options.timeout ?? Infinity;
+  let answers = (): void => undefined;
+  const ready = new Promise<void>((resolve) => (answers = resolve));
+  const closed = serve(session, fs, {
+    ...defaultServeOptions,
+    entryTimeout: timeout,
+    attrTimeout: timeout,
+    negativeTimeout: timeout,
+    writeback: options.writeback ?? false,
+    readOnly: options.mount.readOnly,
+    xattrs: options.union.xattrs,
+    acl: options.union.acl,
+    // The immediate ends the session's wait; it runs when the kernel has its answer.
+    ready: () => setImmediate(answers),
+    ...(options.trace === undefined ? {} : { trace: options.trace }),
+    ...(statistics === undefined ? {} : { statistics }),
+  } satisfies ServeOptions).catch(async (error: unknown) => {
+    // Nobody answers any more: a mount left in the tree would refuse everything with ENOTCONN.
+    await mounted.unmount(true);
+    throw error;
+  });
+  // Whoever does not care how the mount ended need not say so.
+  closed.catch(() => undefined);
+
+  const ended = closed.then(() => {
+    throw new PlyfsError('mount-ended', `the mount at ${textOf(mountpoint)} was taken away before it answered: mount it again`);
+  });
+  await Promise.race([ready, ended]);
+  ended.catch(() => undefined);
+
+  return {
+    mountpoint,
+    closed,
+    async unmount({ lazy = false } = {}) {
+      const result = await mounted.unmount(lazy);
+      if (result === -E.EBUSY) {
+        throw new PlyfsError('mount-busy', `${textOf(mountpoint)} is in use: end what uses it, or unmount it lazily`);
+      }
+      // EINVAL: it is not mounted any more, which is what was wanted.
+      if (result < 0 && result !== -E.EINVAL) {
+        throw new PlyfsError(
+          'umount-failed',
+          `${textOf(mountpoint)} cannot be unmounted (${errnoName(-result)}): try umount or fusermount3 -u`,
+        );
+      }
+      if (!lazy) await closed;
+    },
+    statistics: () => (statistics ?? new Statistics()).report(session.counts()),
+  };
+}
+
+/** Absolute and without symbolic links, or as it was given if it cannot be looked at: mounting then says why. */
+function resolved(path: ByteString): ByteString {
+  try {
+    return realpathSync.native(Buffer.from(path, 'latin1'), 'buffer').toString('latin1') as ByteString;
+  } catch {
+    return path;
+  }
+}

@@ -1,0 +1,91 @@
+/**
+ * What the handlers of one mount share.
+ */
+import type { PlyfsError } from '../base/error.js';
+import type { Session } from '../sys/session.js';
+import type { Caller, FileSystem } from '../vfs/filesystem.js';
+import { InitFlag } from './protocol.js';
+import { timeoutOf } from './reply.js';
+import type { Timeouts } from './reply.js';
+import type { Statistics } from './statistics.js';
+
+/** One handled request, told to a `trace` function. */
+export interface RequestTrace {
+  readonly operation: string;
+  readonly node: number;
+  /** The first name in the request, if it has one. */
+  readonly name: string | null;
+  /** Bytes of body, or -errno. null: there was none, or the data path answered. */
+  readonly result: number | null;
+  readonly micros: number;
+}
+
+export interface ServeOptions {
+  /** How long the kernel may believe names, attributes and absences: seconds, or Infinity. */
+  readonly entryTimeout: number;
+  readonly attrTimeout: number;
+  readonly negativeTimeout: number;
+  /** The kernel collects writes and owns size and times of files meanwhile. */
+  readonly writeback: boolean;
+  /** Refuse all changes with EROFS. */
+  readonly readOnly: boolean;
+  /** false: extended attributes are unknown here, and the kernel does not ask again. */
+  readonly xattrs: boolean;
+  /** POSIX ACLs are kept by the file system and checked by the kernel. */
+  readonly acl: boolean;
+  /** Called once, when the handshake is decided. Its answer goes out before the event loop turns. */
+  readonly ready?: () => void;
+  readonly trace?: (request: RequestTrace) => void;
+  readonly statistics?: Statistics;
+}
+
+export const defaultServeOptions: ServeOptions = {
+  entryTimeout: Infinity,
+  attrTimeout: Infinity,
+  negativeTimeout: Infinity,
+  writeback: false,
+  readOnly: false,
+  xattrs: true,
+  acl: true,
+};
+
+/** A handler's result when the slot is not its to answer any more: released, or left to the data path. */
+export const NO_ANSWER = -0x1_0000;
+
+export class Connection {
+  readonly session: Session;
+  readonly fs: FileSystem;
+  readonly options: ServeOptions;
+  readonly timeouts: Timeouts;
+  /** INIT flags that both sides agreed on. */
+  flags = 0;
+  /** Requests under way, by their number, with who asked if that is known. */
+  readonly pending = new Map<number, Caller | null>();
+  /** The device is gone: nothing may be answered any more. */
+  ended = false;
+  /** Why the handshake failed. */
+  failure: PlyfsError | null = null;
+
+  constructor(session: Session, fs: FileSystem, options: ServeOptions) {
+    this.session = session;
+    this.fs = fs;
+    this.options = options;
+    this.timeouts = {
+      entry: timeoutOf(options.entryTimeout),
+      attr: timeoutOf(options.attrTimeout),
+      negative: timeoutOf(options.negativeTimeout),
+    };
+  }
+
+  get openWithoutMessage(): boolean {
+    return (this.flags & InitFlag.NO_OPEN_SUPPORT) !== 0;
+  }
+
+  get opendirWithoutMessage(): boolean {
+    return (this.flags & InitFlag.NO_OPENDIR_SUPPORT) !== 0;
+  }
+
+  get extendedSetxattr(): boolean {
+    return (this.flags & InitFlag.SETXATTR_EXT) !== 0;
+  }
+}

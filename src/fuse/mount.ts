@@ -1,0 +1,277 @@
+/**
+ * Attaching a session to the tree: through mount(2) where this process may, else through fusermount3.
+ *
+ * Once mounted, the mount point is never touched by this process: any call on it would wait for this process to answer.
+ * For the same reason unmounting is left to a child process, while this one goes on serving: umount(2) writes back what is
+ * dirty and returns only after that has been answered.
+ */
+import { spawn, spawnSync } from 'node:child_process';
+import { statSync } from 'node:fs';
+import { bytesOf, textOf } from '../base/bytes.js';
+import type { ByteString } from '../base/bytes.js';
+import { E, errnoName } from '../base/errno.js';
+import { messageOf, PlyfsError } from '../base/error.js';
+import {
+  AT_FDCWD,
+  MNT_DETACH,
+  MS_DIRSYNC,
+  MS_LAZYTIME,
+  MS_NOATIME,
+  MS_NODEV,
+  MS_NODIRATIME,
+  MS_NOEXEC,
+  MS_NOSUID,
+  MS_RDONLY,
+  MS_RELATIME,
+  MS_STRICTATIME,
+  MS_SYNCHRONOUS,
+  O_CLOEXEC,
+  O_RDWR,
+} from '../sys/constants.js';
+import { sessions, sys } from '../sys/index.js';
+import { MAX_TRANSFER } from './init.js';
+import type { ParsedMount } from './mount-options.js';
+
+/** Absent fields: suid and allow_other for root only, no devices, programs may run, no access times. */
+export type MountOptions = ParsedMount;
+
+export interface Mounted {
+  /** /dev/fuse, mounted. Owned by the caller. */
+  readonly fd: number;
+  /**
+   * Takes the mount out of the tree; the session then ends by itself. `lazy`: also while files in it are open. Resolves to 0
+   * or -errno (-EBUSY, or -EINVAL when it is not mounted any more).
+   */
+  unmount(lazy: boolean): Promise<number>;
+}
+
+const DEFAULT_NAME = bytesOf('plyfs');
+
+interface Settings {
+  readonly readOnly: boolean;
+  readonly suid: boolean;
+  readonly dev: boolean;
+  readonly exec: boolean;
+  readonly allowOther: boolean;
+  readonly fsname: ByteString;
+  readonly subtype: ByteString;
+  readonly flags: number;
+}
+
+function settingsOf(options: MountOptions, root: boolean): Settings {
+  const suid = options.suid ?? root;
+  const dev = options.dev ?? false;
+  const exec = options.exec ?? true;
+  let flags = 0;
+  if (options.readOnly) flags |= MS_RDONLY;
+  if (!suid) flags |= MS_NOSUID;
+  if (!dev) flags |= MS_NODEV;
+  if (!exec) flags |= MS_NOEXEC;
+  if (options.sync === true) flags |= MS_SYNCHRONOUS;
+  if (options.dirsync === true) flags |= MS_DIRSYNC;
+  const atime = options.atime ?? 'noatime';
+  flags |= atime === 'noatime' ? MS_NOATIME : atime === 'relatime' ? MS_RELATIME : MS_STRICTATIME;
+  if (options.nodiratime === true) flags |= MS_NODIRATIME;
+  if (options.lazytime === true) flags |= MS_LAZYTIME;
+  return {
+    readOnly: options.readOnly,
+    suid,
+    dev,
+    exec,
+    allowOther: options.allowOther ?? root,
+    fsname: options.fsname ?? DEFAULT_NAME,
+    subtype: options.subtype ?? DEFAULT_NAME,
+    flags,
+  };
+}
+
+function checkMountpoint(mountpoint: ByteString): void {
+  const where = textOf(mountpoint);
+  let stat;
+  try {
+    stat = statSync(Buffer.from(mountpoint, 'latin1'));
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+    if (code === 'ENOENT' || code === 'ENOTDIR') {
+      throw new PlyfsError('mountpoint-missing', `the mount point ${where} does not exist: create it with mkdir`, { cause: error });
+    }
+    if (code === 'ENOTCONN') {
+      throw new PlyfsError(
+        'mountpoint-stale',
+        `the mount point ${where} holds a mount whose process is gone: unmount it with umount or fusermount3 -u`,
+        {
+          cause: error,
+        },
+      );
+    }
+    throw new PlyfsError('mountpoint-unusable', `the mount point ${where} cannot be used (${messageOf(error)}): choose one you may enter`, {
+      cause: error,
+    });
+  }
+  if (!stat.isDirectory())
+    throw new PlyfsError('mountpoint-not-directory', `the mount point ${where} is not a directory: choose one that is`);
+}
+
+function openDevice(): number {
+  const fd = sys.openat(AT_FDCWD, bytesOf('/dev/fuse'), O_RDWR | O_CLOEXEC, 0);
+  if (fd === -E.ENOENT || fd === -E.ENODEV || fd === -E.ENXIO) {
+    throw new PlyfsError(
+      'no-fuse-device',
+      'there is no /dev/fuse: load the kernel module with modprobe fuse, or start the container with --device /dev/fuse',
+    );
+  }
+  return fd;
+}
+
+function dataOf(fd: number, settings: Settings): ByteString {
+  const uid = process.getuid?.() ?? 0;
+  const gid = process.getgid?.() ?? 0;
+  const other = settings.allowOther ? ',allow_other' : '';
+  return bytesOf(`fd=${fd},rootmode=40000,user_id=${uid},group_id=${gid},default_permissions${other},max_read=${MAX_TRANSFER}`);
+}
+
+/** Runs one of `programs` that exists; resolves to its exit status and what it wrote to its standard error. */
+async function run(programs: readonly (readonly string[])[]): Promise<{ status: number; stderr: string } | null> {
+  for (const [program = '', ...args] of programs) {
+    const outcome = await new Promise<{ status: number; stderr: string } | null>((resolve, reject) => {
+      const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, LC_ALL: 'C' } });
+      let stderr = '';
+      child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+      child.once('error', (error: NodeJS.ErrnoException) => {
+        if (error.code === 'ENOENT') resolve(null);
+        else reject(error);
+      });
+      child.once('close', (status) => {
+        resolve({ status: status ?? 1, stderr });
+      });
+    });
+    if (outcome !== null) return outcome;
+  }
+  return null;
+}
+
+/** umount(8) and fusermount3 tell why in words only. */
+function errnoOf(outcome: { status: number; stderr: string } | null): number {
+  if (outcome === null) return -E.ENOENT;
+  if (outcome.status === 0) return 0;
+  if (/busy/i.test(outcome.stderr)) return -E.EBUSY;
+  if (/not mounted|no mount point|not found|Invalid argument/i.test(outcome.stderr)) return -E.EINVAL;
+  return -E.EPERM;
+}
+
+async function unmountDirect(mountpoint: ByteString, lazy: boolean): Promise<number> {
+  const where = textOf(mountpoint);
+  if (bytesOf(where) === mountpoint) {
+    const outcome = await run([
+      ['umount', ...(lazy ? ['-l'] : []), '--', where],
+      ['fusermount3', '-u', ...(lazy ? ['-z'] : []), '--', where],
+    ]);
+    if (outcome !== null) return errnoOf(outcome);
+  }
+  // Without a program to do it. Lazily, so that this call does not wait for open files.
+  return sys.umount2(mountpoint, MNT_DETACH);
+}
+
+function mountDirect(fd: number, mountpoint: ByteString, settings: Settings): number {
+  const type = bytesOf(`fuse.${textOf(settings.subtype)}`);
+  return sys.mount(settings.fsname, mountpoint, type, settings.flags, dataOf(fd, settings));
+}
+
+/** fusermount3 takes a backslash before what would end a value (util/fusermount.c, do_mount). */
+function escaped(name: ByteString): string {
+  return textOf(name).replace(/[\\,]/g, '\\$&');
+}
+
+function fusermountOptions(settings: Settings): string {
+  const words = [settings.readOnly ? 'ro' : 'rw', 'default_permissions', `max_read=${MAX_TRANSFER}`];
+  words.push(settings.suid ? 'suid' : 'nosuid', settings.dev ? 'dev' : 'nodev', settings.exec ? 'exec' : 'noexec');
+  if ((settings.flags & MS_NOATIME) !== 0) words.push('noatime');
+  if ((settings.flags & MS_SYNCHRONOUS) !== 0) words.push('sync');
+  if ((settings.flags & MS_DIRSYNC) !== 0) words.push('dirsync');
+  if (settings.allowOther) words.push('allow_other');
+  words.push(`fsname=${escaped(settings.fsname)}`, `subtype=${escaped(settings.subtype)}`);
+  return words.join(',');
+}
+
+const FUSERMOUNTS = ['fusermount3', 'fusermount'];
+
+function mountByHelper(mountpoint: ByteString, settings: Settings, refusal: string): Mounted {
+  const where = textOf(mountpoint);
+  if (bytesOf(where) !== mountpoint) {
+    throw new PlyfsError(
+      'mountpoint-unusable',
+      `the mount point ${where} is not UTF-8, and fusermount3 cannot be told of it: choose another, or mount as root`,
+    );
+  }
+  const pair = sessions.socketpair();
+  if (typeof pair === 'number')
+    throw new PlyfsError('mount-failed', `cannot make a socket for fusermount3 (${errnoName(-pair)}): close files and try again`);
+  const [ours, theirs] = pair;
+  try {
+    const program = askHelper(where, settings, theirs, refusal);
+    const fd = sessions.receiveFd(ours);
+    if (fd < 0)
+      throw new PlyfsError(
+        'mount-failed',
+        `${program} sent no descriptor for ${where} (${errnoName(-fd)}): check that it is the one of libfuse`,
+      );
+    return {
+      fd,
+      async unmount(lazy) {
+        return errnoOf(await run([[program, '-u', ...(lazy ? ['-z'] : []), '--', where]]));
+      },
+    };
+  } finally {
+    sys.close(ours);
+    sys.close(theirs);
+  }
+}
+
+/** Has a setuid helper mount, with `socket` inherited as its descriptor 3; returns the helper's name. */
+function askHelper(where: string, settings: Settings, socket: number, refusal: string): string {
+  for (const program of FUSERMOUNTS) {
+    const done = spawnSync(program, ['-o', fusermountOptions(settings), '--', where], {
+      stdio: ['ignore', 'ignore', 'pipe', socket],
+      env: { ...process.env, _FUSE_COMMFD: '3', LC_ALL: 'C' },
+      encoding: 'utf8',
+    });
+    if (done.error !== undefined && 'code' in done.error && done.error.code === 'ENOENT') continue;
+    if (done.error !== undefined)
+      throw new PlyfsError('mount-failed', `${program} cannot be run (${messageOf(done.error)})`, { cause: done.error });
+    if (done.status === 0) return program;
+    const said = done.stderr.trim().split('\n').join('; ');
+    const remedy = /user_allow_other/.test(said)
+      ? 'leave out allow_other, or have user_allow_other put into /etc/fuse.conf'
+      : /\/dev\/fuse/.test(said)
+        ? 'have /dev/fuse made readable and writable for you (chmod 666 /dev/fuse), or mount as root'
+        : 'mount at a directory of your own, or as root';
+    throw new PlyfsError('mount-denied', `cannot mount at ${where}: ${said || `${program} failed`}; ${remedy}`);
+  }
+  throw new PlyfsError(
+    'no-fusermount',
+    `cannot mount at ${where}: ${refusal}, and there is no fusermount3 in PATH: install the package fuse3, or mount as root`,
+  );
+}
+
+/** Mounts at `mountpoint`. Throws PlyfsError: no-fuse-device, mountpoint-*, no-fusermount, mount-denied, mount-failed. */
+export function mountNative(mountpoint: ByteString, options: MountOptions): Mounted {
+  checkMountpoint(mountpoint);
+  const root = process.geteuid?.() === 0;
+  const settings = settingsOf(options, root);
+  const fd = openDevice();
+  let refusal = 'mounting needs root here';
+  if (fd >= 0) {
+    const result = mountDirect(fd, mountpoint, settings);
+    if (result >= 0) return { fd, unmount: (lazy) => unmountDirect(mountpoint, lazy) };
+    sys.close(fd);
+    const where = textOf(mountpoint);
+    if (result === -E.ENODEV) throw new PlyfsError('no-fuse-device', 'this kernel has no FUSE: load its module with modprobe fuse');
+    if (result !== -E.EPERM && result !== -E.EACCES) {
+      throw new PlyfsError('mount-failed', `cannot mount at ${where} (${errnoName(-result)}): check the mount options and the mount point`);
+    }
+    refusal = `mount(2) is refused (${errnoName(-result)})`;
+  } else {
+    refusal = `/dev/fuse cannot be opened (${errnoName(-fd)})`;
+  }
+  return mountByHelper(mountpoint, settings, refusal);
+}

@@ -1,0 +1,140 @@
+/**
+ * The system calls that Node lacks, one function each, under the call's own name.
+ *
+ * Conventions, which native/ keeps and nothing above it needs to repeat:
+ * - a call returns its result, or `-errno`; it throws only for an argument of the wrong type (TypeError), or a buffer
+ *   without room for what the call always fills (RangeError);
+ * - paths, names, link targets and xattr names are byte strings (one byte a character; of a character above U+00FF the
+ *   low byte is taken); longer than 4095 bytes is -ENAMETOOLONG, a NUL inside -EINVAL;
+ * - a `name` is looked up relative to `dirfd`; the empty name means the file `dirfd` itself refers to
+ *   (also when `dirfd` was opened with O_PATH); the last component is never followed when it is a symbolic link;
+ * - offsets and lengths are bytes, as numbers (files beyond 2^53 bytes do not exist in practice);
+ * - functions that end in `Async` run on libuv's thread pool and resolve to the result or `-errno`.
+ */
+import type { ByteString } from '../base/bytes.js';
+
+/**
+ * What statx(2) said of one file: a view on `STAT_FIELDS` doubles, filled by native/ in one call.
+ * Inode numbers at or above 2^53 do not fit a double: `inoHigh`/`inoLow` hold both 32-bit halves.
+ */
+export const enum StatField {
+  Mask,
+  Mode,
+  Nlink,
+  Uid,
+  Gid,
+  InoLow,
+  InoHigh,
+  Size,
+  Blocks,
+  Blksize,
+  RdevMajor,
+  RdevMinor,
+  DevMajor,
+  DevMinor,
+  AtimeSec,
+  AtimeNsec,
+  MtimeSec,
+  MtimeNsec,
+  CtimeSec,
+  CtimeNsec,
+  BtimeSec,
+  BtimeNsec,
+  /** stx_attributes, low 32 bits (STATX_ATTR_MOUNT_ROOT is 0x2000). */
+  Attributes,
+  /** In a batch: 0, or `-errno` of this entry's call. */
+  Result,
+}
+/** Doubles a file takes in a stat buffer. */
+export const STAT_FIELDS = 24;
+
+export interface Syscalls {
+  /** No flag is added: pass O_CLOEXEC. The empty path opens the file `dirfd` refers to anew (through /proc/self/fd). */
+  openat(dirfd: number, path: ByteString, flags: number, mode: number): number;
+  /** `resolve`: RESOLVE_* bits. `mode` is 0 unless `flags` create. The empty path is -ENOENT. -ENOSYS before Linux 5.6. */
+  openat2(dirfd: number, path: ByteString, flags: number, mode: number, resolve: number): number;
+  close(fd: number): number;
+  /** Close-on-exec. */
+  dup(fd: number): number;
+
+  /** AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, AT_STATX_SYNC_AS_STAT, STATX_BASIC_STATS | STATX_BTIME; fills `out` from `index * STAT_FIELDS`. */
+  statx(dirfd: number, name: ByteString, out: Float64Array, index: number): number;
+  /** `statx` of `names[0..count)` into consecutive entries of `out`; each entry's `StatField.Result` says how it went. Returns count. */
+  statxMany(dirfd: number, names: readonly ByteString[], count: number, out: Float64Array): number;
+
+  /** Raw `linux_dirent64` records into `buffer`; returns bytes, 0 at the end. `fd` must not be O_PATH. */
+  getdents64(fd: number, buffer: Uint8Array): number;
+  lseek(fd: number, offset: number, whence: number): number;
+  readlinkat(dirfd: number, name: ByteString, buffer: Uint8Array): number;
+
+  mkdirat(dirfd: number, name: ByteString, mode: number): number;
+  mknodat(dirfd: number, name: ByteString, mode: number, major: number, minor: number): number;
+  symlinkat(target: ByteString, dirfd: number, name: ByteString): number;
+  /** An empty `name` links the file `dirfd` refers to (AT_EMPTY_PATH, else through /proc/self/fd: works unprivileged and for O_TMPFILE). */
+  linkat(dirfd: number, name: ByteString, newDirfd: number, newName: ByteString): number;
+  /** `flags`: 0 or AT_REMOVEDIR. */
+  unlinkat(dirfd: number, name: ByteString, flags: number): number;
+  renameat2(dirfd: number, name: ByteString, newDirfd: number, newName: ByteString, flags: number): number;
+
+  /** Never follows a symbolic link (fchmodat2, else O_PATH and /proc/self/fd). */
+  fchmodat(dirfd: number, name: ByteString, mode: number): number;
+  /** -1 (0xffffffff) leaves an id as it is. */
+  fchownat(dirfd: number, name: ByteString, uid: number, gid: number): number;
+  /** Nanoseconds may be UTIME_NOW (0x3fffffff) or UTIME_OMIT (0x3ffffffe). Seconds may be negative. */
+  utimensat(dirfd: number, name: ByteString, atimeSec: number, atimeNsec: number, mtimeSec: number, mtimeNsec: number): number;
+  ftruncate(fd: number, size: number): number;
+  fallocate(fd: number, mode: number, offset: number, length: number): number;
+  /** Process-wide; returns the former mask. */
+  umask(mask: number): number;
+
+  /** xattr calls never follow a symbolic link. `buffer` null asks for the size. */
+  getxattrat(dirfd: number, name: ByteString, attribute: ByteString, buffer: Uint8Array | null): number;
+  /** NUL-terminated names, as listxattr(2). */
+  listxattrat(dirfd: number, name: ByteString, buffer: Uint8Array | null): number;
+  /** `flags`: 0, XATTR_CREATE (1) or XATTR_REPLACE (2). */
+  setxattrat(dirfd: number, name: ByteString, attribute: ByteString, value: Uint8Array, flags: number): number;
+  removexattrat(dirfd: number, name: ByteString, attribute: ByteString): number;
+
+  pread(fd: number, buffer: Uint8Array, offset: number): number;
+  pwrite(fd: number, buffer: Uint8Array, offset: number): number;
+  fsync(fd: number): number;
+  /**
+   * Copies `length` bytes at `offset` from one file to the same place in another: FICLONERANGE if `reflink` and it works,
+   * else copy_file_range, else read and write; holes of the source stay holes (SEEK_DATA/SEEK_HOLE).
+   * Returns bytes passed over (`length`, or fewer at the source's end of file).
+   * Holes are passed over, not written: the target must have no data there, and need not reach the end of a trailing hole
+   * afterwards. The caller sets its size with `ftruncate`. Moves the position of `from`.
+   */
+  copyData(from: number, to: number, offset: number, length: number, reflink: boolean): number;
+
+  /** The file handle's bytes (struct file_handle: handle_bytes u32, handle_type i32, f_handle; 136 at most) into `buffer`; returns their count. */
+  name_to_handle_at(dirfd: number, name: ByteString, buffer: Uint8Array): number;
+  /** Opens by such bytes, on the file system of `mountFd`. Needs CAP_DAC_READ_SEARCH. */
+  open_by_handle_at(mountFd: number, handle: Uint8Array, flags: number): number;
+  /** The file system's UUID (FS_IOC_GETFSUUID; 16 bytes), or -ENOTTY where the kernel or the file system has none. */
+  fsuuid(fd: number, buffer: Uint8Array): number;
+
+  /** Fills [type, bsize, blocks, bfree, bavail, files, ffree, namelen, frsize, flags]. */
+  fstatfs(fd: number, out: Float64Array): number;
+  /** `operation`: LOCK_SH 1, LOCK_EX 2, LOCK_NB 4, LOCK_UN 8. */
+  flock(fd: number, operation: number): number;
+  /** [soft, hard] of RLIMIT_NOFILE (infinity as Number.MAX_SAFE_INTEGER). */
+  getNofile(): [soft: number, hard: number];
+  setNofile(soft: number): number;
+
+  /** An empty `type` or `data` is none. */
+  mount(source: ByteString, target: ByteString, type: ByteString, flags: number, data: ByteString): number;
+  umount2(target: ByteString, flags: number): number;
+  /** `flags`: OPEN_TREE_CLONE 1 | O_CLOEXEC; returns a descriptor. */
+  open_tree(dirfd: number, path: ByteString, flags: number): number;
+  /** What `ps -o comm` shows of the calling thread: the first 15 bytes. */
+  setProcessName(name: ByteString): number;
+
+  // Descriptors stay open until the promise is settled: that is the caller's to see to.
+  fsyncAsync(fd: number, dataOnly: boolean): Promise<number>;
+  syncfsAsync(fd: number): Promise<number>;
+  fallocateAsync(fd: number, mode: number, offset: number, length: number): Promise<number>;
+  copyDataAsync(from: number, to: number, offset: number, length: number, reflink: boolean): Promise<number>;
+  /** copy_file_range(2) proper: different offsets, no hole handling. */
+  copyFileRangeAsync(from: number, fromOffset: number, to: number, toOffset: number, length: number): Promise<number>;
+}

@@ -1,0 +1,133 @@
+/** Attributes of nodes: what stat(2) shows, and chmod, chown, truncate and utimensat. */
+import { after, type Awaitable } from '../base/awaitable.js';
+import type { ByteString } from '../base/bytes.js';
+import { check, E, Errno } from '../base/errno.js';
+import { sys } from '../sys/index.js';
+import { UTIME_NOW, UTIME_OMIT } from '../sys/constants.js';
+import { StatField } from '../sys/syscalls.js';
+import type { Attributes, AttributeChange, Caller, TimeChange } from '../vfs/filesystem.js';
+import type { UnionContext } from './context.js';
+import { copyUp, upperDirectory, writableUpper } from './copy-up.js';
+import { onDisk } from './disk-directory.js';
+import { statNode } from './merge.js';
+import type { Node } from './node.js';
+import { field, newStatBuffer, S_IFREG } from './stat-buffer.js';
+
+const S_ISUID = 0o4000;
+const S_ISGID = 0o2000;
+const S_IXGRP = 0o10;
+
+/** What the mount shows of a node whose object's attributes are entry `index` of `stat`. */
+export function fillAttributes(context: UnionContext, node: Node, stat: Float64Array, index: number, out: Attributes): void {
+  out.ino = node.ino;
+  out.mode = field(stat, index, StatField.Mode);
+  out.nlink = linkCount(context, node, field(stat, index, StatField.Nlink));
+  out.uid = field(stat, index, StatField.Uid);
+  out.gid = field(stat, index, StatField.Gid);
+  out.rdevMajor = field(stat, index, StatField.RdevMajor);
+  out.rdevMinor = field(stat, index, StatField.RdevMinor);
+  out.size = field(stat, index, StatField.Size);
+  out.blocks = field(stat, index, StatField.Blocks);
+  out.blksize = field(stat, index, StatField.Blksize);
+  out.atimeSec = field(stat, index, StatField.AtimeSec);
+  out.atimeNsec = field(stat, index, StatField.AtimeNsec);
+  out.mtimeSec = field(stat, index, StatField.MtimeSec);
+  out.mtimeNsec = field(stat, index, StatField.MtimeNsec);
+  out.ctimeSec = field(stat, index, StatField.CtimeSec);
+  out.ctimeNsec = field(stat, index, StatField.CtimeNsec);
+  context.ownership.show(out);
+}
+
+/** A merged directory shows 1, as overlayfs does: its sub-directories are in several places. */
+function linkCount(context: UnionContext, node: Node, own: number): number {
+  if (node.isDirectory()) {
+    if (node.lastStat !== null) return 0;
+    return node.stack.length > 1 || context.options.staticNlink ? 1 : own;
+  }
+  if (node.inUpper) return own - (node.parked ? 1 : 0) + (node.links?.remaining ?? 0);
+  if (node.links !== null) return node.links.remaining;
+  return node.unlinked ? 0 : own;
+}
+
+export function getattr(context: UnionContext, node: Node, out: Attributes): void {
+  check(statNode(node, context.stat), 'stat');
+  fillAttributes(context, node, context.stat, 0, out);
+}
+
+/** Where a node's object in the upper is reached: a name relative to a descriptor, or the descriptor's own file. */
+export interface Target {
+  dirfd: number;
+  name: ByteString;
+}
+
+/** For a node that has been copied up. */
+export function upperTarget(context: UnionContext, node: Node): Target {
+  if (node.isDirectory()) return { dirfd: upperDirectory(context, node).fd(), name: '' as ByteString };
+  if (node.orphanFd >= 0) return { dirfd: node.orphanFd, name: '' as ByteString };
+  return { dirfd: onDisk(node.holder).fd(), name: node.name };
+}
+
+export function setattr(context: UnionContext, node: Node, change: AttributeChange, caller: Caller, out: Attributes): Awaitable<void> {
+  writableUpper(context);
+  if (change.size !== undefined && node.type !== S_IFREG) throw new Errno(node.isDirectory() ? E.EISDIR : E.EINVAL, 'truncate');
+  if (node.isDirectory() && node.lastStat !== null) {
+    changeRemoved(node.lastStat, change);
+    getattr(context, node, out);
+    return;
+  }
+  // What a truncation cuts off is not copied.
+  return after(copyUp(context, node, caller, change.size), () => {
+    apply(context, node, change);
+    getattr(context, node, out);
+  });
+}
+
+function apply(context: UnionContext, node: Node, change: AttributeChange): void {
+  if (change.size !== undefined) check(sys.ftruncate(context.files.get(node, true), change.size), 'truncate');
+  const { dirfd, name } = upperTarget(context, node);
+  const ownership = context.ownership;
+  if (change.uid !== undefined || change.gid !== undefined) {
+    ownership.chown(dirfd, name, ownership.uidToDisk(change.uid ?? -1), ownership.gidToDisk(change.gid ?? -1));
+  }
+  if (change.mode !== undefined) ownership.chmod(dirfd, name, change.mode);
+  else if (change.killSetId === true && node.type === S_IFREG) killSetId(context, node);
+  if (change.atime !== undefined || change.mtime !== undefined) {
+    const [atimeSec, atimeNsec] = timeArguments(change.atime);
+    const [mtimeSec, mtimeNsec] = timeArguments(change.mtime);
+    check(sys.utimensat(dirfd, name, atimeSec, atimeNsec, mtimeSec, mtimeNsec), 'utimensat');
+  }
+}
+
+function timeArguments(time: TimeChange | undefined): [sec: number, nsec: number] {
+  if (time === undefined) return [0, UTIME_OMIT];
+  return time === 'now' ? [0, UTIME_NOW] : [time.sec, time.nsec];
+}
+
+const modeStat = newStatBuffer();
+
+/**
+ * Clears those of `bits` that are set: what a write by somebody without CAP_FSETID does to the mode (inode(7): S_ISGID
+ * only counts with group execution).
+ */
+export function killSetId(context: UnionContext, node: Node, bits = S_ISUID | S_ISGID): void {
+  if (!node.inUpper || statNode(node, modeStat) < 0) return;
+  const mode = field(modeStat, 0, StatField.Mode) & 0o7777;
+  const kept = mode & ~(bits & S_ISUID) & ((mode & S_IXGRP) !== 0 ? ~(bits & S_ISGID) : ~0);
+  if (kept === mode) return;
+  const { dirfd, name } = upperTarget(context, node);
+  context.ownership.chmod(dirfd, name, kept);
+}
+
+/** A removed directory that somebody still has open is only remembered. */
+function changeRemoved(stat: Float64Array, change: AttributeChange): void {
+  if (change.mode !== undefined) stat[StatField.Mode] = ((stat[StatField.Mode] as number) & ~0o7777) | (change.mode & 0o7777);
+  if (change.uid !== undefined) stat[StatField.Uid] = change.uid;
+  if (change.gid !== undefined) stat[StatField.Gid] = change.gid;
+  const now = Date.now();
+  const put = (time: TimeChange, sec: StatField, nsec: StatField): void => {
+    stat[sec] = time === 'now' ? Math.floor(now / 1000) : time.sec;
+    stat[nsec] = time === 'now' ? (now % 1000) * 1e6 : time.nsec;
+  };
+  if (change.atime !== undefined) put(change.atime, StatField.AtimeSec, StatField.AtimeNsec);
+  if (change.mtime !== undefined) put(change.mtime, StatField.MtimeSec, StatField.MtimeNsec);
+}

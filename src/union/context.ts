@@ -1,0 +1,37 @@
+/**
+ * What the parts of one union share.
+ *
+ * There is one context a mount. Its parts are used from one thread; an operation that waits must look everything up again
+ * afterwards that another operation may have changed meanwhile: descriptors, a node's place, its dentries.
+ */
+import type { DirectoryDescriptors } from './disk-directory.js';
+import type { LinkTable } from './hard-links.js';
+import type { InodeNumbers } from './inode-numbers.js';
+import type { LayerDirectory } from './layer.js';
+import type { NodeTable } from './node-table.js';
+import type { OpenFiles } from './open-files.js';
+import type { UnionOptions } from './options.js';
+import type { Origins } from './origin.js';
+import type { Ownership } from './ownership.js';
+import type { UpperLayer } from './upper-layer.js';
+import type { UnionEvents } from './events.js';
+
+export interface UnionContext {
+  readonly options: UnionOptions;
+  /** Root directories by layer index; index 0 is undefined in a read-only union. */
+  readonly roots: readonly (LayerDirectory | undefined)[];
+  readonly upper: UpperLayer | null;
+  readonly nodes: NodeTable;
+  readonly links: LinkTable;
+  readonly inodes: InodeNumbers;
+  readonly origins: Origins;
+  readonly ownership: Ownership;
+  readonly directories: DirectoryDescriptors;
+  readonly files: OpenFiles;
+  readonly events: UnionEvents;
+  /** One file's statx(2) result, valid until the next call that fills it. */
+  readonly stat: Float64Array;
+  /** Descriptors that keep unlinked files alive, and how many there may be before such files are kept in the workdir. */
+  orphans: number;
+  readonly maxOrphans: number;
+}

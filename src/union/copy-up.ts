@@ -1,0 +1,355 @@
+/**
+ * Copy-up: giving a lower file its own copy in the upper layer (overlayfs.rst, "Non-directories"; fs/overlayfs/copy_up.c).
+ *
+ * Parents first, each with its own attributes. The copy is made without a name (O_TMPFILE), or in the workdir, with data, owner,
+ * mode, xattrs and times, flushed, and put in its place last: whoever looks, or crashes, at any moment finds the old file or the
+ * new one. The parent's times stay what they were. A large file is copied on other threads while the union goes on.
+ */
+import type { Awaitable } from '../base/awaitable.js';
+import type { ByteString, Name } from '../base/bytes.js';
+import { check, E, Errno } from '../base/errno.js';
+import { sys } from '../sys/index.js';
+import { O_CLOEXEC, O_CREAT, O_EXCL, O_RDWR, O_TMPFILE } from '../sys/constants.js';
+import { StatField } from '../sys/syscalls.js';
+import type { Caller } from '../vfs/filesystem.js';
+import type { UnionContext } from './context.js';
+import { dataOf } from './data.js';
+import { onDisk, type DiskDirectory } from './disk-directory.js';
+import { UPPER, type LayerDirectory } from './layer.js';
+import { copyMetadata, restoreTimes } from './metadata.js';
+import { statNode } from './merge.js';
+import type { Dentry, DirectoryNode, Node } from './node.js';
+import { pathOf } from './path.js';
+import { field, newStatBuffer, S_IFLNK, S_IFREG } from './stat-buffer.js';
+import type { UpperLayer } from './upper-layer.js';
+
+/** Up to this many bytes are copied on the main thread: for less than a millisecond, a hop to another costs more. */
+const COPY_AT_ONCE = 1 << 20;
+/** A large copy looks between pieces of this size whether its caller was interrupted. */
+const PIECE = 32 << 20;
+
+const sourceStat = newStatBuffer();
+const parentStat = newStatBuffer();
+const linkBuffer = Buffer.alloc(4097);
+const yes = Buffer.from('y');
+
+/** The upper layer, or EROFS. */
+export function writableUpper(context: UnionContext): UpperLayer {
+  if (context.upper === null) throw new Errno(E.EROFS);
+  return context.upper;
+}
+
+/** The directory in the upper layer, copied up if it is not there yet. Throws `Errno`. */
+export function upperDirectory(context: UnionContext, node: DirectoryNode): DiskDirectory {
+  const upper = writableUpper(context);
+  if (node.lastStat !== null) throw new Errno(E.ENOENT, 'the directory was removed');
+  if (node.upper !== null) return node.upper;
+  const dentry = node.dentry as Dentry;
+  const parent = upperDirectory(context, dentry.parent);
+  const started = context.events.active ? performance.now() : 0;
+
+  check(statNode(node, sourceStat), dentry.name);
+  const temporary = upper.temporaryName();
+  check(sys.mkdirat(upper.work.fd(), temporary, 0o700), 'mkdir');
+  const source = node.stack[0] as LayerDirectory;
+  const layer = source.layer.index;
+  place(context, parent, temporary, dentry.name, () => {
+    setOrigin(context, source, '' as ByteString, upper.work.fd(), temporary);
+    copyMetadata(context, source, '' as ByteString, sourceStat, upper.work.fd(), temporary);
+  });
+  markImpure(context, dentry.parent, parent);
+
+  dentry.holder = parent;
+  dentry.covers = true;
+  node.holder = parent;
+  node.name = dentry.name;
+  const copy = parent.descend(dentry.name);
+  node.stack.unshift(copy);
+  if (started > 0) announce(context, node, layer, 0, started);
+  return copy;
+}
+
+/** Fills a temporary in the workdir and moves it to `name` in `parent`, whose times it keeps. Removes it on failure. */
+function place(context: UnionContext, parent: DiskDirectory, temporary: Name, name: Name, fill: () => void): void {
+  const upper = context.upper as UpperLayer;
+  try {
+    fill();
+  } catch (error) {
+    upper.discard(temporary);
+    throw error;
+  }
+  keepingTimes(parent, () => upper.publish(temporary, parent, name));
+}
+
+/** Copying a child up is not a change of its parent (fs/overlayfs/copy_up.c, `ovl_set_timestamps`). */
+function keepingTimes(parent: DiskDirectory, change: () => void): void {
+  const known = parent.stat('' as ByteString, parentStat, 0) >= 0;
+  change();
+  if (known) restoreTimes(parent.fd(), '' as ByteString, parentStat);
+}
+
+/** Records which lower file the copy was made from. A hard link's other names would share the number without sharing the file. */
+function setOrigin(context: UnionContext, source: LayerDirectory, name: ByteString, dirfd: number, target: ByteString): void {
+  const upper = context.upper as UpperLayer;
+  if (upper.features.prefix === undefined) return;
+  const result = sys.setxattrat(dirfd, target, upper.attribute('origin'), context.origins.encode(source, name), 0);
+  // `user.` attributes do not exist on symbolic links and special files (xattr(7)).
+  if (result < 0 && result !== -E.EPERM && result !== -E.EOPNOTSUPP) check(result, 'origin');
+}
+
+/** Tells a reader of the directory that inode numbers in it may be those of lower files. */
+export function markImpure(context: UnionContext, node: DirectoryNode, directory: DiskDirectory): void {
+  if (node.impure) return;
+  const upper = context.upper as UpperLayer;
+  if (upper.features.prefix !== undefined) sys.setxattrat(directory.fd(), '' as ByteString, upper.attribute('impure'), yes, 0);
+  node.impure = true;
+}
+
+/**
+ * Puts the node into the upper layer, all its known names with it. `keep`: bytes of data that will still be wanted.
+ * At once for all but large files and files that must be flushed. Throws `Errno`, the union being as it was.
+ */
+export function copyUp(context: UnionContext, node: Node, caller: Caller | null, keep = Infinity): Awaitable<void> {
+  if (node.copyingUp !== null) return node.copyingUp;
+  if (node.inUpper && node.data === null) return;
+  if (node.isDirectory()) {
+    upperDirectory(context, node);
+    return;
+  }
+  writableUpper(context);
+  if (node.inUpper) {
+    if (node.type !== S_IFREG || dataOf(context, node) === node) return;
+    return whileCopying(context, node, copyUpData(context, node, caller, keep));
+  }
+  if (node.type !== S_IFREG) copyUpSpecial(context, node);
+  else return whileCopying(context, node, copyUpFile(context, node, caller, keep));
+}
+
+/** Remembers an unfinished copy-up in the node, so that others wait for it and the node stays. */
+function whileCopying(context: UnionContext, node: Node, copying: Awaitable<void>): Awaitable<void> {
+  if (!(copying instanceof Promise)) return;
+  node.copyingUp = copying.finally(() => {
+    node.copyingUp = null;
+    context.nodes.evictIfUnused(node);
+  });
+  return node.copyingUp;
+}
+
+/** A symbolic link, fifo, socket or device. */
+function copyUpSpecial(context: UnionContext, node: Node): void {
+  const upper = writableUpper(context);
+  const started = context.events.active ? performance.now() : 0;
+  const { holder, name } = node;
+  const parents = node.dentries.map((dentry) => upperDirectory(context, dentry.parent));
+  check(statNode(node, sourceStat), name);
+  const temporary = upper.temporaryName();
+  if (node.type === S_IFLNK) {
+    const size = check(holder.readlink(name, linkBuffer), 'readlink');
+    check(sys.symlinkat(linkBuffer.toString('latin1', 0, size) as ByteString, upper.work.fd(), temporary), 'symlink');
+  } else if (context.ownership.override !== undefined) {
+    sys.close(check(sys.openat(upper.work.fd(), temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600), 'create'));
+  } else {
+    const major = field(sourceStat, 0, StatField.RdevMajor);
+    const minor = field(sourceStat, 0, StatField.RdevMinor);
+    check(sys.mknodat(upper.work.fd(), temporary, node.type | 0o600, major, minor), 'mknod');
+  }
+  const fill = (): void => {
+    if (node.links === null) setOrigin(context, holder, name, upper.work.fd(), temporary);
+    copyMetadata(context, holder, name, sourceStat, upper.work.fd(), temporary);
+  };
+  const [first, ...others] = node.dentries;
+  if (first === undefined) {
+    // Nothing leads to it any more but a descriptor somewhere.
+    fill();
+    const fd = check(upper.work.openPath(temporary), 'open');
+    upper.discard(temporary);
+    settleUnnamed(context, node, fd);
+    return;
+  }
+  place(context, parents[0] as DiskDirectory, temporary, first.name, fill);
+  settle(context, node, first, parents[0] as DiskDirectory);
+  others.forEach((dentry, i) => linkInto(node, dentry, parents[i + 1] as DiskDirectory));
+  if (started > 0) announce(context, node, holder.layer.index, 0, started);
+}
+
+/** A regular file, with its data. */
+function copyUpFile(context: UnionContext, node: Node, caller: Caller | null, keep: number): Awaitable<void> {
+  const upper = writableUpper(context);
+  const started = context.events.active ? performance.now() : 0;
+  const { holder, name } = node;
+  const stat = sourceStat.slice();
+  check(statNode(node, stat), name);
+  const length = Math.min(field(stat, 0, StatField.Size), keep);
+  for (const dentry of node.dentries) upperDirectory(context, dentry.parent);
+
+  let temporary: Name | null = null;
+  let copy: number;
+  if (upper.features.tmpfile) copy = check(sys.openat(upper.work.fd(), '.' as ByteString, O_TMPFILE | O_RDWR | O_CLOEXEC, 0o600), 'create');
+  else {
+    temporary = upper.temporaryName();
+    copy = check(sys.openat(upper.work.fd(), temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600), 'create');
+  }
+  const finish = (): Awaitable<void> => {
+    if (node.links === null) setOrigin(context, holder, name, copy, '' as ByteString);
+    copyMetadata(context, holder, name, stat, copy, '' as ByteString);
+    if (length === 0 || !context.options.fsync || context.options.volatile) {
+      publish();
+      return;
+    }
+    return sys.fsyncAsync(copy, false).then((result) => {
+      check(result, 'fsync');
+      publish();
+    });
+  };
+  const publish = (): void => {
+    publishFile(context, node, copy, temporary);
+    if (started > 0) announce(context, node, holder.layer.index, length, started);
+  };
+  const undo = (error: unknown): never => {
+    sys.close(copy);
+    if (temporary !== null) upper.discard(temporary);
+    throw error;
+  };
+  try {
+    const copied = copyBytes(context, node, copy, length, caller);
+    const done = copied instanceof Promise ? copied.then(finish) : finish();
+    return done instanceof Promise ? done.catch(undo) : undefined;
+  } catch (error) {
+    return undo(error);
+  }
+}
+
+/** The first `length` bytes of the node's data into `to`, which becomes that long. */
+function copyBytes(context: UnionContext, node: Node, to: number, length: number, caller: Caller | null): Awaitable<void> {
+  if (length === 0) return;
+  const place = dataOf(context, node);
+  const from = node.orphanFd >= 0 ? sys.dup(context.files.get(node, false)) : place.holder.open(place.name);
+  check(from, place.name);
+  if (length <= COPY_AT_ONCE) {
+    const copied = sys.copyData(from, to, 0, length, true);
+    sys.close(from);
+    check(copied, 'copy');
+    check(sys.ftruncate(to, length), 'truncate');
+    return;
+  }
+  return copyPieces(from, to, length, caller).finally(() => sys.close(from));
+}
+
+async function copyPieces(from: number, to: number, length: number, caller: Caller | null): Promise<void> {
+  for (let at = 0; at < length;) {
+    if (caller?.interrupted === true) throw new Errno(E.EINTR, 'copy-up');
+    const copied = check(await sys.copyDataAsync(from, to, at, Math.min(PIECE, length - at), true), 'copy');
+    if (copied === 0) break;
+    at += copied;
+  }
+  check(sys.ftruncate(to, length), 'truncate');
+}
+
+/** Gives the finished copy every name of the node; the names may have changed while it was made. */
+function publishFile(context: UnionContext, node: Node, copy: number, temporary: Name | null): void {
+  const upper = writableUpper(context);
+  const [first, ...others] = node.dentries;
+  if (first === undefined) {
+    if (temporary !== null) upper.discard(temporary);
+    settleUnnamed(context, node, copy);
+    return;
+  }
+  const parent = upperDirectory(context, first.parent);
+  keepingTimes(parent, () => {
+    if (temporary !== null) upper.publish(temporary, parent, first.name);
+    else check(sys.linkat(copy, '' as ByteString, parent.fd(), first.name), first.name);
+  });
+  settle(context, node, first, parent);
+  context.files.put(node, copy, true);
+  for (const dentry of others) linkInto(node, dentry, upperDirectory(context, dentry.parent));
+}
+
+/** The node's object now lies in the upper layer, under `dentry`. */
+function settle(context: UnionContext, node: Node, dentry: Dentry, parent: DiskDirectory): void {
+  context.files.drop(node);
+  if (node.orphanFd >= 0) sys.close(node.orphanFd);
+  node.orphanFd = -1;
+  node.holder = parent;
+  node.name = dentry.name;
+  node.data = null;
+  dentry.holder = parent;
+  dentry.covers = true;
+  if (node.links === null) markImpure(context, dentry.parent, parent);
+  else node.links.taken();
+}
+
+function settleUnnamed(context: UnionContext, node: Node, fd: number): void {
+  const upper = writableUpper(context);
+  context.files.drop(node);
+  if (node.orphanFd >= 0) sys.close(node.orphanFd);
+  node.holder = upper.work;
+  node.name = '' as Name;
+  node.data = null;
+  node.orphanFd = fd;
+}
+
+/** One more name, of the lower layer until now, for a file that is in the upper. */
+function linkInto(node: Node, dentry: Dentry, parent: DiskDirectory): void {
+  keepingTimes(parent, () => linkNode(node, parent, dentry.name));
+  dentry.holder = parent;
+  dentry.covers = true;
+  node.links?.taken();
+}
+
+/** link(2) to the object of a node in the upper layer. */
+export function linkNode(node: Node, parent: DiskDirectory, name: Name): void {
+  const from = node.orphanFd >= 0 ? node.orphanFd : onDisk(node.holder).fd();
+  check(sys.linkat(from, node.orphanFd >= 0 ? ('' as ByteString) : node.name, parent.fd(), name), name);
+}
+
+/**
+ * A lower name of a file that was copied up through another: it is linked into the upper now, because what is written to the node
+ * must be found under this name after remounting. Where that fails the name still leads to the node while the mount lives.
+ */
+export function adoptLink(context: UnionContext, dentry: Dentry, node: Node): void {
+  if (dentry.holder.layer.index === UPPER) return;
+  try {
+    linkInto(node, dentry, upperDirectory(context, dentry.parent));
+  } catch (error) {
+    if (!(error instanceof Errno)) throw error;
+  }
+}
+
+/** The data of a file whose metadata alone is in the upper (`overlay.metacopy`, made by others). */
+function copyUpData(context: UnionContext, node: Node, caller: Caller | null, keep: number): Awaitable<void> {
+  const upper = writableUpper(context);
+  check(statNode(node, sourceStat), node.name);
+  const size = field(sourceStat, 0, StatField.Size);
+  const stat = sourceStat.slice();
+  const to = check(onDisk(node.holder).openForWriting(node.name), node.name);
+  const finish = (): void => {
+    if (size > keep) check(sys.ftruncate(to, size), 'truncate');
+    restoreTimes(to, '' as ByteString, stat);
+    check(sys.fsync(to), 'fsync');
+    for (const suffix of ['metacopy', 'redirect']) sys.removexattrat(to, '' as ByteString, upper.attribute(suffix));
+    node.data = null;
+    context.files.drop(node);
+    context.files.put(node, to, true);
+  };
+  const undo = (error: unknown): never => {
+    sys.close(to);
+    throw error;
+  };
+  try {
+    const copied = copyBytes(context, node, to, Math.min(size, keep), caller);
+    if (copied instanceof Promise) return copied.then(finish).catch(undo);
+    finish();
+  } catch (error) {
+    undo(error);
+  }
+}
+
+function announce(context: UnionContext, node: Node, layer: number, bytes: number, started: number): void {
+  context.events.publish({
+    type: 'copy-up',
+    path: pathOf(node),
+    layer,
+    bytes,
+    microseconds: Math.round((performance.now() - started) * 1000),
+  });
+}

@@ -1,0 +1,261 @@
+/**
+ * A layer that is a directory on disk, and the upper layer's directories in particular.
+ *
+ * Everything is reached by one component at a time from the layer's root descriptor, which was opened before
+ * mounting: no path is joined from strings that a layer controls, no symbolic link is followed, and a mount over
+ * the layer does not matter. Descriptors of directories are a cache: any of them may be closed and
+ * opened again, through openat2(2) with RESOLVE_BENEATH, from the nearest ancestor that is still open.
+ */
+import { LRUCache } from 'lru-cache';
+import type { ByteString, Name } from '../base/bytes.js';
+import { E, Errno } from '../base/errno.js';
+import { sys } from '../sys/index.js';
+import {
+  O_CLOEXEC,
+  O_DIRECTORY,
+  O_NOATIME,
+  O_NOFOLLOW,
+  O_NONBLOCK,
+  O_PATH,
+  O_RDONLY,
+  O_RDWR,
+  RESOLVE_BENEATH,
+  RESOLVE_NO_MAGICLINKS,
+  RESOLVE_NO_SYMLINKS,
+  SEEK_SET,
+} from '../sys/constants.js';
+import { StatField, STAT_FIELDS } from '../sys/syscalls.js';
+import type { EntryVisitor, Layer, LayerDirectory } from './layer.js';
+import { applyOverride, readOverride } from './override-stat.js';
+
+const direntBuffer = Buffer.alloc(64 * 1024);
+
+/** A path handed to one openat2 call stays below PATH_MAX. */
+const MAX_RELATIVE_PATH = 4000;
+const RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+
+/** The open descriptors of directories of all layers of one union: least recently used ones are closed. */
+export class DirectoryDescriptors {
+  readonly #open: LRUCache<DiskDirectory, number>;
+
+  /** `max` must exceed what one operation uses at once (a dozen). */
+  constructor(max: number) {
+    this.#open = new LRUCache({ max, dispose: (fd, directory) => directory.closed(fd) });
+  }
+
+  touch(directory: DiskDirectory): void {
+    this.#open.get(directory);
+  }
+  add(directory: DiskDirectory, fd: number): void {
+    this.#open.set(directory, fd);
+  }
+  drop(directory: DiskDirectory): void {
+    this.#open.delete(directory);
+  }
+  closeAll(): void {
+    this.#open.clear();
+  }
+  get size(): number {
+    return this.#open.size;
+  }
+}
+
+export class DiskDirectory implements LayerDirectory {
+  readonly layer: Layer;
+  readonly #descriptors: DirectoryDescriptors;
+  /** Changes when the upper directory is renamed. */
+  parent: DiskDirectory | null;
+  name: Name;
+  #fd = -1;
+
+  private constructor(layer: Layer, descriptors: DirectoryDescriptors, parent: DiskDirectory | null, name: Name) {
+    this.layer = layer;
+    this.#descriptors = descriptors;
+    this.parent = parent;
+    this.name = name;
+  }
+
+  /** The layer's root; `fd` is this object's from here on and stays open. */
+  static root(layer: Layer, descriptors: DirectoryDescriptors, fd: number): DiskDirectory {
+    const root = new DiskDirectory(layer, descriptors, null, '' as Name);
+    root.#fd = fd;
+    return root;
+  }
+
+  descend(name: Name): DiskDirectory {
+    return new DiskDirectory(this.layer, this.#descriptors, this, name);
+  }
+
+  /** An open descriptor. Valid until the event loop turns: others may push it out of the cache. Throws `Errno`. */
+  fd(): number {
+    if (this.#fd >= 0) {
+      if (this.parent !== null) this.#descriptors.touch(this);
+      return this.#fd;
+    }
+    let from = this.parent as DiskDirectory;
+    const missing: ByteString[] = [this.name];
+    while (from.#fd < 0) {
+      missing.push(from.name);
+      from = from.parent as DiskDirectory;
+    }
+    let base = from.#fd;
+    let intermediate = -1;
+    for (let i = missing.length - 1; i >= 0;) {
+      let path: string = missing[i--] as ByteString;
+      while (i >= 0 && path.length + (missing[i] as ByteString).length < MAX_RELATIVE_PATH) path += '/' + (missing[i--] as ByteString);
+      const fd = openDirectory(base, path as ByteString);
+      if (intermediate >= 0) sys.close(intermediate);
+      if (fd < 0) throw new Errno(-fd, path);
+      intermediate = base = fd;
+    }
+    this.#fd = base;
+    this.#descriptors.add(this, base);
+    return base;
+  }
+
+  /** The cache let go of the descriptor. */
+  closed(fd: number): void {
+    this.#fd = -1;
+    sys.close(fd);
+  }
+
+  /** Closes the descriptor now: the directory is about to go. */
+  release(): void {
+    if (this.parent === null) {
+      if (this.#fd >= 0) sys.close(this.#fd);
+      this.#fd = -1;
+    } else this.#descriptors.drop(this);
+  }
+
+  stat(name: ByteString, out: Float64Array, index: number): number {
+    const result = sys.statx(this.fd(), name, out, index);
+    if (this.layer.overrideStat !== undefined && result >= 0) this.#override(name, out, index);
+    return result;
+  }
+
+  statMany(names: readonly ByteString[], count: number, out: Float64Array): number {
+    const result = sys.statxMany(this.fd(), names, count, out);
+    if (this.layer.overrideStat !== undefined) {
+      for (let i = 0; i < count; i++) {
+        if ((out[i * STAT_FIELDS + StatField.Result] as number) >= 0) this.#override(names[i] as ByteString, out, i);
+      }
+    }
+    return result;
+  }
+
+  #override(name: ByteString, out: Float64Array, index: number): void {
+    const override = readOverride(this.fd(), name, this.layer.overrideStat as ByteString);
+    if (override !== undefined) applyOverride(out, index, override);
+  }
+
+  list(visit: EntryVisitor): number {
+    const fd = this.fd();
+    let at = sys.lseek(fd, 0, SEEK_SET);
+    // An O_PATH descriptor (a directory that we may search but not read) cannot be listed.
+    if (at < 0) return at === -E.EBADF ? -E.EACCES : at;
+    while ((at = sys.getdents64(fd, direntBuffer)) > 0) {
+      for (let offset = 0; offset < at;) {
+        const length = direntBuffer.readUInt16LE(offset + 16);
+        const start = offset + 19;
+        const end = direntBuffer.indexOf(0, start);
+        const name = direntBuffer.toString('latin1', start, end);
+        if (name !== '.' && name !== '..') {
+          visit(
+            name as Name,
+            direntBuffer[offset + 18] as number,
+            direntBuffer.readUInt32LE(offset),
+            direntBuffer.readUInt32LE(offset + 4),
+          );
+        }
+        offset += length;
+      }
+    }
+    return at;
+  }
+
+  open(name: ByteString): number {
+    return openRegular(this.fd(), name, O_RDONLY | O_NOATIME);
+  }
+
+  /** In the upper layer: a regular file, for reading and writing. */
+  openForWriting(name: ByteString): number {
+    return openRegular(this.fd(), name, O_RDWR);
+  }
+
+  /** Any file, by an O_PATH descriptor that keeps it alive and opens nothing. */
+  openPath(name: ByteString): number {
+    return sys.openat(this.fd(), name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+  }
+
+  readlink(name: ByteString, buffer: Uint8Array): number {
+    return sys.readlinkat(this.fd(), name, buffer);
+  }
+
+  getxattr(name: ByteString, attribute: ByteString, buffer: Uint8Array | null): number {
+    return sys.getxattrat(this.fd(), name, attribute, buffer);
+  }
+
+  listxattr(name: ByteString, buffer: Uint8Array | null): number {
+    return sys.listxattrat(this.fd(), name, buffer);
+  }
+
+  handle(name: ByteString, buffer: Uint8Array): number {
+    return sys.name_to_handle_at(this.fd(), name, buffer);
+  }
+}
+
+/** A directory of the upper layer, which is always on disk. */
+export function onDisk(directory: LayerDirectory): DiskDirectory {
+  if (directory instanceof DiskDirectory) return directory;
+  throw new Errno(E.EIO, 'the layer is not on disk');
+}
+
+let mayOpenWithoutAtime = true;
+
+/** O_NOATIME is for the owner and CAP_FOWNER only (open(2)): others go without. */
+function openQuietly(dirfd: number, name: ByteString, flags: number): number {
+  if (mayOpenWithoutAtime || (flags & O_NOATIME) === 0) {
+    const fd = sys.openat(dirfd, name, flags, 0);
+    if (fd !== -E.EPERM || (flags & O_NOATIME) === 0) return fd;
+  }
+  return sys.openat(dirfd, name, flags & ~O_NOATIME, 0);
+}
+
+/** A caller below root meets files of others at every turn: it does not ask twice a file. */
+export function setOpenWithoutAtime(allowed: boolean): void {
+  mayOpenWithoutAtime = allowed;
+}
+
+function openDirectory(base: number, path: ByteString): number {
+  const flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK;
+  let fd: number;
+  if (path.includes('/')) {
+    fd = sys.openat2(base, path, flags, 0, RESOLVE);
+    if (fd === -E.EACCES) fd = sys.openat2(base, path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0, RESOLVE);
+    if (fd === -E.ENOSYS) return openStepByStep(base, path);
+  } else {
+    fd = openQuietly(base, path, flags | O_NOATIME);
+    if (fd === -E.EACCES) fd = sys.openat(base, path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+  }
+  return fd;
+}
+
+/** Before Linux 5.6 there is no openat2: one component a call. */
+function openStepByStep(base: number, path: ByteString): number {
+  let fd = base;
+  for (const component of path.split('/')) {
+    const next = openDirectory(fd, component as ByteString);
+    if (fd !== base) sys.close(fd);
+    if (next < 0) return next;
+    fd = next;
+  }
+  return fd;
+}
+
+/**
+ * The caller has seen that `name` is a regular file; O_NONBLOCK only keeps a layer that is changed from outside
+ * from blocking the session on a fifo.
+ */
+function openRegular(dirfd: number, name: ByteString, flags: number): number {
+  return openQuietly(dirfd, name, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+}

@@ -1,0 +1,46 @@
+/**
+ * Layers, and the one seam through which they are read.
+ *
+ * A layer is a tree of directories; `LayerDirectory` is one of them. The union asks it for nothing but what is
+ * declared here, so that a tree may come from a directory on disk (disk-directory.ts) or from elsewhere.
+ * Lower layers never change while they are mounted; the upper layer is changed by this union alone.
+ */
+import type { ByteString, Name } from '../base/bytes.js';
+import type { WhiteoutForm } from './options.js';
+
+/** The upper layer's index; lower layers count from 1, topmost first, also when there is no upper. */
+export const UPPER = 0;
+
+export interface Layer {
+  readonly index: number;
+  readonly form: WhiteoutForm;
+  /** Which of the union's distinct file systems it lies on: 0 for the upper's, or the first lower's when there is no upper. */
+  readonly fileSystem: number;
+  /** No layer lies below: what its markers say of lower layers has no effect. */
+  readonly bottom: boolean;
+  /** Whether its files carry owner, mode and type in an override_stat xattr, and under which name. */
+  readonly overrideStat: ByteString | undefined;
+}
+
+/** Receives each entry of a directory but `.` and `..`; `type` is DT_* of dirent(5). */
+export type EntryVisitor = (name: Name, type: number, inoLow: number, inoHigh: number) => void;
+
+/** Calls return what the system call of that name returns, or `-errno`; names are single components. */
+export interface LayerDirectory {
+  readonly layer: Layer;
+  /** The directory of that name below this one. No system call: that it exists is the caller's knowledge. */
+  descend(name: Name): LayerDirectory;
+  /** Fills entry `index` of a stat buffer (StatField). The empty name is the directory itself. */
+  stat(name: ByteString, out: Float64Array, index: number): number;
+  statMany(names: readonly ByteString[], count: number, out: Float64Array): number;
+  list(visit: EntryVisitor): number;
+  /** What `stat` showed to be a regular file, for reading. */
+  open(name: ByteString): number;
+  readlink(name: ByteString, buffer: Uint8Array): number;
+  getxattr(name: ByteString, attribute: ByteString, buffer: Uint8Array | null): number;
+  listxattr(name: ByteString, buffer: Uint8Array | null): number;
+  /** The bytes of name_to_handle_at(2). */
+  handle(name: ByteString, buffer: Uint8Array): number;
+  /** Gives back what is held open for this directory; it may be used again. */
+  release(): void;
+}

@@ -1,0 +1,172 @@
+/** Opening the directories that a union is made of, and refusing those that cannot be one. Every refusal is a `PlyfsError`. */
+import { bytesOf, textOf, type ByteString, type Name } from '../base/bytes.js';
+import { E, errnoName } from '../base/errno.js';
+import { PlyfsError } from '../base/error.js';
+import { sys } from '../sys/index.js';
+import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_PATH, O_RDONLY, OPEN_TREE_CLONE } from '../sys/constants.js';
+import { StatField } from '../sys/syscalls.js';
+import { DiskDirectory, type DirectoryDescriptors } from './disk-directory.js';
+import type { Layer } from './layer.js';
+import { OVERRIDE_NAMES } from './override-stat.js';
+import type { WhiteoutForm } from './options.js';
+import { field, newStatBuffer } from './stat-buffer.js';
+
+/** What AUFS, or a tool that keeps its markers, leaves in the root of a layer. */
+const AUFS_MARKERS = ['.wh..wh.aufs', '.wh..wh.plnk', '.wh..wh.orph', '.wh..wh..opq'] as Name[];
+
+const stat = newStatBuffer();
+const probeBuffer = Buffer.alloc(512);
+const HERE = bytesOf('.');
+const ITSELF = '' as ByteString;
+
+/** A directory of the host that was named on the command line, and is open. */
+export interface OpenedDirectory {
+  readonly path: ByteString;
+  readonly fd: number;
+  /** Device and inode number, to tell whether two are the same. */
+  readonly identity: string;
+  readonly device: string;
+  /** A private copy of its mount: other mounts below it, this union's among them, are not seen through it. */
+  readonly cloned: boolean;
+}
+
+type Role = 'lowerdir' | 'upperdir' | 'workdir';
+
+/** `clone`: look at the directory through a private, bare copy of its mount, where the caller may make one (open_tree(2)). */
+export function openNamed(role: Role, path: ByteString, clone: boolean): OpenedDirectory {
+  let fd = sys.openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+  if (fd < 0) throw cannotOpen(role, path, -fd);
+  let cloned = false;
+  if (clone) {
+    const tree = sys.open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | O_CLOEXEC);
+    if (tree >= 0) {
+      const inside = sys.openat(tree, HERE, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+      sys.close(tree);
+      if (inside >= 0) {
+        sys.close(fd);
+        fd = inside;
+        cloned = true;
+      }
+    }
+  }
+  sys.statx(fd, ITSELF, stat, 0);
+  return { path, fd, identity: identityOf(stat), device: deviceOf(stat), cloned };
+}
+
+function cannotOpen(role: Role, path: ByteString, errno: number): PlyfsError {
+  const shown = textOf(path);
+  switch (errno) {
+    case E.ENOENT:
+      return new PlyfsError(`${role}-missing`, `${role} ${shown} does not exist: check the path, or create the directory.`);
+    case E.ENOTDIR:
+      return new PlyfsError(`${role}-not-directory`, `${role} ${shown} is not a directory: every layer is a directory.`);
+    case E.EACCES:
+    case E.EPERM:
+      return new PlyfsError(`${role}-denied`, `no permission to read ${role} ${shown}: run as its owner, or change its mode.`);
+    case E.EMFILE:
+      return new PlyfsError('too-many-files', `too many open files at ${role} ${shown}: raise the limit (ulimit -n).`);
+    default:
+      return new PlyfsError(`${role}-unusable`, `cannot open ${role} ${shown} (${errnoName(errno)}).`);
+  }
+}
+
+function identityOf(of: Float64Array): string {
+  return `${deviceOf(of)}:${field(of, 0, StatField.InoHigh)}:${field(of, 0, StatField.InoLow)}`;
+}
+
+function deviceOf(of: Float64Array): string {
+  return `${field(of, 0, StatField.DevMajor)}:${field(of, 0, StatField.DevMinor)}`;
+}
+
+/** The identities of a directory and of all directories above it. */
+export function ancestry(path: ByteString): string[] {
+  const identities: string[] = [];
+  let fd = sys.openat(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+  while (fd >= 0) {
+    if (sys.statx(fd, ITSELF, stat, 0) < 0) break;
+    const identity = identityOf(stat);
+    if (identity === identities.at(-1)) break;
+    identities.push(identity);
+    const above = sys.openat(fd, bytesOf('..'), O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    sys.close(fd);
+    fd = above;
+  }
+  if (fd >= 0) sys.close(fd);
+  return identities;
+}
+
+/** Refuses layers that lie in each other in a way that a write would change a layer under the union's feet. */
+export function refuseOverlaps(lowers: readonly OpenedDirectory[], upper: OpenedDirectory, work: OpenedDirectory): void {
+  if (upper.device !== work.device) {
+    const [one, two] = [textOf(upper.path), textOf(work.path)];
+    throw new PlyfsError(
+      'workdir-other-filesystem',
+      `upperdir ${one} and workdir ${two} are on different file systems: put both on one, so that files can be renamed between them.`,
+    );
+  }
+  const aboveUpper = ancestry(upper.path);
+  const aboveWork = ancestry(work.path);
+  const [upperPath, workPath] = [textOf(upper.path), textOf(work.path)];
+  if (aboveUpper.includes(work.identity) || aboveWork.includes(upper.identity)) {
+    throw new PlyfsError(
+      'workdir-overlaps',
+      `upperdir ${upperPath} and workdir ${workPath} lie in each other: give two separate directories.`,
+    );
+  }
+  for (const lower of lowers) {
+    const lowerPath = textOf(lower.path);
+    if (aboveUpper.includes(lower.identity)) {
+      throw new PlyfsError(
+        'upperdir-inside-lower',
+        `upperdir ${upperPath} lies inside lowerdir ${lowerPath}, which must not change: put it elsewhere.`,
+      );
+    }
+    if (aboveWork.includes(lower.identity)) {
+      throw new PlyfsError(
+        'workdir-inside-lower',
+        `workdir ${workPath} lies inside lowerdir ${lowerPath}, which must not change: put it elsewhere.`,
+      );
+    }
+    if (ancestry(lower.path).includes(upper.identity)) {
+      throw new PlyfsError(
+        'lower-inside-upper',
+        `lowerdir ${lowerPath} lies inside upperdir ${upperPath}, which changes: put one of them elsewhere.`,
+      );
+    }
+  }
+}
+
+/** Refuses a mount point at which the union would have to go through itself to reach a layer. */
+export function refuseMountpoint(mountpoint: ByteString, lowers: readonly OpenedDirectory[], upper: OpenedDirectory | null): void {
+  const [own, ...above] = ancestry(mountpoint);
+  if (own === undefined) return;
+  const shown = textOf(mountpoint);
+  if (upper !== null && above.includes(upper.identity)) {
+    throw new PlyfsError('mountpoint-inside-upper', `mount point ${shown} lies inside upperdir ${textOf(upper.path)}: mount elsewhere.`);
+  }
+  for (const lower of lowers) {
+    if (!lower.cloned && above.includes(lower.identity)) {
+      throw new PlyfsError(
+        'mountpoint-inside-lower',
+        `mount point ${shown} lies inside lowerdir ${textOf(lower.path)}: mount elsewhere, or run as root.`,
+      );
+    }
+  }
+}
+
+/** What a layer is, by its root directory and the form the caller declared. */
+export function describeLayer(
+  opened: OpenedDirectory,
+  index: number,
+  fileSystem: number,
+  bottom: boolean,
+  declared: WhiteoutForm | undefined,
+): Layer {
+  const form = declared ?? (AUFS_MARKERS.some((name) => sys.statx(opened.fd, name, stat, 0) >= 0) ? 'aufs' : 'overlay');
+  const overrideStat = OVERRIDE_NAMES.find((name) => sys.getxattrat(opened.fd, ITSELF, name, probeBuffer) >= 0);
+  return { index, form, fileSystem, bottom, overrideStat };
+}
+
+export function rootOf(opened: OpenedDirectory, layer: Layer, descriptors: DirectoryDescriptors): DiskDirectory {
+  return DiskDirectory.root(layer, descriptors, opened.fd);
+}

@@ -1,0 +1,193 @@
+/**
+ * The merged listing of a directory (overlayfs.rst, "readdir").
+ *
+ * It is read once, from every layer of the stack, and kept with the node: lower layers do not change, and what changes in the
+ * upper goes through this union. Each name has a cookie that it keeps for life, so a reader who comes back finds its place
+ * whatever was added or removed meanwhile. Removed names are skipped and later squeezed out. New ones go to the front: at the end,
+ * somebody who renames what he reads would read for ever (xfstests generic/736).
+ */
+import type { Name } from '../base/bytes.js';
+import { Errno } from '../base/errno.js';
+import type { UnionContext } from './context.js';
+import { UPPER, type LayerDirectory } from './layer.js';
+import { originInode } from './merge.js';
+import { Dentry, type DirectoryNode } from './node.js';
+import { isWhiteoutDevice, newStatBuffer } from './stat-buffer.js';
+import { isXattrWhiteout, WHITEOUT_PREFIX } from './whiteout.js';
+
+const DT_UNKNOWN = 0;
+const DT_CHR = 2;
+const DT_DIR = 4;
+const DT_REG = 8;
+const NOTHING_BELOW: readonly LayerDirectory[] = [];
+
+const stat = newStatBuffer();
+
+/** What the layers above have said of a name, while the layers below are read. */
+interface Seen {
+  dentry: Dentry | null;
+  /** A layer has ended the search: nothing further down counts. */
+  closed: boolean;
+  /** The topmost lower layer that speaks of the name was heard: it settles what the upper's entry covers. */
+  covered: boolean;
+}
+
+/** Reads the whole directory, so that every later question about its names is answered without a system call. Throws `Errno`. */
+export function completeListing(context: UnionContext, directory: DirectoryNode): void {
+  if (directory.complete || directory.lastStat !== null) return;
+  if (directory.stack.length === 1) listOne(context, directory, directory.stack[0] as LayerDirectory);
+  else listMerged(context, directory);
+  directory.complete = true;
+}
+
+function listOne(context: UnionContext, directory: DirectoryNode, holder: LayerDirectory): void {
+  visitShown(directory, holder, (name, type, low, high, whiteout) => {
+    if (whiteout) return;
+    const dentry = directory.entries.get(name) ?? newDentry(directory, name, type, holder);
+    dentry.covers = false;
+    dentry.below ??= NOTHING_BELOW;
+    dentry.ino = listedInode(context, dentry, low, high);
+  });
+}
+
+/** `d_ino` of a name whose winning object is listed with this number. */
+function listedInode(context: UnionContext, dentry: Dentry, low: number, high: number): number {
+  if (dentry.node !== null) return dentry.node.ino;
+  const { parent, holder, type } = dentry;
+  const origin = parent.impure && holder.layer.index === UPPER && type !== DT_DIR ? originInode(context, dentry, type << 12) : undefined;
+  return origin ?? context.inodes.number(holder.layer.fileSystem, low, high);
+}
+
+function listMerged(context: UnionContext, directory: DirectoryNode): void {
+  const seen = new Map<Name, Seen>();
+  for (const holder of directory.stack) {
+    const upper = holder.layer.index === UPPER;
+    // What a layer says holds for the layers below it only: `.wh.X` beside X hides X further down.
+    const here: [Name, Seen][] = [];
+    visitShown(directory, holder, (name, type, low, high, whiteout) => {
+      const before = seen.get(name);
+      if (before === undefined) {
+        if (whiteout) {
+          here.push([name, { dentry: null, closed: true, covered: true }]);
+          return;
+        }
+        const dentry = directory.entries.get(name) ?? newDentry(directory, name, type, holder);
+        if (dentry.holder === holder) {
+          dentry.ino = listedInode(context, dentry, low, high);
+          dentry.covers = !upper;
+          dentry.below ??= NOTHING_BELOW;
+        }
+        here.push([name, { dentry, closed: type !== DT_DIR, covered: !upper }]);
+        return;
+      }
+      const dentry = before.dentry;
+      if (!before.covered && !upper) {
+        before.covered = true;
+        if (dentry !== null) dentry.covers = !whiteout;
+      }
+      if (before.closed) return;
+      if (whiteout || type !== DT_DIR) {
+        before.closed = true;
+        return;
+      }
+      if (dentry === null) return;
+      if (dentry.below === NOTHING_BELOW || dentry.below === null) {
+        dentry.below = [holder];
+        if (dentry.holder.layer.index === UPPER) dentry.ino = context.inodes.number(holder.layer.fileSystem, low, high);
+      } else (dentry.below as LayerDirectory[]).push(holder);
+    });
+    for (const [name, state] of here) {
+      const before = seen.get(name);
+      if (before === undefined) seen.set(name, state);
+      else if (state.dentry === null) before.closed = true;
+      else {
+        before.dentry = state.dentry;
+        before.closed ||= state.closed;
+      }
+    }
+  }
+}
+
+function newDentry(directory: DirectoryNode, name: Name, type: number, holder: LayerDirectory): Dentry {
+  const dentry = new Dentry(directory, name, type, holder);
+  directory.entries.set(name, dentry);
+  return dentry;
+}
+
+/** Each entry of one layer's directory, as the union understands it: whiteouts named by what they hide, markers left out. */
+function visitShown(
+  directory: DirectoryNode,
+  holder: LayerDirectory,
+  visit: (name: Name, type: number, low: number, high: number, whiteout: boolean) => void,
+): void {
+  const aufs = holder.layer.form === 'aufs';
+  const byXattr = directory.xattrWhiteouts?.includes(holder) === true;
+  const failed = holder.list((name, reported, low, high) => {
+    if (aufs && name.startsWith(WHITEOUT_PREFIX)) {
+      if (!name.startsWith(WHITEOUT_PREFIX, WHITEOUT_PREFIX.length)) {
+        const hidden = name.slice(WHITEOUT_PREFIX.length);
+        if (hidden !== '') visit(hidden as Name, DT_UNKNOWN, 0, 0, true);
+      }
+      return;
+    }
+    let type = reported;
+    if (type === DT_CHR || type === DT_UNKNOWN || (byXattr && type === DT_REG)) {
+      if (holder.stat(name, stat, 0) < 0) return;
+      type = ((stat[1] as number) & 0o170000) >> 12;
+      if (isWhiteoutDevice(stat, 0) || isXattrWhiteout(directory, holder, name, stat, 0)) {
+        visit(name, type, low, high, true);
+        return;
+      }
+    }
+    visit(name, type, low, high, false);
+  });
+  if (failed < 0) throw new Errno(-failed, 'readdir');
+}
+
+/** The listing in descending order of cookies: a reader goes through it from the end. */
+export function listingOf(context: UnionContext, directory: DirectoryNode): readonly Dentry[] {
+  if (directory.listing !== null) return directory.listing;
+  completeListing(context, directory);
+  const listing = [...directory.entries.values()].reverse();
+  for (const [i, dentry] of listing.entries()) dentry.cookie = FIRST_COOKIE + listing.length - 1 - i;
+  directory.nextCookie = FIRST_COOKIE - 1;
+  directory.listing = listing;
+  return listing;
+}
+
+/** Cookies 1 and 2 follow `.` and `..`; those of names that came after the first reading count down from here. */
+export const FIRST_COOKIE = 2 ** 40;
+
+/** Where in the listing the first dentry after `cookie` stands: the reader goes on from there towards index 0. */
+export function positionAfter(listing: readonly Dentry[], cookie: number): number {
+  let low = 0;
+  let high = listing.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (Math.abs((listing[middle] as Dentry).cookie) > cookie) low = middle + 1;
+    else high = middle;
+  }
+  return low - 1;
+}
+
+/** A name has come: it goes to the front, where a reader who is under way has passed. */
+export function addToDirectory(directory: DirectoryNode, dentry: Dentry): void {
+  directory.entries.set(dentry.name, dentry);
+  if (directory.listing === null) return;
+  dentry.cookie = directory.nextCookie--;
+  directory.listing.push(dentry);
+}
+
+/** A name has gone. Its cookie is not used again: turned negative, it still keeps the listing in order. */
+export function removeFromDirectory(directory: DirectoryNode, dentry: Dentry): void {
+  if (directory.entries.get(dentry.name) === dentry) directory.entries.delete(dentry.name);
+  if (directory.listing === null || dentry.cookie === 0) return;
+  dentry.cookie = -dentry.cookie;
+  if (++directory.removedFromListing > 1024 && directory.removedFromListing > directory.entries.size) compact(directory);
+}
+
+/** Squeezes removed dentries out; the cookies of the others stay. */
+function compact(directory: DirectoryNode): void {
+  directory.listing = (directory.listing as Dentry[]).filter((dentry) => dentry.cookie > 0);
+  directory.removedFromListing = 0;
+}

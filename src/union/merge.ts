@@ -1,0 +1,271 @@
+/**
+ * Lookup: which layers hold a name, which wins, and what merges (overlayfs.rst, "Directories").
+ *
+ * Layers are asked from the top. The first that has the name wins; a whiteout ends the search with nothing; a directory
+ * goes on to collect the directories of that name below, until one is opaque or something that is no directory
+ * is met. A directory that was listed answers from its listing without asking any layer.
+ */
+import type { ByteString, Name } from '../base/bytes.js';
+import { E, Errno } from '../base/errno.js';
+import { sys } from '../sys/index.js';
+import { StatField } from '../sys/syscalls.js';
+import type { UnionContext } from './context.js';
+import { LinkGroup } from './hard-links.js';
+import { UPPER, type LayerDirectory } from './layer.js';
+import { adoptLink } from './copy-up.js';
+import { completeListing } from './listing.js';
+import { Dentry, DirectoryNode, Node } from './node.js';
+import { readMarks, readOverlayXattr, type DirectoryMarks } from './overlay-xattrs.js';
+import { direntType, field, fileType, newStatBuffer, S_IFDIR } from './stat-buffer.js';
+import { probe } from './whiteout.js';
+
+/** Lookups that ask every layer, times layers, before a directory is listed once instead. */
+const PROBE_BUDGET = 64;
+
+/** The name's dentry, or null when the union shows no such name. Throws `Errno` (ENAMETOOLONG, EIO …). */
+export function findDentry(context: UnionContext, directory: DirectoryNode, name: Name): Dentry | null {
+  const known = directory.entries.get(name);
+  if (known !== undefined) return known;
+  if (directory.complete || directory.lastStat !== null) return null;
+  const layers = directory.stack.length;
+  if (layers > 1 && (directory.probes += layers) > PROBE_BUDGET + layers) {
+    completeListing(context, directory);
+    return directory.entries.get(name) ?? null;
+  }
+  for (const holder of directory.stack) {
+    const found = probe(directory, holder, name, context.stat);
+    if (found === 'absent') continue;
+    if (found === 'whiteout') return null;
+    const dentry = new Dentry(directory, name, direntType(field(context.stat, 0, StatField.Mode)), holder);
+    directory.entries.set(name, dentry);
+    return dentry;
+  }
+  return null;
+}
+
+/**
+ * The dentry's node, made if there is none. Leaves the attributes of its object in `context.stat` (entry 0).
+ * Throws `Errno`.
+ */
+export function nodeOf(context: UnionContext, dentry: Dentry): Node {
+  const failed = dentry.node === null ? dentry.holder.stat(dentry.name, context.stat, 0) : statNode(dentry.node, context.stat);
+  if (failed < 0) throw new Errno(-failed, dentry.name);
+  if (dentry.node !== null) return dentry.node;
+  const node = nodeFromStat(context, dentry, context.stat, 0);
+  // The file may have been copied up through another of its names.
+  if (node.links !== null && statNode(node, context.stat) < 0) throw new Errno(E.EIO, dentry.name);
+  return node;
+}
+
+/** The attributes of the node's winning object; `-errno` when it cannot be reached. */
+export function statNode(node: Node, out: Float64Array): number {
+  if (node.orphanFd >= 0) return sys.statx(node.orphanFd, '' as ByteString, out, 0);
+  if (node.isDirectory()) {
+    if (node.lastStat !== null) {
+      out.set(node.lastStat);
+      return 0;
+    }
+    return (node.stack[0] as LayerDirectory).stat('' as ByteString, out, 0);
+  }
+  return node.holder.stat(node.name, out, 0);
+}
+
+/**
+ * Makes the node of a dentry whose winning object's attributes are entry `index` of `stat`, or finds it among those with several
+ * names (`links` is set): such a node's attributes may have to be read again.
+ */
+export function nodeFromStat(context: UnionContext, dentry: Dentry, stat: Float64Array, index: number): Node {
+  const type = fileType(stat, index);
+  let node: Node;
+  if (type === S_IFDIR) node = newDirectory(context, dentry, stat, index);
+  else {
+    if (field(stat, index, StatField.Nlink) > 1) return linkedNode(context, dentry, stat, index);
+    node = new Node(inodeOf(context, dentry, stat, index), type, dentry.holder, dentry.name);
+  }
+  node.dentries.push(dentry);
+  dentry.node = node;
+  context.nodes.add(node);
+  return node;
+}
+
+/** One node for all names of a file that has several in its layer. */
+function linkedNode(context: UnionContext, dentry: Dentry, stat: Float64Array, index: number): Node {
+  const layer = dentry.holder.layer;
+  const inode = field(stat, index, StatField.InoHigh) * 2 ** 32 + field(stat, index, StatField.InoLow);
+  const group = context.links.find(layer.index, inode);
+  if (group !== undefined) {
+    context.nodes.attach(dentry, group.node);
+    if (group.node.inUpper && layer.index !== UPPER) adoptLink(context, dentry, group.node);
+    return group.node;
+  }
+  const node = new Node(inodeOf(context, dentry, stat, index), fileType(stat, index), dentry.holder, dentry.name);
+  node.links = new LinkGroup(layer.index, inode, node, layer.index === UPPER ? 0 : field(stat, index, StatField.Nlink));
+  context.links.add(node.links);
+  node.dentries.push(dentry);
+  dentry.node = node;
+  context.nodes.add(node);
+  return node;
+}
+function inodeOf(context: UnionContext, dentry: Dentry, stat: Float64Array, index: number): number {
+  if (dentry.holder.layer.index === UPPER && dentry.parent.impure) {
+    const origin = originInode(context, dentry, fileType(stat, index));
+    if (origin !== undefined) return origin;
+  }
+  return context.inodes.number(dentry.holder.layer.fileSystem, field(stat, index, StatField.InoLow), field(stat, index, StatField.InoHigh));
+}
+
+/** The inode number that an upper non-directory brought with it from below. */
+export function originInode(context: UnionContext, dentry: Dentry, type: number): number | undefined {
+  const value = readOverlayXattr(dentry.holder, dentry.name, 'origin');
+  if (value === undefined || value.length === 0) return undefined;
+  return context.origins.resolve(value, type, lowerNamesake(dentry));
+}
+
+const namesakeStat = newStatBuffer();
+
+function lowerNamesake(dentry: Dentry): { directory: LayerDirectory; name: ByteString } | undefined {
+  for (const holder of dentry.parent.stack) {
+    if (holder.layer.index === UPPER) continue;
+    const found = probe(dentry.parent, holder, dentry.name, namesakeStat);
+    if (found === 'present') return { directory: holder, name: dentry.name };
+    if (found === 'whiteout') return undefined;
+  }
+  return undefined;
+}
+
+function newDirectory(context: UnionContext, dentry: Dentry, stat: Float64Array, index: number): DirectoryNode {
+  const merged = mergeStack(context, dentry);
+  const first = merged.stack.find((directory) => directory.layer.index !== UPPER);
+  let low = field(stat, index, StatField.InoLow);
+  let high = field(stat, index, StatField.InoHigh);
+  let fileSystem = dentry.holder.layer.fileSystem;
+  // A directory that was copied up keeps the number of the topmost lower one.
+  if (first !== undefined && first !== merged.stack[0]) {
+    if (first.stat('' as ByteString, namesakeStat, 0) >= 0) {
+      low = field(namesakeStat, 0, StatField.InoLow);
+      high = field(namesakeStat, 0, StatField.InoHigh);
+      fileSystem = first.layer.fileSystem;
+    }
+  }
+  const node = new DirectoryNode(context.inodes.number(fileSystem, low, high), merged.stack);
+  node.impure = merged.impure;
+  node.xattrWhiteouts = merged.xattrWhiteouts;
+  return node;
+}
+
+interface Merged {
+  stack: LayerDirectory[];
+  impure: boolean;
+  xattrWhiteouts: LayerDirectory[] | null;
+}
+
+/** The directories of all layers that make up the directory `dentry`, topmost first. */
+function mergeStack(context: UnionContext, dentry: Dentry): Merged {
+  const top = dentry.holder.descend(dentry.name);
+  const merged: Merged = { stack: [], impure: false, xattrWhiteouts: null };
+  let marks = take(merged, top);
+  if (marks.opaque) return merged;
+  if (marks.redirect === undefined) {
+    for (const holder of dentry.below ?? directoriesBelow(dentry)) {
+      marks = take(merged, holder.descend(dentry.name));
+      if (marks.opaque) return merged;
+      if (marks.redirect !== undefined) break;
+    }
+  }
+  if (marks.redirect !== undefined) followRedirect(context, dentry, merged, marks.redirect);
+  return merged;
+}
+
+function take(merged: Merged, directory: LayerDirectory): Readonly<DirectoryMarks> {
+  const marks = readMarks(directory);
+  merged.stack.push(directory);
+  if (marks.impure && directory.layer.index === UPPER) merged.impure = true;
+  if (marks.xattrWhiteouts) (merged.xattrWhiteouts ??= []).push(directory);
+  return marks;
+}
+
+/** The parent's directories below the winning one that have a directory of the dentry's name, down to where the search ends. */
+function directoriesBelow(dentry: Dentry): LayerDirectory[] {
+  const stack = dentry.parent.stack;
+  const found: LayerDirectory[] = [];
+  for (let i = stack.indexOf(dentry.holder) + 1; i < stack.length; i++) {
+    const holder = stack[i] as LayerDirectory;
+    const what = probe(dentry.parent, holder, dentry.name, namesakeStat);
+    if (what === 'absent') continue;
+    if (what === 'whiteout' || fileType(namesakeStat, 0) !== S_IFDIR) break;
+    found.push(holder);
+  }
+  return found;
+}
+
+/**
+ * Goes on below a directory that carries `overlay.redirect` (overlayfs.rst, "redirect_dir"): a relative value is the name it has
+ * among its siblings there, an absolute one its path from the root of each layer below.
+ */
+function followRedirect(context: UnionContext, dentry: Dentry, merged: Merged, firstRedirect: ByteString): void {
+  const siblings = dentry.parent.stack;
+  // The names from the layers' root, or, with `relative`, the one name below the parent's directories.
+  let relative = !firstRedirect.startsWith('/');
+  let path = firstRedirect.split('/').filter((component) => component !== '') as Name[];
+  if (path.length === 0 || path.some((component) => component === '.' || component === '..') || (relative && path.length !== 1)) return;
+  let layer = (merged.stack.at(-1) as LayerDirectory).layer.index;
+  for (;;) {
+    const bases = relative ? siblings : context.roots;
+    const base = bases.find((directory) => directory !== undefined && directory.layer.index > layer);
+    if (base === undefined) return;
+    layer = base.layer.index;
+    const walked = walk(dentry.parent, base, path);
+    if (walked.end === 'absent') continue;
+    if (walked.end !== 'found') return;
+    const marks = take(merged, walked.directory);
+    if (marks.opaque || walked.opaque) return;
+    if (marks.redirect !== undefined) {
+      const next = marks.redirect.split('/').filter((component) => component !== '') as Name[];
+      if (next.length === 0) return;
+      if (marks.redirect.startsWith('/')) {
+        relative = false;
+        path = next;
+      } else path = [...path.slice(0, -1), ...next];
+    }
+  }
+}
+
+type Walk = { end: 'absent' } | { end: 'stop' } | { end: 'found'; directory: LayerDirectory; opaque: boolean };
+
+function walk(asker: DirectoryNode, base: LayerDirectory, path: readonly Name[]): Walk {
+  let directory = base;
+  let opaque = false;
+  for (const [depth, component] of path.entries()) {
+    const what = probe(asker, directory, component, namesakeStat);
+    if (what === 'absent') return opaque ? { end: 'stop' } : { end: 'absent' };
+    if (what === 'whiteout' || fileType(namesakeStat, 0) !== S_IFDIR) return { end: 'stop' };
+    directory = directory.descend(component);
+    if (depth < path.length - 1 && readMarks(directory).opaque) opaque = true;
+  }
+  return { end: 'found', directory, opaque };
+}
+
+/**
+ * Whether a layer below the upper shows the dentry's name, so that removing it from the upper would bring that back.
+ * Remembered in the dentry: lower layers do not change.
+ */
+export function coversLower(directory: DirectoryNode, name: Name, dentry: Dentry | null): boolean {
+  if (dentry?.covers !== undefined) return dentry.covers;
+  let covers = false;
+  for (const holder of directory.stack) {
+    if (holder.layer.index === UPPER) continue;
+    const found = probe(directory, holder, name, namesakeStat);
+    if (found === 'absent') continue;
+    covers = found === 'present';
+    break;
+  }
+  if (dentry !== null) dentry.covers = covers;
+  return covers;
+}
+
+/** The dentry of `name`, or ENOENT. */
+export function requireDentry(context: UnionContext, directory: DirectoryNode, name: Name): Dentry {
+  const dentry = findDentry(context, directory, name);
+  if (dentry === null) throw new Errno(E.ENOENT, name);
+  return dentry;
+}

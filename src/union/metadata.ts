@@ -1,0 +1,73 @@
+/** Carrying a file's metadata over to its copy. */
+import type { ByteString } from '../base/bytes.js';
+import { check, E } from '../base/errno.js';
+import { sys } from '../sys/index.js';
+import { StatField } from '../sys/syscalls.js';
+import type { UnionContext } from './context.js';
+import type { LayerDirectory } from './layer.js';
+import { isPrivateXattr, listXattrs, readXattr } from './overlay-xattrs.js';
+import { field, S_IFLNK, S_IFMT } from './stat-buffer.js';
+
+const CAPABILITY = 'security.capability' as ByteString;
+
+/**
+ * Owner, mode, xattrs and times of a source whose attributes are `stat`, to `name` relative to `dirfd` (or `dirfd` itself).
+ * In this order: a change of owner clears set-id bits, any write clears `security.capability`, all of them change times.
+ */
+export function copyMetadata(
+  context: UnionContext,
+  source: LayerDirectory,
+  sourceName: ByteString,
+  stat: Float64Array,
+  dirfd: number,
+  name: ByteString,
+): void {
+  const mode = field(stat, 0, StatField.Mode);
+  const uid = field(stat, 0, StatField.Uid);
+  const gid = field(stat, 0, StatField.Gid);
+  if (context.ownership.override !== undefined) {
+    context.ownership.describe(dirfd, name, mode, uid, gid, field(stat, 0, StatField.RdevMajor), field(stat, 0, StatField.RdevMinor));
+  } else {
+    check(sys.fchownat(dirfd, name, uid, gid), 'chown');
+    if ((mode & S_IFMT) !== S_IFLNK) check(sys.fchmodat(dirfd, name, mode & 0o7777), 'chmod');
+  }
+  copyXattrs(source, sourceName, dirfd, name);
+  restoreTimes(dirfd, name, stat);
+}
+
+function copyXattrs(source: LayerDirectory, sourceName: ByteString, dirfd: number, name: ByteString): void {
+  const attributes = listXattrs(source, sourceName);
+  if (typeof attributes === 'number') return void check(attributes, 'listxattr');
+  let capability = false;
+  for (const attribute of attributes) {
+    if (attribute === CAPABILITY) capability = true;
+    else if (!isPrivateXattr(attribute)) copyXattr(source, sourceName, dirfd, name, attribute);
+  }
+  if (capability) copyXattr(source, sourceName, dirfd, name, CAPABILITY);
+}
+
+function copyXattr(source: LayerDirectory, sourceName: ByteString, dirfd: number, name: ByteString, attribute: ByteString): void {
+  const value = readXattr(source, sourceName, attribute);
+  if (typeof value === 'number') {
+    if (value !== -E.ENODATA && value !== -E.EOPNOTSUPP) check(value, attribute);
+    return;
+  }
+  const result = sys.setxattrat(dirfd, name, attribute, value, 0);
+  if (result >= 0) return;
+  // What protects the file must not be lost in silence; the rest is not worth a failed write (ovl_must_copy_xattr).
+  const required = attribute === CAPABILITY || attribute.startsWith('system.posix_acl_');
+  if (required || (result !== -E.EOPNOTSUPP && result !== -E.EPERM)) check(result, attribute);
+}
+
+/** Access and modification time, to the nanosecond. */
+export function restoreTimes(dirfd: number, name: ByteString, stat: Float64Array): void {
+  const result = sys.utimensat(
+    dirfd,
+    name,
+    field(stat, 0, StatField.AtimeSec),
+    field(stat, 0, StatField.AtimeNsec),
+    field(stat, 0, StatField.MtimeSec),
+    field(stat, 0, StatField.MtimeNsec),
+  );
+  check(result, 'utimensat');
+}

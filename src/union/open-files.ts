@@ -1,0 +1,92 @@
+/**
+ * The descriptors of regular files.
+ *
+ * The kernel opens cached files without a message, so a descriptor is opened at the first transfer and closed when others need
+ * its place. Transfers that native/ serves are not seen here: before one is closed its `usedSince` mark is asked,
+ * which gives it a second chance (the clock algorithm).
+ */
+import { LRUCache } from 'lru-cache';
+import type { ByteString } from '../base/bytes.js';
+import { check } from '../base/errno.js';
+import { sys } from '../sys/index.js';
+import { AT_FDCWD, O_CLOEXEC, O_RDONLY, O_RDWR } from '../sys/constants.js';
+import type { DescriptorTable } from '../vfs/filesystem.js';
+import { onDisk } from './disk-directory.js';
+import { UPPER } from './layer.js';
+import type { Node } from './node.js';
+
+/** How many used descriptors are passed over in search of an unused one. */
+const SECOND_CHANCES = 16;
+
+interface OpenFile {
+  fd: number;
+  writable: boolean;
+}
+
+export class OpenFiles {
+  readonly #max: number;
+  readonly #open: LRUCache<Node, OpenFile>;
+  #table: DescriptorTable | null = null;
+
+  constructor(max: number) {
+    this.#max = max;
+    this.#open = new LRUCache({ max: max + 1, dispose: (_file, node, reason) => this.#retire(node, reason) });
+  }
+
+  attach(table: DescriptorTable): void {
+    this.#table = table;
+  }
+
+  get size(): number {
+    return this.#open.size;
+  }
+
+  /** The node's descriptor, for writing too if asked; a writable one is only for a node in the upper. Throws `Errno`. */
+  get(node: Node, writable: boolean): number {
+    const file = this.#open.get(node);
+    if (file !== undefined && (file.writable || !writable)) return file.fd;
+    const opened = openNode(node, writable);
+    this.put(node, opened.fd, opened.writable);
+    return opened.fd;
+  }
+
+  /** Takes over a descriptor that was opened elsewhere, a copy-up's for one. */
+  put(node: Node, fd: number, writable: boolean): void {
+    for (let chances = SECOND_CHANCES; this.#open.size >= this.#max;) {
+      const oldest = this.#open.rkeys().next();
+      if (oldest.done === true) break;
+      if (chances-- > 0 && this.#table?.usedSince(oldest.value.id) === true) this.#open.get(oldest.value);
+      else this.#open.delete(oldest.value);
+    }
+    this.#open.set(node, { fd, writable }, { noDisposeOnSet: true });
+    this.#table?.publish(node.id, fd, writable);
+  }
+
+  /** Closes the node's descriptor: its object has changed place, or it is going. */
+  drop(node: Node): void {
+    this.#open.delete(node);
+  }
+
+  clear(): void {
+    this.#open.clear();
+  }
+
+  #retire(node: Node, reason: string): void {
+    if (reason !== 'set') this.#table?.retire(node.id);
+  }
+}
+
+/** Opens the data of a node where it lies now. */
+function openNode(node: Node, writable: boolean): OpenFile {
+  if (node.orphanFd >= 0) {
+    const path = `/proc/self/fd/${node.orphanFd}` as ByteString;
+    return { fd: check(sys.openat(AT_FDCWD, path, (node.inUpper ? O_RDWR : O_RDONLY) | O_CLOEXEC, 0), 'open'), writable: node.inUpper };
+  }
+  const { holder, name } = node.data ?? node;
+  // Files of the upper are opened for both at once, where the owner's mode lets us: a write often follows.
+  if (holder.layer.index === UPPER) {
+    const fd = onDisk(holder).openForWriting(name);
+    if (fd >= 0 || writable) return { fd: check(fd, name), writable: true };
+  }
+  return { fd: check(holder.open(name), name), writable: false };
+}

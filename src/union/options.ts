@@ -1,0 +1,73 @@
+/** What a union is made of, after the words of a command line or a program have been understood. */
+import type { ByteString } from '../base/bytes.js';
+
+/**
+ * How a layer's directory says "deleted" and "nothing from below".
+ * `overlay`: character device 0:0, or the xattr forms of overlayfs. `aufs`: also `.wh.NAME` and `.wh..wh..opq` files.
+ */
+export type WhiteoutForm = 'overlay' | 'aufs';
+
+export interface LayerOptions {
+  readonly path: ByteString;
+  /** Absent: `overlay`, unless the layer's root carries a marker of AUFS (`.wh..wh.aufs`, `.wh..wh.plnk`, `.wh..wh.orph`, `.wh..wh..opq`). */
+  readonly form?: WhiteoutForm;
+}
+
+/** `length` ids from `onDisk` are shown as the ids from `shown`. */
+export interface IdRange {
+  readonly onDisk: number;
+  readonly shown: number;
+  readonly length: number;
+}
+
+/** Ownership as fuse-overlayfs defines it. */
+export interface OwnershipOptions {
+  readonly uidMapping: readonly IdRange[];
+  readonly gidMapping: readonly IdRange[];
+  /** Shows every file as this user's (`squash_to_root` is 0, `squash_to_uid` N). */
+  readonly squashToUid?: number;
+  readonly squashToGid?: number;
+  /**
+   * Where owner, mode and type are kept when they cannot be given to the file itself: 0: on the file;
+   * 1: `security.fuseoverlayfs.override_stat`; 2: `user.containers.override_stat`.
+   */
+  readonly xattrPermissions: 0 | 1 | 2;
+}
+
+export interface UnionOptions {
+  /** Topmost first. */
+  readonly lowers: readonly LayerOptions[];
+  /** Absent: the union is read-only. */
+  readonly upper?: { readonly path: ByteString; readonly work: ByteString; readonly form?: WhiteoutForm };
+  /** Our own xattrs are `user.overlay.*`; absent: `trusted.overlay.*` if this process may set them, else `user.overlay.*`. */
+  readonly userXattr?: boolean;
+  /** Rename directories of lower layers by `overlay.redirect`, instead of EXDEV. */
+  readonly redirectDir: boolean;
+  readonly ownership: OwnershipOptions;
+  readonly acl: boolean;
+  /** false: the mount shows and takes no extended attributes. */
+  readonly xattrs: boolean;
+  /** false: fsync(2) on the mount does nothing. */
+  readonly fsync: boolean;
+  /** Nothing is flushed, and the workdir is marked so that the upper is not trusted after a crash. */
+  readonly volatile: boolean;
+  /** Directories always show nlink 1. */
+  readonly staticNlink: boolean;
+  /** Whether inode numbers of several file systems are told apart by their high bits. */
+  readonly xino: 'off' | 'auto' | 'on';
+  /** Where it will be mounted, if known: refused inside the upper, or inside a lower that cannot be cloned. */
+  readonly mountpoint?: ByteString;
+}
+
+export const defaultOwnership: OwnershipOptions = { uidMapping: [], gidMapping: [], xattrPermissions: 0 };
+
+export const defaultUnionOptions = {
+  redirectDir: false,
+  ownership: defaultOwnership,
+  acl: true,
+  xattrs: true,
+  fsync: true,
+  volatile: false,
+  staticNlink: false,
+  xino: 'auto',
+} as const satisfies Partial<UnionOptions>;

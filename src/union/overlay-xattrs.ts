@@ -1,0 +1,131 @@
+/**
+ * The extended attributes that belong to the union.
+ *
+ * The kernel keeps its own under `trusted.overlay.`, or `user.overlay.` with the `userxattr` mount option
+ * (overlayfs.rst, "User xattr"); fuse-overlayfs adds a few under names of its own. All are understood in every
+ * layer; what this union writes is under one of the first two.
+ */
+import type { ByteString, Name } from '../base/bytes.js';
+import { E } from '../base/errno.js';
+import type { LayerDirectory } from './layer.js';
+
+export type OverlayPrefix = 'trusted.overlay.' | 'user.overlay.';
+
+const prefixes = ['trusted.overlay.', 'user.overlay.'] as const;
+
+/** Attributes of peers and of containers/storage that describe a file to the union, and are never shown. */
+const hiddenNames = new Set<string>([
+  'user.fuseoverlayfs.origin',
+  'user.fuseoverlayfs.opaque',
+  'user.fuseoverlayfs.override_stat',
+  'security.fuseoverlayfs.override_stat',
+  'user.containers.override_stat',
+]);
+
+/** Inside `*.overlay.`, what a nested overlay stores through this mount (fs/overlayfs/xattrs.c, "escaping"). */
+const ESCAPE = 'overlay.';
+
+/** Whether the attribute, as it is on disk, is the union's own and hidden from the mount. */
+export function isPrivateXattr(onDisk: string): boolean {
+  for (const prefix of prefixes) {
+    if (onDisk.startsWith(prefix)) return !onDisk.startsWith(ESCAPE, prefix.length);
+  }
+  return hiddenNames.has(onDisk);
+}
+
+/**
+ * The on-disk name of an attribute named through the mount: `trusted.overlay.x` is kept as
+ * `trusted.overlay.overlay.x`. Undefined for names that the mount neither shows nor takes.
+ */
+export function xattrToDisk(shown: ByteString): ByteString | undefined {
+  for (const prefix of prefixes) {
+    if (shown.startsWith(prefix)) return (prefix + ESCAPE + shown.slice(prefix.length)) as ByteString;
+  }
+  return hiddenNames.has(shown) ? undefined : shown;
+}
+
+/** The name under which the mount shows an attribute that is not private. */
+export function xattrFromDisk(onDisk: ByteString): ByteString {
+  for (const prefix of prefixes) {
+    if (onDisk.startsWith(prefix + ESCAPE)) return (prefix + onDisk.slice(prefix.length + ESCAPE.length)) as ByteString;
+  }
+  return onDisk;
+}
+
+/** XATTR_LIST_MAX and XATTR_SIZE_MAX of limits.h. */
+const scratch = Buffer.alloc(64 * 1024);
+
+/** The value, in a buffer of its own, or `-errno`. */
+export function readXattr(directory: LayerDirectory, name: ByteString, attribute: ByteString): Buffer | number {
+  const size = directory.getxattr(name, attribute, scratch);
+  return size < 0 ? size : Buffer.from(scratch.subarray(0, size));
+}
+
+/** The attribute names of a file; none where the file system has no xattrs. A number is `-errno`. */
+export function listXattrs(directory: LayerDirectory, name: ByteString): ByteString[] | number {
+  const size = directory.listxattr(name, scratch);
+  if (size < 0) return size === -E.EOPNOTSUPP ? [] : size;
+  return size === 0 ? [] : (scratch.toString('latin1', 0, size - 1).split('\0') as ByteString[]);
+}
+
+/** What a directory of a layer says of the layers below it. */
+export interface DirectoryMarks {
+  /** Nothing from below shows (`overlay.opaque=y` and its kin). */
+  opaque: boolean;
+  /** Zero-size files with `overlay.whiteout` are whiteouts (`overlay.opaque=x`). */
+  xattrWhiteouts: boolean;
+  /** The name it has in the layers below: a sibling's name, or an absolute path (`overlay.redirect`). */
+  redirect: ByteString | undefined;
+  /** Upper only: holds names whose inode number is that of a lower file (`overlay.impure`). */
+  impure: boolean;
+}
+
+const plain: Readonly<DirectoryMarks> = { opaque: false, xattrWhiteouts: false, redirect: undefined, impure: false };
+const AUFS_OPAQUE = '.wh..wh..opq' as Name;
+const probe = new Float64Array(24);
+
+/** One listxattr(2) for the many directories that carry no mark; one getxattr(2) for each mark there is. */
+export function readMarks(directory: LayerDirectory): Readonly<DirectoryMarks> {
+  let marks: DirectoryMarks | undefined;
+  const size = directory.listxattr('' as ByteString, scratch);
+  if (size > 0) {
+    for (const attribute of scratch.toString('latin1', 0, size - 1).split('\0')) {
+      if (attribute === 'user.fuseoverlayfs.opaque' && valueIs(directory, attribute, 'y')) (marks ??= { ...plain }).opaque = true;
+      const prefix = prefixes.find((candidate) => attribute.startsWith(candidate));
+      if (prefix === undefined) continue;
+      const value = readXattr(directory, '' as ByteString, attribute as ByteString);
+      if (typeof value === 'number') continue;
+      const text = value.toString('latin1');
+      switch (attribute.slice(prefix.length)) {
+        case 'opaque':
+          if (text === 'y') (marks ??= { ...plain }).opaque = true;
+          if (text === 'x') (marks ??= { ...plain }).xattrWhiteouts = true;
+          break;
+        case 'redirect':
+          (marks ??= { ...plain }).redirect = text as ByteString;
+          break;
+        case 'impure':
+          if (text === 'y') (marks ??= { ...plain }).impure = true;
+          break;
+        default:
+          break;
+      }
+    }
+  }
+  if (directory.layer.form === 'aufs' && directory.stat(AUFS_OPAQUE, probe, 0) >= 0) (marks ??= { ...plain }).opaque = true;
+  return marks ?? plain;
+}
+
+function valueIs(directory: LayerDirectory, attribute: string, expected: string): boolean {
+  const value = readXattr(directory, '' as ByteString, attribute as ByteString);
+  return typeof value !== 'number' && value.toString('latin1') === expected;
+}
+
+/** Whether the file carries `overlay.NAME` under either prefix, and its value. */
+export function readOverlayXattr(directory: LayerDirectory, name: ByteString, suffix: string): Buffer | undefined {
+  for (const prefix of prefixes) {
+    const value = readXattr(directory, name, (prefix + suffix) as ByteString);
+    if (typeof value !== 'number') return value;
+  }
+  return undefined;
+}

@@ -1,0 +1,425 @@
+/**
+ * The union file system: layers merged into one tree, the topmost writable.
+ *
+ * Lookup asks the layers from the top (merge.ts); the first write to a lower file copies it up (copy-up.ts); what is deleted below is
+ * hidden by a whiteout (remove.ts). This file opens the layers and puts the parts together behind the contract of src/vfs.
+ *
+ * Invariants, on which every part relies:
+ * - lower layers do not change; the upper and its workdir are changed by this union alone, from one thread;
+ * - a file has one node while the kernel knows it, whatever happens to its names, and one `st_ino` for ever;
+ * - what a step publishes is complete: an upper at any moment is one that the kernel's overlayfs could mount;
+ * - a descriptor obtained from a cache is used before the event loop turns, or duplicated.
+ */
+import { after, type Awaitable } from '../base/awaitable.js';
+import type { ByteString, Name } from '../base/bytes.js';
+import { check, E, Errno } from '../base/errno.js';
+import { PlyfsError } from '../base/error.js';
+import { sys } from '../sys/index.js';
+import { StatField } from '../sys/syscalls.js';
+import type {
+  AttributeChange,
+  Attributes,
+  Caller,
+  DirectorySink,
+  FileSystem,
+  FileSystemStatistics,
+  Host,
+  NodeId,
+} from '../vfs/filesystem.js';
+import { NO_NODE, ROOT_NODE } from '../vfs/filesystem.js';
+import { fillAttributes, getattr, killSetId, setattr } from './attributes.js';
+import type { UnionContext } from './context.js';
+import { copyUp } from './copy-up.js';
+import { create, link, tmpfile } from './create.js';
+import { dataOf } from './data.js';
+import { DirectoryDescriptors, onDisk, setOpenWithoutAtime } from './disk-directory.js';
+import { UnionEvents } from './events.js';
+import { LinkTable } from './hard-links.js';
+import { InodeNumbers } from './inode-numbers.js';
+import { UPPER, type Layer, type LayerDirectory } from './layer.js';
+import { describeLayer, openNamed, refuseMountpoint, refuseOverlaps, rootOf, type OpenedDirectory } from './layers-on-disk.js';
+import { findDentry, nodeOf } from './merge.js';
+import { NodeTable } from './node-table.js';
+import { DirectoryNode, type Node } from './node.js';
+import { OpenFiles } from './open-files.js';
+import type { UnionOptions } from './options.js';
+import { Origins, type LowerFileSystem } from './origin.js';
+import { OVERRIDE_CONTAINERS, OVERRIDE_PRIVILEGED } from './override-stat.js';
+import { readMarks } from './overlay-xattrs.js';
+import { Ownership } from './ownership.js';
+import { pathOf } from './path.js';
+import { readdir } from './readdir.js';
+import { rmdir, unlink } from './remove.js';
+import { rename } from './rename.js';
+import { field, newStatBuffer, S_IFDIR, S_IFLNK, S_IFREG } from './stat-buffer.js';
+import { tryFeatures } from './upper-features.js';
+import { UpperLayer } from './upper-layer.js';
+import { prepareWorkdir, sweep } from './workdir.js';
+import { getxattr, listxattr, removexattr, setxattr } from './xattrs.js';
+
+/** overlayfs's own limit (fs/overlayfs/params.c, OVL_MAX_STACK). */
+const MAX_LAYERS = 500;
+const FALLOC_FL_KEEP_SIZE = 1;
+const linkBuffer = Buffer.alloc(4097);
+
+/**
+ * Opens the layers and makes them a file system, which nothing serves yet. `warn` is told in a sentence what the mount will lack.
+ * Throws `PlyfsError`, with nothing left open or locked, when the layers cannot be united.
+ */
+export function openUnion(options: UnionOptions, warn: (sentence: string) => void): FileSystem {
+  const opened: OpenedDirectory[] = [];
+  const open = (...named: Parameters<typeof openNamed>): OpenedDirectory => {
+    const directory = openNamed(...named);
+    opened.push(directory);
+    return directory;
+  };
+  try {
+    if (options.lowers.length === 0) throw new PlyfsError('no-lowerdir', 'no lowerdir: give at least one, as in -o lowerdir=TOP:BOTTOM.');
+    if (options.lowers.length > MAX_LAYERS) {
+      throw new PlyfsError('too-many-layers', `${options.lowers.length} lower directories: a union has at most ${MAX_LAYERS}.`);
+    }
+    const lowers = options.lowers.map((layer) => open('lowerdir', layer.path, true));
+    const upper = options.upper === undefined ? null : open('upperdir', options.upper.path, false);
+    const work = options.upper === undefined ? null : open('workdir', options.upper.work, false);
+    if (upper !== null && work !== null) refuseOverlaps(lowers, upper, work);
+    if (options.mountpoint !== undefined) refuseMountpoint(options.mountpoint, lowers, upper);
+    return new UnionFileSystem(assemble(options, lowers, upper, work, warn), work?.fd ?? -1);
+  } catch (error) {
+    for (const directory of opened) sys.close(directory.fd);
+    throw error;
+  }
+}
+
+function assemble(
+  options: UnionOptions,
+  lowers: readonly OpenedDirectory[],
+  upper: OpenedDirectory | null,
+  work: OpenedDirectory | null,
+  warn: (sentence: string) => void,
+): UnionContext {
+  const [limit] = sys.getNofile();
+  const share = (divisor: number, most: number): number => Math.max(32, Math.min(most, Math.floor(limit / divisor)));
+  const directories = new DirectoryDescriptors(share(8, 1024));
+  setOpenWithoutAtime(process.geteuid?.() === 0);
+
+  const devices = [...new Set([...(upper === null ? [] : [upper.device]), ...lowers.map((lower) => lower.device)])];
+  const inodes = new InodeNumbers(devices.length);
+  const roots: (LayerDirectory | undefined)[] = [undefined];
+  for (const [i, lower] of lowers.entries()) {
+    const layer = describeLayer(lower, i + 1, devices.indexOf(lower.device), i === lowers.length - 1, options.lowers[i]?.form);
+    roots.push(rootOf(lower, layer, directories));
+  }
+  const upperLayer = upper === null || work === null ? null : openUpper(options, upper, work, directories, warn);
+  if (upperLayer !== null) roots[UPPER] = upperLayer.root;
+
+  const root = mergeRoots(roots, inodes);
+  const context: UnionContext = {
+    options,
+    roots,
+    upper: upperLayer,
+    nodes: new NodeTable(root, (node) => {
+      release(context, node);
+    }),
+    links: new LinkTable(),
+    inodes,
+    origins: new Origins(lowerFileSystems(lowers, devices), inodes),
+    ownership: new Ownership(options.ownership, upperLayer?.layer.overrideStat),
+    directories,
+    files: new OpenFiles(share(4, 4096)),
+    events: new UnionEvents(),
+    stat: newStatBuffer(),
+    orphans: 0,
+    maxOrphans: share(4, 4096),
+  };
+  return context;
+}
+
+function openUpper(
+  options: UnionOptions,
+  upper: OpenedDirectory,
+  work: OpenedDirectory,
+  directories: DirectoryDescriptors,
+  warn: (sentence: string) => void,
+): UpperLayer {
+  const described = describeLayer(upper, UPPER, 0, false, options.upper?.form);
+  const workdir = rootOf(work, { ...described, form: 'overlay', overrideStat: undefined }, directories);
+  const staging = prepareWorkdir(workdir, work.path, options.volatile);
+  const features = tryFeatures(staging, upper.path, options.userXattr, warn);
+  const { xattrPermissions } = options.ownership;
+  const override = xattrPermissions === 1 ? OVERRIDE_PRIVILEGED : xattrPermissions === 2 ? OVERRIDE_CONTAINERS : described.overrideStat;
+  const byMarkers = !features.whiteoutDevices || features.prefix === undefined;
+  const layer: Layer = { ...described, form: byMarkers ? 'aufs' : described.form, overrideStat: override };
+  return new UpperLayer(layer, rootOf(upper, layer, directories), staging, features);
+}
+
+/** The root merges whatever its directories say of themselves, but for an AUFS or OCI layer that declares its root opaque. */
+function mergeRoots(roots: readonly (LayerDirectory | undefined)[], inodes: InodeNumbers): DirectoryNode {
+  const stack: LayerDirectory[] = [];
+  let impure = false;
+  const xattrWhiteouts: LayerDirectory[] = [];
+  for (const directory of roots) {
+    if (directory === undefined) continue;
+    stack.push(directory);
+    const marks = readMarks(directory);
+    if (directory.layer.index === UPPER) impure = marks.impure;
+    if (marks.xattrWhiteouts) xattrWhiteouts.push(directory);
+    if (marks.opaque && directory.layer.form === 'aufs') break;
+  }
+  const stat = newStatBuffer();
+  const numbered = stack.find((directory) => directory.layer.index !== UPPER) ?? (stack[0]);
+  check(numbered.stat('' as ByteString, stat, 0), 'stat');
+  const root = new DirectoryNode(
+    inodes.number(numbered.layer.fileSystem, field(stat, 0, StatField.InoLow), field(stat, 0, StatField.InoHigh)),
+    stack,
+  );
+  root.impure = impure;
+  root.xattrWhiteouts = xattrWhiteouts.length > 0 ? xattrWhiteouts : null;
+  return root;
+}
+
+function lowerFileSystems(lowers: readonly OpenedDirectory[], devices: readonly string[]): LowerFileSystem[] {
+  const known = new Map<number, LowerFileSystem>();
+  for (const lower of lowers) {
+    const index = devices.indexOf(lower.device);
+    if (known.has(index)) continue;
+    const uuid = Buffer.alloc(16);
+    // Without a UUID two file systems cannot be told apart; the upper's own (index 0) needs none (ovl_check_origin_fh).
+    const usable = sys.fsuuid(lower.fd, uuid) >= 0 && (index === 0 || uuid.some((byte) => byte !== 0));
+    known.set(index, { index, uuid: usable ? uuid : null, fd: lower.fd });
+  }
+  return [...known.values()];
+}
+
+/** The kernel has forgotten the node: nothing is kept open for it. */
+function release(context: UnionContext, node: Node): void {
+  context.files.drop(node);
+  context.links.drop(node);
+  if (node.orphanFd >= 0) {
+    sys.close(node.orphanFd);
+    if (node.orphanCounted) context.orphans--;
+    node.orphanFd = -1;
+  }
+  if (node.parked) sweep(onDisk(node.holder), node.name);
+  if (node.isDirectory()) for (const directory of node.stack) directory.release();
+}
+
+class UnionFileSystem implements FileSystem {
+  readonly #context: UnionContext;
+  readonly #workFd: number;
+
+  constructor(context: UnionContext, workFd: number) {
+    this.#context = context;
+    this.#workFd = workFd;
+  }
+
+  attach(host: Host): void {
+    this.#context.files.attach(host.descriptors);
+  }
+
+  lookup(parent: NodeId, name: Name, out: Attributes): NodeId {
+    const context = this.#context;
+    const dentry = findDentry(context, context.nodes.directory(parent), name);
+    if (dentry === null) return NO_NODE;
+    const node = nodeOf(context, dentry);
+    fillAttributes(context, node, context.stat, 0, out);
+    node.lookups++;
+    if (context.events.active) context.events.publish({ type: 'lookup', path: pathOf(node), layer: node.holder.layer.index });
+    return node.id;
+  }
+
+  forget(node: NodeId, count: number): void {
+    this.#context.nodes.forget(node, count);
+  }
+
+  getattr(node: NodeId, out: Attributes): void {
+    getattr(this.#context, this.#context.nodes.get(node), out);
+  }
+
+  setattr(node: NodeId, change: AttributeChange, caller: Caller, out: Attributes): Awaitable<void> {
+    return setattr(this.#context, this.#context.nodes.get(node), change, caller, out);
+  }
+
+  readlink(id: NodeId): ByteString {
+    const node = this.#context.nodes.get(id);
+    if (node.type !== S_IFLNK) throw new Errno(E.EINVAL, 'readlink');
+    const size =
+      node.orphanFd >= 0 ? sys.readlinkat(node.orphanFd, '' as ByteString, linkBuffer) : node.holder.readlink(node.name, linkBuffer);
+    return linkBuffer.toString('latin1', 0, check(size, node.name)) as ByteString;
+  }
+
+  mknod(parent: NodeId, name: Name, mode: number, rdevMajor: number, rdevMinor: number, caller: Caller, out: Attributes): NodeId {
+    const context = this.#context;
+    // Such a device is how the layers spell "deleted" (fs/overlayfs/dir.c, ovl_mknod).
+    if ((mode & 0o170000) === 0o020000 && rdevMajor === 0 && rdevMinor === 0) throw new Errno(E.EPERM, 'a whiteout');
+    const object = { mode, rdevMajor, rdevMinor, target: '' as ByteString };
+    return create(context, context.nodes.directory(parent), name, object, caller, out);
+  }
+
+  mkdir(parent: NodeId, name: Name, mode: number, caller: Caller, out: Attributes): NodeId {
+    const object = { mode: S_IFDIR | (mode & 0o7777), rdevMajor: 0, rdevMinor: 0, target: '' as ByteString };
+    return create(this.#context, this.#context.nodes.directory(parent), name, object, caller, out);
+  }
+
+  symlink(parent: NodeId, name: Name, target: ByteString, caller: Caller, out: Attributes): NodeId {
+    const object = { mode: S_IFLNK | 0o777, rdevMajor: 0, rdevMinor: 0, target };
+    return create(this.#context, this.#context.nodes.directory(parent), name, object, caller, out);
+  }
+
+  link(node: NodeId, newParent: NodeId, newName: Name, caller: Caller, out: Attributes): Awaitable<void> {
+    const { nodes } = this.#context;
+    return link(this.#context, nodes.get(node), nodes.directory(newParent), newName, caller, out);
+  }
+
+  tmpfile(parent: NodeId, mode: number, caller: Caller, out: Attributes): NodeId {
+    return tmpfile(this.#context, this.#context.nodes.directory(parent), mode, caller, out);
+  }
+
+  unlink(parent: NodeId, name: Name): void {
+    unlink(this.#context, this.#context.nodes.directory(parent), name);
+  }
+
+  rmdir(parent: NodeId, name: Name): void {
+    rmdir(this.#context, this.#context.nodes.directory(parent), name);
+  }
+
+  rename(parent: NodeId, name: Name, newParent: NodeId, newName: Name, flags: number, caller: Caller): Awaitable<void> {
+    const { nodes } = this.#context;
+    const from = { parent: nodes.directory(parent), name };
+    return rename(this.#context, from, { parent: nodes.directory(newParent), name: newName }, flags, caller);
+  }
+
+  openFile(id: NodeId, write: boolean, caller: Caller): Awaitable<number> {
+    const context = this.#context;
+    const node = this.#regular(id);
+    if (!write) {
+      dataOf(context, node);
+      return context.files.get(node, false);
+    }
+    return after(copyUp(context, node, caller), () => context.files.get(node, true));
+  }
+
+  killSetId(node: NodeId): void {
+    killSetId(this.#context, this.#context.nodes.get(node));
+  }
+
+  async fsync(id: NodeId, dataOnly: boolean): Promise<void> {
+    const node = this.#context.nodes.get(id);
+    if (node.copyingUp !== null) await node.copyingUp;
+    if (!this.#flushes || !node.inUpper || node.type !== S_IFREG) return;
+    await this.#onDuplicate(this.#context.files.get(node, true), (fd) => sys.fsyncAsync(fd, dataOnly));
+  }
+
+  async fallocate(id: NodeId, mode: number, offset: number, length: number, caller: Caller): Promise<void> {
+    const node = this.#regular(id);
+    await copyUp(this.#context, node, caller);
+    await this.#onDuplicate(this.#context.files.get(node, true), (fd) => sys.fallocateAsync(fd, mode, offset, length));
+    if ((mode & FALLOC_FL_KEEP_SIZE) === 0) this.killSetId(id);
+  }
+
+  lseek(id: NodeId, offset: number, whence: number): number {
+    const node = this.#regular(id);
+    dataOf(this.#context, node);
+    return check(sys.lseek(this.#context.files.get(node, false), offset, whence), 'lseek');
+  }
+
+  async copyFileRange(from: NodeId, fromOffset: number, to: NodeId, toOffset: number, length: number, caller: Caller): Promise<number> {
+    const context = this.#context;
+    const source = this.#regular(from);
+    const target = this.#regular(to);
+    await copyUp(context, target, caller);
+    dataOf(context, source);
+    const sourceFd = check(sys.dup(context.files.get(source, false)), 'dup');
+    try {
+      return await this.#onDuplicate(context.files.get(target, true), (fd) =>
+        sys.copyFileRangeAsync(sourceFd, fromOffset, fd, toOffset, length),
+      );
+    } finally {
+      sys.close(sourceFd);
+    }
+  }
+
+  readdir(node: NodeId, cookie: number, plus: boolean, sink: DirectorySink): void {
+    readdir(this.#context, this.#context.nodes.directory(node), cookie, plus, sink);
+  }
+
+  async fsyncdir(id: NodeId, dataOnly: boolean): Promise<void> {
+    const node = this.#context.nodes.directory(id);
+    if (!this.#flushes || node.upper === null || node.lastStat !== null) return;
+    await this.#onDuplicate(node.upper.fd(), (fd) => sys.fsyncAsync(fd, dataOnly));
+  }
+
+  async syncfs(): Promise<void> {
+    const { upper } = this.#context;
+    if (upper === null || !this.#flushes) return;
+    check(await sys.syncfsAsync(upper.root.fd()), 'syncfs');
+  }
+
+  statfs(out: FileSystemStatistics): void {
+    const root = onDisk(this.#context.nodes.directory(ROOT_NODE).stack[0] as LayerDirectory);
+    const values = new Float64Array(10);
+    check(sys.fstatfs(root.fd(), values), 'statfs');
+    [, out.bsize, out.blocks, out.bfree, out.bavail, out.files, out.ffree, out.namelen, out.frsize] = values as unknown as [
+      number,
+      number,
+      number,
+      number,
+      number,
+      number,
+      number,
+      number,
+      number,
+    ];
+  }
+
+  getxattr(node: NodeId, name: ByteString): Uint8Array {
+    return getxattr(this.#context, this.#context.nodes.get(node), name);
+  }
+
+  listxattr(node: NodeId): Uint8Array {
+    return listxattr(this.#context, this.#context.nodes.get(node));
+  }
+
+  setxattr(node: NodeId, name: ByteString, value: Uint8Array, flags: number, killSetGid: boolean, caller: Caller): Awaitable<void> {
+    return setxattr(this.#context, this.#context.nodes.get(node), name, value, flags, killSetGid, caller);
+  }
+
+  removexattr(node: NodeId, name: ByteString, caller: Caller): Awaitable<void> {
+    return removexattr(this.#context, this.#context.nodes.get(node), name, caller);
+  }
+
+  async destroy(): Promise<void> {
+    const context = this.#context;
+    const copying = [...context.nodes.values()].flatMap((node) => (node.copyingUp === null ? [] : [node.copyingUp]));
+    await Promise.allSettled(copying);
+    try {
+      await this.syncfs();
+    } finally {
+      for (const node of context.nodes.values()) release(context, node);
+      context.files.clear();
+      context.directories.closeAll();
+      for (const root of context.roots) root?.release();
+      if (this.#workFd >= 0) sys.close(this.#workFd);
+    }
+  }
+
+  get #flushes(): boolean {
+    return this.#context.options.fsync && !this.#context.options.volatile;
+  }
+
+  #regular(id: NodeId): Node {
+    const node = this.#context.nodes.get(id);
+    if (node.isDirectory()) throw new Errno(E.EISDIR);
+    if (node.type !== S_IFREG) throw new Errno(E.EINVAL, 'not a regular file');
+    return node;
+  }
+
+  /** Work on another thread, whose descriptor nobody may close meanwhile. Throws `Errno`. */
+  async #onDuplicate(fd: number, work: (fd: number) => Promise<number>): Promise<number> {
+    const own = check(sys.dup(fd), 'dup');
+    try {
+      return check(await work(own));
+    } finally {
+      sys.close(own);
+    }
+  }
+}

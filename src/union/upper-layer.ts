@@ -1,0 +1,137 @@
+/**
+ * The upper layer: what can be written there, and in which form.
+ *
+ * `work` is a directory of the upper's file system, `workdir`/work as the kernel has it. Whatever takes several steps is made there under
+ * a temporary name and renamed into its place last; what a crash leaves there is swept at the next mount.
+ */
+import type { ByteString, Name } from '../base/bytes.js';
+import { check, E } from '../base/errno.js';
+import { sys } from '../sys/index.js';
+import { AT_REMOVEDIR, O_CLOEXEC, O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY, RENAME_EXCHANGE, RENAME_WHITEOUT } from '../sys/constants.js';
+import type { DiskDirectory } from './disk-directory.js';
+import type { Layer } from './layer.js';
+import type { OverlayPrefix } from './overlay-xattrs.js';
+import { S_IFCHR } from './stat-buffer.js';
+import { sweep } from './workdir.js';
+import { OPAQUE_MARKER, WHITEOUT_PREFIX } from './whiteout.js';
+
+export interface UpperFeatures {
+  /** Under which name the union's own attributes are kept; undefined where the file system has no xattrs for us. */
+  readonly prefix: OverlayPrefix | undefined;
+  /** Character devices 0:0 can be made. */
+  readonly whiteoutDevices: boolean;
+  /** O_TMPFILE works. */
+  readonly tmpfile: boolean;
+}
+
+const yes = Buffer.from('y');
+
+export class UpperLayer {
+  readonly layer: Layer;
+  readonly root: DiskDirectory;
+  readonly work: DiskDirectory;
+  readonly features: UpperFeatures;
+  #temporaries = 0;
+
+  constructor(layer: Layer, root: DiskDirectory, work: DiskDirectory, features: UpperFeatures) {
+    this.layer = layer;
+    this.root = root;
+    this.work = work;
+    this.features = features;
+  }
+
+  /** A name in `work` that nobody has. */
+  temporaryName(): Name {
+    return `#${(++this.#temporaries).toString(16)}` as Name;
+  }
+
+  attribute(suffix: string): ByteString {
+    return ((this.features.prefix ?? 'user.overlay.') + suffix) as ByteString;
+  }
+
+  /** Whether `.wh.` names in the upper are markers and cannot be files. */
+  get reservesMarkers(): boolean {
+    return this.layer.form === 'aufs';
+  }
+
+  /** Makes `name`, which must not exist in the upper, deleted. Throws EEXIST when it does. */
+  makeWhiteout(directory: DiskDirectory, name: Name): void {
+    if (this.features.whiteoutDevices) check(sys.mknodat(directory.fd(), name, S_IFCHR, 0, 0), name);
+    else this.#touch(directory, (WHITEOUT_PREFIX + name) as Name);
+  }
+
+  /** Replaces a file or directory of the upper by a whiteout, in one step. A directory may hold whiteouts only. */
+  replaceByWhiteout(directory: DiskDirectory, name: Name, isDirectory: boolean): void {
+    if (!this.features.whiteoutDevices) {
+      this.#touch(directory, (WHITEOUT_PREFIX + name) as Name);
+      this.remove(directory, name, isDirectory);
+      return;
+    }
+    const temporary = this.temporaryName();
+    if (!isDirectory) {
+      check(sys.mknodat(this.work.fd(), temporary, S_IFCHR, 0, 0), 'whiteout');
+      this.#publish(temporary, directory, name, 0);
+      return;
+    }
+    const renamed = sys.renameat2(directory.fd(), name, this.work.fd(), temporary, RENAME_WHITEOUT);
+    if (renamed < 0) {
+      if (renamed !== -E.EINVAL) check(renamed, name);
+      check(sys.mknodat(this.work.fd(), temporary, S_IFCHR, 0, 0), 'whiteout');
+      this.#publish(temporary, directory, name, RENAME_EXCHANGE);
+    }
+    sweep(this.work, temporary);
+  }
+
+  /** Removes an object of the upper that covers nothing. A directory that still holds whiteouts goes with them. */
+  remove(directory: DiskDirectory, name: Name, isDirectory: boolean): void {
+    const result = sys.unlinkat(directory.fd(), name, isDirectory ? AT_REMOVEDIR : 0);
+    if (result >= 0) return;
+    if (!isDirectory || (result !== -E.ENOTEMPTY && result !== -E.EEXIST)) check(result, name);
+    const temporary = this.temporaryName();
+    check(sys.renameat2(directory.fd(), name, this.work.fd(), temporary, 0), name);
+    sweep(this.work, temporary);
+  }
+
+  /** Forgets a whiteout of the marker form: a name has been put in its place. */
+  clearMarker(directory: DiskDirectory, name: Name): void {
+    if (this.reservesMarkers) sys.unlinkat(directory.fd(), (WHITEOUT_PREFIX + name) as Name, 0);
+  }
+
+  /** Nothing from below shows in the directory. `name` may be empty for `directory` itself. */
+  setOpaque(directory: DiskDirectory, name: ByteString): void {
+    if (this.features.prefix !== undefined) {
+      check(sys.setxattrat(directory.fd(), name, this.attribute('opaque'), yes, 0), 'opaque');
+      return;
+    }
+    this.#touch(name === '' ? directory : directory.descend(name as Name), OPAQUE_MARKER);
+  }
+
+  /** Removes an unfinished object from `work`. */
+  discard(temporary: Name): void {
+    sweep(this.work, temporary);
+  }
+
+  /** Moves a finished object from `work` to its place; on failure the temporary is removed. */
+  publish(temporary: Name, directory: DiskDirectory, name: Name): void {
+    this.#publish(temporary, directory, name, 0);
+  }
+
+  /** The same where a directory takes the place of a whiteout device, which an ordinary rename refuses. */
+  publishOverWhiteout(temporary: Name, directory: DiskDirectory, name: Name): void {
+    this.#publish(temporary, directory, name, RENAME_EXCHANGE);
+    sweep(this.work, temporary);
+  }
+
+  #publish(temporary: Name, directory: DiskDirectory, name: Name, flags: number): void {
+    const result = sys.renameat2(this.work.fd(), temporary, directory.fd(), name, flags);
+    if (result >= 0) return;
+    sweep(this.work, temporary);
+    check(result, name);
+  }
+
+  #touch(directory: DiskDirectory, name: Name): void {
+    const fd = sys.openat(directory.fd(), name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0);
+    if (fd === -E.EEXIST) return;
+    sys.close(check(fd, name));
+  }
+}

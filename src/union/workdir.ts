@@ -1,0 +1,103 @@
+/**
+ * The work directory: a place on the upper's file system for what is not finished.
+ *
+ * `workdir`/work is laid out as the kernel has it, so that either can mount after the other. Whatever it holds when a union is
+ * opened is what a crash left, and is swept; but `incompat/volatile` there says that a mount which flushed nothing
+ * may have been cut short: such an upper is refused (overlayfs.rst, "Volatile mount").
+ */
+import type { ByteString, Name } from '../base/bytes.js';
+import { bytesOf, textOf } from '../base/bytes.js';
+import { E, Errno, errnoName } from '../base/errno.js';
+import { PlyfsError } from '../base/error.js';
+import { sys } from '../sys/index.js';
+import { AT_REMOVEDIR, LOCK_EX, LOCK_NB, O_CLOEXEC, O_CREAT, O_WRONLY } from '../sys/constants.js';
+import type { DiskDirectory } from './disk-directory.js';
+import type { EntryVisitor } from './layer.js';
+
+const DT_DIR = 4;
+
+/** Removes `name` and everything below it, never following a link; what cannot be removed stays for the next sweep. */
+export function sweep(directory: DiskDirectory, name: Name): void {
+  if (sys.unlinkat(directory.fd(), name, 0) !== -E.EISDIR) return;
+  if (sys.unlinkat(directory.fd(), name, AT_REMOVEDIR) >= 0) return;
+  const inside = directory.descend(name);
+  try {
+    // A directory of another's making may be closed even to its owner (the kernel makes `work` with mode 0).
+    sys.fchmodat(directory.fd(), name, 0o700);
+    for (const entry of entriesOf(inside)) sweep(inside, entry.name);
+  } catch (error) {
+    if (!(error instanceof Errno)) throw error;
+  } finally {
+    inside.release();
+  }
+  sys.unlinkat(directory.fd(), name, AT_REMOVEDIR);
+}
+
+function entriesOf(directory: DiskDirectory): { name: Name; type: number }[] {
+  const entries: { name: Name; type: number }[] = [];
+  const visit: EntryVisitor = (name, type) => entries.push({ name, type });
+  const failed = directory.list(visit);
+  if (failed < 0) throw new Errno(-failed, 'readdir');
+  return entries;
+}
+
+const WORK = bytesOf('work') as Name;
+const INCOMPAT = bytesOf('incompat') as Name;
+const VOLATILE = bytesOf('volatile') as Name;
+/** What overlayfs and fuse-overlayfs keep in a workdir. */
+const known: readonly string[] = ['work', 'index'];
+
+/**
+ * Makes `workdir`/work ready: locked against another mount, empty, and marked if nothing will be flushed. `workdir` itself stays open
+ * to keep the lock. Throws `PlyfsError`.
+ */
+export function prepareWorkdir(workdir: DiskDirectory, path: ByteString, isVolatile: boolean): DiskDirectory {
+  const shown = textOf(path);
+  if (sys.flock(workdir.fd(), LOCK_EX | LOCK_NB) < 0) {
+    throw new PlyfsError(
+      'workdir-in-use',
+      `workdir ${shown} is in use by another mount: unmount that one, or give this mount its own upperdir and workdir.`,
+    );
+  }
+  const foreign = entriesOf(workdir).find((entry) => !known.includes(entry.name) || entry.type !== DT_DIR);
+  if (foreign !== undefined) {
+    throw new PlyfsError(
+      'workdir-not-empty',
+      `workdir ${shown} holds ${textOf(foreign.name)}, which no overlay put there: give an empty directory.`,
+    );
+  }
+  const made = sys.mkdirat(workdir.fd(), WORK, 0o700);
+  if (made < 0 && made !== -E.EEXIST) {
+    throw new PlyfsError(
+      'workdir-not-writable',
+      `cannot write to workdir ${shown} (${errnoName(-made)}): make it writable, or give another.`,
+    );
+  }
+  sys.fchmodat(workdir.fd(), WORK, 0o700);
+  const work = workdir.descend(WORK);
+  for (const entry of entriesOf(work)) {
+    if (entry.name === INCOMPAT && entry.type === DT_DIR) refuseVolatile(work, shown);
+    sweep(work, entry.name);
+  }
+  if (isVolatile) markVolatile(work, shown);
+  return work;
+}
+
+function refuseVolatile(work: DiskDirectory, shown: string): void {
+  if (entriesOf(work.descend(INCOMPAT)).length === 0) return;
+  throw new PlyfsError(
+    'volatile-dirty',
+    `workdir ${shown} was last used by a volatile mount, whose upperdir may be damaged: start from a fresh upperdir and workdir, ` +
+      `or remove ${shown}/work/incompat if you know that the machine did not crash.`,
+  );
+}
+
+function markVolatile(work: DiskDirectory, shown: string): void {
+  sys.mkdirat(work.fd(), INCOMPAT, 0o700);
+  const incompat = work.descend(INCOMPAT);
+  sys.mkdirat(incompat.fd(), VOLATILE, 0o700);
+  const fd = sys.openat(incompat.descend(VOLATILE).fd(), bytesOf('dirty'), O_WRONLY | O_CREAT | O_CLOEXEC, 0o600);
+  if (fd < 0)
+    throw new PlyfsError('workdir-not-writable', `cannot mark workdir ${shown} as volatile (${errnoName(-fd)}): make it writable.`);
+  sys.close(fd);
+}

@@ -1,0 +1,90 @@
+/** Extended attributes through the mount: passed on to the winning object, the union's own hidden and escaped (overlay-xattrs.ts). */
+import { after, type Awaitable } from '../base/awaitable.js';
+import type { ByteString } from '../base/bytes.js';
+import { check, E, Errno } from '../base/errno.js';
+import { sys } from '../sys/index.js';
+import type { Caller } from '../vfs/filesystem.js';
+import { killSetId, upperTarget } from './attributes.js';
+import type { UnionContext } from './context.js';
+import { copyUp, writableUpper } from './copy-up.js';
+import type { LayerDirectory } from './layer.js';
+import type { Node } from './node.js';
+import { isPrivateXattr, xattrFromDisk, xattrToDisk } from './overlay-xattrs.js';
+
+const S_ISGID_ONLY = 0o2000;
+const scratch = Buffer.alloc(64 * 1024);
+
+function read(node: Node, use: (directory: LayerDirectory | number, name: ByteString) => number): number {
+  if (node.orphanFd >= 0) return use(node.orphanFd, '' as ByteString);
+  if (node.isDirectory()) {
+    if (node.lastStat !== null) throw new Errno(E.ENOENT, 'the directory was removed');
+    return use(node.stack[0] as LayerDirectory, '' as ByteString);
+  }
+  return use(node.holder, node.name);
+}
+
+/** Which attributes this mount has anything to do with. Throws EOPNOTSUPP. */
+function requireSupported(context: UnionContext, name: ByteString): void {
+  if (!context.options.xattrs) throw new Errno(E.EOPNOTSUPP, name);
+  if (!context.options.acl && name.startsWith('system.posix_acl_')) throw new Errno(E.EOPNOTSUPP, name);
+}
+
+export function getxattr(context: UnionContext, node: Node, name: ByteString): Uint8Array {
+  requireSupported(context, name);
+  const attribute = xattrToDisk(name);
+  if (attribute === undefined) throw new Errno(E.ENODATA, name);
+  const size = read(node, (directory, file) =>
+    typeof directory === 'number' ? sys.getxattrat(directory, file, attribute, scratch) : directory.getxattr(file, attribute, scratch),
+  );
+  return Buffer.from(scratch.subarray(0, check(size, name)));
+}
+
+export function listxattr(context: UnionContext, node: Node): Uint8Array {
+  if (!context.options.xattrs) throw new Errno(E.EOPNOTSUPP, 'listxattr');
+  const size = read(node, (directory, file) =>
+    typeof directory === 'number' ? sys.listxattrat(directory, file, scratch) : directory.listxattr(file, scratch),
+  );
+  if (size === -E.EOPNOTSUPP || size === 0) return new Uint8Array(0);
+  let shown = '';
+  for (const attribute of scratch.toString('latin1', 0, check(size, 'listxattr') - 1).split('\0')) {
+    if (isPrivateXattr(attribute)) continue;
+    if (!context.options.acl && attribute.startsWith('system.posix_acl_')) continue;
+    shown += xattrFromDisk(attribute as ByteString) + '\0';
+  }
+  return Buffer.from(shown, 'latin1');
+}
+
+export function setxattr(
+  context: UnionContext,
+  node: Node,
+  name: ByteString,
+  value: Uint8Array,
+  flags: number,
+  killSetGid: boolean,
+  caller: Caller,
+): Awaitable<void> {
+  requireSupported(context, name);
+  writableUpper(context);
+  const attribute = xattrToDisk(name);
+  if (attribute === undefined) throw new Errno(E.EPERM, name);
+  // The request's memory may be used again while a copy-up runs.
+  const kept = node.inUpper ? value : Buffer.from(value);
+  return after(copyUp(context, node, caller), () => {
+    const { dirfd, name: file } = upperTarget(context, node);
+    check(sys.setxattrat(dirfd, file, attribute, kept, flags), name);
+    if (killSetGid) killSetId(context, node, S_ISGID_ONLY);
+  });
+}
+
+export function removexattr(context: UnionContext, node: Node, name: ByteString, caller: Caller): Awaitable<void> {
+  requireSupported(context, name);
+  writableUpper(context);
+  const attribute = xattrToDisk(name);
+  if (attribute === undefined) throw new Errno(E.ENODATA, name);
+  // Removing what is not there is no reason for a copy-up.
+  if (!node.inUpper) getxattr(context, node, name);
+  return after(copyUp(context, node, caller), () => {
+    const { dirfd, name: file } = upperTarget(context, node);
+    check(sys.removexattrat(dirfd, file, attribute), name);
+  });
+}

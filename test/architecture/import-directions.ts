@@ -1,0 +1,106 @@
+/** Who may import whom: the module table of ARCHITECTURE.md, and the check of the sources against it. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { builtinModules } from 'node:module';
+import { dirname, join, normalize } from 'node:path';
+import ts from 'typescript';
+
+/** The modules of src/, each with the other modules and npm packages it may import. */
+const modules: Record<string, { imports: readonly string[]; packages?: readonly string[] }> = {
+  base: { imports: [] },
+  sys: { imports: ['base'] },
+  vfs: { imports: ['base'] },
+  union: { imports: ['vfs', 'sys', 'base'], packages: ['lru-cache'] },
+  fuse: { imports: ['vfs', 'sys', 'base'], packages: ['fuse-native', 'lru-cache'] },
+  archive: { imports: ['sys', 'base'], packages: ['tar-stream'] },
+  graphdriver: { imports: ['archive', 'sys', 'base'] },
+  layer: { imports: ['graphdriver', 'archive', 'base'] },
+  image: { imports: ['layer', 'base'] },
+  distribution: { imports: ['image', 'layer', 'base'] },
+  runtime: { imports: ['sys', 'base'] },
+  engine: {
+    imports: ['runtime', 'distribution', 'image', 'layer', 'graphdriver', 'archive', 'fuse', 'union', 'vfs', 'sys', 'base'],
+  },
+  cli: { imports: ['engine', 'fuse', 'union', 'vfs', 'sys', 'base'] },
+  /** src/index.ts, the npm package's face. */
+  index: { imports: ['engine', 'fuse', 'union', 'vfs', 'sys', 'base'] },
+};
+
+/** Single files that may import more than their module: the graph driver's mounter is where a driver meets the union. */
+const exceptions: Record<string, readonly string[]> = {
+  'graphdriver/mounter.ts': ['union', 'fuse'],
+};
+
+/** One sentence for each import under `root`/src that the table does not allow, with file and line. */
+export function offendingImports(root: string): string[] {
+  const source = join(root, 'src');
+  const offences: string[] = [];
+  for (const file of readdirSync(source, { recursive: true, encoding: 'utf8' })) {
+    if (file.endsWith('.ts')) offences.push(...offencesOf(file, readFileSync(join(source, file), 'utf8')));
+  }
+  return offences.sort();
+}
+
+/** The same for one file: its path relative to src/, and its text. */
+export function offencesOf(file: string, text: string): string[] {
+  const module = moduleOf(file);
+  const rule = modules[module];
+  if (rule === undefined) return [`src/${file}: src/${module} is not in the table of modules (test/architecture/import-directions.ts)`];
+  const offences: string[] = [];
+  for (const { specifier, line } of importsOf(file, text)) {
+    const problem = problemWith(specifier, file, module, rule);
+    if (problem !== undefined) offences.push(`src/${file}:${line}: imports '${specifier}': ${problem}`);
+  }
+  return offences;
+}
+
+function problemWith(
+  specifier: string,
+  file: string,
+  module: string,
+  rule: { imports: readonly string[]; packages?: readonly string[] },
+): string | undefined {
+  if (specifier.startsWith('.')) {
+    const target = normalize(join(dirname(file), specifier));
+    if (target.startsWith('..')) {
+      // The addon and package.json lie outside src/.
+      return module === 'sys' || target.endsWith('package.json') ? undefined : 'it lies outside src/';
+    }
+    const other = moduleOf(target);
+    const allowed = other === module || rule.imports.includes(other) || exceptions[file]?.includes(other);
+    return allowed ? undefined : `${module} may import ${rule.imports.join(', ') || 'no other module'}, not ${other}`;
+  }
+  if (specifier.startsWith('node:')) return undefined;
+  if (builtinModules.includes(specifier)) return `write 'node:${specifier}'`;
+  const name = specifier
+    .split('/')
+    .slice(0, specifier.startsWith('@') ? 2 : 1)
+    .join('/');
+  return rule.packages?.includes(name) ? undefined : `${module} may not use the package ${name}`;
+}
+
+/** `union/copy-up.ts` is of `union`, `index.ts` of `index`. */
+function moduleOf(file: string): string {
+  const [first = ''] = file.split('/');
+  return first.replace(/\.[jt]s$/, '');
+}
+
+/** Static, dynamic and type-only imports, re-exports, and `require` calls. */
+function importsOf(file: string, text: string): { specifier: string; line: number }[] {
+  const tree = ts.createSourceFile(file, text, ts.ScriptTarget.ES2022, false, ts.ScriptKind.TS);
+  const found: { specifier: string; line: number }[] = [];
+  const add = (node: ts.Node | undefined): void => {
+    if (node === undefined || !ts.isStringLiteralLike(node)) return;
+    found.push({ specifier: node.text, line: tree.getLineAndCharacterOfPosition(node.getStart(tree)).line + 1 });
+  };
+  const visit = (node: ts.Node): void => {
+    if (ts.isImportDeclaration(node) || ts.isExportDeclaration(node)) add(node.moduleSpecifier);
+    else if (ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument)) add(node.argument.literal);
+    else if (ts.isCallExpression(node)) {
+      const callee = node.expression;
+      if (callee.kind === ts.SyntaxKind.ImportKeyword || (ts.isIdentifier(callee) && callee.text === 'require')) add(node.arguments[0]);
+    }
+    ts.forEachChild(node, visit);
+  };
+  visit(tree);
+  return found;
+}

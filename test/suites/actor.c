@@ -1,0 +1,281 @@
+/*
+ * A process that makes system calls on request, so that a test can act on a mount as several users at once,
+ * keep descriptors, locks and mappings open across steps, and see exact errnos.
+ *
+ * One request a line: OP ARG..., an argument being a decimal number or bytes as `x` and hexadecimal digits.
+ * One reply a line: the result or -errno, then what the call returned, in the same notation.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/falloc.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#define MAX_ARGS 24
+static char *arg[MAX_ARGS];
+static size_t length[MAX_ARGS];
+static int args;
+
+static struct {
+  unsigned char *address;
+  size_t length;
+} maps[64];
+
+static void fail(const char *why) {
+  fprintf(stderr, "actor: %s\n", why);
+  exit(2);
+}
+
+static long long number(int i) {
+  if (i >= args || arg[i][0] == 'x') fail("a number is missing");
+  return strtoll(arg[i], NULL, 10);
+}
+
+static int digit(char c) { return c <= '9' ? c - '0' : c - 'a' + 10; }
+
+/* Decodes once, in place; the result is NUL-terminated. */
+static char *bytes(int i) {
+  if (i >= args || arg[i][0] != 'x') fail("bytes are missing");
+  char *in = arg[i] + 1, *out = arg[i] + 1;
+  while (in[0] && in[1]) {
+    *out++ = (char)(digit(in[0]) << 4 | digit(in[1]));
+    in += 2;
+  }
+  *out = 0;
+  length[i] = (size_t)(out - (arg[i] + 1));
+  return arg[i] + 1;
+}
+
+static void put_bytes(const void *data, size_t n) {
+  static const char digits[] = "0123456789abcdef";
+  const unsigned char *p = data;
+  fputs(" x", stdout);
+  for (size_t i = 0; i < n; i++) {
+    putchar(digits[p[i] >> 4]);
+    putchar(digits[p[i] & 15]);
+  }
+}
+
+static void result(long long r) { printf("%lld", r < 0 ? (long long)-errno : r); }
+
+static long long nanoseconds(struct timespec t) { return (long long)t.tv_sec * 1000000000LL + t.tv_nsec; }
+
+static void put_stat(int r, const struct stat *s) {
+  result(r);
+  if (r < 0) return;
+  printf(" %u %llu %u %u %llu %lld %lld %u %u %u %u %lld %lld %lld", s->st_mode, (unsigned long long)s->st_nlink, s->st_uid, s->st_gid,
+         (unsigned long long)s->st_ino, (long long)s->st_size, (long long)s->st_blocks, major(s->st_rdev), minor(s->st_rdev),
+         major(s->st_dev), minor(s->st_dev), nanoseconds(s->st_atim), nanoseconds(s->st_mtim), nanoseconds(s->st_ctim));
+}
+
+struct linux_dirent64 {
+  uint64_t d_ino;
+  int64_t d_off;
+  unsigned short d_reclen;
+  unsigned char d_type;
+  char d_name[];
+};
+
+static void put_entries(const char *buffer, long n) {
+  for (long at = 0; at < n;) {
+    const struct linux_dirent64 *d = (const void *)(buffer + at);
+    put_bytes(d->d_name, strlen(d->d_name));
+    printf(" %llu %u %lld", (unsigned long long)d->d_ino, d->d_type, (long long)d->d_off);
+    at += d->d_reclen;
+  }
+}
+
+static struct timespec timespec_of(long long sec, long long nsec) { return (struct timespec){.tv_sec = sec, .tv_nsec = nsec}; }
+
+static void run_command(void) {
+  const char *op = arg[0];
+  struct stat s;
+  static char buffer[1 << 20];
+
+#define IS(name) (strcmp(op, name) == 0)
+  if (IS("openat")) result(openat((int)number(1), bytes(2), (int)number(3), (mode_t)number(4)));
+  else if (IS("close")) result(close((int)number(1)));
+  else if (IS("dup")) result(dup((int)number(1)));
+  else if (IS("read")) {
+    size_t want = (size_t)number(2);
+    char *data = malloc(want + 1);
+    ssize_t n = number(3) < 0 ? read((int)number(1), data, want) : pread((int)number(1), data, want, number(3));
+    result(n);
+    if (n >= 0) put_bytes(data, (size_t)n);
+    free(data);
+  } else if (IS("write")) {
+    char *data = bytes(2);
+    result(number(3) < 0 ? write((int)number(1), data, length[2]) : pwrite((int)number(1), data, length[2], number(3)));
+  } else if (IS("lseek")) result(lseek((int)number(1), number(2), (int)number(3)));
+  else if (IS("stat")) put_stat(stat(bytes(1), &s), &s);
+  else if (IS("lstat")) put_stat(lstat(bytes(1), &s), &s);
+  else if (IS("fstat")) put_stat(fstat((int)number(1), &s), &s);
+  else if (IS("access")) result(faccessat(AT_FDCWD, bytes(1), (int)number(2), AT_EACCESS));
+  else if (IS("mkdir")) result(mkdir(bytes(1), (mode_t)number(2)));
+  else if (IS("rmdir")) result(rmdir(bytes(1)));
+  else if (IS("unlink")) result(unlink(bytes(1)));
+  else if (IS("rename")) result(syscall(SYS_renameat2, AT_FDCWD, bytes(1), AT_FDCWD, bytes(2), (unsigned)number(3)));
+  else if (IS("link")) result(linkat(AT_FDCWD, bytes(1), AT_FDCWD, bytes(2), (int)number(3)));
+  else if (IS("symlink")) result(symlink(bytes(1), bytes(2)));
+  else if (IS("readlink")) {
+    ssize_t n = readlink(bytes(1), buffer, sizeof buffer);
+    result(n);
+    if (n >= 0) put_bytes(buffer, (size_t)n);
+  } else if (IS("mknod")) result(mknod(bytes(1), (mode_t)number(2), makedev(number(3), number(4))));
+  else if (IS("chmod")) result(chmod(bytes(1), (mode_t)number(2)));
+  else if (IS("fchmod")) result(fchmod((int)number(1), (mode_t)number(2)));
+  else if (IS("lchown")) result(lchown(bytes(1), (uid_t)number(2), (gid_t)number(3)));
+  else if (IS("fchown")) result(fchown((int)number(1), (uid_t)number(2), (gid_t)number(3)));
+  else if (IS("utimens")) {
+    struct timespec times[2] = {timespec_of(number(2), number(3)), timespec_of(number(4), number(5))};
+    result(utimensat(AT_FDCWD, bytes(1), times, AT_SYMLINK_NOFOLLOW));
+  } else if (IS("futimens")) {
+    struct timespec times[2] = {timespec_of(number(2), number(3)), timespec_of(number(4), number(5))};
+    result(futimens((int)number(1), times));
+  } else if (IS("truncate")) result(truncate(bytes(1), number(2)));
+  else if (IS("ftruncate")) result(ftruncate((int)number(1), number(2)));
+  else if (IS("fallocate")) result(fallocate((int)number(1), (int)number(2), number(3), number(4)));
+  else if (IS("fsync")) result(fsync((int)number(1)));
+  else if (IS("fdatasync")) result(fdatasync((int)number(1)));
+  else if (IS("copy_file_range")) {
+    off_t from = number(2), to = number(4);
+    result(copy_file_range((int)number(1), &from, (int)number(3), &to, (size_t)number(5), 0));
+  } else if (IS("ioctl")) result(ioctl((int)number(1), (unsigned long)number(2), buffer));
+  else if (IS("lsetxattr")) {
+    char *value = bytes(3);
+    result(lsetxattr(bytes(1), bytes(2), value, length[3], (int)number(4)));
+  } else if (IS("lgetxattr")) {
+    size_t size = (size_t)number(3);
+    ssize_t n = lgetxattr(bytes(1), bytes(2), size ? buffer : NULL, size);
+    result(n);
+    if (n >= 0 && size) put_bytes(buffer, (size_t)n);
+  } else if (IS("llistxattr")) {
+    size_t size = (size_t)number(2);
+    ssize_t n = llistxattr(bytes(1), size ? buffer : NULL, size);
+    result(n);
+    if (n >= 0 && size) put_bytes(buffer, (size_t)n);
+  } else if (IS("lremovexattr")) result(lremovexattr(bytes(1), bytes(2)));
+  else if (IS("getdents")) {
+    long n = syscall(SYS_getdents64, (int)number(1), buffer, (size_t)number(2));
+    result(n);
+    if (n > 0) put_entries(buffer, n);
+  } else if (IS("list")) {
+    int fd = open(bytes(1), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    result(fd);
+    if (fd >= 0) {
+      long n;
+      while ((n = syscall(SYS_getdents64, fd, buffer, 32768)) > 0) put_entries(buffer, n);
+      close(fd);
+    }
+  } else if (IS("chdir")) result(chdir(bytes(1)));
+  else if (IS("fchdir")) result(fchdir((int)number(1)));
+  else if (IS("umask")) result(umask((mode_t)number(1)));
+  else if (IS("become")) {
+    gid_t groups[MAX_ARGS];
+    int count = args - 3;
+    for (int i = 0; i < count; i++) groups[i] = (gid_t)number(3 + i);
+    int r = setgroups((size_t)count, groups);
+    if (r == 0) r = setresgid((gid_t)number(2), (gid_t)number(2), (gid_t)number(2));
+    if (r == 0) r = setresuid((uid_t)number(1), (uid_t)number(1), (uid_t)number(1));
+    result(r);
+  } else if (IS("flock")) result(flock((int)number(1), (int)number(2)));
+  else if (IS("lock")) {
+    /* fd, command (F_GETLK, F_SETLK, F_SETLKW or the OFD forms), type, start, length */
+    struct flock l = {.l_type = (short)number(3), .l_whence = SEEK_SET, .l_start = number(4), .l_len = number(5)};
+    result(fcntl((int)number(1), (int)number(2), &l));
+    printf(" %d", l.l_type);
+  } else if (IS("mmap")) {
+    /* fd, length, protection, flags, offset: returns a slot */
+    int slot = 0;
+    while (slot < 64 && maps[slot].address) slot++;
+    if (slot == 64) fail("too many mappings");
+    void *p = mmap(NULL, (size_t)number(2), (int)number(3), (int)number(4), (int)number(1), number(5));
+    if (p != MAP_FAILED) {
+      maps[slot].address = p;
+      maps[slot].length = (size_t)number(2);
+    }
+    result(p == MAP_FAILED ? -1 : slot);
+  } else if (IS("peek")) {
+    printf("0");
+    put_bytes(maps[number(1)].address + number(2), (size_t)number(3));
+  } else if (IS("poke")) {
+    char *data = bytes(3);
+    memcpy(maps[number(1)].address + number(2), data, length[3]);
+    result(0);
+  } else if (IS("msync")) result(msync(maps[number(1)].address, maps[number(1)].length, MS_SYNC));
+  else if (IS("munmap")) {
+    result(munmap(maps[number(1)].address, maps[number(1)].length));
+    maps[number(1)].address = NULL;
+  } else if (IS("statvfs")) {
+    struct statvfs v;
+    int r = statvfs(bytes(1), &v);
+    result(r);
+    if (r == 0)
+      printf(" %lu %llu %llu %llu %lu", v.f_bsize, (unsigned long long)v.f_blocks, (unsigned long long)v.f_bfree,
+             (unsigned long long)v.f_files, v.f_namemax);
+  } else if (IS("bind")) {
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    char *path = bytes(1);
+    if (length[1] >= sizeof name.sun_path) fail("the socket's path is too long");
+    memcpy(name.sun_path, path, length[1]);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    int r = bind(fd, (struct sockaddr *)&name, sizeof name);
+    result(r < 0 ? r : fd);
+  } else if (IS("exec")) {
+    /* The exit status of a program without arguments, 256 when execve failed (then its errno follows). */
+    char *path = bytes(1);
+    int report[2];
+    if (pipe2(report, O_CLOEXEC) < 0) fail("pipe");
+    pid_t child = fork();
+    if (child == 0) {
+      char *argv[] = {path, NULL}, *envp[] = {NULL};
+      dup2(2, 1);
+      execve(path, argv, envp);
+      int e = errno;
+      if (write(report[1], &e, sizeof e) < 0) _exit(255);
+      _exit(255);
+    }
+    close(report[1]);
+    int e = 0, status = 0;
+    ssize_t n = read(report[0], &e, sizeof e);
+    close(report[0]);
+    waitpid(child, &status, 0);
+    if (n > 0) {
+      errno = e;
+      result(-1);
+    } else result(WEXITSTATUS(status));
+  } else fail(op);
+#undef IS
+}
+
+int main(void) {
+  char *line = NULL;
+  size_t capacity = 0;
+  setvbuf(stdout, NULL, _IOFBF, 1 << 16);
+  while (getline(&line, &capacity, stdin) > 0) {
+    args = 0;
+    for (char *p = strtok(line, " \n"); p && args < MAX_ARGS; p = strtok(NULL, " \n")) arg[args++] = p;
+    if (args == 0) continue;
+    run_command();
+    putchar('\n');
+    fflush(stdout);
+  }
+  return 0;
+}
