@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <chrono>
+
 #include "fuse-wire.h"
 #include "native-thread.h"
 
@@ -76,6 +78,7 @@ void* Notifier::ThreadEntry(void* argument) {
     hold.lock();
   }
   state->ended = true;
+  state->end.notify_one();
   return nullptr;
 }
 
@@ -90,13 +93,13 @@ bool Notifier::BeginStop() {
   return true;
 }
 
-bool Notifier::Ended() {
-  const std::lock_guard<std::mutex> hold(state_->lock);
-  return state_->ended;
+bool Notifier::AwaitEnd() {
+  std::unique_lock<std::mutex> hold(state_->lock);
+  return state_->end.wait_for(hold, std::chrono::milliseconds(kMillisecondsPerAttempt), [this] { return state_->ended; });
 }
 
 void Notifier::EndStop() {
-  if (Ended()) {
+  if (AwaitEnd()) {
     pthread_join(thread_, nullptr);
   } else {
     pthread_detach(thread_);

@@ -26,18 +26,19 @@ class Notifier {
   void InvalidateEntry(uint64_t parent, const char* name, uint32_t length);
 
   /**
-   * Drops what was not sent and ends the thread. While it is stuck in the kernel `answer_requests` is called, which waits a few
-   * milliseconds and answers whatever requests there are, until the lock is free.
+   * Drops what was not sent and ends the thread. While it is stuck in the kernel `answer_requests` is called again and again,
+   * which answers whatever requests there are, until the lock is free.
    */
   template <typename AnswerRequests>
   void Stop(AnswerRequests answer_requests) {
     if (!BeginStop()) return;
-    for (int attempts = 0; attempts < kAttempts && !Ended(); attempts++) answer_requests();
+    for (int attempts = 0; attempts < kAttempts && !AwaitEnd(); attempts++) answer_requests();
     EndStop();
   }
 
  private:
   static constexpr int kAttempts = 1000;
+  static constexpr int kMillisecondsPerAttempt = 5;
   /** Messages that wait. One that is too many is dropped: the kernel is not reading any. */
   static constexpr size_t kMaxQueue = size_t{1} << 18;
 
@@ -45,8 +46,10 @@ class Notifier {
   struct State {
     std::mutex lock;
     std::condition_variable wake;
+    std::condition_variable end;
     std::deque<std::string> queue;
     bool stopping = false;
+    /** The thread needs nothing of this any more but to let go of it. */
     bool ended = false;
     int device = -1;
     ~State();
@@ -55,7 +58,8 @@ class Notifier {
   void Send(int32_t code, const void* body, size_t length, const char* name, size_t name_length);
   bool Start();
   bool BeginStop();
-  bool Ended();
+  /** Whether the thread has ended within an attempt's time. */
+  bool AwaitEnd();
   void EndStop();
   static void* ThreadEntry(void* state);
 

@@ -86,10 +86,9 @@ napi_value Session::Open(napi_env env, int device, uint32_t max_write) {
 }
 
 bool Session::Start(napi_value* object) {
-  if (napi_get_uv_event_loop(env_, &loop_) != napi_ok) return false;
-  loop_fd_ = uv_backend_fd(loop_);
+  uv_loop_t* loop = nullptr;
   napi_value array = nullptr;
-  if (loop_fd_ < 0 || slots_.Open() < 0 || napi_create_array(env_, &array) != napi_ok) return false;
+  if (napi_get_uv_event_loop(env_, &loop) != napi_ok || napi_create_array(env_, &array) != napi_ok) return false;
   if (napi_create_reference(env_, array, 1, &slots_array_) != napi_ok) return false;
   bool made = true;
   for (int i = 0; i < kFirstSlots && made; i++) made = AddSlot();
@@ -98,15 +97,26 @@ bool Session::Start(napi_value* object) {
          napi_set_named_property(env_, *object, "slots", array) == napi_ok &&
          napi_set_named_property(env_, *object, "replyOffset", Number(env_, static_cast<int64_t>(slots_.layout.reply_offset))) == napi_ok &&
          napi_set_named_property(env_, *object, "replySize", Number(env_, static_cast<int64_t>(slots_.layout.reply_size))) == napi_ok;
-  made = made && uv_async_init(loop_, &wake_, OnResume) == 0;
+  made = made && uv_poll_init(loop, &poll_, device_) == 0;
+  if (made) {
+    AddHandle(reinterpret_cast<uv_handle_t*>(&poll_));
+    made = uv_async_init(loop, &slot_free_, OnSlotFree) == 0;
+    if (made) AddHandle(reinterpret_cast<uv_handle_t*>(&slot_free_));
+    else uv_close(reinterpret_cast<uv_handle_t*>(&poll_), OnHandleClosed);
+  }
   if (!made) {
     napi_delete_reference(env_, slots_array_);
     slots_array_ = nullptr;
     return false;
   }
-  wake_.data = this;
   napi_add_async_cleanup_hook(env_, OnEnvironmentCleanup, this, &cleanup_);
   return true;
+}
+
+void Session::AddHandle(uv_handle_t* handle) {
+  handle->data = this;
+  handles_++;
+  holders_++;
 }
 
 bool Session::AddFunctions(napi_value object) {
@@ -162,29 +172,41 @@ bool Session::AddSlot() {
   return true;
 }
 
-void Session::OnResume(uv_async_t* handle) {
-  auto* session = static_cast<Session*>(handle->data);
-  if (session->resume_ == nullptr) return;
-  const napi_env env = session->env_;
+/** Calls what `resume` was given, once. The session may be closed, but not freed, before this returns. */
+void Session::RunResume() {
+  if (!resume_due_) return;
+  resume_due_ = false;
+  requests_in_turn_ = 0;
   napi_handle_scope scope = nullptr;
-  if (napi_open_handle_scope(env, &scope) != napi_ok) return;
+  if (napi_open_handle_scope(env_, &scope) != napi_ok) return;
   napi_value callback = nullptr;
   napi_value receiver = nullptr;
-  napi_get_reference_value(env, session->resume_, &callback);
-  napi_delete_reference(env, session->resume_);
-  session->resume_ = nullptr;
-  napi_get_global(env, &receiver);
-  // The session may be closed, but not freed, before this returns.
-  if (napi_make_callback(env, nullptr, receiver, callback, 0, nullptr, nullptr) == napi_pending_exception) {
+  napi_get_reference_value(env_, resume_, &callback);
+  napi_get_global(env_, &receiver);
+  if (napi_make_callback(env_, nullptr, receiver, callback, 0, nullptr, nullptr) == napi_pending_exception) {
     napi_value error = nullptr;
-    if (napi_get_and_clear_last_exception(env, &error) == napi_ok) napi_fatal_exception(env, error);
+    if (napi_get_and_clear_last_exception(env_, &error) == napi_ok) napi_fatal_exception(env_, error);
   }
-  napi_close_handle_scope(env, scope);
+  napi_close_handle_scope(env_, scope);
+}
+
+void Session::OnDevice(uv_poll_t* handle, int status, int) {
+  auto* session = static_cast<Session*>(handle->data);
+  // An unmounted device is in error, and libuv no longer watches it; `next` finds out what that means.
+  if (status < 0) session->watching_ = false;
+  session->RunResume();
+  if (!session->resume_due_ && !session->closed_) session->StopWatching();
+}
+
+void Session::OnSlotFree(uv_async_t* handle) {
+  auto* session = static_cast<Session*>(handle->data);
+  session->slots_.EndAwait();
+  session->RunResume();
 }
 
 void Session::OnHandleClosed(uv_handle_t* handle) {
   auto* session = static_cast<Session*>(handle->data);
-  if (session->cleanup_ != nullptr) napi_remove_async_cleanup_hook(session->cleanup_);
+  if (--session->handles_ == 0 && session->cleanup_ != nullptr) napi_remove_async_cleanup_hook(session->cleanup_);
   session->LetGo();
 }
 
@@ -234,10 +256,22 @@ napi_value Session::CallResume(napi_env env, napi_callback_info info) {
     return nullptr;
   }
   if (call->closed_) return nullptr;
-  if (call->resume_ != nullptr) napi_delete_reference(env, call->resume_);
-  call->resume_ = nullptr;
-  if (napi_create_reference(env, call[0], 1, &call->resume_) == napi_ok) uv_async_send(&call->wake_);
+  call->Resume(call[0]);
   return nullptr;
+}
+
+void Session::Resume(napi_value callback) {
+  napi_value former = nullptr;
+  bool same = false;
+  // A loop gives the same function each time.
+  if (resume_ != nullptr && napi_get_reference_value(env_, resume_, &former) == napi_ok) napi_strict_equals(env_, former, callback, &same);
+  if (!same) {
+    if (resume_ != nullptr) napi_delete_reference(env_, resume_);
+    resume_ = nullptr;
+    if (napi_create_reference(env_, callback, 1, &resume_) != napi_ok) return;
+  }
+  resume_due_ = true;
+  Watch();
 }
 
 napi_value Session::CallAnswer(napi_env env, napi_callback_info info) {

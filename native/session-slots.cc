@@ -1,9 +1,6 @@
 #include "session-slots.h"
 
-#include <errno.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "fuse-wire.h"
 
@@ -48,13 +45,6 @@ void SlotPool::Close() {
   for (int i = 0; i < count_; i++) slots_[i].memory->LetGo();
   count_ = 0;
   free_.store(0);
-  if (event_ >= 0) close(event_);
-  event_ = -1;
-}
-
-int SlotPool::Open() {
-  event_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-  return event_;
 }
 
 int SlotPool::Add(SlotMemory* memory) {
@@ -65,24 +55,11 @@ int SlotPool::Add(SlotMemory* memory) {
 }
 
 bool SlotPool::Await() {
-  // Pairs with GiveBack: of "slot given back" and "main thread sleeps", the later one sees the earlier.
+  // Pairs with GiveBack: of "slot given back" and "main thread waits", the later one sees the earlier.
   awaited_.store(true);
   if (free_.load() == 0) return true;
   EndAwait();
   return false;
-}
-
-void SlotPool::EndAwait() {
-  awaited_.store(false);
-  uint64_t value = 0;
-  while (read(event_, &value, sizeof value) < 0 && errno == EINTR) {
-  }
-}
-
-void SlotPool::Signal() {
-  const uint64_t one = 1;
-  while (write(event_, &one, sizeof one) < 0 && errno == EINTR) {
-  }
 }
 
 }  // namespace plyfs

@@ -64,17 +64,15 @@ class SlotPool {
  public:
   static constexpr int kMaxSlots = 64;
 
-  explicit SlotPool(uint32_t max_write) : layout(max_write) {}
+  /** `signal(target)` is called, on whatever thread, when a slot was given back while `Await` was on. */
+  SlotPool(uint32_t max_write, void (*signal)(void*), void* target) : layout(max_write), signal_(signal), target_(target) {}
   ~SlotPool() { Close(); }
   SlotPool(const SlotPool&) = delete;
   SlotPool& operator=(const SlotPool&) = delete;
 
   const SlotLayout layout;
 
-  /** An eventfd that becomes readable when a slot was given back while `Await` was on; -1 when it could not be made. */
-  int Open();
-  int event() const { return event_; }
-  /** Lets go of the memory and the eventfd: there are no slots any more. */
+  /** Lets go of the memory: there are no slots any more. */
   void Close();
 
   int count() const { return count_; }
@@ -97,19 +95,18 @@ class SlotPool {
   void GiveBack(int index) {
     slots_[index].owner.store(Slot::Owner::kNobody, std::memory_order_relaxed);
     free_.fetch_or(uint64_t{1} << index);
-    if (awaited_.load()) Signal();
+    if (awaited_.load()) signal_(target_);
   }
 
-  /** Announces that the main thread sleeps until a slot is free. False when one is free already: do not sleep. */
+  /** Announces that the main thread waits for the signal that a slot is free. False when one is free already: do not wait. */
   bool Await();
-  void EndAwait();
+  void EndAwait() { awaited_.store(false); }
 
  private:
-  void Signal();
-
+  void (*const signal_)(void*);
+  void* const target_;
   Slot slots_[kMaxSlots];
   int count_ = 0;
-  int event_ = -1;
   std::atomic<uint64_t> free_{0};
   std::atomic<bool> awaited_{false};
 };

@@ -1,8 +1,7 @@
-/** The session's loop: reading requests, telling whose they are, sleeping; and its end. */
+/** The session's loop: reading requests, telling whose they are, going back to the event loop; and its end. */
 #include "session.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -13,10 +12,10 @@
 namespace plyfs {
 namespace {
 
-/** While requests keep coming, the event loop is looked at after so many, */
-constexpr uint32_t kRequestsPerLook = 32;
+/** While requests keep coming, the event loop has its turn after so many, */
+constexpr uint32_t kRequestsPerTurn = 64;
 /** and after so many milliseconds (by a clock that ticks every few). */
-constexpr int64_t kMillisecondsPerLook = 4;
+constexpr int64_t kMillisecondsPerTurn = 4;
 
 int64_t CoarseMilliseconds() {
   timespec now;
@@ -24,27 +23,26 @@ int64_t CoarseMilliseconds() {
   return int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
 }
 
-bool Readable(int fd) {
-  pollfd entry{fd, POLLIN, 0};
-  return poll(&entry, 1, 0) > 0;
-}
-
 }  // namespace
 
 Session::Session(napi_env env, int device, uint32_t max_write)
-    : env_(env), device_(device), max_write_(max_write), slots_(max_write), data_path_(device, slots_), notifier_(device) {}
+    : env_(env),
+      device_(device),
+      max_write_(max_write),
+      slots_(max_write, [](void* handle) { uv_async_send(static_cast<uv_async_t*>(handle)); }, &slot_free_),
+      data_path_(device, slots_),
+      notifier_(device) {}
 
 /** The next request for JavaScript, or a wake. */
 int Session::Next() {
   if (closed_ || unmounted_) return kWakeUnmounted;
   for (;;) {
-    if (LoopIsDue()) return kWakeEventLoop;
+    if (ShareIsUsedUp()) return BackToEventLoop();
     const int slot = slots_.Peek();
-    if (slot < 0) {
+    starved_ = slot < 0;
+    if (starved_) {
       if (slots_.count() < SlotPool::kMaxSlots && AddSlot()) continue;
-      const int wake = WaitForSlot();
-      if (wake != 0) return wake;
-      continue;
+      return BackToEventLoop();
     }
     uint8_t* memory = slots_[slot].start();
     const size_t room = slots_.layout.request_size;
@@ -56,19 +54,15 @@ int Session::Next() {
       });
     }
     if (length > 0) {
-      requests_since_look_++;
+      requests_in_turn_++;
       if (Accept(slot, static_cast<size_t>(length))) return slot;
       continue;
     }
     if (length < 0) {
-      if (errno == EAGAIN) {
-        const int wake = WaitForRequest();
-        if (wake != 0) return wake;
-        continue;
-      }
+      if (errno == EAGAIN) return BackToEventLoop();
       // ENOENT: the request was interrupted while it was being read.
       if (errno == EINTR || errno == ENOENT) {
-        requests_since_look_++;
+        requests_in_turn_++;
         continue;
       }
     }
@@ -114,47 +108,32 @@ bool Session::Accept(int index, size_t length) {
   return true;
 }
 
-/** Milliseconds that libuv would sleep now; -1 without end. */
-int Session::LoopTimeout() {
-  // libuv's clock stands still while JavaScript runs.
-  uv_update_time(loop_);
-  return uv_backend_timeout(loop_);
-}
-
-/** While requests stream: whether it is time to look at the event loop, and it has something to do. */
-bool Session::LoopIsDue() {
-  if (requests_since_look_ == 0) return false;
+/** While requests stream: whether others on the event loop have waited long enough. */
+bool Session::ShareIsUsedUp() {
+  if (requests_in_turn_ >= kRequestsPerTurn) return true;
   const int64_t now = CoarseMilliseconds();
-  if (requests_since_look_ < kRequestsPerLook && now - last_look_ < kMillisecondsPerLook) return false;
-  requests_since_look_ = 0;
-  last_look_ = now;
-  return LoopTimeout() == 0 || Readable(loop_fd_);
+  if (requests_in_turn_ == 0) turn_began_ = now;
+  return now - turn_began_ >= kMillisecondsPerTurn;
 }
 
-/** 0 when the device may have a request. */
-int Session::WaitForRequest() {
-  const int timeout = LoopTimeout();
-  if (timeout == 0) return kWakeEventLoop;
-  pollfd entries[2] = {{device_, POLLIN, 0}, {loop_fd_, POLLIN, 0}};
-  const int ready = poll(entries, 2, timeout);
-  requests_since_look_ = 0;
-  last_look_ = CoarseMilliseconds();
-  if (ready == 0) return kWakeEventLoop;
-  // After EINTR libuv's handler has made its descriptor readable, if the signal was its.
-  if (ready > 0 && entries[1].revents != 0) return kWakeEventLoop;
-  return 0;
+int Session::BackToEventLoop() {
+  requests_in_turn_ = 0;
+  return kWakeEventLoop;
 }
 
-/** All slots are taken: 0 when one may be free. The device is left alone, its requests wait in the kernel. */
-int Session::WaitForSlot() {
-  const int timeout = LoopTimeout();
-  if (timeout == 0) return kWakeEventLoop;
-  if (!slots_.Await()) return 0;
-  pollfd entries[2] = {{slots_.event(), POLLIN, 0}, {loop_fd_, POLLIN, 0}};
-  const int ready = poll(entries, 2, timeout);
-  slots_.EndAwait();
-  if (ready == 0 || (ready > 0 && entries[1].revents != 0)) return kWakeEventLoop;
-  return 0;
+/** Has libuv call `RunResume` when `next` has something to do. The device is left alone while no slot is free: its requests wait in the kernel. */
+void Session::Watch() {
+  if (starved_) {
+    StopWatching();
+    if (!slots_.Await()) uv_async_send(&slot_free_);
+  } else if (!watching_) {
+    watching_ = uv_poll_start(&poll_, UV_READABLE, OnDevice) == 0;
+  }
+}
+
+void Session::StopWatching() {
+  if (watching_) uv_poll_stop(&poll_);
+  watching_ = false;
 }
 
 /** The table no longer has `former`; null is none. */
@@ -169,13 +148,18 @@ void Session::Close() {
   notifier_.Stop([this] { AnswerWhileClosing(); });
   descriptors_.Clear([this](Descriptor* descriptor) { Retire(descriptor); });
   slots_.Close();
+  // libuv takes the device out of its epoll set first.
+  uv_close(reinterpret_cast<uv_handle_t*>(&poll_), OnHandleClosed);
+  uv_close(reinterpret_cast<uv_handle_t*>(&slot_free_), OnHandleClosed);
+  watching_ = false;
+  resume_due_ = false;
   close(device_);
 
   if (resume_ != nullptr) napi_delete_reference(env_, resume_);
   if (slots_array_ != nullptr) napi_delete_reference(env_, slots_array_);
   resume_ = nullptr;
   slots_array_ = nullptr;
-  uv_close(reinterpret_cast<uv_handle_t*>(&wake_), OnHandleClosed);
+  LetGo();
 }
 
 /** A notification may wait for a request that JavaScript holds, or for one that was not read yet: nobody else answers them now. */
@@ -186,8 +170,7 @@ void Session::AnswerWhileClosing() {
     slots_.GiveBack(i);
   }
   const int slot = slots_.Peek();
-  pollfd entry{device_, POLLIN, 0};
-  if (slot < 0 || poll(&entry, 1, 5) <= 0) return;
+  if (slot < 0) return;
   const ssize_t length = read(device_, slots_[slot].start(), slots_.layout.request_size);
   FuseInHeader header;
   if (length < static_cast<ssize_t>(sizeof header)) return;

@@ -5,8 +5,11 @@
  * (data-path.h) the slots they hold and the descriptors, with the notifier (notifier.h) a queue. No lock is held across a
  * system call, and no two locks are held at once.
  *
+ * Nothing here sleeps but libuv: when no request is there, JavaScript returns to the event loop, which watches the device
+ * and calls it back. Sessions of one process, timers, signals and finished asynchronous work so share the thread.
+ *
  * Life: `open` makes it; it lives until it was closed and JavaScript has dropped its last function. While it is open it holds
- * a libuv handle, which keeps the event loop alive and makes libuv's poll timeout mean what it says.
+ * libuv handles, which keep the event loop alive.
  */
 #pragma once
 
@@ -45,15 +48,19 @@ class Session {
 
   bool Start(napi_value* object);
   bool AddFunctions(napi_value object);
+  void AddHandle(uv_handle_t* handle);
   void LetGo();
 
   int Next();
   bool Accept(int slot, size_t length);
-  int WaitForRequest();
-  int WaitForSlot();
   bool AddSlot();
-  bool LoopIsDue();
-  int LoopTimeout();
+  bool ShareIsUsedUp();
+  int BackToEventLoop();
+
+  void Watch();
+  void StopWatching();
+  void Resume(napi_value callback);
+  void RunResume();
 
   /** The slot's number if it is JavaScript's; else -1, with an exception pending unless the session is closed. */
   int ScriptSlot(napi_value value, const char* function);
@@ -78,15 +85,14 @@ class Session {
   static napi_value CallCounts(napi_env env, napi_callback_info info);
   static napi_value CallClose(napi_env env, napi_callback_info info);
 
-  static void OnResume(uv_async_t* handle);
+  static void OnDevice(uv_poll_t* handle, int status, int events);
+  static void OnSlotFree(uv_async_t* handle);
   static void OnHandleClosed(uv_handle_t* handle);
   static void OnEnvironmentCleanup(napi_async_cleanup_hook_handle handle, void* session);
 
   const napi_env env_;
   const int device_;
   const uint32_t max_write_;
-  uv_loop_t* loop_ = nullptr;
-  int loop_fd_ = -1;
 
   SlotPool slots_;
   DescriptorTable descriptors_;
@@ -96,16 +102,25 @@ class Session {
 
   bool unmounted_ = false;
   bool closed_ = false;
-  /** Requests read since the event loop was last looked at, and when that was (coarse milliseconds). */
-  uint32_t requests_since_look_ = 0;
-  int64_t last_look_ = 0;
+  /** Requests read in this turn of the event loop, and when it began (coarse milliseconds). */
+  uint32_t requests_in_turn_ = 0;
+  int64_t turn_began_ = 0;
+  /** All slots are taken: nothing is read until one is free. */
+  bool starved_ = false;
   Count counts_[kCountedOpcodes + 1];
 
-  uv_async_t wake_{};
+  /** On the device; active when `watching_`. */
+  uv_poll_t poll_{};
+  bool watching_ = false;
+  /** Sent when a slot is free again. */
+  uv_async_t slot_free_{};
+  int handles_ = 0;
   napi_async_cleanup_hook_handle cleanup_ = nullptr;
   napi_ref slots_array_ = nullptr;
+  /** The function that `resume` was given last, and whether it is still to be called. */
   napi_ref resume_ = nullptr;
-  /** The open session is one, each of its functions another. */
+  bool resume_due_ = false;
+  /** The open session is one, each libuv handle and each of its functions another. */
   int holders_ = 1;
 };
 

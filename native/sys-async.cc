@@ -4,9 +4,11 @@
  * The descriptors are the caller's: it keeps them open until the promise is settled.
  */
 #include <fcntl.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include <new>
+#include <string>
 
 #include "copy-data.h"
 #include "napi-helpers.h"
@@ -25,6 +27,7 @@ struct Task {
   int64_t offset = 0;
   int64_t offset2 = 0;
   int64_t length = 0;
+  std::string path{};
 
   int64_t result = 0;
   napi_deferred deferred = nullptr;
@@ -128,10 +131,26 @@ napi_value CopyFileRangeAsync(napi_env env, napi_callback_info info) {
   return Start(env, task);
 }
 
+napi_value Umount2Async(napi_env env, napi_callback_info info) {
+  Args<2> args(env, info);
+  const Path target(args, 0);
+  Task task{[](const Task& t) -> int64_t { return umount2(t.path.c_str(), t.mode) < 0 ? -errno : 0; }};
+  task.mode = args.Int(1);
+  const int error = args.TakeError();
+  if (args.Failed()) return args.Failure();
+  task.path = target.c_str();
+  if (error != 0) {
+    // What the call itself would say of such a path.
+    task.mode = error;
+    task.run = [](const Task& t) -> int64_t { return -t.mode; };
+  }
+  return Start(env, task);
+}
+
 constexpr Function kFunctions[] = {
     {"fsyncAsync", FsyncAsync},       {"syncfsAsync", SyncfsAsync},
     {"fallocateAsync", FallocateAsync}, {"copyDataAsync", CopyDataAsync},
-    {"copyFileRangeAsync", CopyFileRangeAsync},
+    {"copyFileRangeAsync", CopyFileRangeAsync}, {"umount2Async", Umount2Async},
 };
 
 }  // namespace

@@ -8,10 +8,9 @@
  * await union.unmount();
  * ```
  *
- * The process that mounts serves: while it is blocked in synchronous work the mount waits, and when it ends the mount is dead.
- * It must never touch its own mount synchronously, `require` and `import` from there included: it would wait for itself. And it
- * serves one union at a time: while there is nothing to do its thread sleeps on that union's requests. A program that cannot keep
- * to that starts `plyfs` instead.
+ * The process that mounts serves, one union or several: while it is blocked in synchronous work the mounts wait, and when it
+ * ends they are dead. It must never touch its own mount synchronously, `require` and `import` from there included: it would wait
+ * for itself. A program that cannot keep to that starts `plyfs` instead.
  */
 import { bytesOf, type ByteString } from './base/bytes.js';
 import { mountUnion as mount, type MountedUnion } from './engine/mount-union.js';

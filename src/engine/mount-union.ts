@@ -85,7 +85,7 @@ async function mountFuseNative(mountpoint: ByteString, fs: FileSystem, options: 
   const words = [
     readOnly ? 'ro' : 'rw',
     (suid ?? root) ? 'suid' : 'nosuid',
-    dev === true ? 'dev' : 'nodev',
+    (dev ?? root) ? 'dev' : 'nodev',
     exec === false ? 'noexec' : 'exec',
     ...((allowOther ?? root) ? ['allow_other'] : []),
   ];

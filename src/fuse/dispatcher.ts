@@ -5,9 +5,8 @@
  * - A request is answered exactly once: by the value its handler returned, by the promise it returned when that settles,
  *   or by whoever the handler left the slot to (`NO_ANSWER`). What a handler throws is answered too: `Errno` as itself, anything
  *   else as EIO, reported on the channel `plyfs:fuse:error`. Nothing a file system does ends the loop.
- * - `Session.next` is called only while no promise reaction is waiting to run: with a request under way, every turn goes
- *   through the event loop. A file system, or a `trace`, that settles a promise which nobody's request waits for must give the
- *   event loop something to do as well (setImmediate), or the reaction runs only after the next request.
+ * - The event loop runs whenever no request is there. With one under way it runs after every request, so that what waits for
+ *   a promise does not wait for a stream of others as well.
  * - After the device is gone nothing is answered; requests under way are waited for before the file system is destroyed,
  *   and the session is closed last.
  */
@@ -139,9 +138,6 @@ function tableOf(options: ServeOptions): readonly Handler[] {
   return table;
 }
 
-/** Requests after which the event loop gets a turn even if nothing waits: signals and timers must not starve. */
-const REQUESTS_PER_TURN = 256;
-
 /** The kernel drops an answer, and so hangs its caller, unless the error is from 1 to 511 (fs/fuse/dev.c, fuse_dev_do_write). */
 function wireErrno(errno: number): number {
   if (errno === E.ENOTSUPP) return E.EOPNOTSUPP;
@@ -174,7 +170,7 @@ class Dispatcher {
           reject(error instanceof Error ? error : new Error(String(error)));
         }
       };
-      // Not at once: `next` sleeps, and the caller has its own things to do first.
+      // Not at once: the caller has its own things to do first.
       this.#session.resume(turn);
     });
   }
@@ -193,7 +189,7 @@ class Dispatcher {
     const { pending } = this.#connection;
     let slot = -1;
     let result = 0;
-    for (let left = REQUESTS_PER_TURN; left > 0; left--) {
+    for (;;) {
       const next = session.next(slot, result);
       if (next === Wake.EventLoop) return true;
       if (next < 0) return false;
@@ -203,10 +199,10 @@ class Dispatcher {
         session.answer(next, result);
         throw this.#connection.failure;
       }
-      if (pending.size > 0) break;
+      if (pending.size === 0) continue;
+      if (slot >= 0) session.answer(slot, result);
+      return true;
     }
-    if (slot >= 0) session.answer(slot, result);
-    return true;
   }
 
   #slot(index: number): Slot {

@@ -2,8 +2,9 @@
  * Attaching a session to the tree: through mount(2) where this process may, else through fusermount3.
  *
  * Once mounted, the mount point is never touched by this process: any call on it would wait for this process to answer.
- * For the same reason unmounting is left to a child process, while this one goes on serving: umount(2) writes back what is
- * dirty and returns only after that has been answered.
+ * Unmounting is left to another thread, or to fusermount3, while this one goes on serving: umount(2) writes back what is
+ * dirty and returns only after that has been answered. What mount(2) made is unmounted without a program: while libuv starts
+ * one, this thread waits until it has been read from disk, for ever if the mount covers it.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { statSync } from 'node:fs';
@@ -27,12 +28,13 @@ import {
   MS_SYNCHRONOUS,
   O_CLOEXEC,
   O_RDWR,
+  UMOUNT_NOFOLLOW,
 } from '../sys/constants.js';
 import { sessions, sys } from '../sys/index.js';
 import { MAX_TRANSFER } from './init.js';
 import type { ParsedMount } from './mount-options.js';
 
-/** Absent fields: suid and allow_other for root only, no devices, programs may run, no access times. */
+/** Absent fields: suid, dev and allow_other for root only, programs may run, no access times. */
 export type MountOptions = ParsedMount;
 
 export interface Mounted {
@@ -60,7 +62,7 @@ interface Settings {
 
 function settingsOf(options: MountOptions, root: boolean): Settings {
   const suid = options.suid ?? root;
-  const dev = options.dev ?? false;
+  const dev = options.dev ?? root;
   const exec = options.exec ?? true;
   let flags = 0;
   if (options.readOnly) flags |= MS_RDONLY;
@@ -130,46 +132,25 @@ function dataOf(fd: number, settings: Settings): ByteString {
   return bytesOf(`fd=${fd},rootmode=40000,user_id=${uid},group_id=${gid},default_permissions${other},max_read=${MAX_TRANSFER}`);
 }
 
-/** Runs one of `programs` that exists; resolves to its exit status and what it wrote to its standard error. */
-async function run(programs: readonly (readonly string[])[]): Promise<{ status: number; stderr: string } | null> {
-  for (const [program = '', ...args] of programs) {
-    const outcome = await new Promise<{ status: number; stderr: string } | null>((resolve, reject) => {
-      const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, LC_ALL: 'C' } });
-      let stderr = '';
-      child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
-      child.once('error', (error: NodeJS.ErrnoException) => {
-        if (error.code === 'ENOENT') resolve(null);
-        else reject(error);
-      });
-      child.once('close', (status) => {
-        resolve({ status: status ?? 1, stderr });
-      });
+/** Runs a program to its end: its exit status and what it wrote to its standard error. */
+function run([program, ...args]: readonly [string, ...string[]]): Promise<{ status: number; stderr: string }> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, LC_ALL: 'C' } });
+    let stderr = '';
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+    child.once('error', reject);
+    child.once('close', (status) => {
+      resolve({ status: status ?? 1, stderr });
     });
-    if (outcome !== null) return outcome;
-  }
-  return null;
+  });
 }
 
-/** umount(8) and fusermount3 tell why in words only. */
-function errnoOf(outcome: { status: number; stderr: string } | null): number {
-  if (outcome === null) return -E.ENOENT;
+/** fusermount3 tells why in words only. */
+function errnoOf(outcome: { status: number; stderr: string }): number {
   if (outcome.status === 0) return 0;
   if (/busy/i.test(outcome.stderr)) return -E.EBUSY;
   if (/not mounted|no mount point|not found|Invalid argument/i.test(outcome.stderr)) return -E.EINVAL;
   return -E.EPERM;
-}
-
-async function unmountDirect(mountpoint: ByteString, lazy: boolean): Promise<number> {
-  const where = textOf(mountpoint);
-  if (bytesOf(where) === mountpoint) {
-    const outcome = await run([
-      ['umount', ...(lazy ? ['-l'] : []), '--', where],
-      ['fusermount3', '-u', ...(lazy ? ['-z'] : []), '--', where],
-    ]);
-    if (outcome !== null) return errnoOf(outcome);
-  }
-  // Without a program to do it. Lazily, so that this call does not wait for open files.
-  return sys.umount2(mountpoint, MNT_DETACH);
 }
 
 function mountDirect(fd: number, mountpoint: ByteString, settings: Settings): number {
@@ -218,7 +199,7 @@ function mountByHelper(mountpoint: ByteString, settings: Settings, refusal: stri
     return {
       fd,
       async unmount(lazy) {
-        return errnoOf(await run([[program, '-u', ...(lazy ? ['-z'] : []), '--', where]]));
+        return errnoOf(await run([program, '-u', ...(lazy ? ['-z'] : []), '--', where]));
       },
     };
   } finally {
@@ -262,7 +243,7 @@ export function mountNative(mountpoint: ByteString, options: MountOptions): Moun
   let refusal = 'mounting needs root here';
   if (fd >= 0) {
     const result = mountDirect(fd, mountpoint, settings);
-    if (result >= 0) return { fd, unmount: (lazy) => unmountDirect(mountpoint, lazy) };
+    if (result >= 0) return { fd, unmount: (lazy) => sys.umount2Async(mountpoint, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) };
     sys.close(fd);
     const where = textOf(mountpoint);
     if (result === -E.ENODEV) throw new PlyfsError('no-fuse-device', 'this kernel has no FUSE: load its module with modprobe fuse');

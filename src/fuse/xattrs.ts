@@ -36,7 +36,7 @@ export function getxattr(c: Connection, slot: Slot): Awaitable<number> {
 export function listxattr(c: Connection, slot: Slot): Awaitable<number> {
   slot.fixed(GetxattrIn.size);
   const size = slot.u32(GetxattrIn.bufferSize);
-  return after(c.fs.listxattr(slot.node), (bytes) => value(slot, size, bytes));
+  return after(c.fs.listxattr(slot.node, slot.caller()), (bytes) => value(slot, size, bytes));
 }
 
 export function setxattr(c: Connection, slot: Slot): Awaitable<number> {

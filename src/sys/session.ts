@@ -2,8 +2,8 @@
  * A session on /dev/fuse: the descriptor, its request slots, and the native data path.
  *
  * JavaScript drives: it asks for the `next` request and hands over the answer to the one before in the same call,
- * so a request costs one native call. While there is none, `next` sleeps in poll(2) on both the device and
- * libuv's own descriptor: signals, timers and finished asynchronous work end the sleep.
+ * so a request costs one native call. When there is none it returns to the event loop, which calls it back for the next
+ * one. Nothing sleeps but the event loop itself: signals, timers, promises and other sessions of the process go on as ever.
  *
  * A slot is one ArrayBuffer: the request as the kernel wrote it from byte 0, and the body of the answer from byte
  * `replyOffset` (native/ adds the 16-byte `fuse_out_header` in front of it). A slot belongs to JavaScript from the `next`
@@ -17,7 +17,7 @@ import type { ByteString, Name } from '../base/bytes.js';
 
 /** What `next` returns in place of a slot. */
 export const enum Wake {
-  /** The event loop has something to do: return to it, then call `next` again. */
+  /** No request is there, or it is the turn of others on the event loop: `resume`, and return to it. */
   EventLoop = -1,
   /** The file system was unmounted, or the connection aborted. No further call but `close`. */
   Unmounted = -2,
@@ -32,18 +32,14 @@ export interface Session {
   readonly replySize: number;
 
   /**
-   * Answers `slot` as `answer` would, and waits for the next request. `next(-1, 0)` only waits.
-   * Returns the next request's slot, or a `Wake`.
-   *
-   * It sleeps, so it is called from a `resume` callback, where nothing is left to do. It wakes for what libuv knows of; while
-   * requests stream, it looks at the event loop every few milliseconds. Queued microtasks and `process.nextTick` are not known to libuv: with a promise
-   * reaction pending, `resume` instead of calling `next`. Throws for a slot that is not JavaScript's, or too large a result.
+   * Answers `slot` as `answer` would, and takes the next request. `next(-1, 0)` only takes. Returns the next request's slot, or
+   * a `Wake`; while requests stream, `Wake.EventLoop` after every 64 of them or 4 milliseconds. It never sleeps, though it may
+   * look for a request for some microseconds. Throws for a slot that is not JavaScript's, or too large a result.
    */
   next(slot: number, result: number): number;
   /**
-   * Calls `callback` once, from the next turn of the event loop: the way back to `next` after `Wake.EventLoop`.
-   * Not `setImmediate`: inside its callbacks libuv still holds an idle handle, its poll timeout is 0, and `next` would
-   * come back at once for ever. A second call before the first ran replaces the callback.
+   * Calls `callback` once, from the event loop, when `next` has a request, or the unmount, to tell of: the way back after
+   * `Wake.EventLoop`. A second call before the first ran replaces the callback.
    */
   resume(callback: () => void): void;
   /** Answers: `result` >= 0: bytes of body, up to `replySize`; < 0: -errno, which the kernel sees as EIO from -512 down. Frees the slot. */

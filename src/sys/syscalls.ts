@@ -137,4 +137,6 @@ export interface Syscalls {
   copyDataAsync(from: number, to: number, offset: number, length: number, reflink: boolean): Promise<number>;
   /** copy_file_range(2) proper: different offsets, no hole handling. */
   copyFileRangeAsync(from: number, fromOffset: number, to: number, toOffset: number, length: number): Promise<number>;
+  /** For a mount that this process serves: umount(2) waits until what is dirty was written back. */
+  umount2Async(target: ByteString, flags: number): Promise<number>;
 }

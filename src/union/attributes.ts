@@ -86,11 +86,13 @@ function apply(context: UnionContext, node: Node, change: AttributeChange): void
   if (change.size !== undefined) check(sys.ftruncate(context.files.get(node, true), change.size), 'truncate');
   const { dirfd, name } = upperTarget(context, node);
   const ownership = context.ownership;
-  if (change.uid !== undefined || change.gid !== undefined) {
+  const chowned = change.uid !== undefined || change.gid !== undefined;
+  if (chowned) {
     ownership.chown(dirfd, name, ownership.uidToDisk(change.uid ?? -1), ownership.gidToDisk(change.gid ?? -1));
   }
   if (change.mode !== undefined) ownership.chmod(dirfd, name, change.mode);
-  else if (change.killSetId === true && node.type === S_IFREG) killSetId(context, node);
+  // chown(2) has cleared them by itself.
+  else if (change.killSetId === true && !chowned && node.type === S_IFREG) killSetId(context, node);
   if (change.atime !== undefined || change.mtime !== undefined) {
     const [atimeSec, atimeNsec] = timeArguments(change.atime);
     const [mtimeSec, mtimeNsec] = timeArguments(change.mtime);

@@ -5,6 +5,7 @@
  * afterwards that another operation may have changed meanwhile: descriptors, a node's place, its dentries.
  */
 import type { DirectoryDescriptors } from './disk-directory.js';
+import type { UnionEvents } from './events.js';
 import type { LinkTable } from './hard-links.js';
 import type { InodeNumbers } from './inode-numbers.js';
 import type { LayerDirectory } from './layer.js';
@@ -13,8 +14,8 @@ import type { OpenFiles } from './open-files.js';
 import type { UnionOptions } from './options.js';
 import type { Origins } from './origin.js';
 import type { Ownership } from './ownership.js';
+import type { Reclaimer } from './reclaim.js';
 import type { UpperLayer } from './upper-layer.js';
-import type { UnionEvents } from './events.js';
 
 export interface UnionContext {
   readonly options: UnionOptions;
@@ -29,6 +30,7 @@ export interface UnionContext {
   readonly directories: DirectoryDescriptors;
   readonly files: OpenFiles;
   readonly events: UnionEvents;
+  readonly reclaimer: Reclaimer;
   /** One file's statx(2) result, valid until the next call that fills it. */
   readonly stat: Float64Array;
   /** Descriptors that keep unlinked files alive, and how many there may be before such files are kept in the workdir. */

@@ -16,6 +16,7 @@ import { adoptLink } from './copy-up.js';
 import { completeListing } from './listing.js';
 import { Dentry, DirectoryNode, Node } from './node.js';
 import { readMarks, readOverlayXattr, type DirectoryMarks } from './overlay-xattrs.js';
+import { approach, turn, type Approach } from './redirect.js';
 import { direntType, field, fileType, newStatBuffer, S_IFDIR } from './stat-buffer.js';
 import { probe } from './whiteout.js';
 
@@ -198,51 +199,26 @@ function directoriesBelow(dentry: Dentry): LayerDirectory[] {
   return found;
 }
 
-/**
- * Goes on below a directory that carries `overlay.redirect` (overlayfs.rst, "redirect_dir"): a relative value is the name it has
- * among its siblings there, an absolute one its path from the root of each layer below.
- */
+/** Goes on below a directory that carries `overlay.redirect`. */
 function followRedirect(context: UnionContext, dentry: Dentry, merged: Merged, firstRedirect: ByteString): void {
-  const siblings = dentry.parent.stack;
-  // The names from the layers' root, or, with `relative`, the one name below the parent's directories.
-  let relative = !firstRedirect.startsWith('/');
-  let path = firstRedirect.split('/').filter((component) => component !== '') as Name[];
-  if (path.length === 0 || path.some((component) => component === '.' || component === '..') || (relative && path.length !== 1)) return;
+  const state: Approach = { holder: null, stop: false, trail: { absolute: false, path: [dentry.name] } };
+  turn(state, 0, firstRedirect);
   let layer = (merged.stack.at(-1) as LayerDirectory).layer.index;
-  for (;;) {
-    const bases = relative ? siblings : context.roots;
+  while (!state.stop) {
+    const bases = state.trail.absolute ? context.roots : dentry.parent.stack;
     const base = bases.find((directory) => directory !== undefined && directory.layer.index > layer);
     if (base === undefined) return;
     layer = base.layer.index;
-    const walked = walk(dentry.parent, base, path);
-    if (walked.end === 'absent') continue;
-    if (walked.end !== 'found') return;
-    const marks = take(merged, walked.directory);
-    if (marks.opaque || walked.opaque) return;
-    if (marks.redirect !== undefined) {
-      const next = marks.redirect.split('/').filter((component) => component !== '') as Name[];
-      if (next.length === 0) return;
-      if (marks.redirect.startsWith('/')) {
-        relative = false;
-        path = next;
-      } else path = [...path.slice(0, -1), ...next];
-    }
+    Object.assign(state, approach(dentry.parent, base, state.trail));
+    if (state.holder === null) continue;
+    const name = state.trail.path.at(-1) as Name;
+    const what = probe(dentry.parent, state.holder, name, namesakeStat);
+    if (what === 'absent') continue;
+    if (what === 'whiteout' || fileType(namesakeStat, 0) !== S_IFDIR) return;
+    const marks = take(merged, state.holder.descend(name));
+    if (marks.opaque) return;
+    if (marks.redirect !== undefined) turn(state, 0, marks.redirect);
   }
-}
-
-type Walk = { end: 'absent' } | { end: 'stop' } | { end: 'found'; directory: LayerDirectory; opaque: boolean };
-
-function walk(asker: DirectoryNode, base: LayerDirectory, path: readonly Name[]): Walk {
-  let directory = base;
-  let opaque = false;
-  for (const [depth, component] of path.entries()) {
-    const what = probe(asker, directory, component, namesakeStat);
-    if (what === 'absent') return opaque ? { end: 'stop' } : { end: 'absent' };
-    if (what === 'whiteout' || fileType(namesakeStat, 0) !== S_IFDIR) return { end: 'stop' };
-    directory = directory.descend(component);
-    if (depth < path.length - 1 && readMarks(directory).opaque) opaque = true;
-  }
-  return { end: 'found', directory, opaque };
 }
 
 /**

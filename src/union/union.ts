@@ -49,6 +49,7 @@ import { readMarks } from './overlay-xattrs.js';
 import { Ownership } from './ownership.js';
 import { pathOf } from './path.js';
 import { readdir } from './readdir.js';
+import { Reclaimer } from './reclaim.js';
 import { rmdir, unlink } from './remove.js';
 import { rename } from './rename.js';
 import { field, newStatBuffer, S_IFDIR, S_IFLNK, S_IFREG } from './stat-buffer.js';
@@ -127,6 +128,7 @@ function assemble(
     directories,
     files: new OpenFiles(share(4, 4096)),
     events: new UnionEvents(),
+    reclaimer: new Reclaimer(),
     stat: newStatBuffer(),
     orphans: 0,
     maxOrphans: share(4, 4096),
@@ -166,7 +168,8 @@ function mergeRoots(roots: readonly (LayerDirectory | undefined)[], inodes: Inod
     if (marks.opaque && directory.layer.form === 'aufs') break;
   }
   const stat = newStatBuffer();
-  const numbered = stack.find((directory) => directory.layer.index !== UPPER) ?? (stack[0]);
+  const numbered = stack.find((directory) => directory.layer.index !== UPPER);
+  if (numbered === undefined) throw new Errno(E.EIO, 'an upper layer that hides all others');
   check(numbered.stat('' as ByteString, stat, 0), 'stat');
   const root = new DirectoryNode(
     inodes.number(numbered.layer.fileSystem, field(stat, 0, StatField.InoLow), field(stat, 0, StatField.InoHigh)),
@@ -192,6 +195,7 @@ function lowerFileSystems(lowers: readonly OpenedDirectory[], devices: readonly 
 
 /** The kernel has forgotten the node: nothing is kept open for it. */
 function release(context: UnionContext, node: Node): void {
+  context.reclaimer.nodeGone();
   context.files.drop(node);
   context.links.drop(node);
   if (node.orphanFd >= 0) {
@@ -375,8 +379,8 @@ class UnionFileSystem implements FileSystem {
     return getxattr(this.#context, this.#context.nodes.get(node), name);
   }
 
-  listxattr(node: NodeId): Uint8Array {
-    return listxattr(this.#context, this.#context.nodes.get(node));
+  listxattr(node: NodeId, caller: Caller): Uint8Array {
+    return listxattr(this.#context, this.#context.nodes.get(node), caller);
   }
 
   setxattr(node: NodeId, name: ByteString, value: Uint8Array, flags: number, killSetGid: boolean, caller: Caller): Awaitable<void> {
@@ -391,15 +395,19 @@ class UnionFileSystem implements FileSystem {
     const context = this.#context;
     const copying = [...context.nodes.values()].flatMap((node) => (node.copyingUp === null ? [] : [node.copyingUp]));
     await Promise.allSettled(copying);
-    try {
-      await this.syncfs();
-    } finally {
-      for (const node of context.nodes.values()) release(context, node);
-      context.files.clear();
-      context.directories.closeAll();
-      for (const root of context.roots) root?.release();
-      if (this.#workFd >= 0) sys.close(this.#workFd);
-    }
+    const { upper } = context;
+    const toFlush = upper !== null && this.#flushes ? sys.dup(upper.root.fd()) : -1;
+    for (const node of context.nodes.values()) release(context, node);
+    context.reclaimer.stop();
+    context.files.clear();
+    context.directories.closeAll();
+    for (const root of context.roots) root?.release();
+    // Nothing is changed from here on: who mounts the same upper next need not wait until all is flushed.
+    if (this.#workFd >= 0) sys.close(this.#workFd);
+    if (toFlush < 0) return;
+    const flushed = await sys.syncfsAsync(toFlush);
+    sys.close(toFlush);
+    check(flushed, 'syncfs');
   }
 
   get #flushes(): boolean {

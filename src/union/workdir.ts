@@ -44,6 +44,8 @@ function entriesOf(directory: DiskDirectory): { name: Name; type: number }[] {
 const WORK = bytesOf('work') as Name;
 const INCOMPAT = bytesOf('incompat') as Name;
 const VOLATILE = bytesOf('volatile') as Name;
+/** Milliseconds. */
+const LOCK_PATIENCE = 3000;
 /** What overlayfs and fuse-overlayfs keep in a workdir. */
 const known: readonly string[] = ['work', 'index'];
 
@@ -53,7 +55,7 @@ const known: readonly string[] = ['work', 'index'];
  */
 export function prepareWorkdir(workdir: DiskDirectory, path: ByteString, isVolatile: boolean): DiskDirectory {
   const shown = textOf(path);
-  if (sys.flock(workdir.fd(), LOCK_EX | LOCK_NB) < 0) {
+  if (!lock(workdir)) {
     throw new PlyfsError(
       'workdir-in-use',
       `workdir ${shown} is in use by another mount: unmount that one, or give this mount its own upperdir and workdir.`,
@@ -81,6 +83,16 @@ export function prepareWorkdir(workdir: DiskDirectory, path: ByteString, isVolat
   }
   if (isVolatile) markVolatile(work, shown);
   return work;
+}
+
+/** umount(8) returns before the daemon it ends has let go: that is waited for. */
+function lock(workdir: DiskDirectory): boolean {
+  const until = performance.now() + LOCK_PATIENCE;
+  while (sys.flock(workdir.fd(), LOCK_EX | LOCK_NB) < 0) {
+    if (performance.now() > until) return false;
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+  }
+  return true;
 }
 
 function refuseVolatile(work: DiskDirectory, shown: string): void {

@@ -6,6 +6,7 @@ import { sys } from '../sys/index.js';
 import type { Caller } from '../vfs/filesystem.js';
 import { killSetId, upperTarget } from './attributes.js';
 import type { UnionContext } from './context.js';
+import { mayAdministrate } from './capability.js';
 import { copyUp, writableUpper } from './copy-up.js';
 import type { LayerDirectory } from './layer.js';
 import type { Node } from './node.js';
@@ -39,17 +40,20 @@ export function getxattr(context: UnionContext, node: Node, name: ByteString): U
   return Buffer.from(scratch.subarray(0, check(size, name)));
 }
 
-export function listxattr(context: UnionContext, node: Node): Uint8Array {
+export function listxattr(context: UnionContext, node: Node, caller: Caller): Uint8Array {
   if (!context.options.xattrs) throw new Errno(E.EOPNOTSUPP, 'listxattr');
   const size = read(node, (directory, file) =>
     typeof directory === 'number' ? sys.listxattrat(directory, file, scratch) : directory.listxattr(file, scratch),
   );
   if (size === -E.EOPNOTSUPP || size === 0) return new Uint8Array(0);
   let shown = '';
+  let administrator: boolean | undefined;
   for (const attribute of scratch.toString('latin1', 0, check(size, 'listxattr') - 1).split('\0')) {
     if (isPrivateXattr(attribute)) continue;
     if (!context.options.acl && attribute.startsWith('system.posix_acl_')) continue;
-    shown += xattrFromDisk(attribute as ByteString) + '\0';
+    const name = xattrFromDisk(attribute as ByteString);
+    if (name.startsWith('trusted.') && !(administrator ??= mayAdministrate(caller))) continue;
+    shown += name + '\0';
   }
   return Buffer.from(shown, 'latin1');
 }

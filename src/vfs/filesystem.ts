@@ -46,6 +46,7 @@ export class Attributes {
 export interface Caller {
   readonly uid: number;
   readonly gid: number;
+  /** A thread's, really. 0 when not known, or not in this process's PID namespace. */
   readonly pid: number;
   /** Not yet applied to a new file's mode: a default ACL takes its place. */
   readonly umask: number;
@@ -151,8 +152,8 @@ export interface FileSystem {
 
   /** Throws ENODATA when there is no such attribute. */
   getxattr(node: NodeId, name: ByteString): Awaitable<Uint8Array>;
-  /** NUL-terminated names. */
-  listxattr(node: NodeId): Awaitable<Uint8Array>;
+  /** NUL-terminated names. Of `trusted.*` only a caller with CAP_SYS_ADMIN is told, as by the kernel. */
+  listxattr(node: NodeId, caller: Caller): Awaitable<Uint8Array>;
   /** `flags`: 0, XATTR_CREATE (1), XATTR_REPLACE (2). `killSetGid`: FUSE_SETXATTR_ACL_KILL_SGID. */
   setxattr(node: NodeId, name: ByteString, value: Uint8Array, flags: number, killSetGid: boolean, caller: Caller): Awaitable<void>;
   removexattr(node: NodeId, name: ByteString, caller: Caller): Awaitable<void>;

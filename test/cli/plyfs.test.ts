@@ -70,6 +70,35 @@ t.test('a signal while files are open: the mount leaves the tree, the files stay
   t.equal(await readFile(join(upper, 'held'), 'utf8'), 'still here');
 });
 
+const noNamespace = process.getuid?.() !== 0 && 'a mount namespace of its own needs root';
+
+t.test('a signal ends a mount over the programs that unmount', { skip: noNamespace }, async (t) => {
+  const { upper, work } = await layers(t);
+  const script = [
+    '"$0" -f -o "lowerdir=/usr,upperdir=$1,workdir=$2" /usr & daemon=$!',
+    // The shell's own commands: any other would be read through the mount, which is the point.
+    'mounted() { case $(while read -r line; do echo "$line"; done </proc/self/mountinfo) in *" /usr "*fuse.plyfs*) ;; *) return 1 ;; esac; }',
+    'until mounted; do kill -0 $daemon || exit 1; done',
+    'ls /usr/bin/env; echo new >/usr/new',
+    'kill -TERM $daemon; wait $daemon; echo "status $?"; mounted || echo gone',
+  ].join('\n');
+  const outcome = await run(['unshare', '-m', 'sh', '-c', script, plyfsProgram, upper, work]);
+  t.match(outcome, { status: 0, stdout: '/usr/bin/env\nstatus 0\ngone\n', stderr: '' });
+  t.equal(await readFile(join(upper, 'new'), 'utf8'), 'new\n');
+});
+
+t.test('a mount point with .. and symbolic links, one of which changes meanwhile', async (t) => {
+  const { directory, mountpoint, options } = await layers(t);
+  const link = join(directory, 'link');
+  symlinkSync('top/../mnt', link);
+  const daemon = await foreground(t, mountpoint, ['-f', '-o', options, join(directory, 'top/../link')]);
+  const outcome = outcomeOf(daemon);
+  await succeed(['ln', '-sfn', 'top', link]);
+  daemon.kill('SIGTERM');
+  t.match(await outcome, { status: 0, signal: null, stdout: '', stderr: '' });
+  t.equal(mountAt(mountpoint), undefined);
+});
+
 t.test('in the foreground it ends with the mount', async (t) => {
   const { mountpoint, options } = await layers(t);
   const daemon = await foreground(t, mountpoint, ['-f', mountpoint, '-o', options]);

@@ -134,6 +134,48 @@ t.test('unmounting what is in use, and what is gone', async (t) => {
   await done;
 });
 
+t.test('one process serves several mounts, idle and busy', async (t) => {
+  const [first, second] = [await start(t), await start(t)];
+  const mounts = [first, second];
+  for (let round = 0; round < 3; round++) {
+    for (const { sh } of mounts) t.equal((await sh('mkdir -p d; ls')).stdout, 'd\n', 'one, while nobody uses the other');
+  }
+  const script = 'for i in $(seq 300); do echo $i > f$i; test -e none$i; done; cat f* | wc -l';
+  const outcomes = await Promise.all([...mounts, ...mounts].map(({ sh }, i) => sh(`mkdir w${i}; cd w${i}; ${script}`)));
+  for (const { stdout } of outcomes) t.equal(stdout, '300\n');
+
+  // What waits in one does not stop the other, nor the timers of the process.
+  let release = (): void => undefined;
+  const held = new Promise<void>((resolve) => (release = resolve));
+  first.fs.before = (operation) => (operation === 'rmdir' ? held : undefined);
+  const waiting = first.sh('rmdir d && echo gone');
+  while (!first.fs.calls.includes('rmdir 1 d')) await new Promise((resolve) => setTimeout(resolve, 1));
+  t.equal((await second.sh('echo text > file; cat file')).stdout, 'text\n');
+  release();
+  t.equal((await waiting).stdout, 'gone\n');
+
+  t.equal(await first.mounted.unmount(false), 0);
+  await first.done;
+  t.equal((await second.sh('cat file')).stdout, 'text\n', 'the other goes on');
+});
+
+t.test('nothing is spent on an idle mount', async (t) => {
+  const { sh } = await start(t);
+  await sh('ls');
+  const { idle } = performance.eventLoopUtilization();
+  const before = performance.now();
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  // The event loop slept, as far as the machine's other work let it.
+  const slept = performance.eventLoopUtilization().idle - idle;
+  t.ok(slept > 0.5 * (performance.now() - before), `${slept} ms`);
+});
+
+t.test('devices work, unless nodev says they do not', async (t) => {
+  const script = 'mknod null c 1 3 && echo text > null && echo works';
+  t.equal((await (await start(t)).sh(script)).stdout, process.geteuid?.() === 0 ? 'works\n' : '');
+  t.equal((await (await start(t, {}, { readOnly: false, dev: false })).sh(script)).stdout, '');
+});
+
 t.test('mount points that will not do', async (t) => {
   const directory = await temporaryDirectory(t);
   writeFileSync(join(directory, 'file'), '');

@@ -33,10 +33,12 @@ static char *arg[MAX_ARGS];
 static size_t length[MAX_ARGS];
 static int args;
 
+enum { MAPPINGS = 4096 };
+
 static struct {
   unsigned char *address;
   size_t length;
-} maps[64];
+} maps[MAPPINGS];
 
 static void fail(const char *why) {
   fprintf(stderr, "actor: %s\n", why);
@@ -204,8 +206,8 @@ static void run_command(void) {
   } else if (IS("mmap")) {
     /* fd, length, protection, flags, offset: returns a slot */
     int slot = 0;
-    while (slot < 64 && maps[slot].address) slot++;
-    if (slot == 64) fail("too many mappings");
+    while (slot < MAPPINGS && maps[slot].address) slot++;
+    if (slot == MAPPINGS) fail("too many mappings");
     void *p = mmap(NULL, (size_t)number(2), (int)number(3), (int)number(4), (int)number(1), number(5));
     if (p != MAP_FAILED) {
       maps[slot].address = p;

@@ -153,6 +153,14 @@ export async function posixSuite(t: Test, mountpoint: string, options: PosixOpti
   }
   const planned: Planned[] = [];
   const maker = await Actor.start({ cwd: mountpoint });
+  const make = async (dir: string) => {
+    try {
+      await maker.mkdir(dir, 0o755);
+    } catch (error) {
+      await maker.end();
+      throw error;
+    }
+  };
   for (const [group, cases] of Object.entries(groups)) {
     for (const [name, entry] of Object.entries(cases)) {
       const run = typeof entry === 'function' ? entry : entry.asRoot;
@@ -160,7 +168,7 @@ export async function posixSuite(t: Test, mountpoint: string, options: PosixOpti
       const scene = new Scene(`${mountpoint}/case${planned.length + 1}`);
       let outcome: Promise<Error | undefined> = Promise.resolve(undefined);
       if (skip === false) {
-        await maker.mkdir(scene.dir, 0o755);
+        await make(scene.dir);
         await scene.begin();
         outcome = run(scene).then(
           () => undefined,

@@ -1,8 +1,7 @@
 /**
  * Requests that no kernel sends. The session reads one end of a socket pair; the test writes requests to the other.
  *
- * The socket is a stream, so one request is sent at a time, and all is done inside one `setImmediate` callback: there libuv's
- * poll timeout is 0, and `next` comes back as soon as no request is left.
+ * The socket is a stream, so one request is sent at a time.
  */
 import { closeSync, mkdtempSync, openSync, readFileSync, readSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -91,7 +90,7 @@ class Peer {
     if (writeSync(this.#end, bytes) !== bytes.length) throw new Error('the socket did not take the request whole');
   }
 
-  /** What comes of the request sent. A `next` may come back for the event loop alone, but not two in a row. */
+  /** What comes of the request sent. A `next` may come back because it is others' turn, but not two in a row. */
   next(): number {
     const slot = this.session.next(-1, 0);
     return slot === (Wake.EventLoop as number) ? this.session.next(-1, 0) : slot;
@@ -121,18 +120,9 @@ class Peer {
   }
 }
 
-/** Runs where `next` does not sleep. */
-function withoutSleep(test: () => void): Promise<void> {
-  return new Promise((resolve, reject) => {
-    setImmediate(() => {
-      try {
-        test();
-        resolve();
-      } catch (error) {
-        reject(error instanceof Error ? error : new Error(String(error)));
-      }
-    });
-  });
+/** Lets the event loop look at all it watches. */
+async function turns(): Promise<void> {
+  for (let i = 0; i < 3; i++) await new Promise(setImmediate);
 }
 
 type Expected = 'dropped' | 'eio' | 'native' | 'script';
@@ -151,7 +141,7 @@ function expectation(fields: Fields): Expected {
   return answered ? 'native' : 'dropped';
 }
 
-void t.test('whatever is read, every request that can be answered is answered once', async (t) => {
+void t.test('whatever is read, every request that can be answered is answered once', (t) => {
   const peer = new Peer();
   t.teardown(() => {
     peer.end();
@@ -161,66 +151,65 @@ void t.test('whatever is read, every request that can be answered is answered on
   const seen = { dropped: 0, eio: 0, native: 0, script: 0 };
   const pick = <T>(...choices: [T, ...T[]]): T => choices[random(choices.length)] ?? choices[0];
 
-  await withoutSleep(() => {
-    for (let i = 1; i <= 6000; i++) {
-      const opcode = pick(READ, READ, WRITE, WRITE, pick(2, 36, 42), random(60), random(0x7fffffff));
-      const length = pick(
-        1 + random(HEADER),
-        HEADER + random(BODY),
-        HEADER + BODY,
-        HEADER + BODY + random(200),
-        HEADER + BODY + random(MAX_WRITE),
-      );
-      const room = Math.max(0, length - HEADER - BODY);
-      const lie = random(8) === 0;
-      const fields: Fields = {
-        opcode,
-        length,
-        node: pick(READABLE, WRITABLE, UNPUBLISHED, HUGE_NODE, 0, 2 ** 31 - 1, 2 ** 31, 2 ** 52),
-        unique: random(50) === 0 ? 0n : BigInt(i),
-        offset: pick(0n, BigInt(random(20_000)), 2n ** 63n - 1n, 2n ** 64n - 1n, 2n ** 40n),
-        size: pick(0, room, room, random(20_000), room + 1, 0xffffffff, 1 << 20, (1 << 20) + 1),
-        flags: pick(0, 0, 0, 1, 4),
-        ...(lie ? { claimed: pick(0, length + 1, length - 1, 0xffffffff) } : {}),
-      };
-      const expected = expectation(fields);
-      // A write at 1 TiB would make a sparse file of that size, and reads after it large.
-      if (expected === 'native' && opcode === WRITE && fields.offset === 2n ** 40n) continue;
-      seen[expected]++;
-      const what = `${i}: ${expected} ${JSON.stringify(fields, (_, value: unknown) => (typeof value === 'bigint' ? `${value}` : value))}`;
-      peer.send(request(fields));
-      const slot = peer.next();
-      if (expected === 'script') {
-        if (slot < 0) throw new Error(`not given to JavaScript: ${what}`);
-        const bytes = new Uint8Array(session.slots[slot] as ArrayBuffer);
-        if (bytes.subarray(length, length + 8).some((byte) => byte !== 0)) throw new Error(`not followed by zeros: ${what}`);
-        if (NO_ANSWER.has(opcode)) {
-          session.release(slot);
-          continue;
-        }
-        const body = random(300);
-        bytes.fill(i & 0xff, session.replyOffset, session.replyOffset + body);
-        if (random(2) === 0) session.answer(slot, body);
-        else if (session.next(slot, body) !== (Wake.EventLoop as number)) throw new Error(`another request: ${what}`);
-        if (fields.unique === 0n) continue;
-        const answer = peer.answer();
-        if (answer.unique !== fields.unique || answer.error !== 0 || answer.body.length !== body) throw new Error(`answer: ${what}`);
-        if (answer.body.some((byte) => byte !== (i & 0xff))) throw new Error(`body: ${what}`);
+  for (let i = 1; i <= 6000; i++) {
+    const opcode = pick(READ, READ, WRITE, WRITE, pick(2, 36, 42), random(60), random(0x7fffffff));
+    const length = pick(
+      1 + random(HEADER),
+      HEADER + random(BODY),
+      HEADER + BODY,
+      HEADER + BODY + random(200),
+      HEADER + BODY + random(MAX_WRITE),
+    );
+    const room = Math.max(0, length - HEADER - BODY);
+    const lie = random(8) === 0;
+    const fields: Fields = {
+      opcode,
+      length,
+      node: pick(READABLE, WRITABLE, UNPUBLISHED, HUGE_NODE, 0, 2 ** 31 - 1, 2 ** 31, 2 ** 52),
+      unique: random(50) === 0 ? 0n : BigInt(i),
+      offset: pick(0n, BigInt(random(20_000)), 2n ** 63n - 1n, 2n ** 64n - 1n, 2n ** 40n),
+      size: pick(0, room, room, random(20_000), room + 1, 0xffffffff, 1 << 20, (1 << 20) + 1),
+      flags: pick(0, 0, 0, 1, 4),
+      ...(lie ? { claimed: pick(0, length + 1, length - 1, 0xffffffff) } : {}),
+    };
+    const expected = expectation(fields);
+    // A write at 1 TiB would make a sparse file of that size, and reads after it large.
+    if (expected === 'native' && opcode === WRITE && fields.offset === 2n ** 40n) continue;
+    seen[expected]++;
+    const what = `${i}: ${expected} ${JSON.stringify(fields, (_, value: unknown) => (typeof value === 'bigint' ? `${value}` : value))}`;
+    peer.send(request(fields));
+    const slot = peer.next();
+    if (expected === 'script') {
+      if (slot < 0) throw new Error(`${slot}, not given to JavaScript: ${what}`);
+      const bytes = new Uint8Array(session.slots[slot] as ArrayBuffer);
+      if (bytes.subarray(length, length + 8).some((byte) => byte !== 0)) throw new Error(`not followed by zeros: ${what}`);
+      if (NO_ANSWER.has(opcode)) {
+        session.release(slot);
         continue;
       }
-      if (slot !== (Wake.EventLoop as number)) throw new Error(`slot ${slot}: ${what}`);
-      if (expected === 'dropped') continue;
+      const body = random(300);
+      bytes.fill(i & 0xff, session.replyOffset, session.replyOffset + body);
+      if (random(2) === 0) session.answer(slot, body);
+      else if (session.next(slot, body) !== (Wake.EventLoop as number)) throw new Error(`another request: ${what}`);
+      if (fields.unique === 0n) continue;
       const answer = peer.answer();
-      if (answer.unique !== fields.unique) throw new Error(`answer to ${answer.unique}: ${what}`);
-      if (expected === 'eio' && answer.error !== -EIO) throw new Error(`error ${answer.error}: ${what}`);
-      if (expected === 'native' && answer.body.length > (fields.size ?? 0) + 8) throw new Error(`${answer.body.length} bytes: ${what}`);
+      if (answer.unique !== fields.unique || answer.error !== 0 || answer.body.length !== body) throw new Error(`answer: ${what}`);
+      if (answer.body.some((byte) => byte !== (i & 0xff))) throw new Error(`body: ${what}`);
+      continue;
     }
-  });
+    if (slot !== (Wake.EventLoop as number)) throw new Error(`slot ${slot}: ${what}`);
+    if (expected === 'dropped') continue;
+    const answer = peer.answer();
+    if (answer.unique !== fields.unique) throw new Error(`answer to ${answer.unique}: ${what}`);
+    if (expected === 'eio' && answer.error !== -EIO) throw new Error(`error ${answer.error}: ${what}`);
+    if (expected === 'native' && answer.body.length > (fields.size ?? 0) + 8) throw new Error(`${answer.body.length} bytes: ${what}`);
+  }
   for (const [kind, count] of Object.entries(seen)) t.ok(count > 100, `${count} ${kind}`);
   t.equal(session.slots.length < 8, true, 'no slot was lost');
+  t.end();
 });
 
-void t.test('reads and writes do what they say', async (t) => {
+void t.test('reads and writes do what they say', (t) => {
   const peer = new Peer();
   t.teardown(() => {
     peer.end();
@@ -233,98 +222,135 @@ void t.test('reads and writes do what they say', async (t) => {
     t.equal(peer.next(), Wake.EventLoop);
     return peer.answer();
   };
-  await withoutSleep(() => {
-    const read = (node: number, offset: number, size: number): Answer =>
-      ask({ opcode: READ, node, length: HEADER + BODY, offset: BigInt(offset), size });
-    t.same(read(READABLE, 0, 20_000).body, new Uint8Array(content));
-    t.same(read(HUGE_NODE, 9_990, 4096).body, new Uint8Array(content.subarray(9_990)));
-    t.equal(read(READABLE, 10_000, 4096).body.length, 0, 'the end');
-    t.equal(read(READABLE, 50_000, 4096).body.length, 0, 'beyond it');
-    t.same(read(READABLE, 512, 512).body, new Uint8Array(content.subarray(512, 1024)));
-    t.equal(read(READABLE, 0, 0).body.length, 0);
+  const read = (node: number, offset: number, size: number): Answer =>
+    ask({ opcode: READ, node, length: HEADER + BODY, offset: BigInt(offset), size });
+  t.same(read(READABLE, 0, 20_000).body, new Uint8Array(content));
+  t.same(read(HUGE_NODE, 9_990, 4096).body, new Uint8Array(content.subarray(9_990)));
+  t.equal(read(READABLE, 10_000, 4096).body.length, 0, 'the end');
+  t.equal(read(READABLE, 50_000, 4096).body.length, 0, 'beyond it');
+  t.same(read(READABLE, 512, 512).body, new Uint8Array(content.subarray(512, 1024)));
+  t.equal(read(READABLE, 0, 0).body.length, 0);
 
-    const data = Buffer.alloc(MAX_WRITE, 'new');
-    const written = ask({ opcode: WRITE, node: WRITABLE, length: HEADER + BODY + MAX_WRITE, offset: 5n, size: MAX_WRITE }, data);
-    t.equal(new DataView(written.body.buffer).getUint32(0, true), MAX_WRITE);
-    t.equal(written.body.length, 8);
-    t.equal(ask({ opcode: WRITE, node: WRITABLE, length: HEADER + BODY + 1, offset: 2n ** 63n, size: 1 }).error, -22, 'EINVAL');
-  });
+  const data = Buffer.alloc(MAX_WRITE, 'new');
+  const written = ask({ opcode: WRITE, node: WRITABLE, length: HEADER + BODY + MAX_WRITE, offset: 5n, size: MAX_WRITE }, data);
+  t.equal(new DataView(written.body.buffer).getUint32(0, true), MAX_WRITE);
+  t.equal(written.body.length, 8);
+  t.equal(ask({ opcode: WRITE, node: WRITABLE, length: HEADER + BODY + 1, offset: 2n ** 63n, size: 1 }).error, -22, 'EINVAL');
   const file = readFileSync(peer.path('writable'));
   t.same(file, Buffer.concat([content.subarray(0, 5), Buffer.alloc(MAX_WRITE, 'new')]));
 
-  await withoutSleep(() => {
-    // Set-id bits are for JavaScript, which may then have the write done all the same.
-    peer.send(request({ opcode: WRITE, node: WRITABLE, length: HEADER + BODY + 1, size: 1, flags: 4, unique: 5n }));
-    const slot = peer.next();
-    t.ok(slot >= 0);
-    session.serve(slot);
-    t.equal(peer.answer().unique, 5n);
-    t.throws(
-      () => {
-        session.serve(slot);
-      },
-      { code: 'ERR_SLOT' },
-    );
+  // Set-id bits are for JavaScript, which may then have the write done all the same.
+  peer.send(request({ opcode: WRITE, node: WRITABLE, length: HEADER + BODY + 1, size: 1, flags: 4, unique: 5n }));
+  const slot = peer.next();
+  t.ok(slot >= 0);
+  session.serve(slot);
+  t.equal(peer.answer().unique, 5n);
+  t.throws(
+    () => {
+      session.serve(slot);
+    },
+    { code: 'ERR_SLOT' },
+  );
 
-    peer.send(request({ opcode: READ, node: READABLE, length: HEADER + BODY, size: 100, unique: 6n }));
-    session.retire(READABLE);
-    const held = peer.next();
-    t.throws(
-      () => {
-        session.serve(held);
-      },
-      { code: 'ERR_SLOT' },
-    );
-    session.answer(held, -2);
-    t.equal(peer.answer().error, -2);
-  });
+  peer.send(request({ opcode: READ, node: READABLE, length: HEADER + BODY, size: 100, unique: 6n }));
+  session.retire(READABLE);
+  const held = peer.next();
+  t.throws(
+    () => {
+      session.serve(held);
+    },
+    { code: 'ERR_SLOT' },
+  );
+  session.answer(held, -2);
+  t.equal(peer.answer().error, -2);
   t.equal(readFileSync(peer.path('writable'))[0], 0x5a);
   t.same(session.counts().get(WRITE), [2, 1]);
+  t.end();
 });
 
-void t.test('arguments of the wrong kind', async (t) => {
+void t.test('arguments of the wrong kind', (t) => {
   const peer = new Peer();
   t.teardown(() => {
     peer.end();
   });
   const { session } = peer;
   const wrong = 'x' as unknown as number;
-  await withoutSleep(() => {
-    t.throws(() => session.next(wrong, 0));
-    t.throws(() => {
-      session.publish(-1, 3, true);
-    });
-    t.throws(() => {
-      session.publish(1, -1, true);
-    });
-    t.throws(() => {
-      session.invalidateEntry(1, 'x'.repeat(256) as Parameters<Session['invalidateEntry']>[1]);
-    });
-    t.throws(() => {
-      session.setMaxWrite(MAX_WRITE + 1);
-    });
-    t.throws(() => {
-      session.resume(wrong as unknown as () => void);
-    });
-    session.retire(12345);
-    t.equal(session.usedSince(12345), false);
-    t.equal(session.next(-1, 0), Wake.EventLoop);
+  t.throws(() => session.next(wrong, 0));
+  t.throws(() => {
+    session.publish(-1, 3, true);
   });
-  await new Promise<void>((resolve) => {
-    session.resume(() => t.fail('replaced'));
-    session.resume(resolve);
+  t.throws(() => {
+    session.publish(1, -1, true);
   });
-  t.pass('resumed');
+  t.throws(() => {
+    session.invalidateEntry(1, 'x'.repeat(256) as Parameters<Session['invalidateEntry']>[1]);
+  });
+  t.throws(() => {
+    session.setMaxWrite(MAX_WRITE + 1);
+  });
+  t.throws(() => {
+    session.resume(wrong as unknown as () => void);
+  });
+  session.retire(12345);
+  t.equal(session.usedSince(12345), false);
+  t.equal(session.next(-1, 0), Wake.EventLoop);
+  t.end();
 });
 
-void t.test('the other side goes away', async (t) => {
+void t.test('resume calls once, when there is something to read', async (t) => {
+  const peer = new Peer();
+  t.teardown(() => {
+    peer.end();
+  });
+  const { session } = peer;
+  let calls = 0;
+  const resumed = new Promise<void>((resolve) => {
+    session.resume(() => t.fail('replaced'));
+    session.resume(() => {
+      calls++;
+      resolve();
+    });
+  });
+  await turns();
+  t.equal(calls, 0, 'not without a request');
+  peer.send(request({ opcode: READ, node: READABLE, length: HEADER + BODY, size: 4, unique: 3n }));
+  await resumed;
+  await turns();
+  t.equal(calls, 1);
+  t.equal(session.next(-1, 0), Wake.EventLoop);
+  t.equal(peer.answer().unique, 3n);
+
+  // From within the callback, and with the same function.
+  await new Promise<void>((resolve) => {
+    const again = (): void => {
+      if (++calls < 5) session.resume(again);
+      else resolve();
+    };
+    session.resume(again);
+    peer.send(request({ opcode: READ, node: READABLE, length: HEADER + BODY, size: 4, unique: 4n }));
+  });
+  t.equal(calls, 5);
+  t.equal(session.next(-1, 0), Wake.EventLoop);
+  t.equal(peer.answer().unique, 4n);
+
+  await new Promise<void>((resolve) => {
+    const close = (): void => {
+      session.close();
+      resolve();
+    };
+    session.resume(close);
+    peer.send(new Uint8Array(1));
+  });
+  session.resume(() => t.fail('after close'));
+});
+
+void t.test('the other side goes away', (t) => {
   const pair = sessions.socketpair();
   if (typeof pair === 'number') throw new Error(`socketpair: errno ${-pair}`);
   const session = sessions.open(pair[0], MAX_WRITE);
-  await withoutSleep(() => {
-    t.equal(session.next(-1, 0), Wake.EventLoop);
-    closeSync(pair[1]);
-    t.equal(session.next(-1, 0), Wake.Unmounted);
-  });
+  t.equal(session.next(-1, 0), Wake.EventLoop);
+  closeSync(pair[1]);
+  t.equal(session.next(-1, 0), Wake.Unmounted);
   session.close();
+  t.end();
 });

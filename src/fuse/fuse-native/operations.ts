@@ -214,7 +214,7 @@ export class Operations {
   }
 
   async listxattr(path: string): Promise<Uint8Array> {
-    return this.#at(path, (node) => this.#fileSystem.listxattr(node));
+    return this.#at(path, (node) => this.#fileSystem.listxattr(node, caller()));
   }
 
   /** The file system may keep `value`. */

@@ -120,7 +120,7 @@ export const lockCases: PosixCases = {
       outcomes.map((call, who) =>
         call.then(
           () => 'got it',
-          (error: Error) => `${who} ${error.message}`,
+          (error: unknown) => `${who} ${String(error)}`,
         ),
       ),
     );

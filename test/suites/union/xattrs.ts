@@ -47,6 +47,19 @@ export const xattrCases: UnionCases = {
     s.t.equal(await s.mnt.getxattr('file', `${overlayPrefix}nested`), 'deep', 'after copy-up too');
   },
 
+  'trusted.* is listed for callers with CAP_SYS_ADMIN only': {
+    needsRoot: true,
+    run: async (s) => {
+      await s.lay('lower1', { file: 'x' });
+      await s.disk.setxattr('lower1/file', 'trusted.mark', 'x');
+      await s.disk.setxattr('lower1/file', 'user.mine', 'x');
+      await s.mount();
+      s.t.same((await s.mnt.listxattr('file')).sort(), ['trusted.mark', 'user.mine']);
+      const user = await s.start({ identity: { uid: 65534, gid: 65534 } });
+      s.t.same(await user.listxattr('file'), ['user.mine']);
+    },
+  },
+
   'an xattr set on a symlink stays on the symlink': {
     needsRoot: true,
     run: async (s) => {
