@@ -12,7 +12,7 @@ import { E, errnoName } from '../base/errno.js';
 import { defaultServeOptions, type RequestTrace, type ServeOptions } from '../fuse/connection.js';
 import { serve } from '../fuse/dispatcher.js';
 import { MAX_TRANSFER } from '../fuse/init.js';
-import { mountNative, type MountOptions, type Mounted } from '../fuse/mount.js';
+import { checkMountpoint, mountNative, type MountOptions, type Mounted } from '../fuse/mount.js';
 import { Statistics } from '../fuse/statistics.js';
 import { sessions } from '../sys/index.js';
 import type { UnionOptions } from '../union/options.js';
@@ -57,6 +57,8 @@ export interface MountedUnion {
  */
 export async function mountUnion(options: MountUnionOptions): Promise<MountedUnion> {
   const mountpoint = resolved(options.mountpoint);
+  // Before anything is written to the workdir.
+  checkMountpoint(mountpoint);
   const fs = openUnion({ ...options.union, mountpoint }, options.warn ?? (() => undefined));
   if (options.transport === 'fuse-native') return orDestroy(fs, () => mountFuseNative(mountpoint, fs, options));
   const mounted = await orDestroy(fs, () => mountNative(mountpoint, options.mount));
@@ -80,13 +82,14 @@ async function mountFuseNative(mountpoint: ByteString, fs: FileSystem, options: 
   if (bytesOf(text) !== mountpoint) {
     throw new PlyfsError('mountpoint-unusable', `the mount point ${text} is not UTF-8, which fuse-native cannot pass: choose another`);
   }
-  const { readOnly, suid, dev, exec, allowOther, fsname } = options.mount;
+  const { readOnly, suid, dev, exec, atime, allowOther, fsname } = options.mount;
   const root = process.geteuid?.() === 0;
   const words = [
     readOnly ? 'ro' : 'rw',
     (suid ?? root) ? 'suid' : 'nosuid',
     (dev ?? root) ? 'dev' : 'nodev',
     exec === false ? 'noexec' : 'exec',
+    ...((atime ?? 'noatime') === 'noatime' ? ['noatime'] : []),
     ...((allowOther ?? root) ? ['allow_other'] : []),
   ];
   const mounted = await serveFuseNative(fs, text, {
@@ -121,8 +124,8 @@ async function serveMounted(mountpoint: ByteString, mounted: Mounted, fs: FileSy
     writeback: options.writeback ?? false,
     readOnly: options.mount.readOnly,
     xattrs: options.union.xattrs,
-    acl: options.union.acl,
-    // The immediate ends the session's wait; it runs when the kernel has its answer.
+    acl: options.union.acl && options.union.xattrs,
+    // The immediate runs when the kernel has its answer.
     ready: () => setImmediate(answers),
     ...(options.trace === undefined ? {} : { trace: options.trace }),
     ...(statistics === undefined ? {} : { statistics }),

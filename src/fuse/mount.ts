@@ -87,7 +87,8 @@ function settingsOf(options: MountOptions, root: boolean): Settings {
   };
 }
 
-function checkMountpoint(mountpoint: ByteString): void {
+/** Throws PlyfsError unless `mountpoint` is a directory that can be entered. */
+export function checkMountpoint(mountpoint: ByteString): void {
   const where = textOf(mountpoint);
   let stat;
   try {

@@ -6,7 +6,7 @@ import type { Awaitable } from '../base/awaitable.js';
 import { E, Errno } from '../base/errno.js';
 import type { ByteString } from '../base/bytes.js';
 import type { Connection } from './connection.js';
-import { GetxattrIn, SETXATTR_ACL_KILL_SGID, SetxattrIn } from './protocol.js';
+import { GetxattrIn, InitFlag, SETXATTR_ACL_KILL_SGID, SetxattrIn } from './protocol.js';
 import { writeBytes, writeWord } from './reply.js';
 import type { Slot } from './request.js';
 
@@ -30,7 +30,28 @@ function value(slot: Slot, size: number, bytes: Uint8Array): number {
 export function getxattr(c: Connection, slot: Slot): Awaitable<number> {
   slot.fixed(GetxattrIn.size);
   const size = slot.u32(GetxattrIn.bufferSize);
-  return after(c.fs.getxattr(slot.node, attributeName(slot)), (bytes) => value(slot, size, bytes));
+  const name = attributeName(slot);
+  return after(
+    orNoAcl(c, name, () => c.fs.getxattr(slot.node, name)),
+    (bytes) => value(slot, size, bytes),
+  );
+}
+
+/**
+ * A file on a file system without ACLs has none. While the kernel checks permissions it takes EOPNOTSUPP for a refusal
+ * (fs/fuse/acl.c, __fuse_get_acl), once ACLs were negotiated.
+ */
+function orNoAcl(c: Connection, name: ByteString, get: () => Awaitable<Uint8Array>): Awaitable<Uint8Array> {
+  if ((c.flags & InitFlag.POSIX_ACL) === 0 || !name.startsWith('system.posix_acl_')) return get();
+  const failed = (error: unknown): never => {
+    throw error instanceof Errno && error.errno === E.EOPNOTSUPP ? new Errno(E.ENODATA, name) : error;
+  };
+  try {
+    const bytes = get();
+    return bytes instanceof Promise ? bytes.catch(failed) : bytes;
+  } catch (error) {
+    return failed(error);
+  }
 }
 
 export function listxattr(c: Connection, slot: Slot): Awaitable<number> {

@@ -61,6 +61,8 @@ export function upperDirectory(context: UnionContext, node: DirectoryNode): Disk
 
   dentry.holder = parent;
   dentry.covers = true;
+  // It spoke of what lies below the former winner.
+  dentry.below = null;
   node.holder = parent;
   node.name = dentry.name;
   const copy = parent.descend(dentry.name);

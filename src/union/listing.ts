@@ -13,7 +13,7 @@ import { UPPER, type LayerDirectory } from './layer.js';
 import { originInode } from './merge.js';
 import { Dentry, type DirectoryNode } from './node.js';
 import { isWhiteoutDevice, newStatBuffer } from './stat-buffer.js';
-import { isXattrWhiteout, WHITEOUT_PREFIX } from './whiteout.js';
+import { isXattrWhiteout, OPAQUE_MARKER, WHITEOUT_PREFIX } from './whiteout.js';
 
 const DT_UNKNOWN = 0;
 const DT_CHR = 2;
@@ -121,8 +121,11 @@ function visitShown(
   visit: (name: Name, type: number, low: number, high: number, whiteout: boolean) => void,
 ): void {
   const aufs = holder.layer.form === 'aufs';
-  const byXattr = directory.xattrWhiteouts?.includes(holder) === true;
+  // A regular file may stand for a deleted name or, by override_stat, for a file of another type.
+  const mayBeOther = directory.xattrWhiteouts?.includes(holder) === true || holder.layer.overrideStat !== undefined;
+  const marked = directory.opaque === holder;
   const failed = holder.list((name, reported, low, high) => {
+    if (marked && name === OPAQUE_MARKER) return;
     if (aufs && name.startsWith(WHITEOUT_PREFIX)) {
       if (!name.startsWith(WHITEOUT_PREFIX, WHITEOUT_PREFIX.length)) {
         const hidden = name.slice(WHITEOUT_PREFIX.length);
@@ -131,7 +134,7 @@ function visitShown(
       return;
     }
     let type = reported;
-    if (type === DT_CHR || type === DT_UNKNOWN || (byXattr && type === DT_REG)) {
+    if (type === DT_CHR || type === DT_UNKNOWN || (mayBeOther && type === DT_REG)) {
       if (holder.stat(name, stat, 0) < 0) return;
       type = ((stat[1] as number) & 0o170000) >> 12;
       if (isWhiteoutDevice(stat, 0) || isXattrWhiteout(directory, holder, name, stat, 0)) {

@@ -18,7 +18,7 @@ import { Dentry, DirectoryNode, Node } from './node.js';
 import { readMarks, readOverlayXattr, type DirectoryMarks } from './overlay-xattrs.js';
 import { approach, turn, type Approach } from './redirect.js';
 import { direntType, field, fileType, newStatBuffer, S_IFDIR } from './stat-buffer.js';
-import { probe } from './whiteout.js';
+import { hidesBelow, probe } from './whiteout.js';
 
 /** Lookups that ask every layer, times layers, before a directory is listed once instead. */
 const PROBE_BUDGET = 64;
@@ -151,6 +151,7 @@ function newDirectory(context: UnionContext, dentry: Dentry, stat: Float64Array,
   const node = new DirectoryNode(context.inodes.number(fileSystem, low, high), merged.stack);
   node.impure = merged.impure;
   node.xattrWhiteouts = merged.xattrWhiteouts;
+  node.opaque = merged.opaque;
   return node;
 }
 
@@ -158,12 +159,13 @@ interface Merged {
   stack: LayerDirectory[];
   impure: boolean;
   xattrWhiteouts: LayerDirectory[] | null;
+  opaque: LayerDirectory | null;
 }
 
 /** The directories of all layers that make up the directory `dentry`, topmost first. */
 function mergeStack(context: UnionContext, dentry: Dentry): Merged {
   const top = dentry.holder.descend(dentry.name);
-  const merged: Merged = { stack: [], impure: false, xattrWhiteouts: null };
+  const merged: Merged = { stack: [], impure: false, xattrWhiteouts: null, opaque: null };
   let marks = take(merged, top);
   if (marks.opaque) return merged;
   if (marks.redirect === undefined) {
@@ -181,6 +183,7 @@ function take(merged: Merged, directory: LayerDirectory): Readonly<DirectoryMark
   const marks = readMarks(directory);
   merged.stack.push(directory);
   if (marks.impure && directory.layer.index === UPPER) merged.impure = true;
+  if (marks.opaque) merged.opaque = directory;
   if (marks.xattrWhiteouts) (merged.xattrWhiteouts ??= []).push(directory);
   return marks;
 }
@@ -189,12 +192,14 @@ function take(merged: Merged, directory: LayerDirectory): Readonly<DirectoryMark
 function directoriesBelow(dentry: Dentry): LayerDirectory[] {
   const stack = dentry.parent.stack;
   const found: LayerDirectory[] = [];
+  if (hidesBelow(dentry.holder, dentry.name)) return found;
   for (let i = stack.indexOf(dentry.holder) + 1; i < stack.length; i++) {
     const holder = stack[i] as LayerDirectory;
     const what = probe(dentry.parent, holder, dentry.name, namesakeStat);
     if (what === 'absent') continue;
     if (what === 'whiteout' || fileType(namesakeStat, 0) !== S_IFDIR) break;
     found.push(holder);
+    if (hidesBelow(holder, dentry.name)) break;
   }
   return found;
 }

@@ -105,6 +105,8 @@ export class DirectoryNode extends Node {
   impure = false;
   /** Directories in `stack` whose zero-size files may be whiteouts by xattr. */
   xattrWhiteouts: LayerDirectory[] | null = null;
+  /** The directory in `stack` that is opaque by xattr. fuse-overlayfs says it once more by a `.wh..wh..opq` in it, which is no file. */
+  opaque: LayerDirectory | null = null;
 
   constructor(ino: number, stack: LayerDirectory[]) {
     const top = stack[0] as LayerDirectory;

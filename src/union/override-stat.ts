@@ -80,16 +80,21 @@ export function formatOverrideStat(override: OverrideStat): Buffer {
   return Buffer.from(`${uid}:${gid}:0${(mode & 0o7777).toString(8)}${word}`, 'latin1');
 }
 
+/** Only a regular file stands for something else, and for nothing that needs a content of its own kind: a directory, a symbolic link. */
+export function typeUnder(override: OverrideStat, real: number): number {
+  const { type } = override;
+  return real === S_IFREG && type !== 0 && type !== S_IFDIR && type !== S_IFLNK ? type : real;
+}
+
 /** Puts what the attribute says into entry `index` of a stat buffer. */
 export function applyOverride(stat: Float64Array, index: number, override: OverrideStat): void {
   const at = index * STAT_FIELDS;
   const real = (stat[at + StatField.Mode] as number) & S_IFMT;
-  // No attribute turns a directory into something else, or something else into a directory.
-  const type = override.type === 0 || (override.type === S_IFDIR) !== (real === S_IFDIR) ? real : override.type;
+  const type = typeUnder(override, real);
   stat[at + StatField.Mode] = type | override.mode;
   stat[at + StatField.Uid] = override.uid;
   stat[at + StatField.Gid] = override.gid;
-  if (type === S_IFCHR || type === S_IFBLK) {
+  if (type !== real && (type === S_IFCHR || type === S_IFBLK)) {
     stat[at + StatField.RdevMajor] = override.major;
     stat[at + StatField.RdevMinor] = override.minor;
     stat[at + StatField.Size] = 0;

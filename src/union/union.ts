@@ -168,8 +168,9 @@ function mergeRoots(roots: readonly (LayerDirectory | undefined)[], inodes: Inod
     if (marks.opaque && directory.layer.form === 'aufs') break;
   }
   const stat = newStatBuffer();
-  const numbered = stack.find((directory) => directory.layer.index !== UPPER);
-  if (numbered === undefined) throw new Errno(E.EIO, 'an upper layer that hides all others');
+  // An upper that declares its root opaque stands alone.
+  const numbered = stack.find((directory) => directory.layer.index !== UPPER) ?? stack[0];
+  if (numbered === undefined) throw new Errno(E.EIO, 'a union without layers');
   check(numbered.stat('' as ByteString, stat, 0), 'stat');
   const root = new DirectoryNode(
     inodes.number(numbered.layer.fileSystem, field(stat, 0, StatField.InoLow), field(stat, 0, StatField.InoHigh)),

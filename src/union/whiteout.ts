@@ -25,6 +25,7 @@ const markerStat = newStatBuffer();
 export function probe(directory: DirectoryNode, holder: LayerDirectory, name: Name, stat: Float64Array): Found {
   const aufs = holder.layer.form === 'aufs';
   if (aufs && name.startsWith(WHITEOUT_PREFIX)) return 'absent';
+  if (name === OPAQUE_MARKER && directory.opaque === holder) return 'absent';
   const result = holder.stat(name, stat, 0);
   if (result >= 0) {
     if (isWhiteoutDevice(stat, 0)) return 'whiteout';
@@ -32,8 +33,12 @@ export function probe(directory: DirectoryNode, holder: LayerDirectory, name: Na
     return 'present';
   }
   if (result !== -E.ENOENT) throw new Errno(-result, name);
-  if (aufs && holder.stat((WHITEOUT_PREFIX + name) as ByteString, markerStat, 0) >= 0) return 'whiteout';
-  return 'absent';
+  return hidesBelow(holder, name) ? 'whiteout' : 'absent';
+}
+
+/** Whether a layer that has the name also hides the same name further down, which only the marker of the aufs form can say. */
+export function hidesBelow(holder: LayerDirectory, name: Name): boolean {
+  return holder.layer.form === 'aufs' && holder.stat((WHITEOUT_PREFIX + name) as ByteString, markerStat, 0) >= 0;
 }
 
 /** Whether a present name is a whiteout by xattr; only directories so marked can hold one. */

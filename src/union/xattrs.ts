@@ -13,6 +13,7 @@ import type { Node } from './node.js';
 import { isPrivateXattr, xattrFromDisk, xattrToDisk } from './overlay-xattrs.js';
 
 const S_ISGID_ONLY = 0o2000;
+const ACL_NAMES = 'system.posix_acl_';
 const scratch = Buffer.alloc(64 * 1024);
 
 function read(node: Node, use: (directory: LayerDirectory | number, name: ByteString) => number): number {
@@ -27,7 +28,7 @@ function read(node: Node, use: (directory: LayerDirectory | number, name: ByteSt
 /** Which attributes this mount has anything to do with. Throws EOPNOTSUPP. */
 function requireSupported(context: UnionContext, name: ByteString): void {
   if (!context.options.xattrs) throw new Errno(E.EOPNOTSUPP, name);
-  if (!context.options.acl && name.startsWith('system.posix_acl_')) throw new Errno(E.EOPNOTSUPP, name);
+  if (!context.options.acl && name.startsWith(ACL_NAMES)) throw new Errno(E.EOPNOTSUPP, name);
 }
 
 export function getxattr(context: UnionContext, node: Node, name: ByteString): Uint8Array {
@@ -37,6 +38,8 @@ export function getxattr(context: UnionContext, node: Node, name: ByteString): U
   const size = read(node, (directory, file) =>
     typeof directory === 'number' ? sys.getxattrat(directory, file, attribute, scratch) : directory.getxattr(file, attribute, scratch),
   );
+  // "Not supported" would make every access to the file fail: Linux asks for ACLs before it grants one (fs/fuse/acl.c, fuse_get_acl).
+  if (size === -E.EOPNOTSUPP && name.startsWith(ACL_NAMES)) throw new Errno(E.ENODATA, name);
   return Buffer.from(scratch.subarray(0, check(size, name)));
 }
 
@@ -50,7 +53,7 @@ export function listxattr(context: UnionContext, node: Node, caller: Caller): Ui
   let administrator: boolean | undefined;
   for (const attribute of scratch.toString('latin1', 0, check(size, 'listxattr') - 1).split('\0')) {
     if (isPrivateXattr(attribute)) continue;
-    if (!context.options.acl && attribute.startsWith('system.posix_acl_')) continue;
+    if (!context.options.acl && attribute.startsWith(ACL_NAMES)) continue;
     const name = xattrFromDisk(attribute as ByteString);
     if (name.startsWith('trusted.') && !(administrator ??= mayAdministrate(caller))) continue;
     shown += name + '\0';

@@ -35,6 +35,12 @@ t.test('mount, umount2 and open_tree', { skip: mayMount ? false : 'needs CAP_SYS
   sys.close(same);
 
   t.equal(sys.mount(b('none'), at, b('no such type'), 0, b('')), -E.ENODEV);
+
+  t.equal(sys.mount(b('tmpfs'), at, b('tmpfs'), 0, b('size=1m')), 0);
+  t.equal(await sys.umount2Async(at, c.UMOUNT_NOFOLLOW), 0);
+  t.equal(await sys.umount2Async(at, c.UMOUNT_NOFOLLOW), -E.EINVAL, 'not a mount any more');
+  t.equal(await sys.umount2Async(b('a\0b'), 0), -E.EINVAL);
+  t.equal(await sys.umount2Async(b('x'.repeat(5000)), 0), -E.ENAMETOOLONG);
   t.equal(sys.mount(b('none'), b(`${bytes}/absent`), b('tmpfs'), 0, b('')), -E.ENOENT);
   t.equal(sys.mount(b('tmpfs'), at, b('tmpfs'), 0, b('x'.repeat(5000))), -E.ENAMETOOLONG);
   t.equal(sys.open_tree(c.AT_FDCWD, b(`${bytes}/absent`), c.O_CLOEXEC), -E.ENOENT);

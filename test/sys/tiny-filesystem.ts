@@ -126,7 +126,7 @@ export class TinyFilesystem {
       const opcode = view.getUint32(4, true);
       const result = this.intercept(opcode, slot, view) ?? this.#answer(opcode, slot, view);
       if (result === 'held') {
-        // Whoever holds it may have settled a promise, which libuv, and so `next`, knows nothing of.
+        // Whoever holds it may have settled a promise.
         this.session.resume(this.#pump);
         return;
       }

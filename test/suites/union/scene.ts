@@ -1,5 +1,6 @@
 /** What a case of the union suite has: layers on disk, a mount over them, and an actor on either side. */
 import type { Test } from 'tap';
+import { succeed } from '../../support/command.js';
 import { Actor, type ActorOptions } from '../actor.js';
 import { overlayPrefix, Union, type Mounter } from '../mounters.js';
 import { fails, type ErrnoName } from '../posix-suite.js';
@@ -56,6 +57,12 @@ export class UnionScene {
   async unmount(): Promise<void> {
     await this.leave();
     await this.union.unmount();
+  }
+
+  /** Has the kernel drop every name of the mount that is not in use, so that the next look asks again. */
+  async forget(): Promise<void> {
+    // Reconfiguring a superblock shrinks its dentry cache (fs/super.c, reconfigure_super); `-i` keeps mount(8)'s helpers out of it.
+    await succeed(['mount', '-i', '-o', 'remount,rw', this.union.mnt]);
   }
 
   async remount(by: Mounter = this.mounter): Promise<void> {

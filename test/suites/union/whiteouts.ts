@@ -1,5 +1,5 @@
 /** Deletion markers: which forms are read, and what a deletion leaves in the upper. */
-import { S_IFMT, S_IFCHR } from '../constants.js';
+import { O_DIRECTORY, O_RDONLY, S_IFMT, S_IFCHR } from '../constants.js';
 import { overlayPrefix } from '../mounters.js';
 import type { UnionCases } from './scene.js';
 
@@ -33,6 +33,28 @@ export const whiteoutCases: UnionCases = {
       s.t.same(await s.mnt.names('dir'), ['x', 'y']);
       for (const path of ['nothing', 'dir/nothing', 'alone/nothing']) await s.fails('ENOENT', s.mnt.lstat(path), path);
       s.t.same((await s.mnt.names('alone')).includes('z'), true);
+    },
+  },
+
+  'a lower whiteout holds after the directory was copied up and forgotten by the kernel': {
+    layers: 3,
+    needsRoot: true,
+    run: async (s) => {
+      await s.lay('lower3', { 'dir/sub/gone': '3', 'dir/sub/tree/file': '3', 'dir/kept': '3' });
+      await s.lay('lower2', { 'dir/sub/two': '2' });
+      for (const path of ['gone', 'tree']) await s.whiteout(`lower2/dir/sub/${path}`);
+      await s.lay('lower1', { 'dir/sub/one': '1' });
+      await s.mount();
+      s.t.same(await s.mnt.names('dir'), ['kept', 'sub']);
+      s.t.same(await s.mnt.names('dir/sub'), ['one', 'two']);
+      await s.mnt.put('dir/sub/new', 'x');
+      // The parent stays known; only what is below it is asked for anew.
+      const parent = await s.mnt.open('dir', O_RDONLY | O_DIRECTORY);
+      await s.forget();
+      s.t.same(await s.mnt.names('dir/sub'), ['new', 'one', 'two']);
+      for (const path of ['dir/sub/gone', 'dir/sub/tree']) await s.fails('ENOENT', s.mnt.lstat(path), path);
+      s.t.equal(await s.mnt.get('dir/sub/two'), '2');
+      await s.mnt.close(parent);
     },
   },
 
