@@ -62,9 +62,8 @@ else {
 
 /** Resolves when the engine answers; rejects when it ends first. */
 async function answers(socket: string, exited: Promise<unknown>): Promise<void> {
-  let ended = false;
-  void exited.then(() => (ended = true));
+  const ended = exited.then(() => true);
   while ((await run(['/usr/bin/docker', '-H', socket, 'version'])).status !== 0) {
-    if (ended) throw new Error('dockerd ended before it answered: see its log');
+    if (await Promise.race([ended, Promise.resolve(false)])) throw new Error('dockerd ended before it answered: see its log');
   }
 }

@@ -207,9 +207,9 @@ await onUnion(t, 'names of any bytes and of 255 of them, and layers in such path
   await s.unmount();
   // The shell writes what a JavaScript string cannot hold.
   const script = [
-    'odd=$(printf "a\\377b\\nc") && mkdir "$odd" && cd "$odd" && mkdir low,er upp:er work mnt && echo x >low,er/f',
-    '"$0" -o "lowerdir=low\\\\,er,upperdir=upp\\\\:er,workdir=work" mnt && echo y >mnt/f && cat upp:er/f',
-    'status=$?; umount mnt || fusermount3 -u mnt; exit $status',
+    'odd=$(printf "a\\377b\\nc") && mkdir "$odd" && cd "$odd" && mkdir low,er upp:er work && echo x >low,er/f',
+    '"$0" -o "lowerdir=low\\\\,er,upperdir=upp\\\\:er,workdir=work" ../mnt && echo y >../mnt/f && cat upp:er/f',
+    'status=$?; umount ../mnt 2>/dev/null || fusermount3 -u ../mnt; exit $status',
   ].join('\n');
   s.t.match(await run(['sh', '-c', script, plyfsProgram], { cwd: s.union.base }), { status: 0, stdout: 'y\n', stderr: '' });
 });
