@@ -67,6 +67,8 @@ export class DiskDirectory implements LayerDirectory {
   parent: DiskDirectory | null;
   name: Name;
   #fd = -1;
+  /** What `list` reads from: it stays open when the cache lets go of it, as it may while entries are looked at. */
+  #listed = -1;
 
   private constructor(layer: Layer, descriptors: DirectoryDescriptors, parent: DiskDirectory | null, name: Name) {
     this.layer = layer;
@@ -116,7 +118,7 @@ export class DiskDirectory implements LayerDirectory {
   /** The cache let go of the descriptor. */
   closed(fd: number): void {
     this.#fd = -1;
-    sys.close(fd);
+    if (fd !== this.#listed) sys.close(fd);
   }
 
   /** Closes the descriptor now: the directory is about to go. */
@@ -150,27 +152,16 @@ export class DiskDirectory implements LayerDirectory {
 
   list(visit: EntryVisitor): number {
     const fd = this.fd();
-    let at = sys.lseek(fd, 0, SEEK_SET);
+    const at = sys.lseek(fd, 0, SEEK_SET);
     // An O_PATH descriptor (a directory that we may search but not read) cannot be listed.
     if (at < 0) return at === -E.EBADF ? -E.EACCES : at;
-    while ((at = sys.getdents64(fd, direntBuffer)) > 0) {
-      for (let offset = 0; offset < at;) {
-        const length = direntBuffer.readUInt16LE(offset + 16);
-        const start = offset + 19;
-        const end = direntBuffer.indexOf(0, start);
-        const name = direntBuffer.toString('latin1', start, end);
-        if (name !== '.' && name !== '..') {
-          visit(
-            name as Name,
-            direntBuffer[offset + 18] as number,
-            direntBuffer.readUInt32LE(offset),
-            direntBuffer.readUInt32LE(offset + 4),
-          );
-        }
-        offset += length;
-      }
+    this.#listed = fd;
+    try {
+      return readEntries(fd, visit);
+    } finally {
+      this.#listed = -1;
+      if (this.#fd !== fd) sys.close(fd);
     }
-    return at;
   }
 
   open(name: ByteString): number {
@@ -202,6 +193,24 @@ export class DiskDirectory implements LayerDirectory {
   handle(name: ByteString, buffer: Uint8Array): number {
     return sys.name_to_handle_at(this.fd(), name, buffer);
   }
+}
+
+/** Every entry but `.` and `..`; 0 or `-errno`. */
+function readEntries(fd: number, visit: EntryVisitor): number {
+  let size: number;
+  while ((size = sys.getdents64(fd, direntBuffer)) > 0) {
+    for (let offset = 0; offset < size;) {
+      const length = direntBuffer.readUInt16LE(offset + 16);
+      const start = offset + 19;
+      const end = direntBuffer.indexOf(0, start);
+      const name = direntBuffer.toString('latin1', start, end);
+      if (name !== '.' && name !== '..') {
+        visit(name as Name, direntBuffer[offset + 18] as number, direntBuffer.readUInt32LE(offset), direntBuffer.readUInt32LE(offset + 4));
+      }
+      offset += length;
+    }
+  }
+  return size;
 }
 
 /** A directory of the upper layer, which is always on disk. */

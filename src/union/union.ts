@@ -60,6 +60,10 @@ import { getxattr, listxattr, removexattr, setxattr } from './xattrs.js';
 
 /** overlayfs's own limit (fs/overlayfs/params.c, OVL_MAX_STACK). */
 const MAX_LAYERS = 500;
+/** Descriptors of Node, the session and work under way; each layer's root takes one more. */
+const OTHER_DESCRIPTORS = 48;
+/** What the caches of descriptors cannot do without. */
+const LEAST_DESCRIPTORS = 64;
 const FALLOC_FL_KEEP_SIZE = 1;
 const linkBuffer = Buffer.alloc(4097);
 
@@ -99,7 +103,15 @@ function assemble(
   warn: (sentence: string) => void,
 ): UnionContext {
   const [limit] = sys.getNofile();
-  const share = (divisor: number, most: number): number => Math.max(32, Math.min(most, Math.floor(limit / divisor)));
+  const left = limit - lowers.length - OTHER_DESCRIPTORS;
+  if (left < LEAST_DESCRIPTORS) {
+    const needed = lowers.length + OTHER_DESCRIPTORS + LEAST_DESCRIPTORS;
+    throw new PlyfsError(
+      'too-many-files',
+      `${lowers.length} lower directories take ${needed} open files, and ${limit} are allowed: raise the limit (ulimit -n).`,
+    );
+  }
+  const share = (divisor: number, most: number): number => Math.max(16, Math.min(most, Math.floor(left / divisor)));
   const directories = new DirectoryDescriptors(share(8, 1024));
   setOpenWithoutAtime(process.geteuid?.() === 0);
 

@@ -3,16 +3,18 @@
  * serves them and must not touch them itself.
  */
 import { spawn } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
-import { join } from 'node:path';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 import t, { type Test } from 'tap';
 import { bytesOf } from '../../src/base/bytes.js';
 import { E, Errno } from '../../src/base/errno.js';
-import { fuseNativeLimits } from '../../src/fuse/fuse-native/limits.js';
+import { fuseNativeLimits, type FuseNativeLimitId } from '../../src/fuse/fuse-native/limits.js';
 import { serveFuseNative, type FuseNativeMount, type FuseNativeOptions } from '../../src/fuse/fuse-native/serve.js';
-import { Attributes, ROOT_NODE } from '../../src/vfs/filesystem.js';
+import { Attributes, ROOT_NODE, type Host } from '../../src/vfs/filesystem.js';
 import { readMountTable } from '../../src/cli/mount-table.js';
+import { posixLimits, unionLimits } from '../suites/fuse-native-exclusions.js';
 import { run, succeed } from '../support/command.js';
 import { MemoryFileSystem } from '../support/memory-fs.js';
 import { temporaryDirectory } from '../support/mounts.js';
@@ -55,6 +57,14 @@ async function served(t: Test, options: FuseNativeOptions = {}): Promise<Served>
       return stderr;
     },
   };
+}
+
+const shown = new Set<FuseNativeLimitId>();
+
+/** The message of an assertion, or the name of a test, that shows a limit. */
+function limit(id: FuseNativeLimitId): string {
+  shown.add(id);
+  return `limit ${id}`;
 }
 
 function mounted(mountpoint: string): boolean {
@@ -117,7 +127,7 @@ t.test('data', async (t) => {
   t.match(
     listing,
     /^one\ntwo\n\.\n\.\.\n\.fuse_hidden\w+\nbig\n$/,
-    'a file removed while open can be read, and shows (limit unlinked-open)',
+    `a file removed while open can be read, and shows: ${limit('unlinked-open')}`,
   );
   // The kernel releases files after close(2) has returned.
   await sh('while ls -a | grep -q fuse_hidden; do :; done');
@@ -144,9 +154,9 @@ t.test('times', async (t) => {
   await succeed([process.execPath, '-e', script, join(mountpoint, 'file')]);
   t.equal(await sh('stat -c "%.3X %.3Y" file'), '1000.500 4102444800.250\n', 'both times arrive, in their places');
   await sh('touch -d @-5 file');
-  t.equal(await sh('stat -c %.3Y file'), '0.000\n', 'limit time-resolution');
+  t.equal(await sh('stat -c %.3Y file'), '0.000\n', limit('time-resolution'));
   await sh('touch -d @7 file; touch -m -d @9 file');
-  t.equal(await sh('stat -c %Y file'), '7\n', 'limit single-time');
+  t.equal(await sh('stat -c %Y file'), '7\n', limit('single-time'));
   await mount.unmount();
 });
 
@@ -189,7 +199,7 @@ t.test('names', async (t) => {
   const caller = { uid: 0, gid: 0, pid: 0, umask: 0, parentGroup: -1, interrupted: false };
   const node = await fs.mknod(ROOT_NODE, '\xff' as never, 0o100644, 0, 0, caller, out);
   fs.forget(node, 1);
-  t.match(await fails('cat "$(printf "\\377")"'), /Invalid or incomplete/, 'limit name-encoding');
+  t.match(await fails('cat "$(printf "\\377")"'), /Invalid or incomplete/, limit('name-encoding'));
   t.match(await fails('mkdir "$(printf "x\\376")"'), /Invalid or incomplete/);
   t.match(await fails('ln -s "$(printf "x\\376")" link'), /Invalid or incomplete/);
 });
@@ -302,7 +312,117 @@ t.test('refused', async (t) => {
   t.notOk(mounted(directory));
 });
 
-t.test('limits are told apart by id', (t) => {
-  t.equal(new Set(fuseNativeLimits.map(({ id }) => id)).size, fuseNativeLimits.length);
+t.test(limit('inode-number'), async (t) => {
+  const { fs, sh } = await served(t);
+  const widened = (out: Attributes) => (out.ino = out.ino * 2 ** 32 + 5);
+  const [lookup, getattr] = [fs.lookup.bind(fs), fs.getattr.bind(fs)];
+  fs.lookup = async (parent, name, out) => {
+    const node = await lookup(parent, name, out);
+    widened(out);
+    return node;
+  };
+  fs.getattr = (node, out) => {
+    getattr(node, out);
+    widened(out);
+  };
+  const numbers = (await sh('touch a b; stat -c %i a b a b')).trim().split('\n').map(Number);
+  t.ok(numbers.every((number) => number > 0 && number < 2 ** 32));
+  t.not(numbers[0], numbers[1], 'numbers that differ in their high bits alone stay different');
+  t.same(numbers.slice(2), numbers.slice(0, 2), 'and the same each time');
+});
+
+t.test(limit('removed-directory'), async (t) => {
+  const { sh, fails } = await served(t);
+  await sh('mkdir dir');
+  t.match(await fails('exec 3<dir; rmdir dir; stat -L /proc/self/fd/3'), /No such file/);
+});
+
+t.test(limit('interrupt'), async (t) => {
+  const { fs, sh, mountpoint } = await served(t);
+  await sh('echo 1 >slow');
+  let reached = (): void => undefined;
+  let release = (): void => undefined;
+  const waiting = new Promise<void>((resolve) => (reached = resolve));
+  fs.hook = (operation) => {
+    if (operation !== 'unlink') return undefined;
+    reached();
+    return new Promise((resolve) => (release = resolve));
+  };
+  const child = spawn('rm', ['-f', join(mountpoint, 'slow')], { stdio: 'ignore' });
+  const ended = once(child, 'exit');
+  await waiting;
+  child.kill('SIGKILL');
+  t.equal(await sh('stat -c %F .'), 'directory\n');
+  t.match({ exitCode: child.exitCode, signalCode: child.signalCode }, { exitCode: null, signalCode: null }, 'it waits for its answer');
+  release();
+  await ended;
+  t.equal(child.signalCode, 'SIGKILL');
+  t.equal(await sh('ls'), '', 'what was asked for was done');
+});
+
+t.test(limit('invalidation'), async (t) => {
+  const directory = await temporaryDirectory(t);
+  const mountpoint = join(directory, 'mnt');
+  for (const dir of [mountpoint, join(directory, 'data')]) mkdirSync(dir);
+  const fs = new MemoryFileSystem(join(directory, 'data'));
+  const attach = fs.attach.bind(fs);
+  let host: Host | undefined;
+  fs.attach = (given) => {
+    host = given;
+    attach(given);
+  };
+  const mount = await serveFuseNative(fs, mountpoint, { attrTimeout: 3600, entryTimeout: 3600 });
+  t.teardown(() => mount.unmount(true));
+  const file = join(mountpoint, 'file');
+  await succeed(['sh', '-c', 'echo >"$1"', 'sh', file]);
+  const mode = async () => (await succeed(['stat', '-c', '%a', file])).trim();
+
+  // What took longer than the timeout says nothing of what was cached.
+  for (let attempt = 0; attempt < 20; attempt++) {
+    await succeed(['chmod', '600', file]);
+    const started = performance.now();
+    t.equal(await mode(), '600');
+    const node = fs.root.entries.get('file' as never);
+    if (node === undefined) throw new Error('the file is gone');
+    node.mode = (node.mode & ~0o7777) | 0o640;
+    host?.invalidateNode(node.id, 0, 0);
+    const found = await mode();
+    if (performance.now() - started > 900) continue;
+    t.equal(found, '600', 'what the file system changed does not show');
+    break;
+  }
+  while ((await mode()) !== '640');
+  t.pass('until the timeout is over, which is never an hour');
+});
+
+t.test(limit('speed'), async (t) => {
+  const asked: string[] = [];
+  const { sh } = await served(t, { trace: ({ operation, name }) => asked.push(`${operation} ${name ?? ''}`) });
+  await sh('mkdir -p a/b; echo >a/b/file');
+  asked.length = 0;
+  await sh('stat a/b/file; stat a/b/file');
+  for (const path of ['/a', '/a/b', '/a/b/file']) {
+    t.ok(asked.filter((one) => one === `GETATTR ${path}`).length >= 2, `${path} is asked for each time`);
+  }
+});
+
+t.test(limit('architecture'), (t) => {
+  const manifest = createRequire(import.meta.url).resolve('fuse-native/package.json');
+  const builds = readdirSync(join(dirname(manifest), 'prebuilds'));
+  t.same(
+    builds.filter((name) => name.startsWith('linux-')),
+    ['linux-x64'],
+  );
+  t.end();
+});
+
+t.test('limits are told apart by id, and each is shown here or by a case that the suites leave out', (t) => {
+  const ids = fuseNativeLimits.map(({ id }) => id);
+  t.equal(new Set(ids).size, ids.length);
+  const excluding = new Set([...Object.values(posixLimits), ...Object.values(unionLimits)]);
+  t.same(
+    ids.filter((id) => !shown.has(id) && !excluding.has(id)),
+    [],
+  );
   t.end();
 });

@@ -18,7 +18,7 @@ export interface UnionSpec {
 }
 
 export interface Mounter {
-  readonly name: 'plyfs' | 'kernel' | 'fuse-overlayfs';
+  readonly name: 'plyfs' | 'plyfs over fuse-native' | 'kernel' | 'fuse-overlayfs';
   /** Mounts at `dir`, an existing directory; rejects with what the program said. */
   mount(spec: UnionSpec, dir: string): Promise<void>;
 }
@@ -45,6 +45,12 @@ async function fuseMount(program: string, spec: UnionSpec, dir: string): Promise
 export const plyfs: Mounter = {
   name: 'plyfs',
   mount: (spec, dir) => fuseMount(process.env['PLYFS_PROGRAM'] ?? `${root}/bin/plyfs`, spec, dir),
+};
+
+/** The same program over its other transport. */
+export const plyfsFuseNative: Mounter = {
+  name: 'plyfs over fuse-native',
+  mount: (spec, dir) => plyfs.mount({ ...spec, options: ['transport=fuse-native', ...(spec.options ?? [])] }, dir),
 };
 
 export const kernel: Mounter = {

@@ -157,6 +157,22 @@ await onUnion(t, '200 lowers, and the same lower twice', {}, async (s) => {
   await s.fails('ENOENT', actor.get('everywhere'));
   await actor.end();
   await s.union.unmount();
+  for (const [limit, enough] of [
+    [300, false],
+    [312, true],
+  ] as const) {
+    const words = `lowerdir=${names.map(at).join(':')},upperdir=${at('upper')},workdir=${at('work')}`;
+    const outcome = await run(['sh', '-c', `ulimit -n ${limit} && exec "$0" -o "$1" "$2"`, plyfsProgram, words, s.union.mnt]);
+    if (enough) {
+      s.t.match(outcome, { status: 0, stderr: '' });
+      s.t.equal((await run(['find', s.union.mnt, '-type', 'f', '-exec', 'cat', '{}', '+'])).stderr, '', 'few descriptors are enough');
+      await s.union.unmount();
+    } else
+      s.t.match(outcome, {
+        status: 1,
+        stderr: /^plyfs: 200 lower directories take 312 open files, and 300 are allowed: [^\n]*ulimit -n.*\n$/,
+      });
+  }
   await plyfs.mount({ lowers: [at('l1'), at('l0'), at('l1'), at('l1')] }, s.union.mnt);
   const again = await s.start();
   s.t.equal(await again.get('everywhere'), '1');

@@ -42,14 +42,19 @@ export const fuseNativeLimits = [
   {
     id: 'hard-link',
     limit:
-      'Names of one hard-linked file are cached apart: one shows a change made through the other after up to the attribute timeout, and its data when it is opened again.',
+      'Names of one hard-linked file are cached apart: one shows a change made through the other after up to the attribute timeout, and its data when it is opened again. With `timeout=0` attributes show at once.',
     reason: 'libfuse 2.9 is path-based and gives each name a kernel inode of its own.',
   },
   {
     id: 'unlinked-open',
     limit:
-      'A file that is removed while open stays in its directory as `.fuse_hidden…` until it is closed, so its nlink is not 0 and its directory not empty.',
-    reason: 'libfuse 2.9 renames it: a path-based file system has no other name for it.',
+      'A file that is removed while open stays in its directory as `.fuse_hidden…` until it is closed, so the directory is not empty, and a change to the file shows an nlink of 1.',
+    reason: 'libfuse 2.9 renames it, as a path-based file system has no other name for it, and corrects nlink in getattr alone.',
+  },
+  {
+    id: 'removed-directory',
+    limit: 'fstat of a directory that was removed while open fails with ENOENT.',
+    reason: 'libfuse 2.9 asks by path, and the directory has none any more.',
   },
   {
     id: 'rename-flags',
