@@ -107,14 +107,25 @@ function timeArguments(time: TimeChange | undefined): [sec: number, nsec: number
 
 const modeStat = newStatBuffer();
 
-/**
- * Clears those of `bits` that are set: what a write by somebody without CAP_FSETID does to the mode (inode(7): S_ISGID
- * only counts with group execution).
- */
-export function killSetId(context: UnionContext, node: Node, bits = S_ISUID | S_ISGID): void {
+/** Whether the mode has a bit that a change of data by an ordinary user clears. */
+export function hasSetId(node: Node): boolean {
+  return statNode(node, modeStat) >= 0 && (field(modeStat, 0, StatField.Mode) & (S_ISUID | S_ISGID)) !== 0;
+}
+
+/** What a write by somebody without CAP_FSETID does to the mode (inode(7): S_ISGID only counts with group execution). */
+export function killSetId(context: UnionContext, node: Node): void {
+  clearMode(context, node, (mode) => S_ISUID | ((mode & S_IXGRP) !== 0 ? S_ISGID : 0));
+}
+
+/** What an ACL does that is set by somebody who is not in the group, on directories as well (fs/posix_acl.c, posix_acl_update_mode). */
+export function killSetGid(context: UnionContext, node: Node): void {
+  clearMode(context, node, () => S_ISGID);
+}
+
+function clearMode(context: UnionContext, node: Node, bits: (mode: number) => number): void {
   if (!node.inUpper || statNode(node, modeStat) < 0) return;
   const mode = field(modeStat, 0, StatField.Mode) & 0o7777;
-  const kept = mode & ~(bits & S_ISUID) & ((mode & S_IXGRP) !== 0 ? ~(bits & S_ISGID) : ~0);
+  const kept = mode & ~bits(mode);
   if (kept === mode) return;
   const { dirfd, name } = upperTarget(context, node);
   context.ownership.chmod(dirfd, name, kept);

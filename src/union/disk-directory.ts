@@ -219,7 +219,8 @@ export function onDisk(directory: LayerDirectory): DiskDirectory {
   throw new Errno(E.EIO, 'the layer is not on disk');
 }
 
-let mayOpenWithoutAtime = true;
+/** A caller below root meets files of others at every turn: it does not ask twice a file. */
+const mayOpenWithoutAtime = process.geteuid?.() === 0;
 
 /** O_NOATIME is for the owner and CAP_FOWNER only (open(2)): others go without. */
 function openQuietly(dirfd: number, name: ByteString, flags: number): number {
@@ -228,11 +229,6 @@ function openQuietly(dirfd: number, name: ByteString, flags: number): number {
     if (fd !== -E.EPERM || (flags & O_NOATIME) === 0) return fd;
   }
   return sys.openat(dirfd, name, flags & ~O_NOATIME, 0);
-}
-
-/** A caller below root meets files of others at every turn: it does not ask twice a file. */
-export function setOpenWithoutAtime(allowed: boolean): void {
-  mayOpenWithoutAtime = allowed;
 }
 
 function openDirectory(base: number, path: ByteString): number {

@@ -27,12 +27,13 @@ import type {
   NodeId,
 } from '../vfs/filesystem.js';
 import { NO_NODE, ROOT_NODE } from '../vfs/filesystem.js';
-import { fillAttributes, getattr, killSetId, setattr } from './attributes.js';
+import { fillAttributes, getattr, hasSetId, killSetId, setattr } from './attributes.js';
+import { mayKeepSetId } from './capability.js';
 import type { UnionContext } from './context.js';
 import { copyUp } from './copy-up.js';
 import { create, link, tmpfile } from './create.js';
 import { dataOf } from './data.js';
-import { DirectoryDescriptors, onDisk, setOpenWithoutAtime } from './disk-directory.js';
+import { DirectoryDescriptors, onDisk } from './disk-directory.js';
 import { UnionEvents } from './events.js';
 import { LinkTable } from './hard-links.js';
 import { InodeNumbers } from './inode-numbers.js';
@@ -64,7 +65,6 @@ const MAX_LAYERS = 500;
 const OTHER_DESCRIPTORS = 48;
 /** What the caches of descriptors cannot do without. */
 const LEAST_DESCRIPTORS = 64;
-const FALLOC_FL_KEEP_SIZE = 1;
 const linkBuffer = Buffer.alloc(4097);
 
 /**
@@ -113,7 +113,6 @@ function assemble(
   }
   const share = (divisor: number, most: number): number => Math.max(16, Math.min(most, Math.floor(left / divisor)));
   const directories = new DirectoryDescriptors(share(8, 1024));
-  setOpenWithoutAtime(process.geteuid?.() === 0);
 
   const devices = [...new Set([...(upper === null ? [] : [upper.device]), ...lowers.map((lower) => lower.device)])];
   const inodes = new InodeNumbers(devices.length);
@@ -330,7 +329,13 @@ class UnionFileSystem implements FileSystem {
     const node = this.#regular(id);
     await copyUp(this.#context, node, caller);
     await this.#onDuplicate(this.#context.files.get(node, true), (fd) => sys.fallocateAsync(fd, mode, offset, length));
-    if ((mode & FALLOC_FL_KEEP_SIZE) === 0) this.killSetId(id);
+    this.#dataChanged(id, caller);
+  }
+
+  /** With a write the kernel says whether set-id bits must go; with other changes of data it leaves that to us (fs/fuse/dir.c, fuse_setattr). */
+  #dataChanged(id: NodeId, caller: Caller): void {
+    const node = this.#context.nodes.get(id);
+    if (hasSetId(node) && !mayKeepSetId(caller)) this.killSetId(id);
   }
 
   lseek(id: NodeId, offset: number, whence: number): number {
@@ -347,9 +352,11 @@ class UnionFileSystem implements FileSystem {
     dataOf(context, source);
     const sourceFd = check(sys.dup(context.files.get(source, false)), 'dup');
     try {
-      return await this.#onDuplicate(context.files.get(target, true), (fd) =>
+      const copied = await this.#onDuplicate(context.files.get(target, true), (fd) =>
         sys.copyFileRangeAsync(sourceFd, fromOffset, fd, toOffset, length),
       );
+      if (copied > 0) this.#dataChanged(to, caller);
+      return copied;
     } finally {
       sys.close(sourceFd);
     }

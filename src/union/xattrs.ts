@@ -4,15 +4,15 @@ import type { ByteString } from '../base/bytes.js';
 import { check, E, Errno } from '../base/errno.js';
 import { sys } from '../sys/index.js';
 import type { Caller } from '../vfs/filesystem.js';
-import { killSetId, upperTarget } from './attributes.js';
+import { killSetGid, upperTarget } from './attributes.js';
 import type { UnionContext } from './context.js';
 import { mayAdministrate } from './capability.js';
 import { copyUp, writableUpper } from './copy-up.js';
 import type { LayerDirectory } from './layer.js';
 import type { Node } from './node.js';
 import { isPrivateXattr, xattrFromDisk, xattrToDisk } from './overlay-xattrs.js';
+import { ACL_ACCESS } from './posix-acl.js';
 
-const S_ISGID_ONLY = 0o2000;
 const ACL_NAMES = 'system.posix_acl_';
 const scratch = Buffer.alloc(64 * 1024);
 
@@ -67,7 +67,7 @@ export function setxattr(
   name: ByteString,
   value: Uint8Array,
   flags: number,
-  killSetGid: boolean,
+  kill: boolean,
   caller: Caller,
 ): Awaitable<void> {
   requireSupported(context, name);
@@ -79,7 +79,8 @@ export function setxattr(
   return after(copyUp(context, node, caller), () => {
     const { dirfd, name: file } = upperTarget(context, node);
     check(sys.setxattrat(dirfd, file, attribute, kept, flags), name);
-    if (killSetGid) killSetId(context, node, S_ISGID_ONLY);
+    // The flag comes with a default ACL, too, which leaves the mode alone.
+    if (kill && attribute === ACL_ACCESS) killSetGid(context, node);
   });
 }
 

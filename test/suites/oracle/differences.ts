@@ -1,0 +1,82 @@
+/**
+ * Where plyfs differs from the kernel's overlay on purpose (ARCHITECTURE.md, "Where we differ"), and how narrowly each is let pass.
+ *
+ * Not listed because a scenario cannot show them: opening for writing copies nothing up here, RENAME_WHITEOUT is known here, and a
+ * shared mapping of a file that is copied up shows what is written. The names of one lower file stay one file: so the
+ * kernel is mounted with index=on where a layer has hard links, and keeps them together as well.
+ */
+import type { Call } from './scenario.js';
+import { Errno, E } from '../../../src/base/errno.js';
+import type { Actor } from '../actor.js';
+import type { Tree } from '../tree.js';
+import type { Outcome } from './side.js';
+
+export interface Divergence {
+  readonly what: string;
+  readonly reason: string;
+  /** Whether two outcomes, of the operation or of an lstat after it, differ in just this way; `failed`: how the operation itself failed. */
+  /** What differs is a time of the path that was looked at, and stays so until both are given the same. */
+  readonly lasts?: boolean;
+  readonly explains: (operation: Call, ours: Outcome, kernels: Outcome, failed: string | undefined) => boolean;
+}
+
+const withoutLinks = (text: string) => text.replace(/ nlink \d+/, '');
+const withoutAtime = (text: string) => text.replace(/ atime \S+/, '');
+
+const withoutMtime = (text: string) => text.replace(/ mtime \S+/, '');
+
+export const divergences: readonly Divergence[] = [
+  {
+    what: 'a rename that fails leaves the times of its directory alone',
+    reason:
+      'overlayfs leaves it to ext4 to find that the target is not empty, which has by then made and taken back a whiteout (ext4_rename)',
+    lasts: true,
+    explains: (operation, ours, kernels, failed) =>
+      operation.op === 'rename' &&
+      failed === 'ENOTEMPTY' &&
+      / mtime now/.test(kernels.text) &&
+      withoutMtime(ours.text) === withoutMtime(kernels.text),
+  },
+  {
+    what: 'a directory that has just become a merged one still has its own link count',
+    reason:
+      'the copy-up of a child is no change that the kernel is told of; the count is asked for again when a sub-directory comes or goes',
+    explains: (_operation, ours, kernels) =>
+      /^mode 4\d{4} nlink 1 /.test(kernels.text) && withoutLinks(ours.text) === withoutLinks(kernels.text),
+  },
+  {
+    what: 'a removed directory that is open has no links',
+    reason: 'the kernel shows what the directory of the lower layer has, which is still there',
+    explains: (operation, ours, kernels) =>
+      operation.op === 'fstat' && /^mode 4\d{4} nlink 0 /.test(ours.text) && withoutLinks(ours.text) === withoutLinks(kernels.text),
+  },
+  {
+    what: 'a file of the upper that was read has a new atime',
+    reason: 'the upper is read as any file is, by the rule of its own mount; overlayfs opens it with O_NOATIME and keeps the rule itself',
+    explains: (_operation, ours, kernels) =>
+      // After an exchange the kernel shows the times that reading here has left.
+      / atime now/.test(ours.text + kernels.text) && withoutAtime(ours.text) === withoutAtime(kernels.text),
+  },
+];
+
+export function explained(operation: Call, ours: Outcome, kernels: Outcome, failed?: string): Divergence | undefined {
+  return divergences.find((divergence) => divergence.explains(operation, ours, kernels, failed));
+}
+
+/**
+ * A whiteout that hides nothing, in a directory of one layer: overlayfs lists such a directory as it is on disk, the whiteout with it,
+ * and then does not find it (fs/overlayfs/readdir.c, `ovl_iterate_real`). plyfs never shows one.
+ */
+export async function isStrayWhiteout(actor: Actor, directory: Buffer, name: string): Promise<boolean> {
+  try {
+    await actor.lstat(Buffer.concat([directory, Buffer.from(`/${name}`, 'latin1')]));
+    return false;
+  } catch (error) {
+    return error instanceof Errno && error.errno === E.ENOENT;
+  }
+}
+
+/** The same in a whole tree of the kernel's. */
+export function withoutStrayWhiteouts(tree: Tree): Tree {
+  return new Map([...tree].filter(([, line]) => !line.startsWith('unreadable: ENOENT:')));
+}
