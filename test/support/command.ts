@@ -10,21 +10,10 @@ export interface Outcome {
   readonly stderr: string;
 }
 
-/** What a user's programs would have: without what the test runner does to every Node it starts. */
-function environment(given: NodeJS.ProcessEnv | undefined): NodeJS.ProcessEnv {
-  const env = { ...(given ?? process.env) };
-  delete env['NODE_OPTIONS'];
-  return env;
-}
-
 /** Runs a program to its end, its stdin empty. `input` is what it reads instead. */
 export async function run(argv: readonly string[], options: SpawnOptions & { input?: string } = {}): Promise<Outcome> {
   const { input, ...rest } = options;
-  const child = spawn(argv[0]!, argv.slice(1), {
-    ...rest,
-    env: environment(rest.env),
-    stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
-  });
+  const child = spawn(argv[0]!, argv.slice(1), { ...rest, stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'] });
   child.stdin?.end(input);
   return outcomeOf(child);
 }
