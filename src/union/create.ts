@@ -28,6 +28,7 @@ import { WHITEOUT_PREFIX } from './whiteout.js';
 
 const S_ISGID = 0o2000;
 const parentStat = newStatBuffer();
+const madeStat = newStatBuffer();
 const ownUid = process.geteuid?.() ?? 0;
 const ownGid = process.getegid?.() ?? 0;
 
@@ -134,10 +135,11 @@ function own(context: UnionContext, directory: DiskDirectory, dirfd: number, nam
     return;
   }
   check(sys.fchownat(dirfd, name, uid, inherits ? 0xffffffff : gid), 'chown');
-  // chown(2) took the set-id bits of a non-directory away.
+  // chown(2) took the set-id bits of a non-directory away. Its permissions are what umask or a default ACL have left of those asked for.
   const type = object.mode & S_IFMT;
-  if ((object.mode & 0o6000) !== 0 && type !== S_IFDIR && type !== S_IFLNK)
-    check(sys.fchmodat(dirfd, name, object.mode & ~caller.umask & 0o7777), 'chmod');
+  if ((object.mode & 0o6000) === 0 || type === S_IFDIR || type === S_IFLNK) return;
+  check(sys.statx(dirfd, name, madeStat, 0), 'stat');
+  check(sys.fchmodat(dirfd, name, (field(madeStat, 0, StatField.Mode) & 0o777) | (object.mode & 0o7000)), 'chmod');
 }
 
 /** Makes the object in the workdir, as it would have come out in `directory`, and puts it over the whiteout. Returns as `make`. */

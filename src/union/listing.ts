@@ -44,7 +44,7 @@ function listOne(context: UnionContext, directory: DirectoryNode, holder: LayerD
   visitShown(directory, holder, (name, type, low, high, whiteout) => {
     if (whiteout) return;
     const dentry = directory.entries.get(name) ?? newDentry(directory, name, type, holder);
-    dentry.covers = false;
+    dentry.covers = holder.layer.index !== UPPER;
     dentry.below ??= NOTHING_BELOW;
     dentry.ino = listedInode(context, dentry, low, high);
   });

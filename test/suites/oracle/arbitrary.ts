@@ -51,18 +51,7 @@ const target = weighted([4, 'a'], [3, 'b'], [3, 'a/b'], [1, 'b/a/c'], [1, './c']
 );
 
 const id = weighted([3, 0], [4, 1000], [2, 1001], [1, 65534]);
-const fileMode = weighted(
-  [4, 0o644],
-  [3, 0o666],
-  [2, 0o600],
-  [1, 0o640],
-  [1, 0o4755],
-  [1, 0o2755],
-  [1, 0o6777],
-  [1, 0o2644],
-  [1, 0o444],
-  [1, 0],
-);
+const fileMode = weighted([4, 0o644], [3, 0o666], [2, 0o600], [1, 0o640], [1, 0o4755], [1, 0o2755], [1, 0o6777], [1, 0o444], [1, 0]);
 const dirMode = weighted([4, 0o755], [5, 0o777], [1, 0o700], [1, 0o1777], [2, 0o2777], [1, 0o3775], [1, 0o555], [1, 0o711]);
 const mode = fc.oneof(fileMode, dirMode);
 
@@ -81,8 +70,8 @@ function acl(...entries: readonly (readonly [tag: number, permissions: number, i
 }
 /** u::rwx u:1001:rw- g::r-x m::rwx o::r-- */
 const WIDE_ACL = acl([1, 7], [2, 6, 1001], [4, 5], [0x10, 7], [0x20, 4]);
-/** u::rw- g::r-- o::--- : what a mode can say as well. */
-const PLAIN_ACL = acl([1, 6], [4, 4], [0x20, 0]);
+/** u::rwx g::r-x o::--- : what a mode can say as well. */
+const PLAIN_ACL = acl([1, 7], [4, 5], [0x20, 0]);
 
 const xattr: Arb<readonly [string, string]> = weighted(
   [4, ['user.note', 'of a user'] as const],

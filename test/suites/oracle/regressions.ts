@@ -1,0 +1,98 @@
+/** Small scenarios in which plyfs once differed from the kernel's overlay, by what they showed. */
+import { O_CREAT, O_EXCL, O_RDONLY, O_WRONLY, S_IFREG } from '../constants.js';
+import type { Scenario } from './scenario.js';
+
+const FALLOC_FL_KEEP_SIZE = 1;
+const FALLOC_FL_ZERO_RANGE = 16;
+const FALLOC_FL_PUNCH_HOLE = 2;
+
+/** struct posix_acl_xattr_header and entries: u::rw- g::r-- o::--- */
+const PLAIN_ACL = '\x02\x00\x00\x00\x01\x00\x06\x00\xff\xff\xff\xff\x04\x00\x04\x00\xff\xff\xff\xff\x20\x00\x00\x00\xff\xff\xff\xff';
+
+/** In a lower layer: files with both set-id bits, and a directory that passes its group on. */
+const setId = {
+  lowers: [
+    {
+      entries: [
+        { path: 'dir', kind: 'dir', mode: 0o2777, uid: 1000, gid: 0 },
+        { path: 'source', kind: 'file', mode: 0o644, uid: 1000, gid: 0, fill: 's', size: 5000 },
+        { path: 'tool', kind: 'file', mode: 0o6777, uid: 1000, gid: 0, fill: 't', size: 5000 },
+      ],
+    },
+  ],
+  redirect: false,
+} as const;
+
+export const regressions: Readonly<Record<string, Scenario>> = {
+  'fallocate by root leaves set-id bits': {
+    ...setId,
+    operations: [
+      { op: 'open', who: 0, path: 'tool', flags: O_WRONLY, mode: 0, slot: 0 },
+      { op: 'fallocate', slot: 0, mode: FALLOC_FL_ZERO_RANGE, offset: 0, length: 10 },
+      { op: 'fallocate', slot: 0, mode: 0, offset: 0, length: 10_000 },
+      { op: 'compare' },
+    ],
+  },
+  'fallocate by an ordinary user clears them, whatever its mode': {
+    ...setId,
+    operations: [
+      { op: 'open', who: 1, path: 'tool', flags: O_WRONLY, mode: 0, slot: 0 },
+      { op: 'fallocate', slot: 0, mode: FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset: 0, length: 4096 },
+      { op: 'compare' },
+    ],
+  },
+  'copy_file_range by root leaves set-id bits, by an ordinary user clears them': {
+    ...setId,
+    operations: [
+      { op: 'open', who: 0, path: 'source', flags: O_RDONLY, mode: 0, slot: 0 },
+      { op: 'open', who: 0, path: 'tool', flags: O_WRONLY, mode: 0, slot: 1 },
+      { op: 'copy', slot: 0, to: 1, offset: 0, toOffset: 0, length: 10 },
+      { op: 'compare' },
+      { op: 'open', who: 1, path: 'source', flags: O_RDONLY, mode: 0, slot: 0 },
+      { op: 'open', who: 1, path: 'tool', flags: O_WRONLY, mode: 0, slot: 1 },
+      { op: 'copy', slot: 0, to: 1, offset: 0, toOffset: 0, length: 10 },
+      { op: 'compare' },
+    ],
+  },
+  'an access ACL set from outside the group clears S_ISGID of a directory, with or without group execution': {
+    ...setId,
+    operations: [{ op: 'setxattr', who: 1, path: 'dir', name: 'system.posix_acl_access', value: PLAIN_ACL, flags: 0 }, { op: 'compare' }],
+  },
+  'a default ACL leaves S_ISGID': {
+    ...setId,
+    operations: [{ op: 'setxattr', who: 1, path: 'dir', name: 'system.posix_acl_default', value: PLAIN_ACL, flags: 0 }, { op: 'compare' }],
+  },
+  'a new file with set-id bits gets the permissions that the default ACL gives it': {
+    ...setId,
+    operations: [
+      { op: 'setxattr', who: 0, path: 'dir', name: 'system.posix_acl_default', value: PLAIN_ACL, flags: 0 },
+      { op: 'mknod', who: 1, path: 'dir/tool', mode: S_IFREG | 0o4755, rdev: [0, 0] },
+      { op: 'open', who: 1, path: 'dir/opened', flags: O_WRONLY | O_CREAT | O_EXCL, mode: 0o6777, slot: 0 },
+      { op: 'compare' },
+    ],
+  },
+  'a lower name that was listed, replaced by a rename and removed stays hidden': {
+    lowers: [
+      {
+        entries: [
+          { path: 'dir/name', kind: 'fifo' },
+          { path: 'other', kind: 'fifo' },
+        ],
+      },
+    ],
+    redirect: false,
+    operations: [
+      { op: 'list', who: 0, path: 'dir' },
+      { op: 'rename', who: 0, path: 'other', to: 'dir/name', flags: 0 },
+      { op: 'unlink', who: 0, path: 'dir/name' },
+    ],
+  },
+  'trusted attributes are listed for administrators only': {
+    lowers: [{ entries: [{ path: 'file', kind: 'file', mode: 0o644, xattrs: { 'trusted.note': 'of root', 'user.note': 'of a user' } }] }],
+    redirect: false,
+    operations: [
+      { op: 'listxattr', who: 1, path: 'file' },
+      { op: 'listxattr', who: 0, path: 'file' },
+    ],
+  },
+};
