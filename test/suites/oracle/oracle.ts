@@ -40,11 +40,12 @@ function setting(name: string, otherwise: number): number {
   return number;
 }
 
-export function settingsFor(seconds: number): OracleSettings {
+/** `otherwise`: what the environment does not say. Without a seed there, each run tries others. */
+export function settingsFor(otherwise: { seconds: number; seed?: number; runs?: number }): OracleSettings {
   return {
-    seed: setting('PLYFS_SEED', Date.now() % 0x7fff_ffff),
-    seconds: setting('PLYFS_ORACLE_SECONDS', seconds),
-    runs: setting('PLYFS_ORACLE_RUNS', Infinity),
+    seed: setting('PLYFS_SEED', otherwise.seed ?? Date.now() % 0x7fff_ffff),
+    seconds: setting('PLYFS_ORACLE_SECONDS', otherwise.seconds),
+    runs: setting('PLYFS_ORACLE_RUNS', otherwise.runs ?? Infinity),
     length: setting('PLYFS_ORACLE_LENGTH', 120),
     jobs: Math.max(1, setting('PLYFS_ORACLE_JOBS', 2)),
     shrinkSeconds: setting('PLYFS_ORACLE_SHRINK_SECONDS', 120),
