@@ -1,4 +1,5 @@
 /** The addon's one entry: `{ sys, sessions, useNewCalls }`, typed by src/sys/index.ts. */
+#include "fault-plan.h"
 #include "kernel-features.h"
 #include "napi-helpers.h"
 #include "session.h"
@@ -22,6 +23,10 @@ constexpr plyfs::Function kFunctions[] = {{"useNewCalls", UseNewCalls}};
 }  // namespace
 
 NAPI_MODULE_INIT() {
+  if (!plyfs::LoadFaultPlan()) {
+    napi_throw_error(env, nullptr, "the file that PLYFS_FAULT_PLAN names cannot be mapped");
+    return nullptr;
+  }
   napi_value sys = nullptr;
   if (napi_create_object(env, &sys) != napi_ok) return nullptr;
   plyfs::RegisterFiles(env, sys);

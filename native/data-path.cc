@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "answer.h"
+#include "fault-plan.h"
 #include "fuse-wire.h"
 #include "native-thread.h"
 
@@ -37,7 +38,8 @@ int64_t Now() {
 int64_t ReadAll(int fd, uint8_t* data, uint32_t size, uint64_t offset) {
   uint32_t done = 0;
   while (done < size) {
-    const ssize_t got = pread(fd, data + done, size - done, static_cast<off_t>(offset + done));
+    const auto read = [&] { return pread(fd, data + done, size - done, static_cast<off_t>(offset + done)); };
+    const ssize_t got = Look("pread", fd, read);
     if (got == 0) break;
     if (got > 0) {
       done += static_cast<uint32_t>(got);
@@ -52,7 +54,8 @@ int64_t ReadAll(int fd, uint8_t* data, uint32_t size, uint64_t offset) {
 int64_t WriteAll(int fd, const uint8_t* data, uint32_t size, uint64_t offset) {
   uint32_t done = 0;
   while (done < size) {
-    const ssize_t put = pwrite(fd, data + done, size - done, static_cast<off_t>(offset + done));
+    const auto write = [&] { return pwrite(fd, data + done, size - done, static_cast<off_t>(offset + done)); };
+    const ssize_t put = Change("pwrite", fd, write);
     if (put > 0) {
       done += static_cast<uint32_t>(put);
       continue;
@@ -120,7 +123,7 @@ bool DataPath::ReadNow(int slot, const Transfer& transfer, Descriptor* descripto
   while (done < transfer.size) {
     const off_t offset = static_cast<off_t>(transfer.offset + done);
     const iovec rest{data + done, transfer.size - done};
-    const ssize_t got = preadv2(descriptor->fd(), &rest, 1, offset, RWF_NOWAIT);
+    const ssize_t got = Look("preadv2", descriptor->fd(), [&] { return preadv2(descriptor->fd(), &rest, 1, offset, RWF_NOWAIT); });
     if (got < 0) {
       if (errno == EINTR) continue;
       if (errno == EOPNOTSUPP || errno == ENOSYS) {

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "copy-data.h"
+#include "fault-plan.h"
 #include "napi-helpers.h"
 #include "syscalls.h"
 
@@ -35,10 +36,18 @@ struct Task {
 };
 
 template <typename Call>
-int64_t Retry(Call call) {
-  int64_t result = call();
-  while (result < 0 && errno == EINTR) result = call();
+int64_t Retry(const char* name, int fd, Call call) {
+  const int64_t result = Change(name, fd, [&]() -> int64_t {
+    int64_t made = call();
+    while (made < 0 && errno == EINTR) made = call();
+    return made;
+  });
   return result < 0 ? -errno : result;
+}
+
+int64_t Sync(const Task& task) {
+  if (task.flag) return Retry("fdatasync", task.fd, [&] { return fdatasync(task.fd); });
+  return Retry("fsync", task.fd, [&] { return fsync(task.fd); });
 }
 
 void Execute(napi_env, void* data) {
@@ -76,7 +85,7 @@ napi_value Start(napi_env env, const Task& description) {
 
 napi_value FsyncAsync(napi_env env, napi_callback_info info) {
   Args<2> args(env, info);
-  Task task{[](const Task& t) { return Retry([&] { return t.flag ? fdatasync(t.fd) : fsync(t.fd); }); }};
+  Task task{[](const Task& t) { return Sync(t); }};
   task.fd = args.Int(0);
   task.flag = args.Bool(1);
   if (args.Failed()) return args.Failure();
@@ -85,7 +94,7 @@ napi_value FsyncAsync(napi_env env, napi_callback_info info) {
 
 napi_value SyncfsAsync(napi_env env, napi_callback_info info) {
   Args<1> args(env, info);
-  Task task{[](const Task& t) { return Retry([&] { return syncfs(t.fd); }); }};
+  Task task{[](const Task& t) { return Retry("syncfs", t.fd, [&] { return syncfs(t.fd); }); }};
   task.fd = args.Int(0);
   if (args.Failed()) return args.Failure();
   return Start(env, task);
@@ -93,7 +102,7 @@ napi_value SyncfsAsync(napi_env env, napi_callback_info info) {
 
 napi_value FallocateAsync(napi_env env, napi_callback_info info) {
   Args<4> args(env, info);
-  Task task{[](const Task& t) { return Retry([&] { return fallocate(t.fd, t.mode, t.offset, t.length); }); }};
+  Task task{[](const Task& t) { return Retry("fallocate", t.fd, [&] { return fallocate(t.fd, t.mode, t.offset, t.length); }); }};
   task.fd = args.Int(0);
   task.mode = args.Int(1);
   task.offset = args.Int64(2);
@@ -119,7 +128,7 @@ napi_value CopyFileRangeAsync(napi_env env, napi_callback_info info) {
   Task task{[](const Task& t) {
     off_t from = t.offset;
     off_t to = t.offset2;
-    return Retry([&] { return copy_file_range(t.fd, &from, t.fd2, &to, t.length, 0); });
+    return Retry("copy_file_range", t.fd2, [&] { return copy_file_range(t.fd, &from, t.fd2, &to, t.length, 0); });
   }};
   task.fd = args.Int(0);
   task.offset = args.Int64(1);

@@ -10,6 +10,7 @@
 #include <new>
 
 #include "copy-data.h"
+#include "fault-plan.h"
 #include "napi-helpers.h"
 #include "syscalls.h"
 
@@ -28,13 +29,13 @@ auto Retry(Call call) {
 }
 
 bool Clone(int from, int to, off_t offset, off_t length, off_t size) {
-  if (offset == 0 && length == size) return Retry([&] { return ioctl(to, FICLONE, from); }) == 0;
+  if (offset == 0 && length == size) return Change("FICLONE", to, [&] { return Retry([&] { return ioctl(to, FICLONE, from); }); }) == 0;
   file_clone_range range{};
   range.src_fd = from;
   range.src_offset = offset;
   range.src_length = length;
   range.dest_offset = offset;
-  return Retry([&] { return ioctl(to, FICLONERANGE, &range); }) == 0;
+  return Change("FICLONERANGE", to, [&] { return Retry([&] { return ioctl(to, FICLONERANGE, &range); }); }) == 0;
 }
 
 /** Bytes read and written; short at the end of the file only. */
@@ -44,11 +45,12 @@ int64_t ReadAndWrite(int from, int to, off_t offset, off_t end) {
   off_t position = offset;
   while (position < end) {
     const size_t wanted = std::min<off_t>(kBufferBytes, end - position);
-    const ssize_t got = Retry([&] { return pread(from, buffer.get(), wanted, position); });
+    const ssize_t got = Look("pread", from, [&] { return Retry([&] { return pread(from, buffer.get(), wanted, position); }); });
     if (got < 0) return -errno;
     if (got == 0) break;
     for (ssize_t done = 0; done < got;) {
-      const ssize_t put = Retry([&] { return pwrite(to, buffer.get() + done, got - done, position + done); });
+      const auto write = [&] { return pwrite(to, buffer.get() + done, got - done, position + done); };
+      const ssize_t put = Change("pwrite", to, [&] { return Retry(write); });
       if (put < 0) return -errno;
       if (put == 0) return -EIO;
       done += put;
@@ -65,7 +67,8 @@ int64_t CopyExtent(int from, int to, off_t offset, off_t end) {
     off_t source = position;
     off_t target = position;
     const size_t wanted = std::min<off_t>(kRangeBytes, end - position);
-    const ssize_t copied = Retry([&] { return copy_file_range(from, &source, to, &target, wanted, 0); });
+    const auto copy = [&] { return copy_file_range(from, &source, to, &target, wanted, 0); };
+    const ssize_t copied = Change("copy_file_range", to, [&] { return Retry(copy); });
     if (copied > 0) {
       position += copied;
       continue;
@@ -85,7 +88,7 @@ int64_t CopyExtent(int from, int to, off_t offset, off_t end) {
 int64_t CopyData(int from, int to, int64_t offset, int64_t length, bool reflink) {
   if (offset < 0 || length < 0) return -EINVAL;
   struct stat status;
-  if (fstat(from, &status) < 0) return -errno;
+  if (Look("fstat", from, [&] { return fstat(from, &status); }) < 0) return -errno;
   // Also keeps offset + length from overflowing.
   if (offset >= status.st_size || length == 0) return 0;
   const off_t end = length >= status.st_size - offset ? status.st_size : offset + length;
@@ -93,7 +96,7 @@ int64_t CopyData(int from, int to, int64_t offset, int64_t length, bool reflink)
 
   off_t position = offset;
   while (position < end) {
-    off_t data = lseek(from, position, SEEK_DATA);
+    off_t data = Look("lseek", from, [&] { return lseek(from, position, SEEK_DATA); });
     if (data < 0) {
       // ENXIO: nothing but a hole up to the end of the file.
       if (errno == ENXIO) return end - offset;
@@ -101,7 +104,7 @@ int64_t CopyData(int from, int to, int64_t offset, int64_t length, bool reflink)
       data = position;
     }
     if (data >= end) break;
-    off_t hole = lseek(from, data, SEEK_HOLE);
+    off_t hole = Look("lseek", from, [&] { return lseek(from, data, SEEK_HOLE); });
     if (hole <= data || hole > end) hole = end;
     const int64_t copied = CopyExtent(from, to, data, hole);
     if (copied < 0) return copied;

@@ -5,12 +5,17 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "fault-plan.h"
 #include "napi-helpers.h"
 #include "proc-path.h"
 #include "syscalls.h"
 
 namespace plyfs {
 namespace {
+
+CallKind KindOf(int open_flags) {
+  return (open_flags & (O_CREAT | O_TRUNC)) != 0 || (open_flags & O_TMPFILE) == O_TMPFILE ? CallKind::kChange : CallKind::kLook;
+}
 
 napi_value Openat(napi_env env, napi_callback_info info) {
   Args<4> args(env, info);
@@ -19,10 +24,11 @@ napi_value Openat(napi_env env, napi_callback_info info) {
   const int flags = args.Int(2);
   const mode_t mode = args.Uint(3);
   if (args.Failed()) return args.Failure();
-  if (!path.empty()) return args.Result(openat(dirfd, path.c_str(), flags, mode));
+  const CallKind kind = KindOf(flags);
+  if (!path.empty()) return args.Result(Counted(kind, "openat", dirfd, [&] { return openat(dirfd, path.c_str(), flags, mode); }));
   // O_NOFOLLOW would stop at the magic link itself; behind it nothing is followed anyway.
   const ProcPath self(dirfd, "");
-  const int fd = open(self.c_str(), flags & ~O_NOFOLLOW, mode);
+  const int fd = Counted(kind, "openat", dirfd, [&] { return open(self.c_str(), flags & ~O_NOFOLLOW, mode); });
   return args.Value(fd < 0 ? self.Error() : fd);
 }
 
@@ -35,7 +41,7 @@ napi_value Openat2(napi_env env, napi_callback_info info) {
   how.mode = args.Uint(3);
   how.resolve = args.Uint(4);
   if (args.Failed()) return args.Failure();
-  return args.Result(syscall(SYS_openat2, dirfd, path.c_str(), &how, sizeof how));
+  return args.Result(Counted(KindOf(args.Int(2)), "openat2", dirfd, [&] { return syscall(SYS_openat2, dirfd, path.c_str(), &how, sizeof how); }));
 }
 
 napi_value Close(napi_env env, napi_callback_info info) {
@@ -49,7 +55,7 @@ napi_value Dup(napi_env env, napi_callback_info info) {
   Args<1> args(env, info);
   const int fd = args.Int(0);
   if (args.Failed()) return args.Failure();
-  return args.Result(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  return args.Result(Look("dup", fd, [&] { return fcntl(fd, F_DUPFD_CLOEXEC, 0); }));
 }
 
 napi_value Getdents64(napi_env env, napi_callback_info info) {
@@ -59,7 +65,7 @@ napi_value Getdents64(napi_env env, napi_callback_info info) {
   if (args.Failed()) return args.Failure();
   // The kernel takes the count as an unsigned int.
   const size_t count = buffer.length > INT_MAX ? INT_MAX : buffer.length;
-  return args.Result(syscall(SYS_getdents64, fd, buffer.data, count));
+  return args.Result(Look("getdents64", fd, [&] { return syscall(SYS_getdents64, fd, buffer.data, count); }));
 }
 
 napi_value Lseek(napi_env env, napi_callback_info info) {
@@ -68,7 +74,7 @@ napi_value Lseek(napi_env env, napi_callback_info info) {
   const off_t offset = args.Int64(1);
   const int whence = args.Int(2);
   if (args.Failed()) return args.Failure();
-  return args.Result(lseek(fd, offset, whence));
+  return args.Result(Look("lseek", fd, [&] { return lseek(fd, offset, whence); }));
 }
 
 napi_value Pread(napi_env env, napi_callback_info info) {
@@ -77,7 +83,7 @@ napi_value Pread(napi_env env, napi_callback_info info) {
   const Bytes buffer = args.Buffer(1);
   const off_t offset = args.Int64(2);
   if (args.Failed()) return args.Failure();
-  return args.Result(pread(fd, buffer.data, buffer.length, offset));
+  return args.Result(Look("pread", fd, [&] { return pread(fd, buffer.data, buffer.length, offset); }));
 }
 
 napi_value Pwrite(napi_env env, napi_callback_info info) {
@@ -86,14 +92,14 @@ napi_value Pwrite(napi_env env, napi_callback_info info) {
   const Bytes buffer = args.Buffer(1);
   const off_t offset = args.Int64(2);
   if (args.Failed()) return args.Failure();
-  return args.Result(pwrite(fd, buffer.data, buffer.length, offset));
+  return args.Result(Change("pwrite", fd, [&] { return pwrite(fd, buffer.data, buffer.length, offset); }));
 }
 
 napi_value Fsync(napi_env env, napi_callback_info info) {
   Args<1> args(env, info);
   const int fd = args.Int(0);
   if (args.Failed()) return args.Failure();
-  return args.Result(fsync(fd));
+  return args.Result(Change("fsync", fd, [&] { return fsync(fd); }));
 }
 
 napi_value Ftruncate(napi_env env, napi_callback_info info) {
@@ -101,7 +107,7 @@ napi_value Ftruncate(napi_env env, napi_callback_info info) {
   const int fd = args.Int(0);
   const off_t size = args.Int64(1);
   if (args.Failed()) return args.Failure();
-  return args.Result(ftruncate(fd, size));
+  return args.Result(Change("ftruncate", fd, [&] { return ftruncate(fd, size); }));
 }
 
 napi_value Fallocate(napi_env env, napi_callback_info info) {
@@ -111,7 +117,7 @@ napi_value Fallocate(napi_env env, napi_callback_info info) {
   const off_t offset = args.Int64(2);
   const off_t length = args.Int64(3);
   if (args.Failed()) return args.Failure();
-  return args.Result(fallocate(fd, mode, offset, length));
+  return args.Result(Change("fallocate", fd, [&] { return fallocate(fd, mode, offset, length); }));
 }
 
 napi_value Flock(napi_env env, napi_callback_info info) {

@@ -6,6 +6,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "fault-plan.h"
 #include "napi-helpers.h"
 #include "syscalls.h"
 
@@ -60,7 +61,7 @@ napi_value Fstatfs(napi_env env, napi_callback_info info) {
     return args.Failure();
   }
   struct statfs status;
-  if (fstatfs(fd, &status) < 0) return args.Result(-1);
+  if (Look("fstatfs", fd, [&] { return fstatfs(fd, &status); }) < 0) return args.Result(-1);
   out.data[0] = static_cast<uint32_t>(status.f_type);
   out.data[1] = static_cast<double>(status.f_bsize);
   out.data[2] = static_cast<double>(status.f_blocks);

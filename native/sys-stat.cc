@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "fault-plan.h"
 #include "napi-helpers.h"
 #include "syscalls.h"
 
@@ -21,7 +22,7 @@ int StatInto(int dirfd, const char* name, double* out) {
   struct statx st;
   const int empty = name[0] == '\0' ? AT_EMPTY_PATH : 0;
   const int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_SYNC_AS_STAT | empty;
-  if (statx(dirfd, name, flags, STATX_BASIC_STATS | STATX_BTIME, &st) < 0) return -errno;
+  if (Look("statx", dirfd, [&] { return statx(dirfd, name, flags, STATX_BASIC_STATS | STATX_BTIME, &st); }) < 0) return -errno;
   out[0] = st.stx_mask;
   out[1] = st.stx_mode;
   out[2] = st.stx_nlink;

@@ -9,6 +9,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "fault-plan.h"
 #include "kernel-features.h"
 #include "napi-helpers.h"
 #include "proc-path.h"
@@ -44,6 +45,18 @@ bool Refused() {
 }
 
 size_t Clamp(size_t length) { return length > kLargestValue ? kLargestValue : length; }
+
+/** `call`, which returns a result or `-errno`, counted as one whichever way it goes. */
+template <typename Call>
+int64_t CountedXattr(CallKind kind, const char* what, int dirfd, Call call) {
+  int64_t result = Counted(kind, what, dirfd, [&]() -> int64_t {
+    const int64_t value = call();
+    if (value >= 0) return value;
+    errno = static_cast<int>(-value);
+    return -1;
+  });
+  return result < 0 ? -errno : result;
+}
 
 int64_t Get(int dirfd, const Path& name, const char* attribute, Bytes buffer) {
   const size_t size = Clamp(buffer.length);
@@ -120,7 +133,8 @@ napi_value Getxattrat(napi_env env, napi_callback_info info) {
   const Path attribute(args, 2);
   const Bytes buffer = args.BufferOrNull(3);
   if (args.Failed()) return args.Failure();
-  return args.Value(Get(dirfd, name, attribute.c_str(), buffer));
+  const auto get = [&] { return Get(dirfd, name, attribute.c_str(), buffer); };
+  return args.Value(CountedXattr(CallKind::kLook, "getxattrat", dirfd, get));
 }
 
 napi_value Listxattrat(napi_env env, napi_callback_info info) {
@@ -129,7 +143,7 @@ napi_value Listxattrat(napi_env env, napi_callback_info info) {
   const Path name(args, 1);
   const Bytes buffer = args.BufferOrNull(2);
   if (args.Failed()) return args.Failure();
-  return args.Value(List(dirfd, name, buffer));
+  return args.Value(CountedXattr(CallKind::kLook, "listxattrat", dirfd, [&] { return List(dirfd, name, buffer); }));
 }
 
 napi_value Setxattrat(napi_env env, napi_callback_info info) {
@@ -140,7 +154,8 @@ napi_value Setxattrat(napi_env env, napi_callback_info info) {
   const Bytes value = args.Buffer(3);
   const int flags = args.Int(4);
   if (args.Failed()) return args.Failure();
-  return args.Value(Set(dirfd, name, attribute.c_str(), value, flags));
+  const auto set = [&] { return Set(dirfd, name, attribute.c_str(), value, flags); };
+  return args.Value(CountedXattr(CallKind::kChange, "setxattrat", dirfd, set));
 }
 
 napi_value Removexattrat(napi_env env, napi_callback_info info) {
@@ -149,7 +164,8 @@ napi_value Removexattrat(napi_env env, napi_callback_info info) {
   const Path name(args, 1);
   const Path attribute(args, 2);
   if (args.Failed()) return args.Failure();
-  return args.Value(Remove(dirfd, name, attribute.c_str()));
+  const auto remove = [&] { return Remove(dirfd, name, attribute.c_str()); };
+  return args.Value(CountedXattr(CallKind::kChange, "removexattrat", dirfd, remove));
 }
 
 constexpr Function kFunctions[] = {
