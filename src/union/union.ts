@@ -56,7 +56,7 @@ import { rename } from './rename.js';
 import { field, newStatBuffer, S_IFDIR, S_IFLNK, S_IFREG } from './stat-buffer.js';
 import { tryFeatures } from './upper-features.js';
 import { UpperLayer } from './upper-layer.js';
-import { prepareWorkdir, sweep } from './workdir.js';
+import { prepareWorkdir, sweep, sweepAll } from './workdir.js';
 import { getxattr, listxattr, removexattr, setxattr } from './xattrs.js';
 
 /** overlayfs's own limit (fs/overlayfs/params.c, OVL_MAX_STACK). */
@@ -420,6 +420,7 @@ class UnionFileSystem implements FileSystem {
     for (const node of context.nodes.values()) release(context, node);
     context.reclaimer.stop();
     context.files.clear();
+    if (upper !== null) sweepAll(upper.work);
     context.directories.closeAll();
     for (const root of context.roots) root?.release();
     // Nothing is changed from here on: who mounts the same upper next need not wait until all is flushed.

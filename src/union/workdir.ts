@@ -15,6 +15,9 @@ import type { DiskDirectory } from './disk-directory.js';
 import type { EntryVisitor } from './layer.js';
 
 const DT_DIR = 4;
+const WORK = bytesOf('work') as Name;
+const INCOMPAT = bytesOf('incompat') as Name;
+const VOLATILE = bytesOf('volatile') as Name;
 
 /** Removes `name` and everything below it, never following a link; what cannot be removed stays for the next sweep. */
 export function sweep(directory: DiskDirectory, name: Name): void {
@@ -33,6 +36,15 @@ export function sweep(directory: DiskDirectory, name: Name): void {
   sys.unlinkat(directory.fd(), name, AT_REMOVEDIR);
 }
 
+/** What could not be removed when its time came is tried again at the end. */
+export function sweepAll(work: DiskDirectory): void {
+  try {
+    for (const entry of entriesOf(work)) if (entry.name !== INCOMPAT) sweep(work, entry.name);
+  } catch (error) {
+    if (!(error instanceof Errno)) throw error;
+  }
+}
+
 function entriesOf(directory: DiskDirectory): { name: Name; type: number }[] {
   const entries: { name: Name; type: number }[] = [];
   const visit: EntryVisitor = (name, type) => entries.push({ name, type });
@@ -41,9 +53,6 @@ function entriesOf(directory: DiskDirectory): { name: Name; type: number }[] {
   return entries;
 }
 
-const WORK = bytesOf('work') as Name;
-const INCOMPAT = bytesOf('incompat') as Name;
-const VOLATILE = bytesOf('volatile') as Name;
 /** Milliseconds. */
 const LOCK_PATIENCE = 3000;
 /** What overlayfs and fuse-overlayfs keep in a workdir. */
