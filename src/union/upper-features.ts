@@ -7,11 +7,20 @@ import { O_CLOEXEC, O_RDWR, O_TMPFILE } from '../sys/constants.js';
 import type { DiskDirectory } from './disk-directory.js';
 import type { OverlayPrefix } from './overlay-xattrs.js';
 import { ACL_ACCESS, ACL_DEFAULT } from './posix-acl.js';
-import { S_IFCHR } from './stat-buffer.js';
+import { S_IFCHR, S_IFREG } from './stat-buffer.js';
 import type { UpperFeatures } from './upper-layer.js';
 
 const TRIAL = bytesOf('#trial') as Name;
 const yes = Buffer.from('y');
+
+/** No space for a trial: but what a file system cannot do it refuses before it looks for space. */
+const full: ReadonlySet<number> = new Set([E.ENOSPC, E.EDQUOT]);
+/** A failure from which nothing follows: an upper must not be written in another form than before because of it. */
+const saysNothing: ReadonlySet<number> = new Set([E.EIO, E.ENOMEM, E.EROFS, E.ESTALE, E.EUCLEAN, E.EMFILE, E.ENFILE]);
+
+function notWritable(shown: string, result: number): PlyfsError {
+  return new PlyfsError('workdir-not-writable', `cannot write to the workdir of upperdir ${shown} (${errnoName(-result)}).`);
+}
 
 /** Throws `PlyfsError` when nothing can be made there at all. `warn` is told in a sentence what will be missing. */
 export function tryFeatures(
@@ -21,23 +30,36 @@ export function tryFeatures(
   warn: (sentence: string) => void,
 ): UpperFeatures {
   const shown = textOf(upperPath);
-  const made = sys.mkdirat(work.fd(), TRIAL, 0o700);
-  if (made < 0) throw new PlyfsError('workdir-not-writable', `cannot write to the workdir of upperdir ${shown} (${errnoName(-made)}).`);
+  /** Whether the file system can do what was tried. */
+  const can = (result: number): boolean => {
+    if (saysNothing.has(-result)) throw notWritable(shown, result);
+    return result >= 0 || full.has(-result);
+  };
+  const removeTrial = (): number => sys.unlinkat(work.fd(), TRIAL, 0);
+
+  const made = sys.mknodat(work.fd(), TRIAL, S_IFREG | 0o600, 0, 0);
+  if (!can(made)) throw notWritable(shown, made);
+  if (made >= 0) removeTrial();
   // What is made here must not inherit: it gets its attributes from what it copies.
   for (const acl of [ACL_DEFAULT, ACL_ACCESS]) sys.removexattrat(work.fd(), '' as ByteString, acl);
   const candidates: OverlayPrefix[] = userXattr === true ? ['user.overlay.'] : ['trusted.overlay.', 'user.overlay.'];
-  const prefix = candidates.find((name) => sys.setxattrat(work.fd(), TRIAL, (name + 'trial') as ByteString, yes, 0) >= 0);
-  sys.unlinkat(work.fd(), TRIAL, 0x200);
+  const prefix = candidates.find((candidate) => {
+    const attribute = (candidate + 'trial') as ByteString;
+    const set = sys.setxattrat(work.fd(), '' as ByteString, attribute, yes, 0);
+    if (set >= 0) sys.removexattrat(work.fd(), '' as ByteString, attribute);
+    return can(set);
+  });
 
   const device = sys.mknodat(work.fd(), TRIAL, S_IFCHR, 0, 0);
-  const whiteoutDevices = device >= 0;
-  if (whiteoutDevices) sys.unlinkat(work.fd(), TRIAL, 0);
+  const whiteoutDevices = can(device);
+  if (device >= 0) removeTrial();
   const unnamed = sys.openat(work.fd(), '.' as ByteString, O_TMPFILE | O_RDWR | O_CLOEXEC, 0o600);
-  let tmpfile = false;
+  let tmpfile = can(unnamed);
   if (unnamed >= 0) {
-    tmpfile = sys.linkat(unnamed, '' as ByteString, work.fd(), TRIAL) >= 0;
-    if (tmpfile) sys.unlinkat(work.fd(), TRIAL, 0);
+    const linked = sys.linkat(unnamed, '' as ByteString, work.fd(), TRIAL);
     sys.close(unnamed);
+    tmpfile = can(linked);
+    if (linked >= 0) removeTrial();
   }
 
   if (prefix === undefined) {
