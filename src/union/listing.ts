@@ -7,7 +7,7 @@
  * somebody who renames what he reads would read for ever (xfstests generic/736).
  */
 import type { Name } from '../base/bytes.js';
-import { Errno } from '../base/errno.js';
+import { E, Errno } from '../base/errno.js';
 import type { UnionContext } from './context.js';
 import { UPPER, type LayerDirectory } from './layer.js';
 import { originInode } from './merge.js';
@@ -35,8 +35,18 @@ interface Seen {
 /** Reads the whole directory, so that every later question about its names is answered without a system call. Throws `Errno`. */
 export function completeListing(context: UnionContext, directory: DirectoryNode): void {
   if (directory.complete || directory.lastStat !== null) return;
-  if (directory.stack.length === 1) listOne(context, directory, directory.stack[0] as LayerDirectory);
-  else listMerged(context, directory);
+  try {
+    if (directory.stack.length === 1) listOne(context, directory, directory.stack[0] as LayerDirectory);
+    else listMerged(context, directory);
+  } catch (error) {
+    // What was concluded from some of the layers does not hold for all of them.
+    for (const dentry of directory.entries.values()) {
+      dentry.covers = undefined;
+      dentry.below = null;
+      dentry.ino = dentry.node?.ino ?? 0;
+    }
+    throw error;
+  }
   directory.complete = true;
 }
 
@@ -135,7 +145,10 @@ function visitShown(
     }
     let type = reported;
     if (type === DT_CHR || type === DT_UNKNOWN || (mayBeOther && type === DT_REG)) {
-      if (holder.stat(name, stat, 0) < 0) return;
+      const result = holder.stat(name, stat, 0);
+      // A whiteout that is passed over would bring back what it hides.
+      if (result < 0 && result !== -E.ENOENT) throw new Errno(-result, name);
+      if (result < 0) return;
       type = ((stat[1] as number) & 0o170000) >> 12;
       if (isWhiteoutDevice(stat, 0) || isXattrWhiteout(directory, holder, name, stat, 0)) {
         visit(name, type, low, high, true);

@@ -5,6 +5,7 @@
  * remount here and there. Read when an upper file is looked up in a directory marked impure: its inode number is the origin's.
  */
 import type { ByteString } from '../base/bytes.js';
+import { E, Errno } from '../base/errno.js';
 import { sys } from '../sys/index.js';
 import { O_CLOEXEC, O_PATH } from '../sys/constants.js';
 import { StatField } from '../sys/syscalls.js';
@@ -20,6 +21,8 @@ const HEADER = 21;
 const UUID_AT = 5;
 /** struct file_handle: handle_bytes, handle_type */
 const HANDLE_HEADER = 8;
+/** What a file system says that gives no handles, or none that would be of use (name_to_handle_at(2)). */
+const withoutHandle: readonly number[] = [-E.EOPNOTSUPP, -E.EOVERFLOW, -E.ENOSYS, -E.EINVAL, -E.EPERM];
 
 /** A file system that holds lower layers. */
 export interface LowerFileSystem {
@@ -41,9 +44,10 @@ export class Origins {
     this.#inodes = inodes;
   }
 
-  /** The attribute's value for a lower file; empty when its file system gives no handles, as the kernel writes it then. */
+  /** The attribute's value for a lower file; empty when its file system gives no handles, as the kernel writes it then. Throws `Errno`. */
   encode(directory: LayerDirectory, name: ByteString): Buffer {
     const size = directory.handle(name, this.#handle);
+    if (size < 0 && !withoutHandle.includes(size)) throw new Errno(-size, name);
     const uuid = this.#lowers.find((lower) => lower.index === directory.layer.fileSystem)?.uuid;
     if (size < HANDLE_HEADER || uuid === undefined || uuid === null) return Buffer.alloc(0);
     const id = this.#handle.subarray(HANDLE_HEADER, size);

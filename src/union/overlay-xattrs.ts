@@ -6,7 +6,7 @@
  * layer; what this union writes is under one of the first two.
  */
 import type { ByteString, Name } from '../base/bytes.js';
-import { E } from '../base/errno.js';
+import { E, Errno } from '../base/errno.js';
 import type { LayerDirectory } from './layer.js';
 
 export type OverlayPrefix = 'trusted.overlay.' | 'user.overlay.';
@@ -84,17 +84,21 @@ const plain: Readonly<DirectoryMarks> = { opaque: false, xattrWhiteouts: false, 
 const AUFS_OPAQUE = '.wh..wh..opq' as Name;
 const probe = new Float64Array(24);
 
-/** One listxattr(2) for the many directories that carry no mark; one getxattr(2) for each mark there is. */
+/** One listxattr(2) for the many directories that carry no mark; one getxattr(2) for each mark there is. Throws `Errno`. */
 export function readMarks(directory: LayerDirectory): Readonly<DirectoryMarks> {
   let marks: DirectoryMarks | undefined;
   const size = directory.listxattr('' as ByteString, scratch);
+  if (size < 0) failUnless(size, withoutMarks);
   if (size > 0) {
     for (const attribute of scratch.toString('latin1', 0, size - 1).split('\0')) {
       if (attribute === 'user.fuseoverlayfs.opaque' && valueIs(directory, attribute, 'y')) (marks ??= { ...plain }).opaque = true;
       const prefix = prefixes.find((candidate) => attribute.startsWith(candidate));
       if (prefix === undefined) continue;
       const value = readXattr(directory, '' as ByteString, attribute as ByteString);
-      if (typeof value === 'number') continue;
+      if (typeof value === 'number') {
+        failUnless(value, withoutMarks);
+        continue;
+      }
       const text = value.toString('latin1');
       switch (attribute.slice(prefix.length)) {
         case 'opaque':
@@ -118,7 +122,15 @@ export function readMarks(directory: LayerDirectory): Readonly<DirectoryMarks> {
 
 function valueIs(directory: LayerDirectory, attribute: string, expected: string): boolean {
   const value = readXattr(directory, '' as ByteString, attribute as ByteString);
+  if (typeof value === 'number') failUnless(value, withoutMarks);
   return typeof value !== 'number' && value.toString('latin1') === expected;
+}
+
+/** Ways in which a directory says that it carries no mark, or none for us. After any other failure it may well carry one. */
+const withoutMarks: readonly number[] = [-E.ENODATA, -E.EOPNOTSUPP, -E.EACCES, -E.EPERM];
+
+function failUnless(result: number, expected: readonly number[]): void {
+  if (!expected.includes(result)) throw new Errno(-result, 'getxattr');
 }
 
 /** Whether the file carries `overlay.NAME` under either prefix, and its value. */
@@ -126,6 +138,7 @@ export function readOverlayXattr(directory: LayerDirectory, name: ByteString, su
   for (const prefix of prefixes) {
     const value = readXattr(directory, name, (prefix + suffix) as ByteString);
     if (typeof value !== 'number') return value;
+    failUnless(value, withoutMarks);
   }
   return undefined;
 }
