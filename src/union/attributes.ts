@@ -75,24 +75,32 @@ export function setattr(context: UnionContext, node: Node, change: AttributeChan
     getattr(context, node, out);
     return;
   }
+  const uncut = change.size === undefined || node.inUpper ? undefined : sizeOf(node);
   // What a truncation cuts off is not copied.
   return after(copyUp(context, node, caller, change.size), () => {
-    apply(context, node, change);
+    const cut = uncut !== undefined && uncut !== change.size && sizeOf(node) === change.size;
+    apply(context, node, change, cut);
     getattr(context, node, out);
   });
 }
 
-function apply(context: UnionContext, node: Node, change: AttributeChange): void {
-  if (change.size !== undefined) check(sys.ftruncate(context.files.get(node, true), change.size), 'truncate');
+function sizeOf(node: Node): number {
+  check(statNode(node, modeStat), node.name);
+  return field(modeStat, 0, StatField.Size);
+}
+
+/** `cut`: the copy-up has done what the truncation wants. */
+function apply(context: UnionContext, node: Node, change: AttributeChange, cut: boolean): void {
+  const chowned = change.uid !== undefined || change.gid !== undefined;
+  // Before the data changes, as with a write; chown(2) clears the bits by itself.
+  if (change.killSetId === true && change.mode === undefined && !chowned && node.type === S_IFREG) killSetId(context, node);
+  if (change.size !== undefined && !cut) check(sys.ftruncate(context.files.get(node, true), change.size), 'truncate');
   const { dirfd, name } = upperTarget(context, node);
   const ownership = context.ownership;
-  const chowned = change.uid !== undefined || change.gid !== undefined;
   if (chowned) {
     ownership.chown(dirfd, name, ownership.uidToDisk(change.uid ?? -1), ownership.gidToDisk(change.gid ?? -1));
   }
   if (change.mode !== undefined) ownership.chmod(dirfd, name, change.mode);
-  // chown(2) has cleared them by itself.
-  else if (change.killSetId === true && !chowned && node.type === S_IFREG) killSetId(context, node);
   if (change.atime !== undefined || change.mtime !== undefined) {
     const [atimeSec, atimeNsec] = timeArguments(change.atime);
     const [mtimeSec, mtimeNsec] = timeArguments(change.mtime);

@@ -9,7 +9,7 @@ import type { Awaitable } from '../base/awaitable.js';
 import type { ByteString, Name } from '../base/bytes.js';
 import { check, E, Errno } from '../base/errno.js';
 import { sys } from '../sys/index.js';
-import { O_CLOEXEC, O_CREAT, O_EXCL, O_RDWR, O_TMPFILE } from '../sys/constants.js';
+import { O_CLOEXEC, O_CREAT, O_EXCL, O_RDWR, O_TMPFILE, UTIME_NOW, UTIME_OMIT } from '../sys/constants.js';
 import { StatField } from '../sys/syscalls.js';
 import type { Caller } from '../vfs/filesystem.js';
 import type { UnionContext } from './context.js';
@@ -49,6 +49,7 @@ export function upperDirectory(context: UnionContext, node: DirectoryNode): Disk
   const started = context.events.active ? performance.now() : 0;
 
   check(statNode(node, sourceStat), dentry.name);
+  markImpure(context, dentry.parent, parent);
   const temporary = upper.temporaryName();
   check(sys.mkdirat(upper.work.fd(), temporary, 0o700), 'mkdir');
   const source = node.stack[0] as LayerDirectory;
@@ -57,7 +58,6 @@ export function upperDirectory(context: UnionContext, node: DirectoryNode): Disk
     setOrigin(context, source, '' as ByteString, upper.work.fd(), temporary);
     copyMetadata(context, source, '' as ByteString, sourceStat, upper.work.fd(), temporary);
   });
-  markImpure(context, dentry.parent, parent);
 
   dentry.holder = parent;
   dentry.covers = true;
@@ -76,18 +76,23 @@ function place(context: UnionContext, parent: DiskDirectory, temporary: Name, na
   const upper = context.upper as UpperLayer;
   try {
     fill();
+    keepingTimes(parent, () => upper.publish(temporary, parent, name));
   } catch (error) {
     upper.discard(temporary);
     throw error;
   }
-  keepingTimes(parent, () => upper.publish(temporary, parent, name));
 }
 
 /** Copying a child up is not a change of its parent (fs/overlayfs/copy_up.c, `ovl_set_timestamps`). */
 function keepingTimes(parent: DiskDirectory, change: () => void): void {
-  const known = parent.stat('' as ByteString, parentStat, 0) >= 0;
+  check(parent.stat('' as ByteString, parentStat, 0), 'stat');
   change();
-  if (known) restoreTimes(parent.fd(), '' as ByteString, parentStat);
+  try {
+    restoreTimes(parent.fd(), '' as ByteString, parentStat);
+  } catch (error) {
+    // The change itself is made: whoever is told that it failed would try it again.
+    if (!(error instanceof Errno)) throw error;
+  }
 }
 
 /** Records which lower file the copy was made from. A hard link's other names would share the number without sharing the file. */
@@ -99,11 +104,17 @@ function setOrigin(context: UnionContext, source: LayerDirectory, name: ByteStri
   if (result < 0 && result !== -E.EPERM && result !== -E.EOPNOTSUPP) check(result, 'origin');
 }
 
-/** Tells a reader of the directory that inode numbers in it may be those of lower files. */
+/**
+ * Tells a reader of the directory that inode numbers in it may be those of lower files. Before such a file comes into it, or a crash
+ * in between would change the file's number.
+ */
 export function markImpure(context: UnionContext, node: DirectoryNode, directory: DiskDirectory): void {
   if (node.impure) return;
   const upper = context.upper as UpperLayer;
-  if (upper.features.prefix !== undefined) sys.setxattrat(directory.fd(), '' as ByteString, upper.attribute('impure'), yes, 0);
+  if (upper.features.prefix !== undefined) {
+    const result = sys.setxattrat(directory.fd(), '' as ByteString, upper.attribute('impure'), yes, 0);
+    if (result !== -E.EPERM && result !== -E.EOPNOTSUPP) check(result, 'impure');
+  }
   node.impure = true;
 }
 
@@ -113,7 +124,10 @@ export function markImpure(context: UnionContext, node: DirectoryNode, directory
  */
 export function copyUp(context: UnionContext, node: Node, caller: Caller | null, keep = Infinity): Awaitable<void> {
   if (node.copyingUp !== null) return node.copyingUp;
-  if (node.inUpper && node.data === null) return;
+  if (node.inUpper && node.data === null) {
+    if (node.links !== null) linkOthers(context, node);
+    return;
+  }
   if (node.isDirectory()) {
     upperDirectory(context, node);
     return;
@@ -142,7 +156,7 @@ function copyUpSpecial(context: UnionContext, node: Node): void {
   const upper = writableUpper(context);
   const started = context.events.active ? performance.now() : 0;
   const { holder, name } = node;
-  const parents = node.dentries.map((dentry) => upperDirectory(context, dentry.parent));
+  for (const dentry of node.dentries) upperDirectory(context, dentry.parent);
   check(statNode(node, sourceStat), name);
   const temporary = upper.temporaryName();
   if (node.type === S_IFLNK) {
@@ -159,18 +173,27 @@ function copyUpSpecial(context: UnionContext, node: Node): void {
     if (node.links === null) setOrigin(context, holder, name, upper.work.fd(), temporary);
     copyMetadata(context, holder, name, sourceStat, upper.work.fd(), temporary);
   };
-  const [first, ...others] = node.dentries;
+  const first = node.dentries[0];
   if (first === undefined) {
     // Nothing leads to it any more but a descriptor somewhere.
-    fill();
-    const fd = check(upper.work.openPath(temporary), 'open');
-    upper.discard(temporary);
+    let fd: number;
+    try {
+      fill();
+      fd = check(upper.work.openPath(temporary), 'open');
+    } finally {
+      upper.discard(temporary);
+    }
     settleUnnamed(context, node, fd);
     return;
   }
-  place(context, parents[0] as DiskDirectory, temporary, first.name, fill);
-  settle(context, node, first, parents[0] as DiskDirectory);
-  others.forEach((dentry, i) => linkInto(node, dentry, parents[i + 1] as DiskDirectory));
+  const parent = upperDirectory(context, first.parent);
+  place(context, parent, temporary, first.name, () => {
+    if (node.links === null) markImpure(context, first.parent, parent);
+    fill();
+  });
+  settle(node, first, parent);
+  context.files.drop(node);
+  linkOthers(context, node);
   if (started > 0) announce(context, node, holder.layer.index, 0, started);
 }
 
@@ -181,7 +204,8 @@ function copyUpFile(context: UnionContext, node: Node, caller: Caller | null, ke
   const { holder, name } = node;
   const stat = sourceStat.slice();
   check(statNode(node, stat), name);
-  const length = Math.min(field(stat, 0, StatField.Size), keep);
+  const size = field(stat, 0, StatField.Size);
+  const length = Math.min(size, keep);
   for (const dentry of node.dentries) upperDirectory(context, dentry.parent);
 
   let temporary: Name | null = null;
@@ -194,6 +218,8 @@ function copyUpFile(context: UnionContext, node: Node, caller: Caller | null, ke
   const finish = (): Awaitable<void> => {
     if (node.links === null) setOrigin(context, holder, name, copy, '' as ByteString);
     copyMetadata(context, holder, name, stat, copy, '' as ByteString);
+    // What is cut short is changed, also if the truncation that asked for it never comes.
+    if (length < size) check(sys.utimensat(copy, '' as ByteString, 0, UTIME_OMIT, 0, UTIME_NOW), 'utimensat');
     if (length === 0 || !context.options.fsync || context.options.volatile) {
       publish();
       return;
@@ -203,13 +229,19 @@ function copyUpFile(context: UnionContext, node: Node, caller: Caller | null, ke
       publish();
     });
   };
+  let published = false;
   const publish = (): void => {
     publishFile(context, node, copy, temporary);
+    // From here on the descriptor is the node's.
+    published = true;
+    linkOthers(context, node);
     if (started > 0) announce(context, node, holder.layer.index, length, started);
   };
   const undo = (error: unknown): never => {
-    sys.close(copy);
-    if (temporary !== null) upper.discard(temporary);
+    if (!published) {
+      sys.close(copy);
+      if (temporary !== null) upper.discard(temporary);
+    }
     throw error;
   };
   try {
@@ -247,28 +279,28 @@ async function copyPieces(from: number, to: number, length: number, caller: Call
   check(sys.ftruncate(to, length), 'truncate');
 }
 
-/** Gives the finished copy every name of the node; the names may have changed while it was made. */
+/** Puts the finished copy in the place of the node's first name; the names may have changed while it was made. */
 function publishFile(context: UnionContext, node: Node, copy: number, temporary: Name | null): void {
   const upper = writableUpper(context);
-  const [first, ...others] = node.dentries;
+  const first = node.dentries[0];
   if (first === undefined) {
     if (temporary !== null) upper.discard(temporary);
     settleUnnamed(context, node, copy);
     return;
   }
   const parent = upperDirectory(context, first.parent);
+  if (node.links === null) markImpure(context, first.parent, parent);
   keepingTimes(parent, () => {
     if (temporary !== null) upper.publish(temporary, parent, first.name);
     else check(sys.linkat(copy, '' as ByteString, parent.fd(), first.name), first.name);
   });
-  settle(context, node, first, parent);
+  context.files.drop(node);
+  settle(node, first, parent);
   context.files.put(node, copy, true);
-  for (const dentry of others) linkInto(node, dentry, upperDirectory(context, dentry.parent));
 }
 
 /** The node's object now lies in the upper layer, under `dentry`. */
-function settle(context: UnionContext, node: Node, dentry: Dentry, parent: DiskDirectory): void {
-  context.files.drop(node);
+function settle(node: Node, dentry: Dentry, parent: DiskDirectory): void {
   if (node.orphanFd >= 0) sys.close(node.orphanFd);
   node.orphanFd = -1;
   node.holder = parent;
@@ -276,8 +308,7 @@ function settle(context: UnionContext, node: Node, dentry: Dentry, parent: DiskD
   node.data = null;
   dentry.holder = parent;
   dentry.covers = true;
-  if (node.links === null) markImpure(context, dentry.parent, parent);
-  else node.links.taken();
+  node.links?.taken();
 }
 
 function settleUnnamed(context: UnionContext, node: Node, fd: number): void {
@@ -288,6 +319,16 @@ function settleUnnamed(context: UnionContext, node: Node, fd: number): void {
   node.name = '' as Name;
   node.data = null;
   node.orphanFd = fd;
+}
+
+/**
+ * Every other known name of a node in the upper that is still the lower's: what is about to change must be found under it, too. Where
+ * this fails the next change tries it again.
+ */
+function linkOthers(context: UnionContext, node: Node): void {
+  for (const dentry of node.dentries) {
+    if (dentry.holder.layer.index !== UPPER) linkInto(node, dentry, upperDirectory(context, dentry.parent));
+  }
 }
 
 /** One more name, of the lower layer until now, for a file that is in the upper. */

@@ -63,30 +63,42 @@ export function create(
   const upper = writableUpper(context);
   let fd: number;
   let overWhiteout = upper.reservesMarkers && directory.stat((WHITEOUT_PREFIX + name) as ByteString, parentStat, 0) >= 0;
-  if (overWhiteout) fd = createOverWhiteout(context, directory, name, object, caller);
+  if (overWhiteout) fd = createAside(context, directory, name, object, caller, 'whiteout');
   else {
-    useUmask(caller.umask);
-    fd = make(context, directory.fd(), name, object);
+    if (isOwn(context, caller)) {
+      useUmask(caller.umask);
+      fd = make(context, directory.fd(), name, object);
+    } else fd = createAside(context, directory, name, object, caller, 'nothing');
     // What stands there is not visible in the union: a whiteout.
     if (fd === -E.EEXIST && parent.stack.length > 1) {
       overWhiteout = true;
-      fd = createOverWhiteout(context, directory, name, object, caller);
-    } else {
-      check(fd, name);
-      try {
-        own(context, directory, directory.fd(), name, object, caller);
-      } catch (error) {
-        sys.unlinkat(directory.fd(), name, (object.mode & S_IFMT) === S_IFDIR ? 0x200 : 0);
-        if (fd > 0) sys.close(fd);
-        throw error;
-      }
+      fd = createAside(context, directory, name, object, caller, 'whiteout');
     }
+    check(fd, name);
   }
-  const node = adopt(context, parent, directory, name, overWhiteout);
+  let node: Node;
+  try {
+    node = adopt(context, parent, directory, name, overWhiteout);
+  } catch (error) {
+    if (fd > 0) sys.close(fd);
+    unmake(context, directory, name, (object.mode & S_IFMT) === S_IFDIR, overWhiteout);
+    throw error;
+  }
   if (fd > 0) context.files.put(node, fd, true);
   fillAttributes(context, node, context.stat, 0, out);
   node.lookups++;
   return node.id;
+}
+
+/** Takes back what was made, as far as it can be: nobody was told of it. */
+function unmake(context: UnionContext, directory: DiskDirectory, name: Name, isDirectory: boolean, overWhiteout: boolean): void {
+  const upper = writableUpper(context);
+  try {
+    if (overWhiteout) upper.replaceByWhiteout(directory, name, isDirectory);
+    else upper.remove(directory, name, isDirectory);
+  } catch (error) {
+    if (!(error instanceof Errno)) throw error;
+  }
 }
 
 /** The parent's upper directory, where `name` may be made. */
@@ -119,12 +131,19 @@ function make(context: UnionContext, dirfd: number, name: Name, object: NewObjec
   }
 }
 
+/** Whether what this process makes belongs to the caller at once. */
+function isOwn(context: UnionContext, caller: Caller): boolean {
+  const ownership = context.ownership;
+  if (ownership.override !== undefined) return false;
+  return ownership.uidToDisk(caller.uid) === ownUid && ownership.gidToDisk(caller.gid) === ownGid;
+}
+
 /** Gives a new object, made in the place `directory`, the caller as its owner. */
 function own(context: UnionContext, directory: DiskDirectory, dirfd: number, name: ByteString, object: NewObject, caller: Caller): void {
+  if (isOwn(context, caller)) return;
   const ownership = context.ownership;
   const uid = ownership.uidToDisk(caller.uid);
   const gid = ownership.gidToDisk(caller.gid);
-  if (ownership.override === undefined && uid === ownUid && gid === ownGid) return;
   check(directory.stat('' as ByteString, parentStat, 0), 'stat');
   const inherits = (field(parentStat, 0, StatField.Mode) & S_ISGID) !== 0;
   if (ownership.override !== undefined) {
@@ -142,8 +161,18 @@ function own(context: UnionContext, directory: DiskDirectory, dirfd: number, nam
   check(sys.fchmodat(dirfd, name, (field(madeStat, 0, StatField.Mode) & 0o777) | (object.mode & 0o7000)), 'chmod');
 }
 
-/** Makes the object in the workdir, as it would have come out in `directory`, and puts it over the whiteout. Returns as `make`. */
-function createOverWhiteout(context: UnionContext, directory: DiskDirectory, name: Name, object: NewObject, caller: Caller): number {
+/**
+ * Makes the object in the workdir, as it would have come out in `directory`, and puts it over the whiteout, or where nothing is (-EEXIST if
+ * something is). Returns as `make`.
+ */
+function createAside(
+  context: UnionContext,
+  directory: DiskDirectory,
+  name: Name,
+  object: NewObject,
+  caller: Caller,
+  over: 'whiteout' | 'nothing',
+): number {
   const upper = writableUpper(context);
   const type = object.mode & S_IFMT;
   const temporary = upper.temporaryName();
@@ -171,7 +200,12 @@ function createOverWhiteout(context: UnionContext, directory: DiskDirectory, nam
       check(sys.setxattrat(work, temporary, ACL_ACCESS, inherited.access, 0), 'acl');
     if (type === S_IFDIR) {
       if (typeof defaultAcl !== 'number') check(sys.setxattrat(work, temporary, ACL_DEFAULT, defaultAcl, 0), 'acl');
-      upper.setOpaque(upper.work, temporary);
+      if (over === 'whiteout') upper.setOpaque(upper.work, temporary);
+    }
+    if (over === 'nothing') {
+      const taken = upper.publishUnlessTaken(temporary, directory, name);
+      if (taken && fd > 0) sys.close(fd);
+      return taken ? -E.EEXIST : fd;
     }
     if (upper.features.whiteoutDevices && type === S_IFDIR) upper.publishOverWhiteout(temporary, directory, name);
     else upper.publish(temporary, directory, name);
@@ -244,6 +278,8 @@ export function link(
   return after(copyUp(context, node, caller), () => {
     const directory = placeFor(context, parent, name);
     const upper = writableUpper(context);
+    check(statNode(node, context.stat), name);
+    if (node.ino !== inodeInUpper(context)) markImpure(context, parent, directory);
     const from = node.orphanFd >= 0 ? node.orphanFd : onDisk(node.holder).fd();
     const fromName = node.orphanFd >= 0 ? ('' as ByteString) : node.name;
     const result = sys.linkat(from, fromName, directory.fd(), name);
@@ -268,9 +304,9 @@ export function link(
       node.holder = directory;
       node.name = name;
     }
-    check(statNode(node, context.stat), name);
+    // The name is there, whatever becomes of the answer: without new attributes the former ones do, but for the count.
+    if (statNode(node, context.stat) < 0) context.stat[StatField.Nlink] = field(context.stat, 0, StatField.Nlink) + 1;
     rememberLinks(context, node);
-    if (node.ino !== inodeInUpper(context)) markImpure(context, parent, directory);
     fillAttributes(context, node, context.stat, 0, out);
     node.lookups++;
   });

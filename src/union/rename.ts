@@ -7,7 +7,7 @@
  * becomes opaque before.
  */
 import { after, type Awaitable } from '../base/awaitable.js';
-import type { Name } from '../base/bytes.js';
+import type { ByteString, Name } from '../base/bytes.js';
 import { check, E, Errno } from '../base/errno.js';
 import { sys } from '../sys/index.js';
 import { RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT } from '../sys/constants.js';
@@ -17,6 +17,7 @@ import { copyUp, markImpure, upperDirectory, writableUpper } from './copy-up.js'
 import type { DiskDirectory } from './disk-directory.js';
 import { UPPER, type LayerDirectory } from './layer.js';
 import { addToDirectory, removeFromDirectory } from './listing.js';
+import { copyMetadata } from './metadata.js';
 import { coversLower, findDentry, nodeOf, requireDentry } from './merge.js';
 import { Dentry, type DirectoryNode, type Node } from './node.js';
 import { pathOf } from './path.js';
@@ -96,10 +97,11 @@ function move(context: UnionContext, from: Spot, to: Spot, flags: number): void 
   if (target !== null && replaced !== null) {
     if (replaced.isDirectory()) {
       lastStat = lastStatOf(replaced);
-      if (targetInUpper) emptyUpper(context, replaced, toDirectory, to.name);
+      if (targetInUpper) emptyUpper(context, replaced, lastStat, toDirectory, to.name);
     } else if (targetInUpper) keepAlive(context, replaced, target);
   }
 
+  if (from.parent.impure || (node.isDirectory() && !node.pureUpper)) markImpure(context, to.parent, toDirectory);
   if (needsWhiteout && !upper.features.whiteoutDevices) upper.makeWhiteout(fromDirectory, from.name);
   renameInUpper(context, fromDirectory, from.name, toDirectory, to.name, needsWhiteout, node.isDirectory());
   upper.clearMarker(toDirectory, to.name);
@@ -115,7 +117,6 @@ function move(context: UnionContext, from: Spot, to: Spot, flags: number): void 
   addToDirectory(to.parent, dentry);
   context.nodes.attach(dentry, node);
   relocate(node, source, toDirectory, to.name);
-  if (from.parent.impure || (node.isDirectory() && !node.pureUpper)) markImpure(context, to.parent, toDirectory);
   removeFromDirectory(from.parent, source);
   context.nodes.detach(source);
 }
@@ -152,8 +153,11 @@ function layerPath(directory: DiskDirectory): string {
   return path;
 }
 
-/** A directory that shows nothing but holds whiteouts cannot be replaced by rename(2): an empty opaque one takes its place first. */
-function emptyUpper(context: UnionContext, node: DirectoryNode, parent: DiskDirectory, name: Name): void {
+/**
+ * A directory that shows nothing but holds whiteouts cannot be replaced by rename(2): an empty opaque one takes its place first, which
+ * looks the same, in case it stays (`stat`: the attributes; fs/overlayfs/dir.c, ovl_clear_empty).
+ */
+function emptyUpper(context: UnionContext, node: DirectoryNode, stat: Float64Array, parent: DiskDirectory, name: Name): void {
   const upper = writableUpper(context);
   const own = node.stack[0] as LayerDirectory;
   let held = 0;
@@ -164,10 +168,14 @@ function emptyUpper(context: UnionContext, node: DirectoryNode, parent: DiskDire
   if (held === 0) return;
   const temporary = upper.temporaryName();
   check(sys.mkdirat(upper.work.fd(), temporary, 0o700), 'mkdir');
-  upper.setOpaque(upper.work, temporary);
-  own.release();
-  check(sys.renameat2(upper.work.fd(), temporary, parent.fd(), name, RENAME_EXCHANGE), name);
-  upper.discard(temporary);
+  try {
+    upper.setOpaque(upper.work, temporary);
+    copyMetadata(context, own, '' as ByteString, stat, upper.work.fd(), temporary);
+    check(sys.renameat2(upper.work.fd(), temporary, parent.fd(), name, RENAME_EXCHANGE), name);
+    own.release();
+  } finally {
+    upper.discard(temporary);
+  }
 }
 
 function renameInUpper(
@@ -185,7 +193,8 @@ function renameInUpper(
   if (result === -E.ENOTDIR && isDirectory) {
     // A whiteout stands at the new name, which only an exchange can move aside: it is the old name's whiteout from now on.
     check(sys.renameat2(from.fd(), name, to.fd(), newName, RENAME_EXCHANGE), newName);
-    if (!leave) check(sys.unlinkat(from.fd(), name, 0), name);
+    // Where it stays it hides nothing: the rename is done.
+    if (!leave) sys.unlinkat(from.fd(), name, 0);
     return;
   }
   if (result === -E.EINVAL && leave) {
@@ -207,6 +216,8 @@ function exchangeNames(context: UnionContext, from: Spot, to: Spot): void {
   const twoDirectory = upperDirectory(context, to.parent);
   if (oneNode.isDirectory()) beforeMove(context, oneNode, from, to, oneDirectory, coversLower(to.parent, to.name, two));
   if (twoNode.isDirectory()) beforeMove(context, twoNode, to, from, twoDirectory, coversLower(from.parent, from.name, one));
+  if (from.parent.impure) markImpure(context, to.parent, twoDirectory);
+  if (to.parent.impure) markImpure(context, from.parent, oneDirectory);
   check(sys.renameat2(oneDirectory.fd(), from.name, twoDirectory.fd(), to.name, RENAME_EXCHANGE), from.name);
 
   const wasOne: Dentry = Object.assign(new Dentry(one.parent, one.name, one.type, one.holder), { ino: one.ino });
@@ -217,8 +228,6 @@ function exchangeNames(context: UnionContext, from: Spot, to: Spot): void {
   [one.type, one.ino, one.node, one.holder] = [two.type, two.ino, twoNode, oneDirectory];
   [two.type, two.ino, two.node, two.holder] = [wasOne.type, wasOne.ino, oneNode, twoDirectory];
   one.below = two.below = null;
-  if (from.parent.impure) markImpure(context, to.parent, twoDirectory);
-  if (to.parent.impure) markImpure(context, from.parent, oneDirectory);
 }
 
 function replaceIn(node: Node, old: Dentry, dentry: Dentry): void {

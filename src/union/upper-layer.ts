@@ -7,11 +7,21 @@
 import type { ByteString, Name } from '../base/bytes.js';
 import { check, E } from '../base/errno.js';
 import { sys } from '../sys/index.js';
-import { AT_REMOVEDIR, O_CLOEXEC, O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY, RENAME_EXCHANGE, RENAME_WHITEOUT } from '../sys/constants.js';
+import {
+  AT_REMOVEDIR,
+  O_CLOEXEC,
+  O_CREAT,
+  O_EXCL,
+  O_NOFOLLOW,
+  O_WRONLY,
+  RENAME_EXCHANGE,
+  RENAME_NOREPLACE,
+  RENAME_WHITEOUT,
+} from '../sys/constants.js';
 import type { DiskDirectory } from './disk-directory.js';
 import type { Layer } from './layer.js';
 import type { OverlayPrefix } from './overlay-xattrs.js';
-import { S_IFCHR } from './stat-buffer.js';
+import { newStatBuffer, S_IFCHR } from './stat-buffer.js';
 import { sweep } from './workdir.js';
 import { OPAQUE_MARKER, WHITEOUT_PREFIX } from './whiteout.js';
 
@@ -25,6 +35,7 @@ export interface UpperFeatures {
 }
 
 const yes = Buffer.from('y');
+const trial = newStatBuffer();
 
 export class UpperLayer {
   readonly layer: Layer;
@@ -114,6 +125,19 @@ export class UpperLayer {
   /** Moves a finished object from `work` to its place; on failure the temporary is removed. */
   publish(temporary: Name, directory: DiskDirectory, name: Name): void {
     this.#publish(temporary, directory, name, 0);
+  }
+
+  /** The same where nothing may be replaced. True when the name is taken. */
+  publishUnlessTaken(temporary: Name, directory: DiskDirectory, name: Name): boolean {
+    let result = sys.renameat2(this.work.fd(), temporary, directory.fd(), name, RENAME_NOREPLACE);
+    if (result === -E.EINVAL) {
+      // The file system does not know the flag. Nobody else changes the upper meanwhile.
+      const found = directory.stat(name, trial, 0);
+      result = found >= 0 ? -E.EEXIST : found !== -E.ENOENT ? found : sys.renameat2(this.work.fd(), temporary, directory.fd(), name, 0);
+    }
+    if (result < 0) sweep(this.work, temporary);
+    if (result !== -E.EEXIST) check(result, name);
+    return result < 0;
   }
 
   /** The same where a directory takes the place of a whiteout device, which an ordinary rename refuses. */
