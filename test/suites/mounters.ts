@@ -36,16 +36,23 @@ function optionsOf(spec: UnionSpec): string {
   return [...words, ...(spec.options ?? [])].join(',');
 }
 
-async function fuseMount(program: string, spec: UnionSpec, dir: string): Promise<void> {
-  await succeed([program, '-o', optionsOf(spec), dir]);
-  if (!mountAt(dir)) throw new Error(`${program} returned and nothing is mounted at ${dir}`);
+async function fuseMount(command: readonly string[], spec: UnionSpec, dir: string): Promise<void> {
+  await succeed([...command, '-o', optionsOf(spec), dir]);
+  if (!mountAt(dir)) throw new Error(`${command.join(' ')} returned and nothing is mounted at ${dir}`);
 }
 
 /** bin/plyfs of this checkout; the environment's PLYFS_PROGRAM names another program with the same arguments. */
+const plyfsProgram = process.env['PLYFS_PROGRAM'] ?? `${root}/bin/plyfs`;
+
 export const plyfs: Mounter = {
   name: 'plyfs',
-  mount: (spec, dir) => fuseMount(process.env['PLYFS_PROGRAM'] ?? `${root}/bin/plyfs`, spec, dir),
+  mount: (spec, dir) => fuseMount([plyfsProgram], spec, dir),
 };
+
+/** plyfs started by another program, which `words` name with its arguments: `env X=Y`, `prlimit --nofile=99`. */
+export function plyfsThrough(words: readonly string[]): Mounter {
+  return { name: 'plyfs', mount: (spec, dir) => fuseMount([...words, plyfsProgram], spec, dir) };
+}
 
 /** The same program over its other transport. */
 export const plyfsFuseNative: Mounter = {
@@ -63,7 +70,7 @@ export const kernel: Mounter = {
 export const fuseOverlayfs: Mounter = {
   name: 'fuse-overlayfs',
   // Its defaults need a mapping when set-id files and devices matter.
-  mount: (spec, dir) => fuseMount('fuse-overlayfs', { ...spec, options: ['suid', 'dev', 'allow_other', ...(spec.options ?? [])] }, dir),
+  mount: (spec, dir) => fuseMount(['fuse-overlayfs'], { ...spec, options: ['suid', 'dev', 'allow_other', ...(spec.options ?? [])] }, dir),
 };
 
 export async function unmount(dir: string): Promise<void> {
