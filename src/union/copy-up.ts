@@ -334,6 +334,7 @@ function linkOthers(context: UnionContext, node: Node): void {
 /** One more name, of the lower layer until now, for a file that is in the upper. */
 function linkInto(node: Node, dentry: Dentry, parent: DiskDirectory): void {
   keepingTimes(parent, () => linkNode(node, parent, dentry.name));
+  node.nameFlushed = false;
   dentry.holder = parent;
   dentry.covers = true;
   node.links?.taken();

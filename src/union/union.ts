@@ -322,7 +322,11 @@ class UnionFileSystem implements FileSystem {
     const node = this.#context.nodes.get(id);
     if (node.copyingUp !== null) await node.copyingUp;
     if (!this.#flushes || !node.inUpper || node.type !== S_IFREG) return;
-    await this.#onDuplicate(this.#context.files.get(node, true), (fd) => sys.fsyncAsync(fd, dataOnly));
+    // fdatasync(2) leaves out the name that a copy-up has given to data flushed before (on ext4: link(2) is no part of i_datasync_tid); the
+    // caller, whose file had its name all along, must find the data under it.
+    const data = dataOnly && node.nameFlushed;
+    await this.#onDuplicate(this.#context.files.get(node, true), (fd) => sys.fsyncAsync(fd, data));
+    if (!data) node.nameFlushed = true;
   }
 
   async fallocate(id: NodeId, mode: number, offset: number, length: number, caller: Caller): Promise<void> {
