@@ -10,11 +10,12 @@ import { ACL_ACCESS, ACL_DEFAULT } from './posix-acl.js';
 import { S_IFCHR, S_IFREG } from './stat-buffer.js';
 import type { UpperFeatures } from './upper-layer.js';
 
-const TRIAL = bytesOf('#trial') as Name;
+/** One name a trial: what cannot be removed must not stand in the way of the next. */
+const [FILE, DEVICE, LINK] = ['#trial-file', '#trial-device', '#trial-link'].map(bytesOf) as [Name, Name, Name];
 const yes = Buffer.from('y');
 
-/** No space for a trial: but what a file system cannot do it refuses before it looks for space. */
-const full: ReadonlySet<number> = new Set([E.ENOSPC, E.EDQUOT]);
+/** No space for a trial, or it is still there from another time: what a file system cannot do it refuses before it looks for space. */
+const possible: ReadonlySet<number> = new Set([E.ENOSPC, E.EDQUOT, E.EEXIST]);
 /** A failure from which nothing follows: an upper must not be written in another form than before because of it. */
 const saysNothing: ReadonlySet<number> = new Set([E.EIO, E.ENOMEM, E.EROFS, E.ESTALE, E.EUCLEAN, E.EMFILE, E.ENFILE]);
 
@@ -33,13 +34,13 @@ export function tryFeatures(
   /** Whether the file system can do what was tried. */
   const can = (result: number): boolean => {
     if (saysNothing.has(-result)) throw notWritable(shown, result);
-    return result >= 0 || full.has(-result);
+    return result >= 0 || possible.has(-result);
   };
-  const removeTrial = (): number => sys.unlinkat(work.fd(), TRIAL, 0);
+  const remove = (trial: Name): number => sys.unlinkat(work.fd(), trial, 0);
 
-  const made = sys.mknodat(work.fd(), TRIAL, S_IFREG | 0o600, 0, 0);
+  const made = sys.mknodat(work.fd(), FILE, S_IFREG | 0o600, 0, 0);
   if (!can(made)) throw notWritable(shown, made);
-  if (made >= 0) removeTrial();
+  if (made >= 0) remove(FILE);
   // What is made here must not inherit: it gets its attributes from what it copies.
   for (const acl of [ACL_DEFAULT, ACL_ACCESS]) sys.removexattrat(work.fd(), '' as ByteString, acl);
   const candidates: OverlayPrefix[] = userXattr === true ? ['user.overlay.'] : ['trusted.overlay.', 'user.overlay.'];
@@ -50,16 +51,16 @@ export function tryFeatures(
     return can(set);
   });
 
-  const device = sys.mknodat(work.fd(), TRIAL, S_IFCHR, 0, 0);
+  const device = sys.mknodat(work.fd(), DEVICE, S_IFCHR, 0, 0);
   const whiteoutDevices = can(device);
-  if (device >= 0) removeTrial();
+  if (device >= 0) remove(DEVICE);
   const unnamed = sys.openat(work.fd(), '.' as ByteString, O_TMPFILE | O_RDWR | O_CLOEXEC, 0o600);
   let tmpfile = can(unnamed);
   if (unnamed >= 0) {
-    const linked = sys.linkat(unnamed, '' as ByteString, work.fd(), TRIAL);
+    const linked = sys.linkat(unnamed, '' as ByteString, work.fd(), LINK);
     sys.close(unnamed);
     tmpfile = can(linked);
-    if (linked >= 0) removeTrial();
+    if (linked >= 0) remove(LINK);
   }
 
   if (prefix === undefined) {

@@ -147,6 +147,6 @@ const cases: Readonly<Record<string, { readonly options?: readonly string[]; run
     },
   },
 };
-for (const [name, { options = [], run }] of Object.entries(cases)) {
-  await t.test(name, { skip: missing ?? false }, (t) => flushed(t, options, run));
+for (const [name, { options = [], ...rest }] of Object.entries(cases)) {
+  await t.test(name, { skip: missing ?? false }, (t) => flushed(t, options, (scene) => rest.run(scene)));
 }

@@ -11,7 +11,7 @@ import { plyfs, unmount, type Mounter } from '../suites/mounters.js';
 import { differences, type Tree } from '../suites/tree.js';
 import { workspace } from '../suites/workspace.js';
 import type { FaultScenario } from './scenarios.js';
-import { layTrials, leftovers, startOfTest, Trial, unmountWholly, withoutDirectoryTimes, type Place } from './trials.js';
+import { layTrials, leftovers, startOfTest, Trial, unmountWholly, withoutDirectoryTimes, withoutNumbers, type Place } from './trials.js';
 
 /** What runs out. */
 export interface Shortage {
@@ -83,7 +83,7 @@ async function mountsAgain(
 
 /** Without times, which differ between trials, and inode numbers, whose origin cannot be told across file systems. */
 function comparable(tree: Tree): Tree {
-  return new Map([...withoutTimes(tree)].map(([path, line]) => [path, line.replace(/ ino (own|of the lower \S+)/, '')]));
+  return withoutNumbers(withoutTimes(tree));
 }
 
 async function sweep(t: Test, place: Place, scenario: FaultScenario, shortage: Shortage): Promise<{ refusals: number; after: Tree }> {

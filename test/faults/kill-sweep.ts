@@ -8,21 +8,47 @@
  * Not promised after a kill is the modification time of a directory into which something was just copied up: the file system
  * changes it with the entry, and it is put back by a second call.
  */
+import { dirname } from 'node:path';
 import type { Test } from 'tap';
 import { Errno } from '../../src/base/errno.js';
 import { daemonsOf } from '../support/mounts.js';
 import { Actor } from '../suites/actor.js';
-import { kernel, plyfs, Union } from '../suites/mounters.js';
+import { kernel, plyfs, Union, type Mounter } from '../suites/mounters.js';
 import { withoutStrayWhiteouts } from '../suites/oracle/differences.js';
 import { differences, type Tree } from '../suites/tree.js';
 import { CHANGES, FaultPlan, unmountDead } from './fault-plan.js';
 import type { FaultScenario } from './scenarios.js';
-import { layTrials, leftovers, shownOf, startOfTest, Trial, unmountWholly, withNewNumber, withoutDirectoryTimes } from './trials.js';
+import {
+  layTrials,
+  leftovers,
+  shownOf,
+  startOfTest,
+  Trial,
+  unmountWholly,
+  withNewNumber,
+  withoutDirectoryTimes,
+  withoutNumbers,
+  type Place,
+} from './trials.js';
 import { eventually, stateOf } from '../union/with-union.js';
 
 const ENOTCONN = 107;
 
 export type Moment = 'before' | 'after';
+
+/** A union that is killed and mounted again. */
+export interface Ground extends Place {
+  mount(by: Mounter): Promise<void>;
+  unmount(): Promise<void>;
+}
+
+export interface Grounds {
+  make(t: Test, options: readonly string[]): Promise<Ground>;
+  /** The upper is one that the kernel mounts, and on which inode numbers last. */
+  readonly asTheKernels: boolean;
+}
+
+const ordinary: Grounds = { make: (t, options) => Union.create(t, plyfs, 1, options), asTheKernels: true };
 
 /** The two states an operation may leave, and how many calls it makes on the way. */
 interface Reference {
@@ -38,7 +64,8 @@ class Sweep {
 
   constructor(
     private readonly t: Test,
-    private readonly union: Union,
+    private readonly union: Ground,
+    private readonly asTheKernels: boolean,
     private readonly plan: FaultPlan,
     private readonly scenario: FaultScenario,
   ) {}
@@ -127,7 +154,8 @@ class Sweep {
   private remember(index: number, found: Tree, before: Tree, after: Tree, what: string, placing = false): void {
     this.seen.set(`t${index}`, found);
     const { newNumber } = this.scenario;
-    const known = (tree: Tree) => (newNumber === undefined ? tree : withNewNumber(tree, newNumber));
+    const lasting = (tree: Tree) => (newNumber === undefined ? tree : withNewNumber(tree, newNumber));
+    const known = (tree: Tree) => (this.asTheKernels ? lasting(tree) : withoutNumbers(tree));
     const comparable = (tree: Tree) => (placing ? withoutDirectoryTimes(known(tree)) : known(tree));
     const seen = comparable(found);
     const apart = [before, after].map((state) => differences(seen, comparable(state)));
@@ -138,6 +166,7 @@ class Sweep {
   /** The kernel mounts the layers and shows the same of every trial. */
   async compareWithKernel(): Promise<void> {
     this.t.same(leftovers(this.union), [], 'nothing is left in the workdir');
+    if (!this.asTheKernels) return;
     await this.union.mount(kernel);
     const actor = await Actor.start();
     for (const [name, wanted] of this.seen) {
@@ -156,14 +185,19 @@ class Sweep {
 }
 
 /** Every scenario as a subtest. Returns how many kills were survived. Needs root. */
-export async function killSweep(t: Test, scenarios: Readonly<Record<string, FaultScenario>>, moments: readonly Moment[]): Promise<number> {
+export async function killSweep(
+  t: Test,
+  scenarios: Readonly<Record<string, FaultScenario>>,
+  moments: readonly Moment[],
+  grounds: Grounds = ordinary,
+): Promise<number> {
   let survived = 0;
   for (const [name, scenario] of Object.entries(scenarios)) {
     await t.test(name, async (t) => {
-      const union = await Union.create(t, plyfs, 1, scenario.options);
-      const plan = new FaultPlan(`${union.base}/plan`);
+      const union = await grounds.make(t, scenario.options ?? []);
+      const plan = new FaultPlan(`${dirname(union.mnt)}/plan`);
       t.teardown(() => plan.close());
-      const sweep = new Sweep(t, union, plan, scenario);
+      const sweep = new Sweep(t, union, grounds.asTheKernels, plan, scenario);
       const reference = await sweep.reference();
       for (const moment of moments) survived += await sweep.kill(moment, reference);
       await sweep.compareWithKernel();

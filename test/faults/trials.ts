@@ -104,6 +104,10 @@ export function withNewNumber(tree: Tree, paths: readonly string[]): Tree {
   return new Map([...tree].map(([path, line]) => [path, paths.includes(path) ? line.replace(/ ino of the lower \S+/, ' ino own') : line]));
 }
 
+export function withoutNumbers(tree: Tree): Tree {
+  return new Map([...tree].map(([path, line]) => [path, line.replace(/ ino (own|of the lower \S+)/, '')]));
+}
+
 /** Unmounts, and waits until the daemon has let go of the upper. */
 export async function unmountWholly(mnt: string): Promise<void> {
   const daemons = daemonsOf(mnt);
