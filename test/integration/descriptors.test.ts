@@ -7,9 +7,9 @@ import { plyfsThrough, unavailable, Union } from '../suites/mounters.js';
 import { daemonsOf } from '../support/mounts.js';
 import { descriptorsOf, dropCaches, eventually } from '../union/with-union.js';
 
-/** Files of a directory; of each, one byte and a hole. */
+/** Files of a directory. */
 const IN_DIRECTORY = 1000;
-/** Calls that are on their way to the actor at once. */
+/** Files that are worked on at once: as many are open. */
 const AT_ONCE = 500;
 /** Mappings that are there at once. */
 const MAPPED = 4000;
@@ -41,7 +41,7 @@ async function many(t: Test, files: number, limit: number): Promise<number> {
   };
 
   const wrong: number[] = [];
-  for (let i = 0; i < files; i++) {
+  await inTurn(0, files, async (i) => {
     // One in ten is copied up.
     const write = i % 10 === 0;
     const fd = await mnt.open(pathOf(i), write ? O_RDWR : O_RDONLY);
@@ -49,22 +49,23 @@ async function many(t: Test, files: number, limit: number): Promise<number> {
     if ((await mnt.read(fd, 20, 0)) !== (write ? `w${String(i).slice(1)}` : String(i))) wrong.push(i);
     await mnt.close(fd);
     if (i % 1000 === 0) look();
-  }
+  });
   look();
   t.same(wrong, [], `${files} files opened in turn show what is in them`);
 
   for (let start = 0; start < files; start += MAPPED) {
     const maps: [number, number][] = [];
-    for (let i = start; i < Math.min(files, start + MAPPED); i++) {
+    await inTurn(start, Math.min(files, start + MAPPED), async (i) => {
       const fd = await mnt.open(pathOf(i));
       maps.push([i, await mnt.mmap(fd, 4096, PROT_READ, MAP_SHARED)]);
       await mnt.close(fd);
-    }
-    for (const [i, map] of maps) {
+    });
+    await inTurn(0, maps.length, async (k) => {
+      const [i, map] = maps[k]!;
       const text = i % 10 === 0 ? `w${String(i).slice(1)}` : String(i);
       if ((await mnt.peek(map, 0, text.length)) !== text) wrong.push(i);
       await mnt.munmap(map);
-    }
+    });
     look();
   }
   t.same(wrong, [], 'and mapped, closed and looked at afterwards');
@@ -79,14 +80,14 @@ async function many(t: Test, files: number, limit: number): Promise<number> {
   return 2 * files;
 }
 
-t.setTimeout(900_000);
+t.setTimeout(1_800_000);
 const skip = (isRoot ? await unavailable(t, plyfsThrough([])) : 'needs root') ?? false;
 let opened = 0;
 for (const [files, limit] of [
   [20_000, 1024],
   [100_000, 20_000],
 ] as const) {
-  await t.test(`${files} files and ${limit} descriptors`, { skip, timeout: 600_000 }, async (t) => {
+  await t.test(`${files} files and ${limit} descriptors`, { skip, timeout: 1_200_000 }, async (t) => {
     opened += await many(t, files, limit);
   });
 }
