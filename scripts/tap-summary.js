@@ -1,5 +1,7 @@
 // tap-summary [--failures] FILE.tap...: one line, `N passed, N failed[, N skipped]`, over the leaves of the TAP documents; before
-// it, with --failures, what failed. Exits 1 if anything did.
+// it the figures that tests have told, and before those, with --failures, what failed. Exits 1 if anything did.
+//
+// A figure is a comment `# figure: N WHAT` at any depth; those of the same WHAT are added up.
 //
 // A leaf is a test point without a subtest of its own. A subtest's own point counts only when it failed and nothing inside it did
 // (a timeout, a plan not fulfilled, a process that died). A file that is missing or not complete counts as one failure.
@@ -9,6 +11,7 @@ import { Parser } from 'tap-parser';
 
 const { values, positionals: files } = parseArgs({ allowPositionals: true, options: { failures: { type: 'boolean' } } });
 const total = { passed: 0, failed: 0, skipped: 0 };
+const figures = new Map();
 
 function failure(name, detail) {
   total.failed++;
@@ -45,6 +48,13 @@ function count(parser, level) {
   });
 }
 
+/** Of a run that broke off, too: read from the lines themselves. */
+function collectFigures(text) {
+  for (const [, count, what] of text.matchAll(/^\s*# figure: (\d+) (\S.*?)\s*$/gm)) {
+    figures.set(what, (figures.get(what) ?? 0) + Number(count));
+  }
+}
+
 for (const path of files) {
   const level = { failed: 0, names: [] };
   let text;
@@ -54,6 +64,7 @@ for (const path of files) {
     failure(path, error.message);
     continue;
   }
+  collectFigures(text);
   const parser = new Parser();
   count(parser, level);
   parser.on('complete', (results) => {
@@ -62,6 +73,8 @@ for (const path of files) {
   parser.end(text);
 }
 
-if (values.failures) console.log('');
+if (values.failures || figures.size > 0) console.log('');
+const width = Math.max(...[...figures.values()].map((count) => String(count).length));
+for (const [what, count] of [...figures].sort(([a], [b]) => (a < b ? -1 : 1))) console.log(`${String(count).padStart(width)} ${what}`);
 console.log(`${total.passed} passed, ${total.failed} failed${total.skipped > 0 ? `, ${total.skipped} skipped` : ''}`);
 process.exitCode = total.failed > 0 ? 1 : 0;

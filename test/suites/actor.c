@@ -11,6 +11,8 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/falloc.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +20,8 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -39,6 +43,14 @@ static struct {
   unsigned char *address;
   size_t length;
 } maps[MAPPINGS];
+
+/* An access to a mapping beyond the end of its file. */
+static sigjmp_buf beyond_the_end;
+
+static void on_sigbus(int signal) {
+  (void)signal;
+  siglongjmp(beyond_the_end, 1);
+}
 
 static void fail(const char *why) {
   fprintf(stderr, "actor: %s\n", why);
@@ -137,13 +149,14 @@ static void run_command(void) {
   else if (IS("link")) result(linkat(AT_FDCWD, bytes(1), AT_FDCWD, bytes(2), (int)number(3)));
   else if (IS("symlink")) result(symlink(bytes(1), bytes(2)));
   else if (IS("readlink")) {
-    ssize_t n = readlink(bytes(1), buffer, sizeof buffer);
+    ssize_t n = readlink(bytes(1), buffer, (size_t)number(2));
     result(n);
     if (n >= 0) put_bytes(buffer, (size_t)n);
   } else if (IS("mknod")) result(mknod(bytes(1), (mode_t)number(2), makedev(number(3), number(4))));
   else if (IS("chmod")) result(chmod(bytes(1), (mode_t)number(2)));
   else if (IS("fchmod")) result(fchmod((int)number(1), (mode_t)number(2)));
   else if (IS("lchown")) result(lchown(bytes(1), (uid_t)number(2), (gid_t)number(3)));
+  else if (IS("chown")) result(chown(bytes(1), (uid_t)number(2), (gid_t)number(3)));
   else if (IS("fchown")) result(fchown((int)number(1), (uid_t)number(2), (gid_t)number(3)));
   else if (IS("utimens")) {
     struct timespec times[2] = {timespec_of(number(2), number(3)), timespec_of(number(4), number(5))};
@@ -158,7 +171,11 @@ static void run_command(void) {
   else if (IS("fdatasync")) result(fdatasync((int)number(1)));
   else if (IS("copy_file_range")) {
     off_t from = number(2), to = number(4);
-    result(copy_file_range((int)number(1), &from, (int)number(3), &to, (size_t)number(5), 0));
+    result(copy_file_range((int)number(1), &from, (int)number(3), &to, (size_t)number(5), (unsigned)number(6)));
+  } else if (IS("sendfile")) {
+    /* to, from, offset in `from`, length */
+    off_t from = number(3);
+    result(sendfile((int)number(1), (int)number(2), &from, (size_t)number(4)));
   } else if (IS("ioctl")) result(ioctl((int)number(1), (unsigned long)number(2), buffer));
   else if (IS("lsetxattr")) {
     char *value = bytes(3);
@@ -197,6 +214,11 @@ static void run_command(void) {
     if (r == 0) r = setresgid((gid_t)number(2), (gid_t)number(2), (gid_t)number(2));
     if (r == 0) r = setresuid((uid_t)number(1), (uid_t)number(1), (uid_t)number(1));
     result(r);
+  } else if (IS("limit")) {
+    /* The largest file this process may write; EFBIG instead of a signal beyond it. */
+    struct rlimit limit = {.rlim_cur = (rlim_t)number(1), .rlim_max = RLIM_INFINITY};
+    signal(SIGXFSZ, SIG_IGN);
+    result(setrlimit(RLIMIT_FSIZE, &limit));
   } else if (IS("flock")) result(flock((int)number(1), (int)number(2)));
   else if (IS("lock")) {
     /* fd, command (F_GETLK, F_SETLK, F_SETLKW or the OFD forms), type, start, length */
@@ -214,13 +236,22 @@ static void run_command(void) {
       maps[slot].length = (size_t)number(2);
     }
     result(p == MAP_FAILED ? -1 : slot);
-  } else if (IS("peek")) {
-    printf("0");
-    put_bytes(maps[number(1)].address + number(2), (size_t)number(3));
-  } else if (IS("poke")) {
-    char *data = bytes(3);
-    memcpy(maps[number(1)].address + number(2), data, length[3]);
-    result(0);
+  } else if (IS("peek") || IS("poke")) {
+    /* mapping, offset, length or bytes: EFAULT where a program would get SIGBUS */
+    unsigned char *at = maps[number(1)].address + number(2);
+    int peek = IS("peek");
+    char *data = peek ? buffer : bytes(3);
+    size_t n = peek ? (size_t)number(3) : length[3];
+    if (n > sizeof buffer) fail("too much of a mapping at once");
+    if (sigsetjmp(beyond_the_end, 1) == 0) {
+      if (peek) memcpy(data, at, n);
+      else memcpy(at, data, n);
+      printf("0");
+      if (peek) put_bytes(data, n);
+    } else {
+      errno = EFAULT;
+      result(-1);
+    }
   } else if (IS("msync")) result(msync(maps[number(1)].address, maps[number(1)].length, MS_SYNC));
   else if (IS("munmap")) {
     result(munmap(maps[number(1)].address, maps[number(1)].length));
@@ -270,6 +301,7 @@ static void run_command(void) {
 int main(void) {
   char *line = NULL;
   size_t capacity = 0;
+  signal(SIGBUS, on_sigbus);
   setvbuf(stdout, NULL, _IOFBF, 1 << 16);
   while (getline(&line, &capacity, stdin) > 0) {
     args = 0;

@@ -226,8 +226,8 @@ export class Actor {
   symlink(target: Bytes, path: Bytes): Promise<number> {
     return this.number('symlink', target, path);
   }
-  async readlink(path: Bytes): Promise<string> {
-    return (await this.bytes('readlink', path)).toString('latin1');
+  async readlink(path: Bytes, size = 65536): Promise<string> {
+    return (await this.bytes('readlink', path, size)).toString('latin1');
   }
   mknod(path: Bytes, mode: number, major = 0, minor = 0): Promise<number> {
     return this.number('mknod', path, mode, major, minor);
@@ -241,6 +241,10 @@ export class Actor {
   /** -1 leaves an id. */
   lchown(path: Bytes, uid: number, gid: number): Promise<number> {
     return this.number('lchown', path, uid, gid);
+  }
+  /** Follows a symbolic link. */
+  chown(path: Bytes, uid: number, gid: number): Promise<number> {
+    return this.number('chown', path, uid, gid);
   }
   fchown(fd: number, uid: number, gid: number): Promise<number> {
     return this.number('fchown', fd, uid, gid);
@@ -267,8 +271,12 @@ export class Actor {
   fdatasync(fd: number): Promise<number> {
     return this.number('fdatasync', fd);
   }
-  copyFileRange(from: number, fromOffset: number, to: number, toOffset: number, length: number): Promise<number> {
-    return this.number('copy_file_range', from, fromOffset, to, toOffset, length);
+  copyFileRange(from: number, fromOffset: number, to: number, toOffset: number, length: number, flags = 0): Promise<number> {
+    return this.number('copy_file_range', from, fromOffset, to, toOffset, length, flags);
+  }
+  /** Writes at the position of `to`. */
+  sendfile(to: number, from: number, fromOffset: number, length: number): Promise<number> {
+    return this.number('sendfile', to, from, fromOffset, length);
   }
   ioctl(fd: number, request: number): Promise<number> {
     return this.number('ioctl', fd, request);
@@ -326,6 +334,10 @@ export class Actor {
   umask(mask: number): Promise<number> {
     return this.number('umask', mask);
   }
+  /** RLIMIT_FSIZE: a file larger than this is EFBIG. */
+  limitFileSize(bytes: number): Promise<number> {
+    return this.number('limit', bytes);
+  }
   flock(fd: number, operation: number): Promise<number> {
     return this.number('flock', fd, operation);
   }
@@ -337,6 +349,7 @@ export class Actor {
   mmap(fd: number, length: number, protection: number, flags: number, offset = 0): Promise<number> {
     return this.number('mmap', fd, length, protection, flags, offset);
   }
+  /** EFAULT beyond the end of the file, where a program would get SIGBUS. */
   async peek(map: number, offset: number, length: number): Promise<string> {
     return (await this.bytes('peek', map, offset, length)).toString('latin1');
   }

@@ -23,6 +23,11 @@ export interface Mounter {
   mount(spec: UnionSpec, dir: string): Promise<void>;
 }
 
+/** The mounter as figures name it. */
+export function targetName(mounter: Mounter): string {
+  return mounter.name === 'kernel' ? "the kernel's overlay" : mounter.name;
+}
+
 const isRoot = process.getuid?.() === 0;
 
 /** The namespace of the union's own xattrs: `trusted.overlay.` where the test may set it. */

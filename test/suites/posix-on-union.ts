@@ -4,7 +4,7 @@ import type { Test } from 'tap';
 import { succeed } from '../support/command.js';
 import { Actor } from './actor.js';
 import { S_IFCHR, S_IFDIR, S_IFMT } from './constants.js';
-import { overlayPrefix, Union, type Mounter } from './mounters.js';
+import { overlayPrefix, targetName, Union, type Mounter } from './mounters.js';
 import { newNames, posixSuite } from './posix-suite.js';
 
 /**
@@ -30,6 +30,7 @@ export async function posixOnUnion(t: Test, mounter: Mounter, placement: Placeme
   const unreachable =
     placement === 'merged' ? tooDeep.map((name) => [name, 'the suite cannot rebuild a tree this deep in the upper'] as const) : [];
   await posixSuite(t, union.mnt, {
+    target: targetName(mounter),
     exclude: { ...Object.fromEntries(unreachable), ...exclude },
     settle: async (dirs) => {
       await union.unmount();

@@ -3,4 +3,4 @@ import t from 'tap';
 import { posixSuite } from './posix-suite.js';
 import { workspace } from './workspace.js';
 
-await posixSuite(t, await workspace(t));
+await posixSuite(t, await workspace(t), { target: 'a plain directory' });

@@ -9,17 +9,23 @@
  */
 import type { Test } from 'tap';
 import { E, Errno, errnoName } from '../../src/base/errno.js';
+import { figure } from '../support/figures.js';
 import { Actor, type ActorOptions, type Identity } from './actor.js';
 import { accessCases } from './posix/access.js';
 import { aclCases } from './posix/acl.js';
 import { contentCases } from './posix/content.js';
+import { descriptorCases } from './posix/descriptors.js';
 import { directoryCases } from './posix/directories.js';
 import { linkCases } from './posix/links.js';
 import { lockCases } from './posix/locks.js';
+import { mappingCases } from './posix/mappings.js';
 import { metadataCases } from './posix/metadata.js';
 import { nameCases } from './posix/names.js';
 import { openCases } from './posix/open.js';
+import { pathCases } from './posix/paths.js';
+import { rangeCases } from './posix/ranges.js';
 import { readdirCases } from './posix/readdir.js';
+import { raceCases } from './posix/races.js';
 import { renameCases } from './posix/rename.js';
 import { timeCases } from './posix/times.js';
 import { xattrCases } from './posix/xattrs.js';
@@ -115,6 +121,8 @@ export function asRoot(run: PosixCase): { readonly asRoot: PosixCase } {
 }
 
 export interface PosixOptions {
+  /** Where the cases are counted at the end of the run, e.g. `a plain directory`. */
+  readonly target: string;
   /** Cases this target cannot pass, by name, each with its reason. */
   readonly exclude?: Readonly<Record<string, string>>;
   /** Called once, when all cases have prepared their directories (absolute) and no process uses the mount. Default: nothing. */
@@ -122,23 +130,28 @@ export interface PosixOptions {
 }
 
 const groups: Readonly<Record<string, PosixCases>> = {
+  paths: pathCases,
   open: openCases,
+  descriptors: descriptorCases,
   directories: directoryCases,
   links: linkCases,
   rename: renameCases,
   metadata: metadataCases,
   times: timeCases,
   content: contentCases,
+  ranges: rangeCases,
+  mappings: mappingCases,
   locks: lockCases,
   xattrs: xattrCases,
   acl: aclCases,
   access: accessCases,
   names: nameCases,
   readdir: readdirCases,
+  races: raceCases,
 };
 
 /** Runs every case as a subtest of `t`. */
-export async function posixSuite(t: Test, mountpoint: string, options: PosixOptions = {}): Promise<void> {
+export async function posixSuite(t: Test, mountpoint: string, options: PosixOptions): Promise<void> {
   const root = process.getuid?.() === 0;
   const exclude = options.exclude ?? {};
   const names = new Set(Object.values(groups).flatMap((cases) => Object.keys(cases)));
@@ -188,6 +201,7 @@ export async function posixSuite(t: Test, mountpoint: string, options: PosixOpti
   for (const { scene } of planned) await scene.end();
   await options.settle?.(planned.filter(({ skip }) => skip === false).map(({ scene }) => scene.dir));
 
+  const counted = { cases: 0, assertions: 0 };
   for (const group of new Set(planned.map((one) => one.group))) {
     await t.test(group, async (t) => {
       for (const { name, skip, scene, outcome } of planned.filter((one) => one.group === group)) {
@@ -196,8 +210,12 @@ export async function posixSuite(t: Test, mountpoint: string, options: PosixOpti
           const error = await outcome;
           await scene.end();
           if (error) throw error;
+          counted.cases++;
+          counted.assertions += t.counts.pass;
         });
       }
     });
   }
+  figure(t, counted.cases, `posix cases on ${options.target}`);
+  figure(t, counted.assertions, `posix assertions on ${options.target}`);
 }

@@ -3,7 +3,8 @@
  * Each case lays out layers on disk, mounts, acts, and looks at the mount and at what is in the upper directory.
  */
 import type { Test } from 'tap';
-import { kernel, unavailable, type Mounter } from './mounters.js';
+import { figure } from '../support/figures.js';
+import { kernel, targetName, unavailable, type Mounter } from './mounters.js';
 import { copyUpCases } from './union/copy-up.js';
 import { exchangeCases } from './union/exchange.js';
 import { inodeNumberCases } from './union/inode-numbers.js';
@@ -30,6 +31,7 @@ export async function unionSuite(t: Test, mounter: Mounter, exclude: Readonly<Re
   const root = process.getuid?.() === 0;
   const names = new Set(Object.values(groups).flatMap((cases) => Object.keys(cases)));
   for (const name of Object.keys(exclude)) if (!names.has(name)) t.fail(`the exclusion "${name}" names no case`);
+  const counted = { cases: 0, assertions: 0 };
   const noKernel = await unavailable(t, kernel);
   for (const [group, cases] of Object.entries(groups)) {
     await t.test(group, async (t) => {
@@ -44,6 +46,8 @@ export async function unionSuite(t: Test, mounter: Mounter, exclude: Readonly<Re
           const scene = await UnionScene.create(t, mounter, one.layers ?? 1, one.options ?? []);
           try {
             await one.run(scene);
+            counted.cases++;
+            counted.assertions += t.counts.pass;
           } finally {
             await scene.end();
           }
@@ -51,4 +55,6 @@ export async function unionSuite(t: Test, mounter: Mounter, exclude: Readonly<Re
       }
     });
   }
+  figure(t, counted.cases, `union cases on ${targetName(mounter)}`);
+  figure(t, counted.assertions, `union assertions on ${targetName(mounter)}`);
 }

@@ -52,6 +52,11 @@ export const fuseNativeLimits = [
     reason: 'libfuse 2.9 renames it, as a path-based file system has no other name for it, and corrects nlink in getattr alone.',
   },
   {
+    id: 'replaced-name',
+    limit: 'Opening a name in the moment in which another file is renamed over it may fail with ENOENT.',
+    reason: 'libfuse 2.9 opens by path, and the file that was looked up has none any more.',
+  },
+  {
     id: 'removed-directory',
     limit: 'fstat of a directory that was removed while open fails with ENOENT.',
     reason: 'libfuse 2.9 asks by path, and the directory has none any more.',

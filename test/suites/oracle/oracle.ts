@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import type { Test } from 'tap';
 import { run } from '../../support/command.js';
+import { figure } from '../../support/figures.js';
 import { unmountAll } from '../../support/mounts.js';
 import { root } from '../../support/root.js';
 import { Abandoned } from './side.js';
@@ -101,6 +102,7 @@ export async function oracle(t: Test, settings: OracleSettings): Promise<void> {
     `${scenarios} scenarios, ${operations} operations compared (${succeeded} succeeded, ${operations - succeeded} failed alike), ` +
       `${trees} trees, ${mounts} mounts, ${abandoned} scenarios abandoned`,
   );
+  figure(t, operations, "operations compared with the kernel's overlay");
   for (const [what, count] of figures.divergences) t.comment(`chosen difference met ${count} times: ${what}`);
   if (!state.failed) t.pass(`${scenarios} scenarios, the same on plyfs and on the kernel's overlay`);
 }

@@ -38,6 +38,13 @@ export const accessCases: PosixCases = {
     s.t.same(await s.actor.names('dir'), ['new']);
   }),
 
+  'a mode that is none is EINVAL': async (s) => {
+    await s.actor.put('file', 'x');
+    await s.settle();
+    await s.fails('EINVAL', s.actor.access('file', 8));
+    s.t.equal(await s.actor.access('file', F_OK), 0);
+  },
+
   'search permission is needed on the way, read permission to list': asRoot(async (s) => {
     await s.actor.mkdir('search');
     await s.actor.put('search/file', 'found');

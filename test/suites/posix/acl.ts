@@ -1,5 +1,6 @@
 /** POSIX access control lists, as the `system.posix_acl_*` attributes that setfacl(1) writes: acl(5). */
 import { asRoot, nobody, type PosixCases } from '../posix-suite.js';
+import { makeEveryType } from './types.js';
 
 const tags = { user: 1, namedUser: 2, group: 4, namedGroup: 8, mask: 16, other: 32 } as const;
 type AclEntry = readonly [tag: keyof typeof tags, permissions: number, id?: number];
@@ -82,6 +83,39 @@ export const aclCases: PosixCases = {
     await s.fails('EACCES', third.open('granted'));
     await s.fails('EPERM', user.setxattr('granted', access, letNobodyWrite));
   }),
+
+  'named groups, and the mask that limits them': asRoot(async (s) => {
+    await s.actor.mkdir('dir', 0o700);
+    await s.actor.put('dir/file', 'content', 0o600);
+    const group = (permissions: number, mask: number) =>
+      acl(['user', 7], ['group', 0], ['namedGroup', permissions, 2000], ['mask', mask], ['other', 0]);
+    await s.actor.setxattr('dir', access, group(5, 5));
+    await s.actor.setxattr('dir/file', access, group(6, 4));
+    await s.settle();
+    const member = await s.start({ identity: { uid: 1000, gid: 1000, groups: [2000] } });
+    const other = await s.start({ identity: { uid: 1001, gid: 1001 } });
+    s.t.same(await member.names('dir'), ['file']);
+    s.t.equal(await member.get('dir/file'), 'content');
+    await s.fails('EACCES', member.open('dir/file', 1), 'the mask has no write permission');
+    await s.fails('EACCES', member.put('dir/new', 'x'));
+    await s.fails('EACCES', other.names('dir'));
+    await s.fails('EACCES', other.get('dir/file'));
+    await s.actor.chmod('dir/file', 0o660);
+    await member.put('dir/file', 'written');
+    s.t.equal(await s.actor.get('dir/file'), 'written');
+    await s.actor.chmod('dir', 0o700);
+    await s.fails('EACCES', member.get('dir/file'), 'the mask is empty now');
+  }),
+
+  'special files have ACLs, symbolic links none': async (s) => {
+    await makeEveryType(s.actor);
+    await s.settle();
+    await s.actor.setxattr('fifo', access, letNobodyWrite);
+    s.t.equal((await s.actor.lstat('fifo')).mode & 0o777, 0o660);
+    await s.fails('EOPNOTSUPP', s.actor.setxattr('link', access, letNobodyWrite));
+    await s.fails('EOPNOTSUPP', s.actor.getxattr('link', access));
+    s.t.equal((await s.actor.lstat('file')).mode & 0o777, 0o640);
+  },
 
   'a default ACL is inherited in place of the umask': async (s) => {
     await s.actor.mkdir('dir', 0o755);

@@ -1,5 +1,6 @@
 /** mkdir(2), rmdir(2), unlink(2), mknod(2), and what stands in their way. */
-import { DT, O_DIRECTORY, O_RDONLY, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK } from '../constants.js';
+import { DT, O_DIRECTORY, O_RDONLY, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK } from '../constants.js';
+import { succeed } from '../../support/command.js';
 import { asRoot, nobody, type PosixCases } from '../posix-suite.js';
 import { makeEveryType, plainTypes } from './types.js';
 
@@ -112,6 +113,64 @@ export const directoryCases: PosixCases = {
     const block = await s.actor.lstat('new2');
     s.t.match(char, { rdev: '240:300', mode: S_IFCHR | 0o600 });
     s.t.match(block, { rdev: '7:70000', mode: S_IFBLK | 0o640 });
+  }),
+
+  'mknod makes no directories (EPERM) and no symlinks (EINVAL), and without a type a regular file': async (s) => {
+    await s.settle();
+    await s.fails('EPERM', s.actor.mknod('new', S_IFDIR | 0o700));
+    await s.fails('EINVAL', s.actor.mknod('new', S_IFLNK | 0o777));
+    await s.fails('EINVAL', s.actor.mknod('new', 0o030000 | 0o600), 'a type that there is not');
+    await s.actor.mknod('new', 0o640);
+    s.t.equal((await s.actor.lstat('new')).mode, S_IFREG | 0o640);
+  },
+
+  'a directory counts its sub-directories': async (s) => {
+    await s.settle();
+    await s.actor.mkdir('new');
+    s.t.equal((await s.actor.lstat('new')).nlink, 2);
+    for (const name of ['a', 'b']) await s.actor.mkdir(`new/${name}`);
+    await s.actor.put('new/file', 'x');
+    s.t.equal((await s.actor.lstat('new')).nlink, 4);
+    await s.actor.mkdir('new2');
+    await s.actor.rename('new/a', 'new2/a');
+    s.t.match([(await s.actor.lstat('new')).nlink, (await s.actor.lstat('new2')).nlink], [3, 3]);
+    await s.actor.rmdir('new/b');
+    s.t.equal((await s.actor.lstat('new')).nlink, 2);
+  },
+
+  'in a sticky directory only owners remove directories': asRoot(async (s) => {
+    await s.actor.mkdir('sticky');
+    await s.actor.chmod('sticky', 0o1777);
+    for (const name of ['roots', 'mine']) await s.actor.mkdir(`sticky/${name}`);
+    await s.actor.lchown('sticky/mine', 65534, 65534);
+    await s.settle();
+    const user = await s.start({ identity: nobody });
+    await s.fails('EPERM', user.rmdir('sticky/roots'));
+    await user.rmdir('sticky/mine');
+    await s.actor.lchown('sticky', 65534, 65534);
+    await user.rmdir('sticky/roots');
+    s.t.same(await s.actor.names('sticky'), []);
+  }),
+
+  'what something is mounted on is EBUSY': asRoot(async (s) => {
+    await s.actor.mkdir('dir');
+    await s.actor.put('file', 'x');
+    await s.actor.mkdir('empty');
+    await s.settle();
+    const [dir, file] = [`${s.dir}/dir`, `${s.dir}/file`];
+    await succeed(['mount', '-t', 'tmpfs', 'tmpfs', dir]);
+    s.t.teardown(() => succeed(['umount', dir]).catch(() => undefined));
+    await succeed(['mount', '--bind', '/etc/hostname', file]);
+    s.t.teardown(() => succeed(['umount', file]).catch(() => undefined));
+    await s.fails('EBUSY', s.actor.rmdir('dir'));
+    await s.fails('EBUSY', s.actor.rename('dir', 'new'));
+    await s.fails('EBUSY', s.actor.rename('empty', 'dir'));
+    await s.fails('EBUSY', s.actor.unlink('file'));
+    await s.fails('EXDEV', s.actor.rename('file', 'dir/new'));
+    for (const at of [dir, file]) await succeed(['umount', at]);
+    await s.actor.rmdir('dir');
+    await s.actor.unlink('file');
+    s.t.same(await s.actor.names(), ['empty']);
   }),
 
   'a device cannot be made by an ordinary user': asRoot(async (s) => {

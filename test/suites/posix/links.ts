@@ -78,6 +78,17 @@ export const linkCases: PosixCases = {
     s.t.equal((await s.actor.lstat('old')).nlink, 1);
   },
 
+  'a file that is replaced keeps its other names': async (s) => {
+    await s.actor.put('old', 'content');
+    await s.actor.put('other', 'other');
+    await s.settle();
+    await s.actor.link('old', 'new');
+    await s.actor.rename('other', 'old');
+    s.t.equal(await s.actor.get('new'), 'content');
+    s.t.equal((await s.actor.lstat('new')).nlink, 1);
+    s.t.equal(await s.actor.get('old'), 'other');
+  },
+
   'symlink keeps any target, up to 4095 bytes': async (s) => {
     await s.settle();
     const targets = ['x', '/absolute/./not//normal/../', '.', 'a\nb', Buffer.from([0xff, 0xfe, 0x2f, 0x80]), 'y'.repeat(4095)];

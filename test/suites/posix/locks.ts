@@ -1,6 +1,7 @@
 /** flock(2), and fcntl(2) record locks between processes. */
 import {
   F_GETLK,
+  F_OFD_GETLK,
   F_OFD_SETLK,
   F_RDLCK,
   F_SETLK,
@@ -128,6 +129,53 @@ export const lockCases: PosixCases = {
     const loser = first.startsWith('0') ? s.actor : other;
     await loser.lock(loser === s.actor ? a : b, F_SETLK, F_UNLCK);
     await Promise.allSettled(outcomes);
+  },
+
+  'flock: a directory can be locked; an operation that is none is EINVAL': async (s) => {
+    await s.actor.mkdir('dir');
+    await s.settle();
+    const other = await s.start();
+    const [a, b] = [await s.actor.open('dir'), await other.open('dir')];
+    await s.actor.flock(a, LOCK_EX);
+    await s.fails('EAGAIN', other.flock(b, LOCK_SH | LOCK_NB));
+    await s.fails('EINVAL', s.actor.flock(a, 0));
+    await s.actor.put('dir/new', 'x');
+    await s.actor.flock(a, LOCK_UN);
+    s.t.equal(await other.flock(b, LOCK_SH | LOCK_NB), 0);
+  },
+
+  'locks hold when the file is renamed, and when its name is gone': async (s) => {
+    await s.actor.put('old', 'x');
+    await s.settle();
+    const other = await s.start();
+    const [a, b] = [await s.actor.open('old', O_RDWR), await other.open('old', O_RDWR)];
+    await s.actor.flock(a, LOCK_EX);
+    await s.actor.lock(a, F_SETLK, F_WRLCK);
+    await s.actor.write(a, 'changed');
+    await s.actor.rename('old', 'new');
+    for (const what of ['renamed', 'unlinked']) {
+      if (what === 'unlinked') await s.actor.unlink('new');
+      await s.fails('EAGAIN', other.flock(b, LOCK_EX | LOCK_NB), what);
+      await s.fails('EAGAIN', other.lock(b, F_SETLK, F_WRLCK), what);
+    }
+    await s.actor.close(a);
+    await other.flock(b, LOCK_EX | LOCK_NB);
+    await other.lock(b, F_SETLK, F_WRLCK);
+  },
+
+  "fcntl: a process's locks never stand in its own way, an open file description's do": async (s) => {
+    await s.actor.put('old', 'x'.repeat(10));
+    await s.settle();
+    const [a, b] = [await s.actor.open('old', O_RDWR), await s.actor.open('old', O_RDWR)];
+    await s.actor.lock(a, F_SETLK, F_WRLCK, 0, 5);
+    await s.actor.lock(b, F_SETLK, F_WRLCK, 0, 5);
+    await s.fails('EAGAIN', s.actor.lock(b, F_OFD_SETLK, F_WRLCK, 4, 5), 'over a lock of the process');
+    await s.actor.lock(b, F_OFD_SETLK, F_WRLCK, 5, 5);
+    s.t.equal(await s.actor.lock(a, F_OFD_GETLK, F_WRLCK, 5, 1), F_WRLCK);
+    s.t.equal(await s.actor.lock(b, F_OFD_GETLK, F_WRLCK, 5, 1), F_UNLCK, 'its own');
+    await s.fails('EAGAIN', s.actor.lock(a, F_SETLK, F_RDLCK, 9, 1));
+    await s.fails('EINVAL', s.actor.lock(a, F_SETLK, 77), 'a type that there is not');
+    await s.fails('EINVAL', s.actor.lock(a, F_SETLK, F_WRLCK, -1, 1), 'before the beginning');
   },
 
   'open file description locks belong to the description': async (s) => {

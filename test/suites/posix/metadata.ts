@@ -87,6 +87,18 @@ export const metadataCases: PosixCases = {
     s.t.equal((await s.actor.lstat('dir')).mode & 0o7777, 0o6755);
   }),
 
+  'chown follows a symbolic link, lchown does not': asRoot(async (s) => {
+    await makeEveryType(s.actor);
+    await s.settle();
+    await s.actor.chown('link', 11, 12);
+    s.t.match(await s.actor.lstat('file'), { uid: 11, gid: 12 });
+    s.t.match(await s.actor.lstat('link'), { uid: 0, gid: 0 });
+    await s.actor.lchown('link', 13, 14);
+    s.t.match(await s.actor.lstat('file'), { uid: 11, gid: 12 });
+    s.t.match(await s.actor.lstat('link'), { uid: 13, gid: 14 });
+    await s.fails('ENOENT', s.actor.chown('dangling', 1, 1));
+  }),
+
   'chown by root clears set-id bits of an executable': asRoot(async (s) => {
     await s.actor.put('file', 'x');
     await s.actor.chmod('file', 0o6755);

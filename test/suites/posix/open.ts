@@ -1,11 +1,16 @@
 /** open(2), creat, truncation, O_APPEND, O_TMPFILE, and files that lose their name while open. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import {
   AT_SYMLINK_FOLLOW,
   O_APPEND,
   O_CREAT,
   O_DIRECTORY,
   O_EXCL,
+  O_NOATIME,
   O_NOFOLLOW,
+  O_NONBLOCK,
   O_PATH,
   O_RDONLY,
   O_RDWR,
@@ -108,7 +113,6 @@ export const openCases: PosixCases = {
   'opening a socket is ENXIO, a FIFO for writing without reader too': async (s) => {
     await makeEveryType(s.actor);
     await s.settle();
-    const O_NONBLOCK = 0o4000;
     await s.fails('ENXIO', s.actor.open('socket'));
     await s.fails('ENXIO', s.actor.open('fifo', O_WRONLY | O_NONBLOCK));
     const reader = await s.actor.open('fifo', O_RDONLY | O_NONBLOCK);
@@ -153,6 +157,17 @@ export const openCases: PosixCases = {
     s.t.equal(await s.actor.get('old'), 'onetwothreefour');
   },
 
+  'pwrite on a descriptor with O_APPEND writes at the end (pwrite(2), BUGS)': async (s) => {
+    await s.actor.put('old', 'content');
+    await s.settle();
+    const fd = await s.actor.open('old', O_WRONLY | O_APPEND);
+    await s.actor.write(fd, ' and more', 2);
+    s.t.equal(await s.actor.get('old'), 'content and more');
+    await s.actor.truncate('old', 3);
+    await s.actor.write(fd, '!', 100);
+    s.t.equal(await s.actor.get('old'), 'con!');
+  },
+
   'O_APPEND from two processes loses no line': async (s) => {
     await s.actor.put('log', '');
     await s.settle();
@@ -171,6 +186,36 @@ export const openCases: PosixCases = {
       s.t.same(own, [...own].sort());
       s.t.equal(own.length, 200);
     }
+  },
+
+  'O_NOATIME is for the owner': asRoot(async (s) => {
+    await s.actor.put('roots', 'x', 0o666);
+    await s.actor.put('mine', 'x');
+    await s.actor.lchown('mine', 65534, 65534);
+    await s.settle();
+    const user = await s.start({ identity: nobody });
+    await s.fails('EPERM', user.open('roots', O_RDONLY | O_NOATIME));
+    await user.open('roots', O_RDONLY);
+    s.t.equal(await user.read(await user.open('mine', O_RDONLY | O_NOATIME), 10), 'x');
+  }),
+
+  'a running program is neither opened for writing nor cut (ETXTBSY)': async (s) => {
+    await s.actor.put('program', readFileSync('/bin/sleep'), 0o755);
+    await s.settle();
+    const running = spawn(`${s.dir}/program`, ['60'], { stdio: 'ignore' });
+    try {
+      await once(running, 'spawn');
+      await s.fails('ETXTBSY', s.actor.open('program', O_WRONLY));
+      await s.fails('ETXTBSY', s.actor.open('program', O_RDWR));
+      await s.fails('ETXTBSY', s.actor.truncate('program', 0));
+      await s.actor.chmod('program', 0o700);
+      await s.actor.rename('program', 'new');
+    } finally {
+      running.kill();
+      if (running.exitCode === null && running.signalCode === null) await once(running, 'exit');
+    }
+    await s.actor.truncate('new', 10);
+    s.t.equal((await s.actor.lstat('new')).size, 10);
   },
 
   'a descriptor is only for what it was opened for': async (s) => {
@@ -198,6 +243,16 @@ export const openCases: PosixCases = {
     s.t.equal((await s.actor.lstat('new')).ino, st.ino);
   },
 
+  'O_TMPFILE is for directories, and for writing': async (s) => {
+    await s.actor.put('file', 'x');
+    await s.actor.mkdir('dir');
+    await s.settle();
+    await s.fails('EINVAL', s.actor.open('dir', O_TMPFILE | O_RDONLY));
+    await s.fails('ENOTDIR', s.actor.open('file', O_TMPFILE | O_RDWR));
+    await s.fails('ENOENT', s.actor.open('new', O_TMPFILE | O_RDWR));
+    s.t.same(await s.actor.names('dir'), []);
+  },
+
   'O_TMPFILE|O_EXCL can never be linked': async (s) => {
     await s.settle();
     const fd = await s.actor.open('.', O_TMPFILE | O_EXCL | O_RDWR, 0o600);
@@ -218,6 +273,20 @@ export const openCases: PosixCases = {
     s.t.match(await s.actor.fstat(fd), { nlink: 0, size: 3 });
     await s.fails('ENOENT', s.actor.stat('old'));
     s.t.same(await s.actor.names(), []);
+  },
+
+  'an unlinked open file can be opened again by its descriptor, and never gets a name again': async (s) => {
+    await s.actor.put('old', 'content');
+    await s.settle();
+    const fd = await s.actor.open('old', O_RDWR);
+    await s.actor.write(fd, 'C', 0);
+    await s.actor.unlink('old');
+    const again = await s.actor.open(`/proc/self/fd/${fd}`, O_RDWR);
+    await s.actor.write(again, 'again', 7);
+    s.t.equal(await s.actor.read(fd, 20, 0), 'Contentagain');
+    await s.fails('ENOENT', s.actor.link(`/proc/self/fd/${fd}`, 'new', AT_SYMLINK_FOLLOW));
+    await s.actor.open(`/proc/self/fd/${fd}`, O_WRONLY | O_TRUNC);
+    s.t.match(await s.actor.fstat(again), { size: 0, nlink: 0 });
   },
 
   'an unlinked file open only for reading still reads': async (s) => {

@@ -1,7 +1,45 @@
 /** rename(2) and renameat2(2): every type over every type, flags, and what must be refused. */
-import { RENAME_EXCHANGE, RENAME_NOREPLACE } from '../constants.js';
-import { asRoot, nobody, type PosixCases } from '../posix-suite.js';
+import type { Actor } from '../actor.js';
+import { RENAME_EXCHANGE, RENAME_NOREPLACE, S_IFCHR, S_IFIFO, S_IFSOCK } from '../constants.js';
+import { asRoot, nobody, type ErrnoName, type PosixCases } from '../posix-suite.js';
 import { makeEveryType } from './types.js';
+
+type Kind = 'file' | 'symlink' | 'dangling' | 'fifo' | 'socket' | 'device' | 'empty' | 'full';
+
+function kinds(): Kind[] {
+  const anyones: Kind[] = ['file', 'symlink', 'dangling', 'fifo', 'socket', 'empty', 'full'];
+  return process.getuid?.() === 0 ? [...anyones, 'device'] : anyones;
+}
+
+async function make(actor: Actor, kind: Kind, path: string): Promise<void> {
+  switch (kind) {
+    case 'file':
+      await actor.put(path, path);
+      return;
+    case 'symlink':
+      await actor.symlink('.', path);
+      return;
+    case 'dangling':
+      await actor.symlink('nowhere', path);
+      return;
+    case 'fifo':
+      await actor.mknod(path, S_IFIFO | 0o600);
+      return;
+    case 'socket':
+      await actor.mknod(path, S_IFSOCK | 0o600);
+      return;
+    case 'device':
+      await actor.mknod(path, S_IFCHR | 0o600, 1, 3);
+      return;
+    case 'empty':
+      await actor.mkdir(path);
+      return;
+    case 'full':
+      await actor.mkdir(path);
+      await actor.put(`${path}/inside`, 'x');
+      return;
+  }
+}
 
 const nonDirectories = ['file', 'link', 'dangling', 'fifo', 'socket'] as const;
 
@@ -32,6 +70,38 @@ export const renameCases: PosixCases = {
     await s.actor.put('new', 'x');
     for (const type of nonDirectories) await s.actor.rename(`target-${type}`, 'new');
     s.t.ok((await s.actor.lstat('new')).mode);
+  },
+
+  'every type over every type': async (s) => {
+    const outcome = (from: Kind, to: Kind): ErrnoName | undefined => {
+      if (from === 'empty' || from === 'full') return to === 'full' ? 'ENOTEMPTY' : to === 'empty' ? undefined : 'ENOTDIR';
+      return to === 'empty' || to === 'full' ? 'EISDIR' : undefined;
+    };
+    const all = kinds();
+    const pairs = all.flatMap((from) => all.map((to) => [from, to] as const));
+    const isDirectory = (kind: Kind) => kind === 'empty' || kind === 'full';
+    for (const [from, to] of pairs) {
+      if (!isDirectory(from)) await make(s.actor, from, `${from}-over-${to}`);
+      await make(s.actor, to, `target-${from}-${to}`);
+    }
+    await s.settle();
+    for (const [from, to] of pairs) {
+      const [source, target] = [`${from}-over-${to}`, `target-${from}-${to}`];
+      // A directory of a lower layer is not renamed (EXDEV): those that are renamed are made here.
+      if (isDirectory(from)) await make(s.actor, from, source);
+      const [was, stood] = [await s.actor.lstat(source), await s.actor.lstat(target)];
+      const refused = outcome(from, to);
+      if (refused === undefined) {
+        await s.actor.rename(source, target);
+        await s.fails('ENOENT', s.actor.lstat(source), source);
+        const { ino, mode, rdev, mtime } = was;
+        s.t.match(await s.actor.lstat(target), { ino, mode, rdev, mtime }, source);
+      } else {
+        await s.fails(refused, s.actor.rename(source, target), source);
+        s.t.equal((await s.actor.lstat(source)).ino, was.ino);
+        s.t.equal((await s.actor.lstat(target)).ino, stood.ino);
+      }
+    }
   },
 
   'a directory made here can be renamed with all it holds': async (s) => {
@@ -137,6 +207,23 @@ export const renameCases: PosixCases = {
     await s.fails('EINVAL', s.actor.rename('link', 'link/within', RENAME_EXCHANGE));
   },
 
+  'RENAME_EXCHANGE across directories, and of a name with itself': async (s) => {
+    await makeEveryType(s.actor);
+    await s.settle();
+    await s.actor.mkdir('new');
+    await s.actor.mkdir('new/sub');
+    await s.actor.put('new/sub/file', 'deep');
+    const before = await Promise.all(['fifo', 'new/sub/file'].map((path) => s.actor.lstat(path)));
+    await s.actor.rename('fifo', 'new/sub/file', RENAME_EXCHANGE);
+    s.t.equal((await s.actor.lstat('new/sub/file')).ino, before[0]?.ino);
+    s.t.equal((await s.actor.lstat('fifo')).ino, before[1]?.ino);
+    await s.actor.rename('new/sub', 'socket', RENAME_EXCHANGE);
+    s.t.same(await s.actor.names('socket'), ['file']);
+    await s.actor.rename('socket', 'socket', RENAME_EXCHANGE);
+    s.t.same(await s.actor.names('new'), ['sub']);
+    await s.fails('EEXIST', s.actor.rename('file', 'file', RENAME_NOREPLACE), 'the name is there: its own');
+  },
+
   'a renamed file can be made again under its old name': async (s) => {
     await s.actor.put('old', 'first');
     await s.settle();
@@ -182,6 +269,7 @@ export const renameCases: PosixCases = {
     await s.fails(EPERM, user.rename('sticky/roots', 'sticky/new'));
     await s.fails(EPERM, user.rename('sticky/mine', 'sticky/roots'));
     await s.fails(EPERM, user.unlink('sticky/roots'));
+    await s.fails(EPERM, user.rename('sticky/mine', 'sticky/roots', RENAME_EXCHANGE));
     await user.rename('sticky/mine', 'sticky/new');
     await user.unlink('sticky/new');
     s.t.same(await s.actor.names('sticky'), ['roots']);

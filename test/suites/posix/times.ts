@@ -1,5 +1,5 @@
 /** utimensat(2), and which times each operation updates (POSIX; man 7 inode). */
-import { O_RDONLY, O_WRONLY, RENAME_NOREPLACE, UTIME_NOW, UTIME_OMIT } from '../constants.js';
+import { O_RDONLY, O_WRONLY, RENAME_EXCHANGE, RENAME_NOREPLACE, UTIME_NOW, UTIME_OMIT } from '../constants.js';
 import { asRoot, nobody, type PosixCases, type Scene } from '../posix-suite.js';
 import { makeEveryType } from './types.js';
 
@@ -42,6 +42,51 @@ export const timeCases: PosixCases = {
     await s.settle();
     await s.actor.utimens('old', [-1000, 5], [4_000_000_000, 7]);
     s.t.match(await s.actor.lstat('old'), { atime: -999_999_999_995n, mtime: 4_000_000_000_000_000_007n });
+  },
+
+  'nanoseconds that are none are EINVAL': async (s) => {
+    await s.actor.put('old', 'x');
+    await age(s, 'old');
+    await s.settle();
+    for (const nsec of [1_000_000_000, -1, UTIME_NOW + 1]) {
+      await s.fails('EINVAL', s.actor.utimens('old', [1, nsec], [1, 0]), `atime ${nsec}`);
+      await s.fails('EINVAL', s.actor.utimens('old', [1, 0], [1, nsec]), `mtime ${nsec}`);
+    }
+    s.t.match(await s.actor.lstat('old'), { atime: old, mtime: old });
+  },
+
+  'setting times moves ctime to now': async (s) => {
+    await makeEveryType(s.actor);
+    await s.settle();
+    const before = BigInt(Date.now()) * 1_000_000n - 20_000_000n;
+    for (const type of ['file', 'dir', 'link', 'fifo']) {
+      await s.actor.utimens(type, [1, 2], [3, 4]);
+      const { ctime } = await s.actor.lstat(type);
+      s.t.ok(ctime >= before && ctime <= BigInt(Date.now() + 1000) * 1_000_000n, type);
+    }
+  },
+
+  'a write of nothing changes no time': async (s) => {
+    await s.actor.put('old', 'content');
+    await age(s, 'old');
+    await s.settle();
+    const fd = await s.actor.open('old', O_WRONLY);
+    await moves(s, 'old', 'nothing', () => s.actor.write(fd, ''), 'write');
+  },
+
+  'renaming updates both directories, an exchange too': async (s) => {
+    for (const dir of ['from', 'to']) await s.actor.mkdir(dir);
+    for (const name of ['from/a', 'from/b', 'to/c', 'to/d']) await s.actor.put(name, name);
+    await age(s, 'from', 'to');
+    await s.settle();
+    await moves(s, 'from', 'both', () => s.actor.rename('from/a', 'to/a'), 'renamed from here');
+    await age(s, 'from', 'to');
+    await moves(s, 'to', 'both', () => s.actor.rename('from/b', 'to/c'), 'renamed over a name here');
+    await s.actor.put('from/e', 'x');
+    for (const dir of ['from', 'to']) {
+      await age(s, 'from', 'to');
+      await moves(s, dir, 'both', () => s.actor.rename('from/e', 'to/d', RENAME_EXCHANGE), `an exchange with ${dir}`);
+    }
   },
 
   'UTIME_OMIT leaves one time, UTIME_NOW sets it to now': async (s) => {

@@ -54,6 +54,35 @@ export const xattrCases: PosixCases = {
     s.t.same(await s.actor.listxattr('file'), ['user.none', 'user.some']);
   },
 
+  'names are bytes; an empty one and flags that there are not are refused': async (s) => {
+    await s.actor.put('file', 'x');
+    await s.settle();
+    const name = Buffer.from([0x75, 0x73, 0x65, 0x72, 0x2e, 0xff, 0x0a, 0x80]);
+    await s.actor.setxattr('file', name, 'v');
+    s.t.equal(await s.actor.getxattr('file', name), 'v');
+    s.t.same(await s.actor.listxattr('file'), [name.toString('latin1')]);
+    await s.actor.removexattr('file', name);
+    await s.fails('EINVAL', s.actor.setxattr('file', 'user.a', 'v', 4));
+    await s.fails('EINVAL', s.actor.setxattr('file', 'user.', 'v'));
+    await s.fails('ERANGE', s.actor.setxattr('file', '', 'v'));
+    await s.fails('ERANGE', s.actor.getxattr('file', ''));
+    s.t.same(await s.actor.listxattr('file'), []);
+  },
+
+  'many attributes, and none': async (s) => {
+    await s.actor.put('file', 'x');
+    await s.actor.put('none', 'x');
+    const names = Array.from({ length: 30 }, (_, i) => `user.attribute-${String(i).padStart(2, '0')}`);
+    for (const name of names.slice(0, 15)) await s.actor.setxattr('file', name, name);
+    await s.settle();
+    for (const name of names.slice(15)) await s.actor.setxattr('file', name, name);
+    s.t.same(await s.actor.listxattr('file'), names);
+    for (const name of names) s.t.equal(await s.actor.getxattr('file', name), name);
+    s.t.same(await s.actor.listxattr('none'), []);
+    for (const name of names) await s.actor.removexattr('file', name);
+    s.t.same(await s.actor.listxattr('file'), []);
+  },
+
   'names too long are ERANGE, unknown namespaces EOPNOTSUPP': async (s) => {
     await s.actor.put('file', 'x');
     await s.settle();
