@@ -72,50 +72,53 @@ function listMerged(context: UnionContext, directory: DirectoryNode): void {
   const seen = new Map<Name, Seen>();
   for (const holder of directory.stack) {
     const upper = holder.layer.index === UPPER;
-    // What a layer says holds for the layers below it only: `.wh.X` beside X hides X further down.
-    const here: [Name, Seen][] = [];
+    // A marker hides its name in the layers below only, so it counts after what its own layer has of that name.
+    const hidden: Name[] = [];
     visitShown(directory, holder, (name, type, low, high, whiteout) => {
+      if (whiteout) {
+        hidden.push(name);
+        return;
+      }
       const before = seen.get(name);
       if (before === undefined) {
-        if (whiteout) {
-          here.push([name, { dentry: null, closed: true, covered: true }]);
-          return;
-        }
         const dentry = directory.entries.get(name) ?? newDentry(directory, name, type, holder);
         if (dentry.holder === holder) {
           dentry.ino = listedInode(context, dentry, low, high);
           dentry.covers = !upper;
           dentry.below ??= NOTHING_BELOW;
         }
-        here.push([name, { dentry, closed: type !== DT_DIR, covered: !upper }]);
+        seen.set(name, { dentry, closed: type !== DT_DIR, covered: !upper });
         return;
       }
-      const dentry = before.dentry;
-      if (!before.covered && !upper) {
-        before.covered = true;
-        if (dentry !== null) dentry.covers = !whiteout;
-      }
+      settle(before, upper, true);
       if (before.closed) return;
-      if (whiteout || type !== DT_DIR) {
+      if (type !== DT_DIR) {
         before.closed = true;
         return;
       }
+      const { dentry } = before;
       if (dentry === null) return;
       if (dentry.below === NOTHING_BELOW || dentry.below === null) {
         dentry.below = [holder];
         if (dentry.holder.layer.index === UPPER) dentry.ino = context.inodes.number(holder.layer.fileSystem, low, high);
       } else (dentry.below as LayerDirectory[]).push(holder);
     });
-    for (const [name, state] of here) {
+    for (const name of hidden) {
       const before = seen.get(name);
-      if (before === undefined) seen.set(name, state);
-      else if (state.dentry === null) before.closed = true;
+      if (before === undefined) seen.set(name, { dentry: null, closed: true, covered: true });
       else {
-        before.dentry = state.dentry;
-        before.closed ||= state.closed;
+        settle(before, upper, false);
+        before.closed = true;
       }
     }
   }
+}
+
+/** Takes into account that a layer has the name (`shows`), or hides it: the topmost lower one that speaks of it decides what an upper name covers. */
+function settle(seen: Seen, upper: boolean, shows: boolean): void {
+  if (seen.covered || upper) return;
+  seen.covered = true;
+  if (seen.dentry !== null) seen.dentry.covers = shows;
 }
 
 function newDentry(directory: DirectoryNode, name: Name, type: number, holder: LayerDirectory): Dentry {

@@ -138,6 +138,25 @@ await onUnion(t, 'an AUFS layer with an opaque root hides all below', { layers: 
   await s.fails('ENOENT', s.mnt.lstat('below'));
 });
 
+await onUnion(t, 'a name beside its own AUFS marker, in the upper too', { layers: 3, options: ['whiteout=aufs'] }, async (s) => {
+  const names = Array.from({ length: 20 }, (_, i) => `name${i}`);
+  for (const name of names) {
+    await s.lay('lower3', { [`${name}/bottom`]: 'x' });
+    // Directories are read in an order of their own: of so many, some markers come before what they stand beside, and some after.
+    await s.lay('lower2', { [`${name}/middle`]: 'x', [`.wh.${name}`]: '' });
+  }
+  await s.lay('upper', Object.fromEntries(names.map((name, i) => (i % 2 === 0 ? [`${name}/top`, 'x'] : [name, 'x']))));
+  await s.mount();
+  s.t.same(await s.mnt.names(), names.toSorted());
+  for (const [i, name] of names.entries()) {
+    if (i % 2 === 0) s.t.same(await s.mnt.names(name), ['middle', 'top'], `${name}: merged down to where the marker is`);
+    else await s.mnt.unlink(name);
+  }
+  for (const name of names.filter((_, i) => i % 2 === 1)) await s.fails('ENOENT', s.mnt.lstat(name));
+  await s.remount();
+  s.t.same(await s.mnt.names(), names.filter((_, i) => i % 2 === 0).toSorted(), 'what was removed stays so');
+});
+
 /** Makes `path` a whiteout by xattr, and its directory one that may hold such. */
 async function xattrWhiteout(s: UnionScene, prefix: string, dir: string, name: string): Promise<void> {
   await s.disk.put(`${dir}/${name}`, '');

@@ -25,7 +25,7 @@ import {
   UTIME_NOW,
   UTIME_OMIT,
 } from '../constants.js';
-import type { EntryKind, Layer, LayerEntry, Operation, Scenario, Time, Xattrs } from './scenario.js';
+import type { Dialect, EntryKind, Layer, LayerEntry, Operation, Scenario, Time, Xattrs } from './scenario.js';
 
 type Arb<T> = fc.Arbitrary<T>;
 
@@ -142,12 +142,28 @@ const entry: Arb<LayerEntry> = fc
     }
   });
 
-const layer: Arb<Layer> = fc.array(entry, { minLength: 3, maxLength: 20, size: 'max' }).map((entries) => ({ entries }));
+const dialect = weighted<Dialect | undefined>([9, undefined], [1, 'user'], [1, 'fuse-overlayfs'], [2, 'aufs']);
+
+function layer(longest: number): Arb<Layer> {
+  return fc.tuple(fc.array(entry, { minLength: 3, maxLength: longest, size: 'max' }), dialect).map(([entries, dialect]) => {
+    if (dialect === undefined) return { entries };
+    // AUFS has one form of a whiteout.
+    return { dialect, entries: dialect === 'aufs' ? entries.map(withDevice) : entries };
+  });
+}
+
+function withDevice(one: LayerEntry): LayerEntry {
+  return one.kind === 'xwhiteout' ? { ...one, kind: 'whiteout' } : one;
+}
+
+/** The kernel's copy of a layer has files of its own, so the names of one file that both know are left out. */
+function withoutLinksInDialects(lowers: readonly Layer[]): Layer[] {
+  if (lowers.every(({ dialect }) => dialect === undefined)) return [...lowers];
+  return lowers.map((one) => ({ ...one, entries: one.entries.filter(({ kind }) => kind !== 'link') }));
+}
 
 /** Overlayfs reads whiteouts by xattr in lower layers only. */
-const upper: Arb<Layer> = layer.map(({ entries }) => ({
-  entries: entries.map((one) => (one.kind === 'xwhiteout' ? { ...one, kind: 'whiteout' } : one)),
-}));
+const upper: Arb<Layer> = layer(20).map(({ entries }) => ({ entries: entries.map(withDevice) }));
 
 const who = weighted([7, 0], [3, 1], [1, 2]);
 const slot = fc.integer({ min: 0, max: 2 });
@@ -205,6 +221,9 @@ const operation: Arb<Operation> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ op: fc.constant('flist' as const), slot }) },
   { weight: 2, arbitrary: fc.record({ op: fc.constant('linkfd' as const), slot, path: named }) },
   { weight: 1, arbitrary: fc.record({ op: fc.constant('copy' as const), slot, to: slot, offset, toOffset: offset, length }) },
+  { weight: 1, arbitrary: fc.record({ op: fc.constant('send' as const), slot, to: slot, offset, length }) },
+  { weight: 2, arbitrary: fc.record({ op: fc.constant('mapread' as const), slot, offset, length }) },
+  { weight: 3, arbitrary: fc.record({ op: fc.constant('mapwrite' as const), slot, fill, length, offset }) },
   { weight: 9, arbitrary: fc.record({ op: fc.constant('put' as const), ...at, fill, length, flags: putFlags }) },
   {
     weight: 12,
@@ -262,10 +281,13 @@ const operation: Arb<Operation> = fc.oneof(
 export function scenario(length: number): Arb<Scenario> {
   return fc
     .record({
-      lowers: fc.array(layer, { minLength: 1, maxLength: 4, size: 'max' }),
+      lowers: fc.oneof(
+        { weight: 7, arbitrary: fc.array(layer(20), { minLength: 1, maxLength: 4, size: 'max' }) },
+        { weight: 1, arbitrary: fc.array(layer(6), { minLength: 5, maxLength: 12, size: 'max' }) },
+      ),
       upper: fc.option(upper, { freq: 4 }),
       redirect: weighted([3, false], [1, true]),
       operations: fc.array(operation, { minLength: Math.ceil(length / 2), maxLength: length, size: 'max' }),
     })
-    .map(({ upper, ...rest }) => (upper === null ? rest : { ...rest, upper }));
+    .map(({ upper, lowers, ...rest }) => ({ ...rest, lowers: withoutLinksInDialects(lowers), ...(upper === null ? {} : { upper }) }));
 }

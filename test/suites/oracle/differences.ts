@@ -1,8 +1,7 @@
 /**
  * Where plyfs differs from the kernel's overlay on purpose (ARCHITECTURE.md, "Where we differ"), and how narrowly each is let pass.
  *
- * Not listed because a scenario cannot show them: opening for writing copies nothing up here, RENAME_WHITEOUT is known here, and a
- * shared mapping of a file that is copied up shows what is written. The names of one lower file stay one file: so the
+ * Not listed because a scenario cannot show them: opening for writing copies nothing up here, and RENAME_WHITEOUT is known here. The names of one lower file stay one file: so the
  * kernel is mounted with index=on where a layer has hard links, and keeps them together as well.
  *
  * Not tried: S_ISGID without group execution, which has no meaning on a file. Since Linux 6.2 a write by somebody outside the group clears
@@ -73,6 +72,12 @@ export const divergences: readonly Divergence[] = [
     ends: true,
     explains: (operation, ours, kernels) =>
       (operation.op === 'rmdir' || operation.op === 'rename') && ours.text === '0' && kernels.text === 'ENOTEMPTY',
+  },
+  {
+    what: 'a shared mapping of a file that was copied up shows what is written',
+    reason:
+      'overlayfs maps the file that was opened, which was the lower one (overlayfs.rst, "Non-standard behavior"); here it must show what reading shows (side.ts)',
+    explains: (operation) => operation.op === 'mapread',
   },
   {
     what: 'a directory is renamed whose redirect is longer than 256 bytes',

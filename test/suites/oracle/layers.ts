@@ -2,7 +2,7 @@
 import { Errno } from '../../../src/base/errno.js';
 import type { Actor } from '../actor.js';
 import { S_IFBLK, S_IFCHR, S_IFIFO, S_IFSOCK, XATTR_CREATE } from '../constants.js';
-import { parentOf, type Layer, type LayerEntry } from './scenario.js';
+import { parentOf, type Dialect, type Layer, type LayerEntry } from './scenario.js';
 
 const bytes = (text: string) => Buffer.from(text, 'latin1');
 
@@ -56,8 +56,11 @@ async function make(disk: Actor, entry: LayerEntry, at: (path: string) => Buffer
   }
 }
 
-/** `at` gives a path of the layer as the actor reaches it; its root exists. `below`: the layers under it, laid already. */
-export async function layLayer(disk: Actor, layer: Layer, root: string, below: readonly string[] = []): Promise<void> {
+/**
+ * Makes the layer in overlayfs's own way in `root`, which exists. `below`: the layers under it, laid already. Resolves to what there is
+ * now, in the order in which it was made.
+ */
+export async function layLayer(disk: Actor, layer: Layer, root: string, below: readonly string[] = []): Promise<LayerEntry[]> {
   const inLayer = (directory: string, path: string) => Buffer.concat([Buffer.from(`${directory}/`), bytes(path)]);
   const at = (path: string) => inLayer(root, path);
   const exists = async (directory: string, path: string) => {
@@ -67,6 +70,8 @@ export async function layLayer(disk: Actor, layer: Layer, root: string, below: r
   const laid: LayerEntry[] = [];
   for (const entry of layer.entries) {
     // A second name of a whiteout by xattr, in a directory that is not marked, is read differently by every version of overlayfs.
+    // The marker's name would be too long.
+    if (layer.dialect === 'aufs' && entry.kind === 'whiteout' && entry.path.slice(entry.path.lastIndexOf('/') + 1).length > 251) continue;
     if (entry.kind === 'link' && laid.some((other) => other.path === entry.target && other.kind === 'xwhiteout')) continue;
     // overlayfs finds a directory not empty that holds nothing but one which hides nothing.
     if (entry.kind === 'xwhiteout' && !(await Promise.all(below.map((lower) => exists(lower, entry.path)))).includes(true)) continue;
@@ -96,6 +101,41 @@ export async function layLayer(disk: Actor, layer: Layer, root: string, below: r
     }
     laid.push(entry);
   }
+  await describe(disk, laid, root);
+  return laid;
+}
+
+/** Makes what `layLayer` has made, in another way. */
+export async function layInDialect(disk: Actor, laid: readonly LayerEntry[], root: string, dialect: Dialect): Promise<void> {
+  const at = (path: string) => Buffer.concat([Buffer.from(`${root}/`), bytes(path)]);
+  const touch = async (path: string) => disk.close(await disk.open(at(path), 0o301, 0o644));
+  if (dialect === 'aufs') await touch('.wh..wh.aufs');
+  for (const entry of laid) {
+    const parent = parentOf(entry.path);
+    const beside = `${parent}/.wh.${entry.path.slice(entry.path.lastIndexOf('/') + 1)}`;
+    if (dialect === 'aufs' && entry.kind === 'whiteout') await touch(beside);
+    else if (entry.kind === 'opaque') {
+      await disk.mkdir(at(entry.path));
+      if (dialect === 'user') await disk.setxattr(at(entry.path), 'user.overlay.opaque', 'y');
+      else if (dialect === 'fuse-overlayfs') await disk.setxattr(at(entry.path), 'user.fuseoverlayfs.opaque', 'y');
+      // Two ways to say it: a marker within, or one that hides the name below.
+      else await touch((entry.time ?? 0) % 2 === 0 ? `${entry.path}/.wh..wh..opq` : beside);
+    } else {
+      await make(disk, entry, at);
+      if (entry.kind !== 'xwhiteout') continue;
+      if (dialect === 'user') {
+        await disk.removexattr(at(entry.path), 'trusted.overlay.whiteout');
+        await disk.setxattr(at(entry.path), 'user.overlay.whiteout', '');
+      }
+      await disk.setxattr(at(parent), `${dialect === 'user' ? 'user' : 'trusted'}.overlay.opaque`, 'x');
+    }
+  }
+  await describe(disk, laid, root);
+}
+
+/** Gives everything its owner, mode, attributes and times. */
+async function describe(disk: Actor, laid: readonly LayerEntry[], root: string): Promise<void> {
+  const at = (path: string) => Buffer.concat([Buffer.from(`${root}/`), bytes(path)]);
   for (const entry of laid) {
     const path = at(entry.path);
     if (entry.kind === 'whiteout' || entry.kind === 'xwhiteout' || entry.kind === 'link') continue;
@@ -107,7 +147,7 @@ export async function layLayer(disk: Actor, layer: Layer, root: string, below: r
     }
   }
   // The times last, children before what holds them.
-  for (const entry of laid.reverse()) {
+  for (const entry of [...laid].reverse()) {
     if (entry.kind === 'whiteout' || entry.kind === 'xwhiteout' || entry.kind === 'link') continue;
     const time = entry.time ?? 1_000_000_000;
     await disk.utimens(at(entry.path), [time, nanoseconds(time)], [time + 1, nanoseconds(time + 1)]);

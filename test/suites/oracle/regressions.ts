@@ -87,6 +87,24 @@ export const regressions: Readonly<Record<string, Scenario>> = {
       { op: 'unlink', who: 0, path: 'dir/name' },
     ],
   },
+  'what covers a name of an AUFS layer that stands beside its own marker leaves a whiteout': {
+    lowers: [
+      {
+        dialect: 'aufs',
+        // An odd time: a marker beside the name.
+        entries: Array.from({ length: 10 }, (_, i) => ({ path: `name${i}/inside`, kind: 'file' as const })).flatMap((file, i) => [
+          { path: `name${i}`, kind: 'opaque' as const, time: 1_000_000_001 },
+          file,
+        ]),
+      },
+    ],
+    upper: { entries: Array.from({ length: 10 }, (_, i) => ({ path: `name${i}`, kind: 'fifo' as const })) },
+    redirect: false,
+    operations: [
+      { op: 'list', who: 0, path: '.' },
+      ...Array.from({ length: 10 }, (_, i) => ({ op: 'unlink' as const, who: 0, path: `name${i}` })),
+    ],
+  },
   'trusted attributes are listed for administrators only': {
     lowers: [{ entries: [{ path: 'file', kind: 'file', mode: 0o644, xattrs: { 'trusted.note': 'of root', 'user.note': 'of a user' } }] }],
     redirect: false,

@@ -6,7 +6,7 @@ import { kernel, plyfs } from '../mounters.js';
 import { differences, treeOf, type Tree } from '../tree.js';
 import { explained, type Divergence, withoutStrayWhiteouts } from './differences.js';
 import { InodeWatch } from './inode-watch.js';
-import { layLayer } from './layers.js';
+import { layInDialect, layLayer } from './layers.js';
 import { parentOf, pathsOf, type Time, type Call, type Scenario } from './scenario.js';
 import { pathBytes, Side, type Outcome } from './side.js';
 import { upperFaults } from './upper-faults.js';
@@ -44,6 +44,7 @@ export class Difference extends Error {
 /** Operations that change nothing: what they say is all there is to compare. */
 const readers = new Set([
   'read',
+  'mapread',
   'fstat',
   'flist',
   'get',
@@ -272,13 +273,18 @@ function hasHardLinks(scenario: Scenario): boolean {
 export async function runScenario(scenario: Scenario, base: string, figures: Figures): Promise<void> {
   const disk = await Actor.start();
   const lowers = scenario.lowers.map((_, i) => `${base}/lower${i + 1}`);
-  for (const lower of lowers) await mkdir(lower);
+  // A layer in another dialect is translated for the kernel.
+  const ourLowers = scenario.lowers.map(({ dialect }, i) => `${base}/${dialect === undefined ? '' : `${dialect}-`}lower${i + 1}`);
+  const everyLower = [...new Set([...lowers, ...ourLowers])];
+  for (const lower of everyLower) await mkdir(lower);
   for (const side of ['ours', 'kernels'])
     for (const name of ['upper', 'work', 'mnt']) await mkdir(`${base}/${side}/${name}`, { recursive: true });
-  for (const [i, layer] of [...scenario.lowers.entries()].reverse())
-    await layLayer(disk, layer, `${base}/lower${i + 1}`, lowers.slice(i + 1));
+  for (const [i, layer] of [...scenario.lowers.entries()].reverse()) {
+    const laid = await layLayer(disk, layer, lowers[i] ?? '', lowers.slice(i + 1));
+    if (layer.dialect !== undefined) await layInDialect(disk, laid, ourLowers[i] ?? '', layer.dialect);
+  }
   for (const side of ['ours', 'kernels']) await layLayer(disk, scenario.upper ?? { entries: [] }, `${base}/${side}/upper`);
-  const held = await lowersHeld(disk, lowers);
+  const held = await lowersHeld(disk, everyLower);
 
   const options = [
     `redirect_dir=${scenario.redirect ? 'on' : 'off'}`,
@@ -288,11 +294,11 @@ export async function runScenario(scenario: Scenario, base: string, figures: Fig
   ];
   // Coarse clocks of file systems lag behind; layers' times are years older.
   const start = BigInt(Date.now() - 3_600_000) * 1_000_000n;
-  const ours = new Side({ mounter: plyfs, lowers, base: `${base}/ours`, options, start });
+  const ours = new Side({ mounter: plyfs, lowers: ourLowers, base: `${base}/ours`, options, start });
   const kernels = new Side({ mounter: kernel, lowers, base: `${base}/kernels`, options, start });
   try {
     await new Run(scenario, ours, kernels, disk, figures, start, held.shared).all();
-    const after = await lowersHeld(disk, lowers);
+    const after = await lowersHeld(disk, everyLower);
     const changed = differences(after.tree, held.tree);
     if (changed.length > 0) throw new Difference(`a lower layer was changed\n  ${changed.join('\n  ')}`, scenario.operations.length);
     figures.scenarios++;

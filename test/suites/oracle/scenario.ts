@@ -27,7 +27,14 @@ export interface LayerEntry {
   readonly target?: string;
 }
 
+/**
+ * How a layer says what it hides, where that is not overlayfs's own way: under `user.overlay.`, by `user.fuseoverlayfs.opaque`, or by AUFS
+ * markers. The kernel gets a copy of the layer in its own way.
+ */
+export type Dialect = 'user' | 'fuse-overlayfs' | 'aufs';
+
 export interface Layer {
+  readonly dialect?: Dialect;
   readonly entries: readonly LayerEntry[];
 }
 
@@ -71,6 +78,10 @@ export type Call =
       readonly toOffset: number;
       readonly length: number;
     }
+  | { readonly op: 'send'; readonly slot: number; readonly to: number; readonly offset: number; readonly length: number }
+  /** Through a shared mapping made for it. */
+  | { readonly op: 'mapread'; readonly slot: number; readonly length: number; readonly offset: number }
+  | { readonly op: 'mapwrite'; readonly slot: number; readonly fill: string; readonly length: number; readonly offset: number }
   | {
       readonly op: 'put';
       readonly who: number;

@@ -2,13 +2,27 @@
 import { mkdir } from 'node:fs/promises';
 import { Errno, errnoName } from '../../../src/base/errno.js';
 import { Actor, type Entry, type Stat } from '../actor.js';
-import { AT_SYMLINK_FOLLOW, DT, O_RDONLY, SEEK_SET, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../constants.js';
+import {
+  AT_SYMLINK_FOLLOW,
+  DT,
+  MAP_SHARED,
+  O_NONBLOCK,
+  O_RDONLY,
+  PROT_READ,
+  PROT_WRITE,
+  SEEK_SET,
+  S_IFDIR,
+  S_IFLNK,
+  S_IFMT,
+  S_IFREG,
+} from '../constants.js';
 import { unmount, type Mounter } from '../mounters.js';
 import { isStrayWhiteout } from './differences.js';
 import { actors, type Call } from './scenario.js';
 
 /** An answer that takes longer than this is a hang. */
 const PATIENCE_MS = 60_000;
+const PAGE = 4096;
 
 export const pathBytes = (path: string): Buffer => Buffer.from(path, 'latin1');
 
@@ -34,8 +48,8 @@ export async function patiently<T>(what: string, call: Promise<T>): Promise<T> {
 }
 
 /**
- * The kernel says that an upper which was unmounted is in use: a mount namespace that another program made meanwhile holds a copy of
- * the mount. Nothing is wrong with either side.
+ * The kernel says that an upper which was unmounted is in use, or a mount that nobody here uses any more: a mount namespace that another
+ * program made meanwhile holds a copy of the mount, or another program looks into every mount there is. Nothing is wrong with either side.
  */
 export class Abandoned extends Error {}
 
@@ -97,7 +111,9 @@ export class Side {
     for (const actor of this.took()) await (await actor).end();
     if (!this.mounted) return;
     this.mounted = false;
-    await patiently(`unmount of ${this.name}`, unmount(this.mnt));
+    await patiently(`unmount of ${this.name}`, unmount(this.mnt)).catch((error: unknown) => {
+      throw String(error).includes('target is busy') ? new Abandoned(String(error)) : error;
+    });
   }
 
   /** After a failure: actors may be stuck in a call. */
@@ -248,6 +264,30 @@ export class Side {
     }
   }
 
+  /** Reads so many bytes, or writes some, through a mapping that lasts no longer. */
+  private async mapped(actor: Actor, fd: number, offset: number, what: number | string): Promise<string> {
+    const length = typeof what === 'number' ? what : what.length;
+    const inPage = offset % PAGE;
+    const protection = typeof what === 'number' ? PROT_READ : PROT_READ | PROT_WRITE;
+    const map = await actor.mmap(fd, length === 0 ? 0 : inPage + length, protection, MAP_SHARED, offset - inPage);
+    try {
+      if (typeof what === 'string') {
+        await actor.poke(map, inPage, what);
+        return what;
+      }
+      const seen = await actor.peek(map, inPage, length);
+      // Here a mapping is never behind what reading shows.
+      if (this.name === 'plyfs') {
+        const read = await actor.read(fd, length, offset);
+        if (seen.slice(0, read.length) !== read) throw new Error(`a mapping shows ${shortened(seen)}, reading ${shortened(read)}`);
+      }
+      return seen;
+    } finally {
+      await actor.msync(map);
+      await actor.munmap(map);
+    }
+  }
+
   private async onDescriptor(operation: Extract<Call, { slot: number }>, { who, fd }: Slot): Promise<Outcome> {
     const actor = await this.actor(who);
     const done = async (call: Promise<number>): Promise<Outcome> => ({ text: String(await call) });
@@ -292,12 +332,19 @@ export class Side {
         if (to?.who !== who) return { text: 'no descriptor', failed: 'no descriptor' };
         return done(actor.copyFileRange(fd, operation.offset, to.fd, operation.toOffset, operation.length));
       }
+      case 'send': {
+        const to = this.slots.get(operation.to);
+        if (to?.who !== who) return { text: 'no descriptor', failed: 'no descriptor' };
+        return done(actor.sendfile(to.fd, fd, operation.offset, operation.length));
+      }
+      case 'mapread':
+        return { text: shortened(await this.mapped(actor, fd, operation.offset, operation.length)) };
+      case 'mapwrite':
+        await this.mapped(actor, fd, operation.offset, operation.fill.repeat(operation.length));
+        return { text: 'written' };
     }
   }
 }
-
-/** A fifo without a peer must not hold an actor up. */
-const O_NONBLOCK = 0o4000;
 
 /** Bytes as runs of one letter. */
 function shortened(bytes: string): string {
