@@ -10,7 +10,7 @@ import { serve } from '../../src/fuse/dispatcher.js';
 import { Opcode, opcodeName } from '../../src/fuse/protocol.js';
 import { Statistics } from '../../src/fuse/statistics.js';
 import type { NodeId } from '../../src/vfs/filesystem.js';
-import { FakeSession, message, strings, u32, u64 } from './fake-session.js';
+import { dirents, FakeSession, initBody, message, strings, u32, u64 } from './fake-session.js';
 import type { Answer } from './fake-session.js';
 import { MemoryFileSystem } from './memory-file-system.js';
 
@@ -21,10 +21,6 @@ interface Served {
   readonly fs: MemoryFileSystem;
   readonly done: Promise<void>;
   ask(opcode: number, node: number, body?: Buffer, extensions?: Buffer): Promise<Answer>;
-}
-
-function initBody(flags = INIT_FLAGS, minor = 45, major = 7): Buffer {
-  return Buffer.concat([u32(major, minor, 131072, flags, 0xffffffff), Buffer.alloc(44)]);
 }
 
 /** A served file system after the handshake; unmounted when the test ends. */
@@ -67,7 +63,7 @@ t.test('INIT', async (t) => {
   const done = serve(session, new MemoryFileSystem(t.testdir()), counting);
   t.equal((await session.request(message(Opcode.INIT, 0, initBody(0, 0, 8)))).body.readUInt32LE(0), 7, 'a newer major version asks again');
   t.equal(ready, 0);
-  const { result, body } = await session.request(message(Opcode.INIT, 0, initBody()));
+  const { result, body } = await session.request(message(Opcode.INIT, 0, initBody(INIT_FLAGS)));
   t.equal(result, 64);
   t.same(
     [0, 4, 8, 20, 24].map((at) => body.readUInt32LE(at)),
@@ -264,22 +260,6 @@ t.test('mounts without extended attributes, and read-only ones', async (t) => {
   t.same(s.fs.calls, []);
 });
 
-function dirents(body: Buffer, plus: boolean): { name: string; node: number; cookie: number }[] {
-  const found = [];
-  for (let at = 0; at < body.length;) {
-    const node = plus ? Number(body.readBigUInt64LE(at)) : 0;
-    const record = at + (plus ? 128 : 0);
-    const length = body.readUInt32LE(record + 16);
-    found.push({
-      name: body.toString('latin1', record + 24, record + 24 + length),
-      node,
-      cookie: Number(body.readBigUInt64LE(record + 8)),
-    });
-    at = (record + 24 + length + 7) & ~7;
-  }
-  return found;
-}
-
 t.test('listings', async (t) => {
   const s = await start(t);
   for (let i = 0; i < 20; i++) await makeFile(s, `file${i}`);
@@ -307,7 +287,7 @@ t.test('a listing that fails half-way delivers what holds references', async (t)
     if (cookie === 0) sink.entryPlus('a' as never, 7 as NodeId, s.fs.out, 8, 1);
     throw new Errno(E.EACCES);
   };
-  t.same(dirents((await s.ask(Opcode.READDIRPLUS, 1, readIn(0, 4096))).body, true), [{ name: 'a', node: 7, cookie: 1 }]);
+  t.same(dirents((await s.ask(Opcode.READDIRPLUS, 1, readIn(0, 4096))).body, true), [{ name: 'a', node: 7, cookie: 1, type: 8 }]);
   t.equal((await s.ask(Opcode.READDIRPLUS, 1, readIn(1, 4096))).result, -E.EACCES);
 });
 

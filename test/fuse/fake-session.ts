@@ -1,6 +1,7 @@
 /**
  * A session without a device: requests are put into a queue, answers are collected, and every slot's fate is checked.
  */
+import { closeSync } from 'node:fs';
 import { Wake } from '../../src/sys/session.js';
 import type { Session } from '../../src/sys/session.js';
 
@@ -33,6 +34,8 @@ export class FakeSession implements Session {
   #held = new Map<number, (answer: Answer) => void>();
   #queue: Waiting[] = [];
   #unmounted = false;
+  /** Descriptors belong to the session once they are published. */
+  readonly #published = new Map<number, number>();
 
   /** Queues a request; resolves when its slot is given away. */
   request(request: Buffer): Promise<Answer> {
@@ -92,9 +95,19 @@ export class FakeSession implements Session {
 
   publish(node: number, fd: number, writable: boolean): void {
     this.calls.push(`publish ${node} ${fd} ${writable}`);
+    this.#close(node);
+    this.#published.set(node, fd);
   }
   retire(node: number): void {
     this.calls.push(`retire ${node}`);
+    this.#close(node);
+  }
+
+  #close(node: number): void {
+    const fd = this.#published.get(node);
+    if (fd === undefined) return;
+    this.#published.delete(node);
+    closeSync(fd);
   }
   usedSince(): boolean {
     return false;
@@ -113,6 +126,7 @@ export class FakeSession implements Session {
   }
   close(): void {
     this.closed++;
+    for (const node of [...this.#published.keys()]) this.#close(node);
   }
 }
 
@@ -147,4 +161,35 @@ export function u64(...values: (number | bigint)[]): Buffer {
 
 export function strings(...texts: string[]): Buffer {
   return Buffer.from(texts.map((text) => `${text}\0`).join(''), 'latin1');
+}
+
+/** The body of an INIT request. */
+export function initBody(flags: number, minor = 45, major = 7): Buffer {
+  return Buffer.concat([u32(major, minor, 131072, flags, 0xffffffff), Buffer.alloc(44)]);
+}
+
+export interface ListedEntry {
+  readonly name: string;
+  /** 0 without READDIRPLUS, and for `.` and `..`. */
+  readonly node: number;
+  readonly cookie: number;
+  readonly type: number;
+}
+
+/** The entries in an answer to READDIR or READDIRPLUS. */
+export function dirents(body: Buffer, plus: boolean): ListedEntry[] {
+  const found = [];
+  for (let at = 0; at < body.length;) {
+    const node = plus ? Number(body.readBigUInt64LE(at)) : 0;
+    const record = at + (plus ? 128 : 0);
+    const length = body.readUInt32LE(record + 16);
+    found.push({
+      name: body.toString('latin1', record + 24, record + 24 + length),
+      node,
+      cookie: Number(body.readBigUInt64LE(record + 8)),
+      type: body.readUInt32LE(record + 20),
+    });
+    at = (record + 24 + length + 7) & ~7;
+  }
+  return found;
 }
