@@ -71,7 +71,7 @@ integration: build ## whole root file systems, containers and peers, installed f
 	@scripts/run-tests $(RESULTS)/integration.tap 1 $(INTEGRATION_TESTS)
 
 .PHONY: soak
-soak: build ## hours of random operations
+soak: build ## random operations and inputs from new seeds, for as long as told
 	@scripts/need-packages $(INTEGRATION_NEEDS)
 	@scripts/need-tools fuse
 	@scripts/run-tests $(RESULTS)/soak.tap 1 $(SOAK_TESTS)

@@ -295,104 +295,93 @@ const input = fc.record({
   ways: fc.array(fc.nat(8), { minLength: 1, maxLength: 20 }),
 });
 
-/** The same on real mounts, where the kernel looks at the answers, and the data path is not a test's. */
+type Input = typeof input extends Arb<infer T> ? T : never;
+
+/** Makes the layers in `base`, lets `run` do what it will with them, and takes them away. Throws if a lower one was changed. */
+async function onLayers(base: string, { lowers, upper }: Input, run: (lowers: string[]) => Promise<void>): Promise<void> {
+  const names = [...lowers.map((_, i) => `lower${i + 1}`), 'upper', 'work', 'mnt'];
+  for (const name of names) mkdirSync(`${base}/${name}`);
+  try {
+    const paths = lowers.map((_, i) => `${base}/lower${i + 1}`);
+    for (const [i, one] of lowers.entries()) lay(`${base}/lower${i + 1}`, one);
+    lay(`${base}/upper`, upper);
+    const before = paths.map(held);
+    await run(paths);
+    if (JSON.stringify(paths.map(held)) !== JSON.stringify(before)) throw new Error('a lower layer was changed');
+  } finally {
+    await unmountAll(`${base}/mnt`);
+    for (const name of names) rmSync(`${base}/${name}`, { recursive: true, force: true });
+  }
+}
+
+/** Whatever can be read is; what cannot says so, and is removed all the same. */
+const lines = ['find . -type f -exec cat {} +', 'getfattr -Rhm - -d .', 'find . -type f -exec chmod a+r {} +', 'rm -rf ./*'];
+
+/** On real mounts, where the kernel looks at the answers, and the data path is not a test's. */
 export async function fuzzHostileMounts(t: Test, settings: FuzzSettings): Promise<void> {
   const base = await workspace(t);
-  const check = async ({ lowers, upper, aufs, redirectDir, xattrPermissions }: typeof input extends Arb<infer T> ? T : never) => {
-    const names = [...lowers.map((_, i) => `lower${i + 1}`), 'upper', 'work', 'mnt'];
-    for (const name of names) mkdirSync(`${base}/${name}`);
-    const [mnt, paths] = [`${base}/mnt`, lowers.map((_, i) => `${base}/lower${i + 1}`)];
-    try {
-      for (const [i, one] of lowers.entries()) lay(`${base}/lower${i + 1}`, one);
-      lay(`${base}/upper`, upper);
-      const disk = paths.map(held);
+  const check = (one: Input) =>
+    onLayers(base, one, async (lowers) => {
       const options = [
-        ...(aufs ? ['whiteout=aufs'] : []),
-        ...(redirectDir ? ['redirect_dir=on'] : []),
-        `xattr_permissions=${xattrPermissions}`,
+        ...(one.aufs ? ['whiteout=aufs'] : []),
+        ...(one.redirectDir ? ['redirect_dir=on'] : []),
+        `xattr_permissions=${one.xattrPermissions}`,
       ];
-      await plyfs.mount({ lowers: paths, upper: `${base}/upper`, work: `${base}/work`, options }, mnt);
-      // Whatever can be read is; what cannot says so, and is removed all the same. A walk without end is ended, and told.
-      for (const line of ['find . -type f -exec cat {} +', 'getfattr -Rhm - -d .', 'find . -type f -exec chmod a+r {} +', 'rm -rf ./*']) {
-        const { status } = await run(['timeout', '20', 'sh', '-c', `cd "$0" && { ${line}; } >/dev/null`, mnt]);
+      await plyfs.mount({ lowers, upper: `${base}/upper`, work: `${base}/work`, options }, `${base}/mnt`);
+      for (const line of lines) {
+        const { status } = await run(['timeout', '20', 'sh', '-c', `cd "$0" && { ${line}; } >/dev/null`, `${base}/mnt`]);
         if (status === 124) throw new Error(`no end: ${line}`);
       }
-      await unmount(mnt);
-      if (JSON.stringify(paths.map(held)) !== JSON.stringify(disk)) throw new Error('a lower layer was changed');
-    } finally {
-      await unmountAll(mnt);
-      for (const name of names) rmSync(`${base}/${name}`, { recursive: true, force: true });
-    }
-  };
+      await unmount(`${base}/mnt`);
+    });
   await campaign(t, 'hostile layers, mounted', input, settings, check, 2);
 }
 
+/** Served to requests of the test's own. */
 export async function fuzzHostileLayers(t: Test, settings: FuzzSettings): Promise<void> {
   const base = await workspace(t, 'outside');
   const secret = `${base}/outside/secret`;
   writeFileSync(secret, 'secret');
-  const outside = () =>
-    JSON.stringify([statSync(secret).mtimeMs, statSync(secret).ctimeMs, statSync(secret).atimeMs, readdirSync(`${base}/outside`)]);
+  const outside = () => {
+    const { mtimeMs, ctimeMs, atimeMs } = statSync(secret);
+    return JSON.stringify([mtimeMs, ctimeMs, atimeMs, readdirSync(`${base}/outside`)]);
+  };
   let descriptors: number | undefined;
   let refused = 0;
-
-  const input = fc.record({
-    lowers: fc.array(layer, { minLength: 1, maxLength: 4 }),
-    upper: layer,
-    aufs: fc.boolean(),
-    redirectDir: fc.boolean(),
-    userXattr: fc.boolean(),
-    xattrPermissions: fc.constantFrom(0 as const, 0 as const, 2 as const),
-    acl: fc.boolean(),
-    ways: fc.array(fc.nat(8), { minLength: 1, maxLength: 20 }),
-  });
-  await campaign(
-    t,
-    'hostile layers',
-    input,
-    settings,
-    async ({ lowers, upper, aufs, redirectDir, userXattr, xattrPermissions, acl, ways }) => {
-      const names = [...lowers.map((_, i) => `lower${i + 1}`), 'upper', 'work'];
-      for (const name of names) mkdirSync(`${base}/${name}`);
-      try {
-        for (const [i, one] of lowers.entries()) lay(`${base}/lower${i + 1}`, one);
-        lay(`${base}/upper`, upper);
-        const paths = lowers.map((_, i) => `${base}/lower${i + 1}`);
-        const [disk, before] = [paths.map(held), outside()];
-        const options: ServedOptions = {
-          redirectDir,
-          userXattr,
-          acl,
-          ownership: { uidMapping: [], gidMapping: [], xattrPermissions },
-          ...(aufs ? { form: 'aufs' as const } : {}),
-        };
-        for (const round of ['first', 'again']) {
-          const union = opened(base, paths, options);
-          if (union === undefined) {
-            refused++;
-            break;
-          }
-          try {
-            await union.begin();
-            const walk = new Walk(union);
-            await walk.all();
-            if (round === 'first') await walk.change(ways);
-            else await walk.remove(1);
-            await new Walk(union).all();
-          } finally {
-            await union.end();
-          }
+  const check = (one: Input) =>
+    onLayers(base, one, async (lowers) => {
+      const before = outside();
+      const { redirectDir, userXattr, acl, xattrPermissions } = one;
+      const options: ServedOptions = {
+        redirectDir,
+        userXattr,
+        acl,
+        ownership: { uidMapping: [], gidMapping: [], xattrPermissions },
+        ...(one.aufs ? { form: 'aufs' as const } : {}),
+      };
+      for (const round of ['first', 'again']) {
+        const union = opened(base, lowers, options);
+        if (union === undefined) {
+          refused++;
+          break;
         }
-        if (JSON.stringify(paths.map(held)) !== JSON.stringify(disk)) throw new Error('a lower layer was changed');
-        if (outside() !== before) throw new Error('something outside was touched');
-        const open = openDescriptors();
-        descriptors ??= open;
-        if (open > descriptors) throw new Error(`${open - descriptors} descriptors were left open`);
-      } finally {
-        for (const name of names) rmSync(`${base}/${name}`, { recursive: true, force: true });
+        try {
+          await union.begin();
+          const walk = new Walk(union);
+          await walk.all();
+          if (round === 'first') await walk.change(one.ways);
+          else await walk.remove(1);
+          await new Walk(union).all();
+        } finally {
+          await union.end();
+        }
       }
-    },
-  );
+      if (outside() !== before) throw new Error('something outside was touched');
+      const open = openDescriptors();
+      descriptors ??= open;
+      if (open > descriptors) throw new Error(`${open - descriptors} descriptors were left open`);
+    });
+  await campaign(t, 'hostile layers', input, settings, check);
   if (refused > 0) t.comment(`${refused} stacks of layers were refused`);
 }
 

@@ -194,6 +194,63 @@ await onUnion(
   },
 );
 
+for (const mode of [
+  '',
+  'redirect_dir=off',
+  'redirect_dir=nofollow',
+  'redirect_dir=follow',
+  'redirect_dir=on',
+  'metacopy=off',
+  'index=on',
+  'userxattr',
+]) {
+  const options = mode === '' ? [] : [mode];
+  await onUnion(
+    t,
+    `redirects and metacopies are read ${mode === '' ? 'without an option' : `with ${mode}`}`,
+    { layers: 3, needsRoot: true, options },
+    async (s) => {
+      await s.lay('lower3', { 'a/b/file': 'deep', 'a/b/c/more': 'more', 'data/big': 'the data of it', 'data/plain': 'plain data!' });
+      await s.lay('lower2', { 'x/': '', 'y/': '', 'data/plain': '' });
+      await s.lay('lower1', { 'x/z/': '', 'moved/big2': '', 'top/own': 'own' });
+      const mark = async (path: string, name: string, value: string, prefix = 'trusted.overlay.') =>
+        s.disk.setxattr(path, `${prefix}${name}`, value);
+      // Absolute, in a lower layer; relative, to a sibling that is itself moved; and absolute from the topmost layer through the middle one.
+      await mark('lower2/x', 'redirect', '/a/b');
+      await mark('lower2/y', 'redirect', 'a', 'user.overlay.');
+      await mark('lower1/top', 'redirect', '/x/c');
+      await mark('lower1/x/z', 'redirect', 'c');
+      for (const [path, size, to] of [
+        ['lower1/moved/big2', 14, '/data/big'],
+        ['lower2/data/plain', 11, undefined],
+      ] as const) {
+        await s.disk.truncate(path, size);
+        await s.disk.chmod(path, 0o604);
+        await mark(path, 'metacopy', '');
+        if (to !== undefined) await mark(path, 'redirect', to);
+      }
+      await s.mount();
+      s.t.same(await s.mnt.names('x'), ['c', 'file', 'z']);
+      s.t.same(await s.mnt.names('x/z'), ['more']);
+      s.t.same(await s.mnt.names('y'), ['b']);
+      s.t.equal(await s.mnt.get('y/b/file'), 'deep');
+      s.t.same(await s.mnt.names('top'), ['more', 'own']);
+      s.t.equal(await s.mnt.get('moved/big2'), 'the data of it');
+      s.t.equal(await s.mnt.get('data/plain'), 'plain data!');
+      s.t.match([(await s.mnt.lstat('moved/big2')).mode & 0o777, (await s.mnt.lstat('data/plain')).mode & 0o777], [0o604, 0o604]);
+      const live = await s.shown();
+      await s.mnt.chmod('top/more', 0o600);
+      await s.mnt.chmod('moved/big2', 0o600);
+      await s.mnt.unlink('x/file');
+      await s.remount();
+      s.t.equal(await s.mnt.get('top/more'), 'more');
+      s.t.equal(await s.mnt.get('moved/big2'), 'the data of it');
+      s.t.same(await s.mnt.names('x'), ['c', 'z']);
+      s.t.equal(live.get('x/file')?.startsWith('file'), true);
+    },
+  );
+}
+
 await onUnion(t, 'hostile redirects lead nowhere', { layers: 2, needsRoot: true }, async (s) => {
   await s.lay('lower2', { 'dir/file': 'x', 'secret/file': 'secret' });
   await s.disk.put('outside', 'outside');

@@ -1,5 +1,5 @@
 /** st_ino, st_dev, d_ino and link counts: one file stays one file. */
-import { O_WRONLY } from '../constants.js';
+import { O_WRONLY, S_IFBLK, S_IFCHR } from '../constants.js';
 import { asLowerTree } from './lower-tree.js';
 import type { UnionCases } from './scene.js';
 
@@ -43,6 +43,58 @@ export const inodeNumberCases: UnionCases = {
     s.t.same(await after(), before);
     await s.remount();
     s.t.same(await after(), before);
+  },
+
+  'every type keeps its number through copy-up, rename and remounts, directories in their place': {
+    needsRoot: true,
+    run: async (s) => {
+      await asLowerTree(s);
+      await s.disk.mknod('lower1/char', S_IFCHR | 0o600, 1, 3);
+      await s.disk.mknod('lower1/block', S_IFBLK | 0o600, 7, 200);
+      await s.disk.symlink('nowhere', 'lower1/dangling');
+      await s.mount();
+      const moved = ['file', 'link', 'fifo', 'socket', 'char', 'block', 'dangling', 'closed/deep/file'];
+      const directories = ['dir', 'empty', 'closed', 'closed/deep'];
+      const before = new Map<string, bigint>();
+      for (const name of [...moved, ...directories]) before.set(name, (await s.mnt.lstat(name)).ino);
+      const now = async (at: (name: string) => string) => {
+        for (const [name, ino] of before) s.t.equal((await s.mnt.lstat(moved.includes(name) ? at(name) : name)).ino, ino, name);
+        for (const entry of await s.mnt.list('dir')) {
+          if (entry.name !== '..') s.t.equal(entry.ino, (await s.mnt.lstat(`dir/${entry.name}`)).ino, `d_ino of dir/${entry.name}`);
+        }
+      };
+      for (const name of moved) await s.mnt.lchown(name, 1, 1);
+      for (const name of directories) await s.mnt.chmod(name, 0o755);
+      await now((name) => name);
+      await s.remount();
+      await now((name) => name);
+      const place = (name: string) => `dir/${name.replaceAll('/', '-')}-moved`;
+      for (const name of moved) await s.mnt.rename(name, place(name));
+      await now(place);
+      await s.remount();
+      await now(place);
+    },
+  },
+
+  'a directory renamed by a redirect keeps its number, and all that is in it': {
+    needsRoot: true,
+    options: ['redirect_dir=on'],
+    run: async (s) => {
+      await asLowerTree(s);
+      await s.mount();
+      const [top, file] = [(await s.mnt.lstat('closed')).ino, (await s.mnt.lstat('closed/deep/file')).ino];
+      await s.mnt.rename('closed', 'dir/opened');
+      for (const when of ['at once', 'after a remount']) {
+        s.t.equal((await s.mnt.lstat('dir/opened')).ino, top, when);
+        s.t.equal((await s.mnt.lstat('dir/opened/deep/file')).ino, file, when);
+        for (const entry of await s.mnt.list('dir'))
+          if (entry.name !== '..') s.t.equal(entry.ino, (await s.mnt.lstat(`dir/${entry.name}`)).ino, `d_ino of ${entry.name} ${when}`);
+        await s.remount();
+      }
+      await s.mnt.put('dir/opened/deep/file', 'changed');
+      await s.remount();
+      s.t.equal((await s.mnt.lstat('dir/opened/deep/file')).ino, file, 'copied up');
+    },
   },
 
   'different files have different numbers, on one device': {
