@@ -47,7 +47,7 @@ export interface MountedUnion {
   unmount(options?: { lazy?: boolean }): Promise<void>;
   /** Settles when the mount has ended, whoever unmounted it, and everything is flushed and closed. */
   readonly closed: Promise<void>;
-  /** A table of the requests served so far, for people. */
+  /** A table of the requests served so far, and what the mount holds at the moment, for people. */
   statistics(): string;
 }
 
@@ -106,7 +106,7 @@ async function mountFuseNative(mountpoint: ByteString, fs: FileSystem, options: 
     mountpoint,
     closed: mounted.closed,
     unmount: ({ lazy = false } = {}) => mounted.unmount(lazy),
-    statistics: () => '',
+    statistics: () => held(fs),
   };
 }
 
@@ -160,8 +160,13 @@ async function serveMounted(mountpoint: ByteString, mounted: Mounted, fs: FileSy
       }
       if (!lazy) await closed;
     },
-    statistics: () => (statistics ?? new Statistics()).report(session.counts()),
+    statistics: () => (statistics ?? new Statistics()).report(session.counts()) + held(fs),
   };
+}
+
+function held(fs: FileSystem): string {
+  const { nodes, descriptors } = fs.usage();
+  return `nodes ${nodes}, descriptors ${descriptors}\n`;
 }
 
 /** Absolute and without symbolic links, or as it was given if it cannot be looked at: mounting then says why. */

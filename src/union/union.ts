@@ -23,6 +23,7 @@ import type {
   DirectorySink,
   FileSystem,
   FileSystemStatistics,
+  FileSystemUsage,
   Host,
   NodeId,
 } from '../vfs/filesystem.js';
@@ -413,6 +414,11 @@ class UnionFileSystem implements FileSystem {
 
   removexattr(node: NodeId, name: ByteString, caller: Caller): Awaitable<void> {
     return removexattr(this.#context, this.#context.nodes.get(node), name, caller);
+  }
+
+  usage(): FileSystemUsage {
+    const { nodes, files, directories, orphans } = this.#context;
+    return { nodes: nodes.size, descriptors: files.size + directories.size + orphans };
   }
 
   async destroy(): Promise<void> {

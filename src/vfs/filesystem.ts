@@ -91,6 +91,14 @@ export interface FileSystemStatistics {
   namelen: number;
 }
 
+/** What a file system holds at the moment. It falls back when the kernel forgets nodes. */
+export interface FileSystemUsage {
+  /** Nodes in memory, the root among them. */
+  readonly nodes: number;
+  /** Open files and directories, what stays open from beginning to end aside. */
+  readonly descriptors: number;
+}
+
 /**
  * Where a file system makes descriptors known, so that data flows without asking it for each transfer.
  * The table owns what is published.
@@ -157,6 +165,8 @@ export interface FileSystem {
   /** `flags`: 0, XATTR_CREATE (1), XATTR_REPLACE (2). `killSetGid`: FUSE_SETXATTR_ACL_KILL_SGID. */
   setxattr(node: NodeId, name: ByteString, value: Uint8Array, flags: number, killSetGid: boolean, caller: Caller): Awaitable<void>;
   removexattr(node: NodeId, name: ByteString, caller: Caller): Awaitable<void>;
+
+  usage(): FileSystemUsage;
 
   /** The mount is gone: flush what `fsync` semantics promise, clean the workdir, close descriptors. */
   destroy(): Awaitable<void>;

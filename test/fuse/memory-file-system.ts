@@ -7,7 +7,16 @@ import { E, Errno } from '../../src/base/errno.js';
 import type { ByteString, Name } from '../../src/base/bytes.js';
 import type { Awaitable } from '../../src/base/awaitable.js';
 import { Attributes, NO_NODE } from '../../src/vfs/filesystem.js';
-import type { AttributeChange, Caller, DirectorySink, FileSystem, FileSystemStatistics, Host, NodeId } from '../../src/vfs/filesystem.js';
+import type {
+  AttributeChange,
+  Caller,
+  DirectorySink,
+  FileSystem,
+  FileSystemStatistics,
+  FileSystemUsage,
+  Host,
+  NodeId,
+} from '../../src/vfs/filesystem.js';
 
 const S_IFMT = 0o170000;
 const S_IFDIR = 0o040000;
@@ -336,6 +345,10 @@ export class MemoryFileSystem implements FileSystem {
     return this.#do('removexattr', `${node} ${name}`, () => {
       if (!this.#node(node).xattrs.delete(name)) throw new Errno(E.ENODATA);
     });
+  }
+
+  usage(): FileSystemUsage {
+    return { nodes: this.#nodes.size, descriptors: 0 };
   }
 
   destroy(): void {

@@ -17,6 +17,7 @@ import {
   type DirectorySink,
   type FileSystem,
   type FileSystemStatistics,
+  type FileSystemUsage,
   type Host,
   type NodeId,
   type TimeChange,
@@ -243,6 +244,10 @@ export class MemoryFileSystem implements FileSystem {
 
   removexattr(node: NodeId, name: ByteString): void {
     if (!this.#node(node).xattrs.delete(name)) throw new Errno(E.ENODATA);
+  }
+
+  usage(): FileSystemUsage {
+    return { nodes: this.#nodes.size, descriptors: 0 };
   }
 
   destroy(): void {
