@@ -433,6 +433,7 @@ class UnionFileSystem implements FileSystem {
     if (upper !== null) sweepAll(upper.work);
     context.directories.closeAll();
     for (const root of context.roots) root?.release();
+    upper?.close();
     // Nothing is changed from here on: who mounts the same upper next need not wait until all is flushed.
     if (this.#workFd >= 0) sys.close(this.#workFd);
     if (toFlush < 0) return;

@@ -43,6 +43,8 @@ export class UpperLayer {
   readonly work: DiskDirectory;
   readonly features: UpperFeatures;
   #temporaries = 0;
+  /** O_PATH, of the whiteout that further ones are links of; -1 when there is none. */
+  #whiteout = -1;
 
   constructor(layer: Layer, root: DiskDirectory, work: DiskDirectory, features: UpperFeatures) {
     this.layer = layer;
@@ -67,7 +69,7 @@ export class UpperLayer {
 
   /** Makes `name`, which must not exist in the upper, deleted. Throws EEXIST when it does. */
   makeWhiteout(directory: DiskDirectory, name: Name): void {
-    if (this.features.whiteoutDevices) check(sys.mknodat(directory.fd(), name, S_IFCHR, 0, 0), name);
+    if (this.features.whiteoutDevices) check(this.#device(directory, name), name);
     else this.#touch(directory, (WHITEOUT_PREFIX + name) as Name);
   }
 
@@ -80,14 +82,14 @@ export class UpperLayer {
     }
     const temporary = this.temporaryName();
     if (!isDirectory) {
-      check(sys.mknodat(this.work.fd(), temporary, S_IFCHR, 0, 0), 'whiteout');
+      check(this.#device(this.work, temporary), 'whiteout');
       this.#publish(temporary, directory, name, 0);
       return;
     }
     const renamed = sys.renameat2(directory.fd(), name, this.work.fd(), temporary, RENAME_WHITEOUT);
     if (renamed < 0) {
       if (renamed !== -E.EINVAL) check(renamed, name);
-      check(sys.mknodat(this.work.fd(), temporary, S_IFCHR, 0, 0), 'whiteout');
+      check(this.#device(this.work, temporary), 'whiteout');
       this.#publish(temporary, directory, name, RENAME_EXCHANGE);
     }
     sweep(this.work, temporary);
@@ -151,6 +153,29 @@ export class UpperLayer {
     if (result >= 0) return;
     sweep(this.work, temporary);
     check(result, name);
+  }
+
+  /**
+   * A whiteout device at a name that is free, or -errno. One device has many names, as the kernel does it (fs/overlayfs/dir.c,
+   * ovl_whiteout): a name costs a tenth of a device, and no inode. rename(2) does nothing between two names of one object, so
+   * a whiteout is never renamed over another.
+   */
+  #device(directory: DiskDirectory, name: Name): number {
+    if (this.#whiteout >= 0) {
+      const linked = sys.linkat(this.#whiteout, '' as ByteString, directory.fd(), name);
+      if (linked >= 0 || linked === -E.EEXIST) return linked;
+      // It has as many names as it can, or none any more.
+      this.close();
+    }
+    const made = sys.mknodat(directory.fd(), name, S_IFCHR, 0, 0);
+    if (made >= 0) this.#whiteout = directory.openPath(name);
+    return made;
+  }
+
+  /** Nothing is made here from now on. */
+  close(): void {
+    if (this.#whiteout >= 0) sys.close(this.#whiteout);
+    this.#whiteout = -1;
   }
 
   #touch(directory: DiskDirectory, name: Name): void {

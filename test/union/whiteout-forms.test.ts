@@ -1,5 +1,5 @@
 /** How layers say "deleted" and "nothing from below", in every form that is read, and on uppers that cannot hold the usual one. */
-import { symlinkSync } from 'node:fs';
+import { readdirSync, symlinkSync } from 'node:fs';
 import t from 'tap';
 import { run, succeed } from '../support/command.js';
 import { plyfsProgram } from '../support/plyfs.js';
@@ -358,4 +358,30 @@ await t.test('uppers exchanged with fuse-overlayfs', async (t) => {
       s.same(await s.shown(shown), changed, 'back at its writer');
     });
   }
+});
+
+await onUnion(t, 'whiteout devices are names of one, until none of its names is left', { needsRoot: true, layers: 2 }, async (s) => {
+  await s.lay('lower1', { a: 'x', b: 'x', c: 'x', 'dir/d': 'x', 'dir/e': 'x' });
+  await s.lay('lower2', { 'dir/d': 'below' });
+  await s.mount();
+  for (const name of ['a', 'b', 'dir/d']) await s.mnt.unlink(name);
+  const inode = async (name: string) => (await s.disk.lstat(`upper/${name}`)).ino;
+  s.t.equal(await inode('b'), await inode('a'));
+  s.t.equal(await inode('dir/d'), await inode('a'));
+  s.t.same(readdirSync(`${s.union.base}/work/work`), [], 'the workdir holds no name of it');
+  // An upper file gives way to a whiteout that is made before.
+  await s.mnt.put('c', 'changed');
+  await s.mnt.unlink('c');
+  await s.isWhiteout('upper/c');
+  for (const name of ['a', 'b', 'c', 'dir/d']) await s.mnt.put(name, 'new');
+  await s.mnt.unlink('dir/e');
+  await s.isWhiteout('upper/dir/e');
+  await s.mnt.rename('a', 'dir/e');
+  await s.isWhiteout('upper/a');
+  for (const name of ['b', 'dir/e']) await s.mnt.unlink(name);
+  const shown = await s.shown();
+  await s.remount();
+  s.same(await s.shown(), shown, 'after a remount');
+  s.t.same(await s.mnt.names(), ['c', 'dir']);
+  s.t.same(await s.mnt.names('dir'), ['d']);
 });
