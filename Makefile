@@ -26,7 +26,7 @@ UNIT_TESTS := $(call compiled,$(shell find test -name '*.test.ts' -not -path 'te
 # Debian packages that the tests call upon. `make test` and `make integration` install what is missing when they may.
 TEST_NEEDS := fuse3:fusermount3 attr:getfattr acl:setfacl util-linux:setpriv g++:g++
 INTEGRATION_NEEDS := $(TEST_NEEDS) mmdebstrap:mmdebstrap fuse-overlayfs:fuse-overlayfs sqlite3:sqlite3 python3:python3 \
-	podman:podman buildah:buildah docker.io:dockerd busybox-static:busybox
+	podman:podman buildah:buildah docker.io:dockerd busybox-static:busybox stress-ng:stress-ng git:git
 
 # What a test run leaves for .ci/run to count.
 RESULTS := dist/results
@@ -71,7 +71,7 @@ integration: build ## whole root file systems, containers and peers, installed f
 	@scripts/run-tests $(RESULTS)/integration.tap 1 $(INTEGRATION_TESTS)
 
 .PHONY: soak
-soak: build ## random operations and inputs from new seeds, for as long as told
+soak: build ## random operations and inputs from new seeds, and load, for as long as told
 	@scripts/need-packages $(INTEGRATION_NEEDS)
 	@scripts/need-tools fuse
 	@scripts/run-tests $(RESULTS)/soak.tap 1 $(SOAK_TESTS)

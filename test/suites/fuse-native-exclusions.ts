@@ -67,6 +67,7 @@ export const unionLimits: LimitByCase = {
   'the kernel mounts an upper written here': 'rename-flags',
   'an upper written by the kernel is mounted here': 'time-resolution',
   "every name listed can be stat'ed, here and by the kernel": 'time-resolution',
+  'device and symlink mtimes survive copy-up': 'time-resolution',
   'rm -rf of 8,000 lower files, and rmdir of what is left': 'speed',
   'thousands of directories made and removed': 'speed',
 };

@@ -34,7 +34,7 @@ const isRoot = process.getuid?.() === 0;
 export const overlayPrefix = isRoot ? 'trusted.overlay.' : 'user.overlay.';
 
 /** `\` and `:` (and for mount(8) `,`) escaped, as overlayfs reads a lowerdir. */
-function optionsOf(spec: UnionSpec): string {
+export function optionsOf(spec: UnionSpec): string {
   const escape = (path: string) => path.replaceAll('\\', '\\\\').replaceAll(':', '\\:').replaceAll(',', '\\,');
   const words = [`lowerdir=${spec.lowers.map(escape).join(':')}`];
   if (spec.upper !== undefined && spec.work !== undefined) words.push(`upperdir=${escape(spec.upper)}`, `workdir=${escape(spec.work)}`);
@@ -47,16 +47,18 @@ async function fuseMount(command: readonly string[], spec: UnionSpec, dir: strin
 }
 
 /** bin/plyfs of this checkout; the environment's PLYFS_PROGRAM names another program with the same arguments. */
-const plyfsProgram = process.env['PLYFS_PROGRAM'] ?? `${root}/bin/plyfs`;
+export function programUnderTest(): string {
+  return process.env['PLYFS_PROGRAM'] ?? `${root}/bin/plyfs`;
+}
 
 export const plyfs: Mounter = {
   name: 'plyfs',
-  mount: (spec, dir) => fuseMount([plyfsProgram], spec, dir),
+  mount: (spec, dir) => fuseMount([programUnderTest()], spec, dir),
 };
 
 /** plyfs started by another program, which `words` name with its arguments: `env X=Y`, `prlimit --nofile=99`. */
 export function plyfsThrough(words: readonly string[]): Mounter {
-  return { name: 'plyfs', mount: (spec, dir) => fuseMount([...words, plyfsProgram], spec, dir) };
+  return { name: 'plyfs', mount: (spec, dir) => fuseMount([...words, programUnderTest()], spec, dir) };
 }
 
 /** The same program over its other transport. */

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { sessions } from '../../src/sys/index.js';
 import { Wake, type Session } from '../../src/sys/session.js';
+import { randomNumbers } from '../support/random-numbers.js';
 
 const READ = 15;
 const WRITE = 16;
@@ -21,17 +22,6 @@ const READABLE = 7;
 const WRITABLE = 8;
 const UNPUBLISHED = 9;
 const HUGE_NODE = 2 ** 40;
-
-/** xorshift32: the same requests in every run. */
-function randomNumbers(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % below;
-  };
-}
 
 interface Fields {
   readonly opcode: number;

@@ -1,4 +1,32 @@
-/** Where other union file systems are known to have failed (overlay-semantics, "Where peers are known to fail"). */
+/**
+ * Where other union file systems are known to have failed (overlay-semantics, "Where peers are known to fail").
+ *
+ * Each row of that list, and the test that has it; without a file: a case below.
+ *
+ * | row | test |
+ * |---|---|
+ * | SQLite in WAL mode, 90 MB copied up | integration/sqlite-wal.test.ts |
+ * | mmap and close thousands of files | 'thousands of files mapped and closed, more than there are descriptors'; union/open-files.test.ts '5,000 files opened in turn and 2,000 mapped, with 256 descriptors; all are given back' |
+ * | 262,144 mkdir/rmdir | integration/load-directories.test.ts '262,144 mkdir and rmdir: …'; 'thousands of directories made and removed' |
+ * | 10,000 entries in one directory | '10,000 entries over two layers are listed once each, also after some are deleted' |
+ * | 130,000 entries in one directory | integration/load-directories.test.ts '130,000 entries in one directory: …' |
+ * | rm -rf of 8,000 lower files | 'rm -rf of 8,000 lower files, and rmdir of what is left' |
+ * | memory falls back after drop_caches | `givesBack` (load/watched.ts), after each load in integration/load-*.test.ts and integration/sqlite-wal.test.ts |
+ * | tar never says "file changed", chown -R leaves mtimes | 'tar never says that a file changed as it was read, and chown -R leaves mtimes alone' |
+ * | a grandchild of an opaque directory | 'a grandchild of an opaque directory never shows what lies below' |
+ * | mv dir other; cp -r other dir | 'mv dir other; cp -r other dir' |
+ * | a symlink over a whiteout, after remounting | 'a symlink made over a whiteout is there after remounting' |
+ * | the kernel mounts an upper written here: stat of every name | "every name listed can be stat'ed, here and by the kernel" |
+ * | a 0700 lower directory | 'a 0700 lower directory is still 0700 after a copy-up beneath it' |
+ * | device and symlink mtimes | 'device and symlink mtimes survive copy-up' |
+ * | a 256-byte name | posix/names.ts 'a name of 255 bytes works, one of 256 is ENAMETOOLONG everywhere' |
+ * | a 4,095-byte path relative to a deep directory | posix/names.ts 'a path of 4,095 bytes works, one of 4,096 is ENAMETOOLONG', 'relative to a deep directory, paths reach deeper than PATH_MAX' |
+ * | fstat of an open, unlinked file | posix/open.ts 'an unlinked open file has nlink 0 and still reads and writes' |
+ * | mknod c 0 0 | 'mknod of a character device 0:0 is EPERM and damages nothing' |
+ * | a lower /dev/tty can be unlinked | 'a lower terminal device can be changed and unlinked: nothing opens it' |
+ * | an xattr on a symlink | xattrs.ts 'an xattr set on a symlink stays on the symlink' |
+ * | the daemon is killed | union/peer-failures.test.ts |
+ */
 import { O_CREAT, O_RDONLY, O_RDWR, PROT_READ, MAP_SHARED, S_IFCHR } from '../constants.js';
 import { run, succeed } from '../../support/command.js';
 import { kernel } from '../mounters.js';
@@ -138,6 +166,40 @@ export const peerFailureCases: UnionCases = {
       s.t.notOk([...ours.values()].some((text) => text.startsWith('unreadable')));
       await s.remount(kernel);
       s.same(await s.shown(), ours, 'the kernel shows the same');
+    },
+  },
+
+  'a 0700 lower directory is still 0700 after a copy-up beneath it': async (s) => {
+    await s.lay('lower1', { 'closed/deep/file': 'x', 'closed/other': 'x' });
+    await s.disk.chmod('lower1/closed', 0o700);
+    await s.disk.chmod('lower1/closed/deep', 0o700);
+    await s.mount();
+    await s.mnt.put('closed/deep/file', 'changed');
+    await s.mnt.unlink('closed/other');
+    for (const path of ['closed', 'closed/deep']) {
+      s.t.equal((await s.mnt.lstat(path)).mode & 0o7777, 0o700, `${path} through the mount`);
+      s.t.equal((await s.disk.lstat(`upper/${path}`)).mode & 0o7777, 0o700, `${path} in the upper`);
+    }
+    await s.remount();
+    for (const path of ['closed', 'closed/deep']) s.t.equal((await s.mnt.lstat(path)).mode & 0o7777, 0o700, `${path} after a remount`);
+  },
+
+  'device and symlink mtimes survive copy-up': {
+    needsRoot: true,
+    run: async (s) => {
+      await s.disk.mknod('lower1/device', S_IFCHR | 0o600, 1, 3);
+      await s.lay('lower1', { link: '->nowhere' });
+      const names = ['device', 'link'];
+      for (const name of names) await s.disk.utimens(`lower1/${name}`, [1_000_000_000, 1], [1_234_567_890, 987_654_321]);
+      await s.mount();
+      for (const name of names) await s.mnt.lchown(name, 12, 34);
+      s.t.same(await s.inUpper(), names);
+      for (const name of names) {
+        s.t.match(await s.mnt.lstat(name), { uid: 12, mtime: 1_234_567_890_987_654_321n }, name);
+        s.t.equal((await s.disk.lstat(`upper/${name}`)).mtime, 1_234_567_890_987_654_321n, `${name} in the upper`);
+      }
+      await s.remount();
+      for (const name of names) s.t.equal((await s.mnt.lstat(name)).mtime, 1_234_567_890_987_654_321n, `${name} after a remount`);
     },
   },
 
