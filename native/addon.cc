@@ -35,8 +35,10 @@ NAPI_MODULE_INIT() {
   plyfs::RegisterXattrs(env, sys);
   plyfs::RegisterHandles(env, sys);
   plyfs::RegisterMounts(env, sys);
+  plyfs::RegisterQuota(env, sys);
   plyfs::RegisterCopy(env, sys);
   plyfs::RegisterAsync(env, sys);
+  plyfs::RegisterCrc64(env, sys);
   napi_set_named_property(env, exports, "sys", sys);
 
   napi_value sessions = nullptr;

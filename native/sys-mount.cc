@@ -1,4 +1,5 @@
 /** Mounts, file system statistics, and the process's own limits and name. */
+#include <sched.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -8,6 +9,7 @@
 
 #include "fault-plan.h"
 #include "napi-helpers.h"
+#include "native-thread.h"
 #include "syscalls.h"
 
 #ifndef SYS_open_tree
@@ -18,6 +20,8 @@ namespace plyfs {
 namespace {
 
 constexpr int64_t kMaxSafeInteger = (int64_t{1} << 53) - 1;
+
+constexpr size_t kMountStackBytes = 64 * 1024;
 
 /** mount(2) tells an absent argument from an empty one; here the empty string is the absent one. */
 const char* OrNull(const Path& path) { return path.empty() ? nullptr : path.c_str(); }
@@ -31,6 +35,41 @@ napi_value Mount(napi_env env, napi_callback_info info) {
   const Path data(args, 4);
   if (args.Failed()) return args.Failure();
   return args.Result(mount(source.c_str(), target.c_str(), OrNull(type), flags, OrNull(data)));
+}
+
+struct MountRequest {
+  int dirfd;
+  const char* source;
+  const char* target;
+  const char* type;
+  unsigned long flags;
+  const char* data;
+  int result;
+};
+
+void* MountInThread(void* argument) {
+  auto* request = static_cast<MountRequest*>(argument);
+  const bool mounted = unshare(CLONE_FS) == 0 && fchdir(request->dirfd) == 0 &&
+                       mount(request->source, request->target, request->type, request->flags, request->data) == 0;
+  request->result = mounted ? 0 : -errno;
+  return nullptr;
+}
+
+/** The working directory is the process's: a thread with one of its own does it. */
+napi_value MountFrom(napi_env env, napi_callback_info info) {
+  Args<6> args(env, info);
+  const int dirfd = args.Int(0);
+  const Path source(args, 1);
+  const Path target(args, 2);
+  const Path type(args, 3);
+  const auto flags = static_cast<unsigned long>(args.Int64(4));
+  const Path data(args, 5);
+  if (args.Failed()) return args.Failure();
+  MountRequest request{dirfd, source.c_str(), target.c_str(), OrNull(type), flags, OrNull(data), 0};
+  pthread_t thread;
+  if (!StartNativeThread(&thread, kMountStackBytes, "plyfs-mount", MountInThread, &request)) return args.Value(-EAGAIN);
+  pthread_join(thread, nullptr);
+  return args.Value(request.result);
 }
 
 napi_value Umount2(napi_env env, napi_callback_info info) {
@@ -109,8 +148,8 @@ napi_value SetProcessName(napi_env env, napi_callback_info info) {
 }
 
 constexpr Function kFunctions[] = {
-    {"mount", Mount},           {"umount2", Umount2},     {"open_tree", OpenTree},           {"fstatfs", Fstatfs},
-    {"getNofile", GetNofile},   {"setNofile", SetNofile}, {"setProcessName", SetProcessName},
+    {"mount", Mount},       {"mountFrom", MountFrom}, {"umount2", Umount2},     {"open_tree", OpenTree},
+    {"fstatfs", Fstatfs},   {"getNofile", GetNofile}, {"setNofile", SetNofile}, {"setProcessName", SetProcessName},
 };
 
 }  // namespace

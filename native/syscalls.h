@@ -11,7 +11,9 @@ void RegisterStat(napi_env env, napi_value object);
 void RegisterXattrs(napi_env env, napi_value object);
 void RegisterHandles(napi_env env, napi_value object);
 void RegisterMounts(napi_env env, napi_value object);
+void RegisterQuota(napi_env env, napi_value object);
 void RegisterCopy(napi_env env, napi_value object);
 void RegisterAsync(napi_env env, napi_value object);
+void RegisterCrc64(napi_env env, napi_value object);
 
 }  // namespace plyfs

@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util';
 import { bytesOf, textOf, type ByteString } from '../base/bytes.js';
 import { PlyfsError, UsageError, messageOf } from '../base/error.js';
 import { errnoName } from '../base/errno.js';
-import { mountAt, readMountTable } from './mount-table.js';
+import { mountAt, readMountTable } from '../sys/mount-table.js';
 
 export interface PlyCommand {
   /** The words that follow the verb. */

@@ -28,6 +28,7 @@ Layers (in a path, \\: is a colon, \\, a comma and \\\\ a backslash):
   upperdir=DIR             where changes go
   workdir=DIR              an empty directory on the file system of upperdir
   whiteout=overlay|aufs    aufs: the lower directories say "deleted" by .wh.NAME files
+  upper_whiteout=overlay|aufs  aufs: in upperdir, too, "deleted" is a .wh.NAME file, also where devices can be made
   redirect_dir=on|off      on: directories of lower layers can be renamed (default off: EXDEV, mv copies)
   xino=auto|on|off         inode numbers over several file systems
   userxattr                keep the union's own xattrs as user.overlay.* also as root
@@ -35,6 +36,7 @@ Layers (in a path, \\: is a colon, \\, a comma and \\\\ a backslash):
 Ownership:
   uidmapping=ONDISK:SHOWN:LENGTH[:...], gidmapping=...
   squash_to_root, squash_to_uid=ID, squash_to_gid=ID
+  permissions=on|off       off: whoever mounts may do everything, whatever owners and modes show; nobody else comes in
   xattr_permissions=0|1|2  2: keep owner and mode in user.containers.override_stat
 
 Behaviour:

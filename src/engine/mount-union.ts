@@ -125,6 +125,7 @@ async function serveMounted(mountpoint: ByteString, mounted: Mounted, fs: FileSy
     readOnly: options.mount.readOnly,
     xattrs: options.union.xattrs,
     acl: options.union.acl && options.union.xattrs,
+    permissions: options.mount.permissions ?? true,
     // The immediate runs when the kernel has its answer.
     ready: () => setImmediate(answers),
     ...(options.trace === undefined ? {} : { trace: options.trace }),

@@ -33,6 +33,8 @@ export interface ServeOptions {
   readonly xattrs: boolean;
   /** POSIX ACLs are kept by the file system and checked by the kernel. */
   readonly acl: boolean;
+  /** The kernel checks permissions. Without, there are no ACLs. */
+  readonly permissions: boolean;
   /** Called once, when the handshake is decided. Its answer goes out before the event loop turns. */
   readonly ready?: () => void;
   readonly trace?: (request: RequestTrace) => void;
@@ -47,6 +49,7 @@ export const defaultServeOptions: ServeOptions = {
   readOnly: false,
   xattrs: true,
   acl: true,
+  permissions: true,
 };
 
 /** A handler's result when the slot is not its to answer any more: released, or left to the data path. */

@@ -28,6 +28,8 @@ export interface InitOptions {
   readonly writeback: boolean;
   /** The file system keeps POSIX ACLs; the kernel checks them. */
   readonly acl: boolean;
+  /** The kernel checks permissions (`default_permissions`). */
+  readonly permissions: boolean;
 }
 
 export interface InitAnswer {
@@ -111,7 +113,9 @@ export function negotiate(request: InitRequest, options: InitOptions): InitAnswe
   if (options.writeback) want |= F.WRITEBACK_CACHE;
   if (options.acl) want |= F.POSIX_ACL;
   const flags = request.flags & want;
-  const flags2 = (flags & F.INIT_EXT) !== 0 ? request.flags2 & wanted2 : 0;
+  // A mount of mapped ids without permissions is refused (fs/fuse/inode.c, process_init_reply).
+  const want2 = options.permissions ? wanted2 : wanted2 & ~F2.ALLOW_IDMAP;
+  const flags2 = (flags & F.INIT_EXT) !== 0 ? request.flags2 & want2 : 0;
   return answer(request, Math.min(request.minor, PROTOCOL_MINOR), flags, flags2, false);
 }
 

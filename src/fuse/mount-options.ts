@@ -34,7 +34,7 @@ export interface ParsedOwnership {
 export interface ParsedUnion {
   /** Topmost first, at least one. */
   readonly lowers: readonly ParsedLayer[];
-  readonly upper?: { readonly path: ByteString; readonly work: ByteString };
+  readonly upper?: { readonly path: ByteString; readonly work: ByteString; readonly form?: 'overlay' | 'aufs' };
   readonly userXattr?: boolean;
   readonly redirectDir: boolean;
   readonly ownership: ParsedOwnership;
@@ -53,6 +53,8 @@ export interface ParsedMount {
   readonly suid?: boolean;
   readonly dev?: boolean;
   readonly exec?: boolean;
+  /** false: owners and modes are shown and bind nobody. */
+  readonly permissions?: boolean;
   readonly sync?: boolean;
   readonly dirsync?: boolean;
   readonly atime?: 'noatime' | 'relatime' | 'strictatime';
@@ -81,6 +83,7 @@ interface Draft {
   upper?: ByteString;
   work?: ByteString;
   form?: 'overlay' | 'aufs';
+  upperForm?: 'overlay' | 'aufs';
   squashToRoot: boolean;
   readonly union: Mutable<Omit<ParsedUnion, 'lowers' | 'upper' | 'ownership'>>;
   readonly ownership: Mutable<ParsedOwnership>;
@@ -225,6 +228,12 @@ const withValue: Readonly<Record<string, WithValue>> = {
   },
   whiteout: (d, v, o) => {
     d.form = oneOf(o, v, ['overlay', 'aufs']);
+  },
+  upper_whiteout: (d, v, o) => {
+    d.upperForm = oneOf(o, v, ['overlay', 'aufs']);
+  },
+  permissions: (d, v, o) => {
+    d.mount.permissions = oneOf(o, v, ['on', 'off']) === 'on';
   },
   transport: (d, v, o) => {
     d.transport = oneOf(o, v, ['native', 'fuse-native']);
@@ -407,7 +416,7 @@ function apply(draft: Draft, option: string): void {
 }
 
 function finish(draft: Draft): ParsedOptions {
-  const { union, ownership, mount, form, ignored } = draft;
+  const { union, ownership, mount, form, upperForm, ignored } = draft;
   if (draft.lowers.length === 0) throw new UsageError('option lowerdir is missing: write -o lowerdir=TOP:…:BOTTOM');
   if (draft.upper !== undefined && draft.work === undefined) {
     throw new UsageError('option workdir is missing: an upperdir needs an empty directory of the same file system as its workdir');
@@ -415,6 +424,12 @@ function finish(draft: Draft): ParsedOptions {
   if (draft.upper === undefined) {
     mount.readOnly = true;
     if (draft.work !== undefined) ignored.push('option ignored: workdir: there is no upperdir');
+  }
+  if (mount.permissions === false) {
+    if (mount.allowOther === true) throw new UsageError('option permissions=off: it is for whoever mounts only; leave out allow_other');
+    mount.allowOther = false;
+    // The kernel checks permissions wherever there are ACLs.
+    union.acl = false;
   }
   if (draft.squashToRoot) {
     ownership.squashToUid ??= 0;
@@ -425,7 +440,9 @@ function finish(draft: Draft): ParsedOptions {
     union: {
       ...union,
       lowers: draft.lowers.map((layer) => (form === undefined ? { path: layer } : { path: layer, form })),
-      ...(draft.upper === undefined || draft.work === undefined ? {} : { upper: { path: draft.upper, work: draft.work } }),
+      ...(draft.upper === undefined || draft.work === undefined
+        ? {}
+        : { upper: { path: draft.upper, work: draft.work, ...(upperForm === undefined ? {} : { form: upperForm }) } }),
       ownership,
     },
     mount,

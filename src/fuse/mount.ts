@@ -55,6 +55,7 @@ interface Settings {
   readonly dev: boolean;
   readonly exec: boolean;
   readonly allowOther: boolean;
+  readonly permissions: boolean;
   readonly fsname: ByteString;
   readonly subtype: ByteString;
   readonly flags: number;
@@ -81,6 +82,7 @@ function settingsOf(options: MountOptions, root: boolean): Settings {
     dev,
     exec,
     allowOther: options.allowOther ?? root,
+    permissions: options.permissions ?? true,
     fsname: options.fsname ?? DEFAULT_NAME,
     subtype: options.subtype ?? DEFAULT_NAME,
     flags,
@@ -129,8 +131,9 @@ function openDevice(): number {
 function dataOf(fd: number, settings: Settings): ByteString {
   const uid = process.getuid?.() ?? 0;
   const gid = process.getgid?.() ?? 0;
+  const checked = settings.permissions ? ',default_permissions' : '';
   const other = settings.allowOther ? ',allow_other' : '';
-  return bytesOf(`fd=${fd},rootmode=40000,user_id=${uid},group_id=${gid},default_permissions${other},max_read=${MAX_TRANSFER}`);
+  return bytesOf(`fd=${fd},rootmode=40000,user_id=${uid},group_id=${gid}${checked}${other},max_read=${MAX_TRANSFER}`);
 }
 
 /** Runs a program to its end: its exit status and what it wrote to its standard error. */
@@ -165,7 +168,8 @@ function escaped(name: ByteString): string {
 }
 
 function fusermountOptions(settings: Settings): string {
-  const words = [settings.readOnly ? 'ro' : 'rw', 'default_permissions', `max_read=${MAX_TRANSFER}`];
+  const words = [settings.readOnly ? 'ro' : 'rw', `max_read=${MAX_TRANSFER}`];
+  if (settings.permissions) words.push('default_permissions');
   words.push(settings.suid ? 'suid' : 'nosuid', settings.dev ? 'dev' : 'nodev', settings.exec ? 'exec' : 'noexec');
   if ((settings.flags & MS_NOATIME) !== 0) words.push('noatime');
   if ((settings.flags & MS_SYNCHRONOUS) !== 0) words.push('sync');
@@ -175,7 +179,24 @@ function fusermountOptions(settings: Settings): string {
   return words.join(',');
 }
 
-const FUSERMOUNTS = ['fusermount3', 'fusermount'];
+const FUSERMOUNTS = ['fusermount3', 'fusermount'] as const;
+
+/**
+ * Takes a FUSE mount out of the tree that any process serves. Resolves to 0 or -errno: -EBUSY, -EINVAL when nothing is mounted there,
+ * -EPERM when it is not this user's, or there is no fusermount3 to say so.
+ */
+export async function unmountForeign(mountpoint: ByteString, lazy: boolean): Promise<number> {
+  const result = await sys.umount2Async(mountpoint, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0));
+  if (result !== -E.EPERM) return result;
+  for (const program of FUSERMOUNTS) {
+    try {
+      return errnoOf(await run([program, '-u', ...(lazy ? ['-z'] : []), '--', textOf(mountpoint)]));
+    } catch {
+      // Not installed.
+    }
+  }
+  return result;
+}
 
 function mountByHelper(mountpoint: ByteString, settings: Settings, refusal: string): Mounted {
   const where = textOf(mountpoint);

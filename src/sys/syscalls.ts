@@ -116,6 +116,12 @@ export interface Syscalls {
 
   /** Fills [type, bsize, blocks, bfree, bavail, files, ffree, namelen, frsize, flags]. */
   fstatfs(fd: number, out: Float64Array): number;
+  /** The project that a file's blocks are counted for (FS_IOC_FSGETXATTR); 0: none. */
+  getProjectId(fd: number): number;
+  /** Also makes what is created in the directory belong to the project. */
+  setProjectId(fd: number, id: number): number;
+  /** Most bytes of the project on the file system of `fd`; 0: no limit. `device` is needed before Linux 5.14 only, and may be empty. XFS. */
+  setProjectQuota(fd: number, device: ByteString, id: number, bytes: number): number;
   /** `operation`: LOCK_SH 1, LOCK_EX 2, LOCK_NB 4, LOCK_UN 8. */
   flock(fd: number, operation: number): number;
   /** [soft, hard] of RLIMIT_NOFILE (infinity as Number.MAX_SAFE_INTEGER). */
@@ -124,11 +130,16 @@ export interface Syscalls {
 
   /** An empty `type` or `data` is none. */
   mount(source: ByteString, target: ByteString, type: ByteString, flags: number, data: ByteString): number;
+  /** `mount`, with relative paths (of `data` too) starting from `dirfd`: a page of `data` holds more of them. */
+  mountFrom(dirfd: number, source: ByteString, target: ByteString, type: ByteString, flags: number, data: ByteString): number;
   umount2(target: ByteString, flags: number): number;
   /** `flags`: OPEN_TREE_CLONE 1 | O_CLOEXEC; returns a descriptor. */
   open_tree(dirfd: number, path: ByteString, flags: number): number;
   /** What `ps -o comm` shows of the calling thread: the first 15 bytes. */
   setProcessName(name: ByteString): number;
+
+  /** No call of the kernel's: carries the CRC-64 (ISO, as Go's hash/crc64) in `state`, 8 bytes big-endian and zeros at first, on over `bytes`. */
+  crc64(state: Uint8Array, bytes: Uint8Array): number;
 
   // Descriptors stay open until the promise is settled: that is the caller's to see to.
   fsyncAsync(fd: number, dataOnly: boolean): Promise<number>;

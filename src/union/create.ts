@@ -207,7 +207,7 @@ function createAside(
       if (taken && fd > 0) sys.close(fd);
       return taken ? -E.EEXIST : fd;
     }
-    if (upper.features.whiteoutDevices && type === S_IFDIR) upper.publishOverWhiteout(temporary, directory, name);
+    if (type === S_IFDIR) upper.publishOverWhiteout(temporary, directory, name);
     else upper.publish(temporary, directory, name);
     upper.clearMarker(directory, name);
   } catch (error) {

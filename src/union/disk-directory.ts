@@ -26,7 +26,7 @@ import {
 } from '../sys/constants.js';
 import { StatField, STAT_FIELDS } from '../sys/syscalls.js';
 import type { EntryVisitor, Layer, LayerDirectory } from './layer.js';
-import { applyOverride, readOverride } from './override-stat.js';
+import { applyOverride, readOverride } from '../sys/override-stat.js';
 
 const direntBuffer = Buffer.alloc(64 * 1024);
 

@@ -7,7 +7,7 @@ import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_PATH, O_RDONLY, OPEN_TREE_CLONE } f
 import { StatField } from '../sys/syscalls.js';
 import { DiskDirectory, type DirectoryDescriptors } from './disk-directory.js';
 import type { Layer } from './layer.js';
-import { OVERRIDE_NAMES } from './override-stat.js';
+import { OVERRIDE_NAMES } from '../sys/override-stat.js';
 import type { WhiteoutForm } from './options.js';
 import { field, newStatBuffer } from './stat-buffer.js';
 

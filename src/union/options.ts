@@ -37,7 +37,7 @@ export interface OwnershipOptions {
 export interface UnionOptions {
   /** Topmost first. */
   readonly lowers: readonly LayerOptions[];
-  /** Absent: the union is read-only. */
+  /** Absent: the union is read-only. `form` is also that in which deletions are written; absent: devices and xattrs where they can be made. */
   readonly upper?: { readonly path: ByteString; readonly work: ByteString; readonly form?: WhiteoutForm };
   /** Our own xattrs are `user.overlay.*`; absent: `trusted.overlay.*` if this process may set them, else `user.overlay.*`. */
   readonly userXattr?: boolean;

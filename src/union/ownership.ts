@@ -11,7 +11,7 @@ import { sys } from '../sys/index.js';
 import { StatField } from '../sys/syscalls.js';
 import type { Attributes } from '../vfs/filesystem.js';
 import type { IdRange, OwnershipOptions } from './options.js';
-import { applyOverride, formatOverrideStat, readOverride } from './override-stat.js';
+import { applyOverride, formatOverrideStat, readOverride } from '../sys/override-stat.js';
 import { field, newStatBuffer, S_IFDIR, S_IFLNK, S_IFMT } from './stat-buffer.js';
 
 /** What the kernel shows for an id that has no place in a mapping (/proc/sys/fs/overflowuid). */

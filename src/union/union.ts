@@ -46,7 +46,7 @@ import { DirectoryNode, type Node } from './node.js';
 import { OpenFiles } from './open-files.js';
 import type { UnionOptions } from './options.js';
 import { Origins, type LowerFileSystem } from './origin.js';
-import { OVERRIDE_CONTAINERS, OVERRIDE_PRIVILEGED } from './override-stat.js';
+import { OVERRIDE_CONTAINERS, OVERRIDE_PRIVILEGED } from '../sys/override-stat.js';
 import { readMarks } from './overlay-xattrs.js';
 import { Ownership } from './ownership.js';
 import { pathOf } from './path.js';
@@ -158,10 +158,11 @@ function openUpper(
   const described = describeLayer(upper, UPPER, 0, false, options.upper?.form);
   const workdir = rootOf(work, { ...described, form: 'overlay', overrideStat: undefined }, directories);
   const staging = prepareWorkdir(workdir, work.path, options.volatile);
-  const features = tryFeatures(staging, upper.path, options.userXattr, warn);
+  const possible = tryFeatures(staging, upper.path, options.userXattr, warn);
+  const features = options.upper?.form === 'aufs' ? { ...possible, whiteoutDevices: false, opaqueMarkers: true } : possible;
   const { xattrPermissions } = options.ownership;
   const override = xattrPermissions === 1 ? OVERRIDE_PRIVILEGED : xattrPermissions === 2 ? OVERRIDE_CONTAINERS : described.overrideStat;
-  const byMarkers = !features.whiteoutDevices || features.prefix === undefined;
+  const byMarkers = !features.whiteoutDevices || features.opaqueMarkers;
   const layer: Layer = { ...described, form: byMarkers ? 'aufs' : described.form, overrideStat: override };
   return new UpperLayer(layer, rootOf(upper, layer, directories), staging, features);
 }

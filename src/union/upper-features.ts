@@ -72,5 +72,5 @@ export function tryFeatures(
     const reason = device === -E.EPERM ? 'this user may not make device nodes' : errnoName(-device);
     warn(`upperdir ${shown} takes no whiteout devices (${reason}): deletions are kept as .wh. files.`);
   }
-  return { prefix, whiteoutDevices, tmpfile };
+  return { prefix, whiteoutDevices, opaqueMarkers: prefix === undefined, tmpfile };
 }

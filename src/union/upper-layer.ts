@@ -28,14 +28,18 @@ import { OPAQUE_MARKER, WHITEOUT_PREFIX } from './whiteout.js';
 export interface UpperFeatures {
   /** Under which name the union's own attributes are kept; undefined where the file system has no xattrs for us. */
   readonly prefix: OverlayPrefix | undefined;
-  /** Character devices 0:0 can be made. */
+  /** Whiteouts are character devices 0:0; false: files `.wh.NAME`. */
   readonly whiteoutDevices: boolean;
+  /** Opaque directories are marked by a file `.wh..wh..opq`, not by an attribute. */
+  readonly opaqueMarkers: boolean;
   /** O_TMPFILE works. */
   readonly tmpfile: boolean;
 }
 
 const yes = Buffer.from('y');
 const trial = newStatBuffer();
+/** As in a layer's tar: whoever packs the layer reads them. */
+const MARKER_MODE = 0o600;
 
 export class UpperLayer {
   readonly layer: Layer;
@@ -112,7 +116,7 @@ export class UpperLayer {
 
   /** Nothing from below shows in the directory. `name` may be empty for `directory` itself. */
   setOpaque(directory: DiskDirectory, name: ByteString): void {
-    if (this.features.prefix !== undefined) {
+    if (!this.features.opaqueMarkers) {
       check(sys.setxattrat(directory.fd(), name, this.attribute('opaque'), yes, 0), 'opaque');
       return;
     }
@@ -142,10 +146,14 @@ export class UpperLayer {
     return result < 0;
   }
 
-  /** The same where a directory takes the place of a whiteout device, which an ordinary rename refuses. */
+  /** The same where a directory takes the place of a whiteout: a device, which an ordinary rename refuses, or a marker beside the name. */
   publishOverWhiteout(temporary: Name, directory: DiskDirectory, name: Name): void {
-    this.#publish(temporary, directory, name, RENAME_EXCHANGE);
-    sweep(this.work, temporary);
+    const result = sys.renameat2(this.work.fd(), temporary, directory.fd(), name, RENAME_EXCHANGE);
+    if (result === -E.ENOENT) this.#publish(temporary, directory, name, 0);
+    else {
+      sweep(this.work, temporary);
+      check(result, name);
+    }
   }
 
   #publish(temporary: Name, directory: DiskDirectory, name: Name, flags: number): void {
@@ -179,7 +187,7 @@ export class UpperLayer {
   }
 
   #touch(directory: DiskDirectory, name: Name): void {
-    const fd = sys.openat(directory.fd(), name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0);
+    const fd = sys.openat(directory.fd(), name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, MARKER_MODE);
     if (fd === -E.EEXIST) return;
     sys.close(check(fd, name));
   }

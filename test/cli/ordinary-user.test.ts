@@ -1,13 +1,12 @@
 /** Everything an ordinary user does: mounting through fusermount3. */
-import { chownSync, cpSync, existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
+import { chownSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { mountAt } from '../../src/cli/mount-table.js';
+import { mountAt } from '../../src/sys/mount-table.js';
 import { ended, run, succeed } from '../support/command.js';
 import { daemonsOf } from '../support/mounts.js';
 import { layers } from '../support/plyfs.js';
-import { root } from '../support/root.js';
-import { NOBODY, asNobody, isRoot, openFuseDevice } from '../support/users.js';
+import { NOBODY, asNobody, copyProgram, isRoot, openFuseDevice } from '../support/users.js';
 
 const skip = !isRoot && 'the test becomes another user, which takes root; as an ordinary user the other tests are this one';
 
@@ -16,12 +15,7 @@ t.test('an ordinary user mounts, writes, is told what is wrong, and unmounts', {
   const { directory, top, bottom, upper, work, mountpoint, options } = await layers(t);
   for (const path of [directory, top, bottom, upper, work, mountpoint]) chownSync(path, NOBODY, NOBODY);
   for (const layer of [top, bottom]) for (const name of readdirSync(layer)) chownSync(join(layer, name), NOBODY, NOBODY);
-  // The checkout may be where only root looks.
-  const program = join(directory, 'program');
-  mkdirSync(program);
-  for (const part of ['bin', 'dist/src', 'build/Release/plyfs.node', 'package.json', 'node_modules/lru-cache']) {
-    if (existsSync(join(root, part))) cpSync(join(root, part), join(program, part), { recursive: true });
-  }
+  const program = copyProgram(directory);
   const plyfs = join(program, 'bin/plyfs');
   const ply = join(program, 'bin/ply');
 

@@ -4,7 +4,7 @@ import { InitFlag as F, InitFlag2 as F2 } from '../../src/fuse/protocol.js';
 
 const ALL = 0x7fff_ffff;
 const offer = { major: 7, minor: 45, maxReadahead: 131072, flags: ALL, flags2: 0xffff_ffff };
-const options = { writeback: false, acl: true };
+const options = { writeback: false, acl: true, permissions: true };
 
 t.test('a new kernel: what is taken and what is not', async (t) => {
   const answer = negotiate(offer, options);
@@ -46,7 +46,11 @@ t.test('nothing is taken that was not offered', async (t) => {
 });
 
 t.test('options', async (t) => {
-  t.equal(negotiate(offer, { writeback: true, acl: false }).flags & (F.WRITEBACK_CACHE | F.POSIX_ACL), F.WRITEBACK_CACHE);
+  t.equal(negotiate(offer, { ...options, permissions: false }).flags2 & F2.ALLOW_IDMAP, 0, 'mapped ids take permissions');
+  t.equal(
+    negotiate(offer, { writeback: true, acl: false, permissions: true }).flags & (F.WRITEBACK_CACHE | F.POSIX_ACL),
+    F.WRITEBACK_CACHE,
+  );
 });
 
 t.test('old kernels', async (t) => {

@@ -20,6 +20,9 @@ t.test('layers', async (t) => {
   t.equal(all.mount.readOnly, false);
   t.equal(parse('lowerdir=/l').mount.readOnly, true, 'without an upper the mount is read-only');
   t.equal(parse('ro,lowerdir=/l,upperdir=/u,workdir=/w').mount.readOnly, true);
+  t.same(parse('lowerdir=/a,upperdir=/u,workdir=/w,upper_whiteout=aufs').union.upper, { path: '/u', work: '/w', form: 'aufs' });
+  t.match(parse('lowerdir=/a,permissions=off'), { mount: { permissions: false, allowOther: false }, union: { acl: false } });
+  t.throws(() => parse('lowerdir=/a,permissions=off,allow_other'), { code: 'usage' });
   t.same(parse('lowerdir=/a:/b,whiteout=aufs').union.lowers, [
     { path: '/a', form: 'aufs' },
     { path: '/b', form: 'aufs' },

@@ -6,7 +6,7 @@ import { bytesOf, type ByteString } from '../../src/base/bytes.js';
 import { sys } from '../../src/sys/index.js';
 import { InodeNumbers } from '../../src/union/inode-numbers.js';
 import { Origins } from '../../src/union/origin.js';
-import { formatOverrideStat, parseOverrideStat } from '../../src/union/override-stat.js';
+import { formatOverrideStat, parseOverrideStat } from '../../src/sys/override-stat.js';
 import { inheritAcl } from '../../src/union/posix-acl.js';
 import { parseRedirect, redirected } from '../../src/union/redirect.js';
 import { workspace } from '../suites/workspace.js';

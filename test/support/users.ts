@@ -1,6 +1,8 @@
 /** Acting as an ordinary user, in a test that runs as root. */
-import { chmodSync, statSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, mkdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Test } from 'tap';
+import { root } from './root.js';
 
 /** The user `nobody` of every distribution. */
 export const NOBODY = 65534;
@@ -16,4 +18,14 @@ export function openFuseDevice(t: Test): void {
   if ((mode & 0o006) === 0o006) return;
   chmodSync('/dev/fuse', 0o666);
   t.teardown(() => chmodSync('/dev/fuse', mode));
+}
+
+/** What runs of this checkout, copied into `directory`: the checkout may be where only root looks. Returns where it is. */
+export function copyProgram(directory: string): string {
+  const program = join(directory, 'program');
+  mkdirSync(program);
+  for (const part of ['bin', 'dist/src', 'build/Release/plyfs.node', 'package.json', 'node_modules/lru-cache']) {
+    if (existsSync(join(root, part))) cpSync(join(root, part), join(program, part), { recursive: true });
+  }
+  return program;
 }

@@ -3,6 +3,8 @@ import { readFileSync } from 'node:fs';
 import type { ByteString } from '../base/bytes.js';
 
 export interface MountEntry {
+  /** The directory of the file system that is seen there: `/` unless it is a bind mount. */
+  readonly root: ByteString;
   readonly mountpoint: ByteString;
   /** As `fuse.plyfs`. */
   readonly type: string;
@@ -27,9 +29,10 @@ export function mountAt(mountpoint: string): MountEntry | undefined {
 function entryOf(line: string): MountEntry {
   // Optional fields, any number of them, end with a lone hyphen.
   const [mount = '', fileSystem = ''] = line.split(' - ', 2);
-  const [, , , , mountpoint = '', options = ''] = mount.split(' ');
+  const [, , , root = '', mountpoint = '', options = ''] = mount.split(' ');
   const [type = '', source = '', superOptions = ''] = fileSystem.split(' ');
   return {
+    root: unescape(root),
     mountpoint: unescape(mountpoint),
     type,
     source: unescape(source),

@@ -5,9 +5,9 @@
  * type one of dir, file, symlink, pipe, socket, block-MAJ-MIN, char-MAJ-MIN; a mode that includes file-type bits is accepted.
  */
 import type { ByteString } from '../base/bytes.js';
-import { sys } from '../sys/index.js';
-import { StatField, STAT_FIELDS } from '../sys/syscalls.js';
-import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK } from './stat-buffer.js';
+import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK } from './constants.js';
+import { sys } from './index.js';
+import { StatField, STAT_FIELDS } from './syscalls.js';
 
 export const OVERRIDE_CONTAINERS = 'user.containers.override_stat' as ByteString;
 export const OVERRIDE_PRIVILEGED = 'security.fuseoverlayfs.override_stat' as ByteString;

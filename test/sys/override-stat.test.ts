@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { STAT_FIELDS, StatField } from '../../src/sys/syscalls.js';
-import { applyOverride, formatOverrideStat, parseOverrideStat, type OverrideStat } from '../../src/union/override-stat.js';
+import { applyOverride, formatOverrideStat, parseOverrideStat, type OverrideStat } from '../../src/sys/override-stat.js';
 
 const bytes = (text: string) => Buffer.from(text, 'latin1');
 const [DIR, REG, LNK, CHR, BLK, FIFO, SOCK] = [0o040000, 0o100000, 0o120000, 0o020000, 0o060000, 0o010000, 0o140000];
