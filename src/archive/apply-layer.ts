@@ -1,0 +1,143 @@
+/**
+ * A layer's tar made a directory, as Docker's graph drivers extract it (moby, pkg/archive: Unpack and UnpackLayer).
+ *
+ * What holds whatever the tar says:
+ * - nothing is made, changed or removed outside of the directory (layer-root.ts);
+ * - a whiteout hides what the layers below have, never what its own layer has, wherever in the tar it stands (image-spec, layer.md, "Whiteouts"): moby
+ *   takes what comes first, and fails on some orders;
+ * - a directory that is both deleted and made anew shows nothing from below;
+ * - times of directories are set last.
+ * A failure leaves a directory that is half a layer: the caller throws it away.
+ */
+import { textOf, type ByteString } from '../base/bytes.js';
+import { sys } from '../sys/index.js';
+import { hostile, isReserved, LINK_DIRECTORY, META_PREFIX, OPAQUE_MARKER, splitPath, WHITEOUT_PREFIX } from './entry-path.js';
+import { EntryWriter, failed, type Ownership } from './entry-writer.js';
+import type { LayerEntry, LayerReader } from './layer-reader.js';
+import { LayerRoot, removeTree } from './layer-root.js';
+import { OwnPaths } from './own-paths.js';
+
+export interface ApplyOptions {
+  /**
+   * What becomes of whiteouts. `overlay`: devices 0:0 and the opaque attribute, and `aufs`: files as in the tar, both in a directory that was empty; `apply`: what they name is removed, from
+   * a directory that holds the layers below.
+   */
+  readonly whiteouts: 'overlay' | 'aufs' | 'apply';
+  readonly ownership: Ownership;
+  /** Default: `trusted.overlay.opaque`, and `user.overlay.opaque` where ownership is kept aside. */
+  readonly opaqueXattr?: ByteString | undefined;
+}
+
+export interface Applied {
+  readonly entries: number;
+  /** The sizes in the tar's headers together: what Docker calls the size of a layer on drivers that copy. */
+  readonly size: number;
+  /** Sentences, a few: what the file system or our rights did not let the files keep. */
+  readonly problems: readonly string[];
+}
+
+/** Throws what reading the layer throws, `archive-hostile`, `apply-failed`, `layer-missing`. Closes the layer when it fails; does not call `finish`. */
+export async function applyLayer(layer: LayerReader, directory: string, options: ApplyOptions): Promise<Applied> {
+  let applying: Applying | undefined;
+  try {
+    applying = new Applying(LayerRoot.open(directory), options);
+    let entries = 0;
+    let size = 0;
+    for (let entry = await layer.next(); entry !== undefined; entry = await layer.next()) {
+      entries++;
+      size += entry.size;
+      await applying.entry(entry);
+    }
+    applying.finish();
+    return { entries, size, problems: applying.problems() };
+  } catch (error) {
+    await layer.close();
+    throw error;
+  } finally {
+    applying?.close();
+  }
+}
+
+class Applying {
+  readonly #root: LayerRoot;
+  readonly #writer: EntryWriter;
+  readonly #whiteouts: ApplyOptions['whiteouts'];
+  /** What the tar has brought so far, where the layers below are in the same directory. */
+  readonly #own: OwnPaths | undefined;
+  #links = false;
+
+  constructor(root: LayerRoot, options: ApplyOptions) {
+    this.#root = root;
+    this.#whiteouts = options.whiteouts;
+    const opaque = options.opaqueXattr ?? (options.ownership === 'real' ? 'trusted.overlay.opaque' : 'user.overlay.opaque');
+    this.#writer = new EntryWriter(root, options.ownership, options.whiteouts === 'overlay' ? (opaque as ByteString) : undefined);
+    this.#own = options.whiteouts === 'apply' ? new OwnPaths(root) : undefined;
+  }
+
+  async entry(entry: LayerEntry): Promise<void> {
+    const { path } = entry;
+    if (path === '') {
+      if (entry.type !== 'directory') throw hostile('has a root that is no directory');
+      // As moby has it: a layer says nothing of the root's owner and mode where layers are kept apart.
+      if (this.#whiteouts === 'apply') this.#writer.updateRoot(entry);
+    } else if (isReserved(path)) await this.#marker(entry);
+    else {
+      await this.#writer.write(entry);
+      this.#own?.add(path);
+    }
+  }
+
+  async #marker(entry: LayerEntry): Promise<void> {
+    const { path } = entry;
+    if (path.startsWith(META_PREFIX) && path !== OPAQUE_MARKER) {
+      if (entry.type === 'file' && path.startsWith(`${LINK_DIRECTORY}/`)) await this.#linkTarget(entry);
+      return;
+    }
+    const { parent, name } = splitPath(path);
+    if (isReserved(parent)) throw hostile(`has files below the whiteout ${textOf(parent)}`);
+    if (this.#whiteouts === 'aufs') await this.#writer.writeMarker(entry);
+    else if (name === OPAQUE_MARKER) this.#opaque(parent);
+    else this.#whiteout(entry, parent, name.slice(WHITEOUT_PREFIX.length) as ByteString);
+  }
+
+  #opaque(directory: ByteString): void {
+    const fd = this.#writer.directory(directory);
+    if (this.#own === undefined) this.#writer.makeOpaque(fd, directory);
+    else this.#own.removeOthers(directory);
+  }
+
+  #whiteout(entry: LayerEntry, parent: ByteString, name: ByteString): void {
+    if (name === '' || name === '.' || name === '..') throw hostile(`has the whiteout ${textOf(entry.path)}, which names no file`);
+    const path = (parent === '' ? name : `${parent}/${name}`) as ByteString;
+    if (this.#own === undefined) this.#writer.whiteout(entry, path);
+    else this.#own.removeBelow(path);
+  }
+
+  /** AUFS keeps files with several names once more at the layer's root, and tars made of it have links to them. */
+  async #linkTarget(entry: LayerEntry): Promise<void> {
+    if (!this.#links) {
+      this.#links = true;
+      const result =
+        removeTree(this.#root.fd, LINK_DIRECTORY as ByteString) || sys.mkdirat(this.#root.fd, LINK_DIRECTORY as ByteString, 0o700);
+      if (result < 0) throw failed(result, 'made', LINK_DIRECTORY as ByteString);
+    }
+    if (splitPath(entry.path).parent === LINK_DIRECTORY) await this.#writer.write(entry);
+  }
+
+  finish(): void {
+    if (this.#links) {
+      this.#root.forget();
+      const result = removeTree(this.#root.fd, LINK_DIRECTORY as ByteString);
+      if (result < 0) throw failed(result, 'removed', LINK_DIRECTORY as ByteString);
+    }
+    this.#writer.setDirectoryTimes();
+  }
+
+  problems(): string[] {
+    return this.#writer.problems.sentences();
+  }
+
+  close(): void {
+    this.#root.close();
+  }
+}

@@ -1,0 +1,56 @@
+/** Names of a tar's entries as paths within the layer. */
+import { textOf, type ByteString, type Name } from '../base/bytes.js';
+import { PlyfsError } from '../base/error.js';
+
+export const WHITEOUT_PREFIX = '.wh.';
+/** In a directory: nothing of the layers below shows in it. */
+export const OPAQUE_MARKER = '.wh..wh..opq';
+/** At the layer's root: what AUFS keeps for itself. */
+export const META_PREFIX = '.wh..wh.';
+/** Files that several names of the layer are hard links to. */
+export const LINK_DIRECTORY = '.wh..wh.plnk';
+
+const MAX_NAME = 255;
+/** A path must fit one system call, with its NUL (PATH_MAX). */
+const MAX_PATH = 4095;
+
+export function hostile(what: string, options?: ErrorOptions): PlyfsError {
+  return new PlyfsError('archive-hostile', `The layer ${what}: do not use this layer.`, options);
+}
+
+/**
+ * Relative, without empty and `.` components; `..` takes the component before it away, as written, not as links lead (Go's filepath.Clean; moby, pkg/archive).
+ * Throws `archive-hostile` for a path that leaves the layer, or that no file can have.
+ */
+export function cleanPath(name: ByteString): ByteString {
+  const components: string[] = [];
+  for (const component of name.split('/')) {
+    if (component === '' || component === '.') continue;
+    if (component === '..') {
+      if (components.pop() === undefined) throw hostile(`has a file ${JSON.stringify(textOf(name))} outside of its root`);
+      continue;
+    }
+    if (component.length > MAX_NAME) throw hostile(`has a file name of ${component.length} bytes`);
+    components.push(component);
+  }
+  const path = components.join('/');
+  if (path.length > MAX_PATH) throw hostile(`has a path of ${path.length} bytes`);
+  if (path.includes('\0')) throw hostile('has a path with a NUL');
+  return path as ByteString;
+}
+
+/** Whether the path has a component that is a marker: none of what the tar has there is on disk under that name. */
+export function isReserved(path: ByteString): boolean {
+  return path.startsWith(WHITEOUT_PREFIX) || path.includes('/' + WHITEOUT_PREFIX);
+}
+
+export interface SplitPath {
+  readonly parent: ByteString;
+  readonly name: Name;
+}
+
+/** Of a path that is not the root. */
+export function splitPath(path: ByteString): SplitPath {
+  const slash = path.lastIndexOf('/');
+  return { parent: (slash < 0 ? '' : path.slice(0, slash)) as ByteString, name: path.slice(slash + 1) as Name };
+}

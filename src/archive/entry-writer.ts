@@ -1,0 +1,406 @@
+/** Makes one file of a layer after the other, with its attributes, in the order in which each call leaves the others' results alone: owner, xattrs, mode, times. */
+import { textOf, type ByteString, type Name } from '../base/bytes.js';
+import { E, Errno, errnoName } from '../base/errno.js';
+import { PlyfsError } from '../base/error.js';
+import {
+  O_CLOEXEC,
+  O_CREAT,
+  O_EXCL,
+  O_NOFOLLOW,
+  O_WRONLY,
+  S_IFBLK,
+  S_IFCHR,
+  S_IFDIR,
+  S_IFIFO,
+  S_IFLNK,
+  S_IFREG,
+} from '../sys/constants.js';
+import { sys } from '../sys/index.js';
+import { formatOverrideStat, OVERRIDE_CONTAINERS, readOverride } from '../sys/override-stat.js';
+import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
+import { ApplyProblems } from './apply-problems.js';
+import { cleanPath, hostile, isReserved, LINK_DIRECTORY, splitPath } from './entry-path.js';
+import type { EntryTime, LayerEntry } from './layer-reader.js';
+import { removeTree, typeAt, type LayerRoot } from './layer-root.js';
+import { isUnionXattr } from './union-xattrs.js';
+
+/**
+ * `real`: owners and special files as the tar has them, which takes rights. `override`: kept in `user.containers.override_stat`; special files are
+ * empty regular files that have it, and every file can be read by who applied the layer. Symbolic links cannot carry it.
+ */
+export type Ownership = 'real' | 'override';
+
+const EMPTY = '' as ByteString;
+/** Directories that a tar has files in but does not have. */
+const IMPLIED_MODE = 0o755;
+const OPAQUE = Buffer.from('y');
+/** Why an attribute may be left out: the file system has none such, we may not set it, or it has no such name or size. */
+const cannotHave: ReadonlySet<number> = new Set([E.EOPNOTSUPP, E.EPERM, E.EINVAL, E.ERANGE, E.E2BIG]);
+/** Seconds: what nanoseconds of 64 bits hold (moby, pkg/archive, time.go). */
+const MAX_TIME = Number(2n ** 63n / 1_000_000_000n);
+
+const stat = new Float64Array(STAT_FIELDS);
+
+interface Times {
+  readonly atime: EntryTime;
+  readonly mtime: EntryTime;
+}
+
+export class EntryWriter {
+  readonly #root: LayerRoot;
+  readonly #override: boolean;
+  /** The attribute of an opaque directory, where whiteouts are devices. */
+  readonly #opaque: ByteString | undefined;
+  readonly #directoryTimes = new Map<ByteString, Times>();
+  readonly problems = new ApplyProblems();
+
+  constructor(root: LayerRoot, ownership: Ownership, opaque: ByteString | undefined) {
+    this.#root = root;
+    this.#override = ownership === 'override';
+    this.#opaque = opaque;
+  }
+
+  /** The directory's descriptor, which belongs to the root; made with those above it where missing. */
+  directory(path: ByteString): number {
+    const fd = this.#root.directory(path);
+    if (fd >= 0) return fd;
+    if (fd !== -E.ENOENT && fd !== -E.ENOTDIR) throw failed(fd, 'opened', path);
+    const { parent, name } = splitPath(path);
+    this.directory(parent);
+    this.#makeDirectory(path, parent, name);
+    this.#attributes(this.#root.directory(parent), name, path, {
+      type: S_IFDIR,
+      mode: IMPLIED_MODE,
+      uid: 0,
+      gid: 0,
+      owned: false,
+    });
+    const made = this.#root.directory(path);
+    if (made < 0) throw failed(made, 'opened', path);
+    return made;
+  }
+
+  /** An implied directory: only a whiteout of the layer itself makes room for it. */
+  #makeDirectory(path: ByteString, parent: ByteString, name: Name): void {
+    let dirfd = this.directory(parent);
+    let result = sys.mkdirat(dirfd, name, 0o700);
+    if (result === -E.EEXIST && this.#isWhiteout(dirfd, name)) {
+      dirfd = this.#clear(dirfd, parent, name);
+      result = sys.mkdirat(dirfd, name, 0o700);
+      if (result >= 0) this.makeOpaque(dirfd, path, name);
+    }
+    if (result === -E.EEXIST) throw hostile(`has files in ${textOf(path)}, which is no directory in it`);
+    if (result < 0) throw failed(result, 'made', path);
+  }
+
+  /** Everything but the root. */
+  async write(entry: LayerEntry): Promise<void> {
+    const { path } = entry;
+    const { parent, name } = splitPath(path);
+    const dirfd = this.directory(parent);
+    switch (entry.type) {
+      case 'file':
+        await this.#file(entry, dirfd, parent, name);
+        break;
+      case 'directory':
+        this.#directory(entry, dirfd, parent, name);
+        break;
+      case 'symlink': {
+        const made = this.#replacing(dirfd, parent, name, path, (fd) => sys.symlinkat(entry.linkname, fd, name));
+        this.#entryAttributes(made, name, entry, S_IFLNK);
+        break;
+      }
+      case 'link':
+        this.#link(entry, dirfd, parent, name);
+        break;
+      case 'character':
+        this.#special(entry, dirfd, parent, name, S_IFCHR);
+        break;
+      case 'block':
+        this.#special(entry, dirfd, parent, name, S_IFBLK);
+        break;
+      case 'fifo':
+        this.#special(entry, dirfd, parent, name, S_IFIFO);
+        break;
+    }
+  }
+
+  /** A marker that stays a file: an empty one, whatever the tar says it is. */
+  async writeMarker(entry: LayerEntry): Promise<void> {
+    const { parent, name } = splitPath(entry.path);
+    const fd = this.#create(this.directory(parent), parent, name, entry.path);
+    try {
+      this.#entryAttributes(fd, EMPTY, entry, S_IFREG);
+    } finally {
+      sys.close(fd);
+    }
+  }
+
+  async #file(entry: LayerEntry, dirfd: number, parent: ByteString, name: Name): Promise<void> {
+    const { path, extents } = entry;
+    const fd = this.#create(dirfd, parent, name, path);
+    try {
+      if (extents === undefined) {
+        let at = 0;
+        for await (const piece of entry.body) {
+          writeAll(fd, piece, at, path);
+          at += piece.length;
+        }
+      } else await writeExtents(fd, entry, extents);
+      this.#entryAttributes(fd, EMPTY, entry, S_IFREG);
+    } finally {
+      sys.close(fd);
+    }
+  }
+
+  #directory(entry: LayerEntry, dirfd: number, parent: ByteString, name: Name): void {
+    const { path } = entry;
+    let result = sys.mkdirat(dirfd, name, 0o700);
+    if (result === -E.EEXIST && typeAt(dirfd, name) !== S_IFDIR) {
+      const deleted = this.#isWhiteout(dirfd, name);
+      dirfd = this.#clear(dirfd, parent, name);
+      result = sys.mkdirat(dirfd, name, 0o700);
+      if (result >= 0 && deleted) this.makeOpaque(dirfd, path, name);
+    }
+    if (result < 0 && result !== -E.EEXIST) throw failed(result, 'made', path);
+    this.#entryAttributes(dirfd, name, entry, S_IFDIR);
+    this.#directoryTimes.set(path, timesOf(entry));
+  }
+
+  updateRoot(entry: LayerEntry): void {
+    this.#entryAttributes(this.#root.fd, EMPTY, entry, S_IFDIR);
+    this.#directoryTimes.set(EMPTY, timesOf(entry));
+  }
+
+  #special(entry: LayerEntry, dirfd: number, parent: ByteString, name: Name, type: number): void {
+    const { path, major, minor } = entry;
+    // What does not fit would become another device: 12 and 20 bits.
+    if (major < 0 || minor < 0 || major >= 2 ** 12 || minor >= 2 ** 20) {
+      throw hostile(`has the device ${textOf(path)} with the number ${major}:${minor}, which Linux does not have`);
+    }
+    const made = this.#replacing(dirfd, parent, name, path, (fd) =>
+      this.#override ? sys.mknodat(fd, name, S_IFREG | 0o600, 0, 0) : sys.mknodat(fd, name, type | 0o600, major, minor),
+    );
+    this.#entryAttributes(made, name, entry, type);
+  }
+
+  #link(entry: LayerEntry, dirfd: number, parent: ByteString, name: Name): void {
+    const { path } = entry;
+    const target = cleanPath(entry.linkname);
+    const where = splitPath(target);
+    if (target === '' || (isReserved(target) && where.parent !== LINK_DIRECTORY)) {
+      throw hostile(`has the hard link ${textOf(path)} to ${textOf(entry.linkname)}, which is no file`);
+    }
+    const targetDirectory = this.#root.directory(where.parent);
+    if (targetDirectory < 0 || typeAt(targetDirectory, where.name) < 0) {
+      throw new PlyfsError(
+        'archive-damaged',
+        `The layer has the hard link ${textOf(path)} to ${textOf(entry.linkname)}, which is not in it: fetch or make the archive again.`,
+      );
+    }
+    const made = this.#replacing(dirfd, parent, name, path, (fd) => sys.linkat(this.#root.directory(where.parent), where.name, fd, name));
+    const type = typeAt(made, name);
+    // As moby has it, the last name's attributes are the file's; what it is, it stays.
+    if (type === S_IFLNK) {
+      this.#own(made, name, path, entry.uid, entry.gid);
+      return;
+    }
+    const known = this.#override ? readOverride(made, name, OVERRIDE_CONTAINERS) : undefined;
+    this.#entryAttributes(
+      made,
+      name,
+      known === undefined ? entry : { ...entry, major: known.major, minor: known.minor },
+      known?.type ?? type,
+    );
+  }
+
+  whiteout(entry: LayerEntry, path: ByteString): void {
+    const { parent, name } = splitPath(path);
+    const dirfd = this.directory(parent);
+    const result = sys.mknodat(dirfd, name, S_IFCHR, 0, 0);
+    if (result === -E.EEXIST) {
+      // The layer's own file hides what is below without more; of its own directory nothing from below may show.
+      if (typeAt(dirfd, name) === S_IFDIR) this.makeOpaque(dirfd, path, name);
+      return;
+    }
+    if (result < 0) throw failed(result, 'made a whiteout of', path);
+    if (!this.#override) this.#own(dirfd, name, path, entry.uid, entry.gid);
+  }
+
+  /** `name` in it, or the directory itself. */
+  makeOpaque(dirfd: number, path: ByteString, name: ByteString = EMPTY): void {
+    if (this.#opaque === undefined) return;
+    const result = sys.setxattrat(dirfd, name, this.#opaque, OPAQUE, 0);
+    if (result < 0) throw failed(result, `given the attribute ${this.#opaque}`, path);
+  }
+
+  /** Last: what is made in a directory changes its time. */
+  setDirectoryTimes(): void {
+    for (const [path, { atime, mtime }] of this.#directoryTimes) {
+      const fd = this.#root.directory(path);
+      // Something else has taken its place since.
+      if (fd === -E.ENOENT || fd === -E.ENOTDIR) continue;
+      const result = fd < 0 ? fd : sys.utimensat(fd, EMPTY, atime.sec, atime.nsec, mtime.sec, mtime.nsec);
+      if (result < 0) throw failed(result, 'given its times', path);
+    }
+  }
+
+  #isWhiteout(dirfd: number, name: ByteString): boolean {
+    if (this.#opaque === undefined || typeAt(dirfd, name) !== S_IFCHR || sys.statx(dirfd, name, stat, 0) < 0) return false;
+    return stat[StatField.RdevMajor] === 0 && stat[StatField.RdevMinor] === 0;
+  }
+
+  /** A new empty regular file, open for writing. */
+  #create(dirfd: number, parent: ByteString, name: Name, path: ByteString): number {
+    let fd = -1;
+    this.#replacing(
+      dirfd,
+      parent,
+      name,
+      path,
+      (directory) => (fd = sys.openat(directory, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0o600)),
+    );
+    return fd;
+  }
+
+  /** Makes a name, in place of what has it: a later file of a tar replaces an earlier one. Returns the directory's descriptor as it is afterwards. */
+  #replacing(dirfd: number, parent: ByteString, name: Name, path: ByteString, make: (dirfd: number) => number): number {
+    let result = make(dirfd);
+    if (result === -E.EEXIST) {
+      dirfd = this.#clear(dirfd, parent, name);
+      result = make(dirfd);
+    }
+    if (result === -E.EPERM) throw failed(result, 'made (it takes the rights of root, or a file system without such files)', path);
+    if (result < 0) throw failed(result, 'made', path);
+    return dirfd;
+  }
+
+  #clear(dirfd: number, parent: ByteString, name: Name): number {
+    const type = typeAt(dirfd, name);
+    const result = removeTree(dirfd, name);
+    if (result < 0) throw failed(result, 'replaced', (parent === '' ? name : `${parent}/${name}`) as ByteString);
+    if (type !== S_IFDIR && type !== S_IFLNK) return dirfd;
+    this.#root.forget();
+    return this.directory(parent);
+  }
+
+  #entryAttributes(dirfd: number, name: ByteString, entry: LayerEntry, type: number): void {
+    const { path, xattrs } = entry;
+    this.#attributes(dirfd, name, path, {
+      type,
+      mode: entry.mode,
+      uid: entry.uid,
+      gid: entry.gid,
+      owned: true,
+      major: entry.major,
+      minor: entry.minor,
+      xattrs,
+    });
+    if (type === S_IFDIR) return;
+    const { atime, mtime } = timesOf(entry);
+    const result = sys.utimensat(dirfd, name, atime.sec, atime.nsec, mtime.sec, mtime.nsec);
+    if (result < 0) throw failed(result, 'given its times', path);
+  }
+
+  #attributes(
+    dirfd: number,
+    name: ByteString,
+    path: ByteString,
+    attributes: {
+      type: number;
+      mode: number;
+      uid: number;
+      gid: number;
+      /** False: as the file is made. */
+      owned: boolean;
+      major?: number;
+      minor?: number;
+      xattrs?: ReadonlyMap<ByteString, Uint8Array>;
+    },
+  ): void {
+    const { type, mode, uid, gid, major = 0, minor = 0 } = attributes;
+    if (!this.#override && attributes.owned) this.#own(dirfd, name, path, uid, gid);
+    for (const [attribute, value] of attributes.xattrs ?? []) {
+      if (isUnionXattr(attribute)) {
+        this.problems.xattr(attribute, path, 'belongs to the union');
+        continue;
+      }
+      const result = sys.setxattrat(dirfd, name, attribute, value, 0);
+      if (cannotHave.has(-result)) this.problems.xattr(attribute, path, errnoName(-result));
+      else if (result < 0) throw failed(result, `given the attribute ${textOf(attribute)}`, path);
+    }
+    if (type === S_IFLNK) return;
+    let real = mode;
+    if (this.#override) {
+      const value = formatOverrideStat({ uid, gid, mode, type, major, minor });
+      const result = sys.setxattrat(dirfd, name, OVERRIDE_CONTAINERS, value, 0);
+      if (result < 0) throw failed(result, `given the attribute ${OVERRIDE_CONTAINERS}, which keeps its owner`, path);
+      // Who applied the layer reads it and takes it away again; nobody gets rights by it.
+      real = (mode & 0o777) | (type === S_IFDIR ? 0o700 : 0o600);
+    }
+    const result = sys.fchmodat(dirfd, name, real);
+    if (result < 0) throw failed(result, 'given its mode', path);
+  }
+
+  #own(dirfd: number, name: ByteString, path: ByteString, uid: number, gid: number): void {
+    if (this.#override) return;
+    const result = sys.fchownat(dirfd, name, uid, gid);
+    if (result < 0) throw failed(result, 'given its owner', path);
+  }
+}
+
+function writeAll(fd: number, bytes: Uint8Array, at: number, path: ByteString): void {
+  for (let done = 0; done < bytes.length;) {
+    const result = sys.pwrite(fd, done === 0 ? bytes : bytes.subarray(done), at + done);
+    if (result <= 0) throw failed(result === 0 ? -E.EIO : result, 'written', path);
+    done += result;
+  }
+}
+
+async function writeExtents(fd: number, entry: LayerEntry, extents: NonNullable<LayerEntry['extents']>): Promise<void> {
+  const size = sys.ftruncate(fd, entry.size);
+  if (size < 0) throw failed(size, 'given its size', entry.path);
+  let index = 0;
+  let done = 0;
+  for await (const piece of entry.body) {
+    for (let at = 0; at < piece.length;) {
+      let extent = extents[index]!;
+      // Extents without data mark the end of a file, among others.
+      while (done === extent.length) {
+        extent = extents[++index]!;
+        done = 0;
+      }
+      const part = piece.subarray(at, at + extent.length - done);
+      writeAll(fd, part, extent.offset + done, entry.path);
+      at += part.length;
+      done += part.length;
+    }
+  }
+}
+
+/** The later of both as access time, and the epoch for what 64 bits of nanoseconds since then do not hold, as moby has it. */
+function timesOf({ atime, mtime }: LayerEntry): Times {
+  const later = atime !== undefined && (atime.sec > mtime.sec || (atime.sec === mtime.sec && atime.nsec > mtime.nsec)) ? atime : mtime;
+  return { atime: bounded(later), mtime: bounded(mtime) };
+}
+
+const epoch: EntryTime = { sec: 0, nsec: 0 };
+
+function bounded(time: EntryTime): EntryTime {
+  return time.sec < 0 || time.sec >= MAX_TIME ? epoch : time;
+}
+
+/** `result` is `-errno`. */
+export function failed(result: number, done: string, path: ByteString): PlyfsError {
+  const errno = -result;
+  const shown = path === '' ? 'root' : `file ${textOf(path)}`;
+  const cause = new Errno(errno);
+  // No path of a layer that is one can meet these.
+  if (errno === E.ELOOP || errno === E.ENOTDIR || errno === E.ENAMETOOLONG)
+    return hostile(`has the ${shown}, which cannot be ${done} (${errnoName(errno)})`, { cause });
+  return new PlyfsError(
+    'apply-failed',
+    `The layer's ${shown} cannot be ${done} (${errnoName(errno)}): look at the file system and at who runs this.`,
+    { cause },
+  );
+}

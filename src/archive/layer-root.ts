@@ -1,0 +1,173 @@
+/**
+ * A layer's directory, and all that is in it, by a descriptor.
+ *
+ * Paths come from tars and lead nowhere but into this directory: the kernel resolves them as if it were the root of the file system (openat2(2),
+ * RESOLVE_IN_ROOT), symbolic links included, which is what moby's extraction in a chroot makes of them. The last component is never followed.
+ */
+import type { ByteString, Name } from '../base/bytes.js';
+import { E, errnoName } from '../base/errno.js';
+import { PlyfsError } from '../base/error.js';
+import { bytesOf } from '../base/bytes.js';
+import { sys } from '../sys/index.js';
+import {
+  AT_FDCWD,
+  AT_REMOVEDIR,
+  O_CLOEXEC,
+  O_DIRECTORY,
+  O_NOATIME,
+  O_NOFOLLOW,
+  O_NONBLOCK,
+  O_PATH,
+  O_RDONLY,
+  RESOLVE_IN_ROOT,
+  RESOLVE_NO_MAGICLINKS,
+  S_IFDIR,
+  S_IFMT,
+  S_IFREG,
+} from '../sys/constants.js';
+import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
+import { splitPath } from './entry-path.js';
+
+const EMPTY = '' as ByteString;
+const RESOLVE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+/** Open directories that are kept: a tar goes through a tree in order. */
+const KEPT = 64;
+const isRoot = process.geteuid?.() === 0;
+
+const stat = new Float64Array(STAT_FIELDS);
+const direntBuffer = Buffer.alloc(64 * 1024);
+
+export class LayerRoot {
+  readonly fd: number;
+  /** By path; the least recently used is first. Valid while no directory and no symbolic link is taken away. */
+  readonly #directories = new Map<string, number>();
+
+  private constructor(fd: number) {
+    this.fd = fd;
+  }
+
+  /** Throws `layer-missing`. */
+  static open(directory: string): LayerRoot {
+    const fd = sys.openat(AT_FDCWD, bytesOf(directory), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (fd < 0)
+      throw new PlyfsError(
+        'layer-missing',
+        `The layer's directory ${directory} cannot be opened (${errnoName(-fd)}): see that it is there.`,
+      );
+    return new LayerRoot(fd);
+  }
+
+  close(): void {
+    this.forget();
+    sys.close(this.fd);
+  }
+
+  /** Closes what is kept open: names on the way to it may lead elsewhere now. */
+  forget(): void {
+    for (const fd of this.#directories.values()) sys.close(fd);
+    this.#directories.clear();
+  }
+
+  /** A directory's descriptor, this object's to close, valid until a few dozen others were asked for; or `-errno`. */
+  directory(path: ByteString): number {
+    if (path === '') return this.fd;
+    const kept = this.#directories.get(path);
+    if (kept !== undefined) {
+      this.#directories.delete(path);
+      this.#directories.set(path, kept);
+      return kept;
+    }
+    const fd = this.#resolve(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return fd;
+    if (this.#directories.size >= KEPT) {
+      const [oldest, oldFd] = this.#directories.entries().next().value as [string, number];
+      this.#directories.delete(oldest);
+      sys.close(oldFd);
+    }
+    this.#directories.set(path, fd);
+    return fd;
+  }
+
+  /** A regular file's descriptor, the caller's to close, or `-errno` (ELOOP for a symbolic link, EINVAL for what is no regular file). */
+  openFile(path: ByteString, flags: number): number {
+    if (path === '') return -E.EISDIR;
+    const { parent, name } = splitPath(path);
+    const dirfd = this.directory(parent);
+    return dirfd < 0 ? dirfd : openRegular(dirfd, name, flags);
+  }
+
+  #resolve(path: ByteString, flags: number): number {
+    const fd = sys.openat2(this.fd, path, flags, 0, RESOLVE);
+    return fd === -E.ENOSYS ? this.#stepByStep(path, flags) : fd;
+  }
+
+  /** Before Linux 5.6: one component a call, and no symbolic link on the way. */
+  #stepByStep(path: ByteString, flags: number): number {
+    let fd = this.fd;
+    for (const component of path.split('/')) {
+      const next = sys.openat(fd, component as ByteString, flags | O_NOFOLLOW, 0);
+      if (fd !== this.fd) sys.close(fd);
+      if (next < 0) return next;
+      fd = next;
+    }
+    return fd;
+  }
+}
+
+export function openRegular(dirfd: number, name: ByteString, flags: number): number {
+  const all = flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+  let fd = isRoot ? sys.openat(dirfd, name, all | O_NOATIME, 0) : -E.EPERM;
+  if (fd === -E.EPERM) fd = sys.openat(dirfd, name, all, 0);
+  if (fd < 0) return fd;
+  const result = sys.statx(fd, EMPTY, stat, 0);
+  if (result >= 0 && ((stat[StatField.Mode] as number) & S_IFMT) === S_IFREG) return fd;
+  sys.close(fd);
+  return result < 0 ? result : -E.EINVAL;
+}
+
+/** S_IFDIR, S_IFREG, … of a name, or `-errno`. */
+export function typeAt(dirfd: number, name: ByteString): number {
+  const result = sys.statx(dirfd, name, stat, 0);
+  return result < 0 ? result : (stat[StatField.Mode] as number) & S_IFMT;
+}
+
+/** The names in a directory, `.` and `..` left out. Its own descriptor: the given one may be O_PATH. Or `-errno`. */
+export function namesIn(dirfd: number): Name[] | number {
+  const fd = sys.openat(dirfd, EMPTY, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+  if (fd < 0) return fd;
+  const names: Name[] = [];
+  try {
+    let size: number;
+    while ((size = sys.getdents64(fd, direntBuffer)) > 0) {
+      for (let offset = 0; offset < size; offset += direntBuffer.readUInt16LE(offset + 16)) {
+        const name = direntBuffer.toString('latin1', offset + 19, direntBuffer.indexOf(0, offset + 19));
+        if (name !== '.' && name !== '..') names.push(name as Name);
+      }
+    }
+    return size < 0 ? size : names;
+  } finally {
+    sys.close(fd);
+  }
+}
+
+/** Takes a name away with all that is below it, following nothing. 0 (also when there was nothing) or `-errno`. */
+export function removeTree(dirfd: number, name: ByteString): number {
+  const type = typeAt(dirfd, name);
+  if (type === -E.ENOENT) return 0;
+  if (type < 0) return type;
+  if (type !== S_IFDIR) return sys.unlinkat(dirfd, name, 0);
+  // One descriptor a level: a tar's paths are bounded, and so is the depth of what is made of them.
+  const fd = sys.openat(dirfd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+  if (fd < 0) return fd;
+  try {
+    const names = namesIn(fd);
+    if (typeof names === 'number') return names;
+    for (const child of names) {
+      const result = removeTree(fd, child);
+      if (result < 0) return result;
+    }
+  } finally {
+    sys.close(fd);
+  }
+  return sys.unlinkat(dirfd, name, AT_REMOVEDIR);
+}

@@ -1,0 +1,41 @@
+/** What Docker's `size` file says of a layer on overlay2. */
+import type { ByteString } from '../base/bytes.js';
+import { S_IFDIR, S_IFMT } from '../sys/constants.js';
+import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
+import { LayerRoot } from './layer-root.js';
+import { join, list, openChild } from './tree-reader.js';
+import { sys } from '../sys/index.js';
+
+/** The sizes of all that is no directory together, each inode once; of a symbolic link, its target's length. Bytes. Throws `layer-missing`, `tree-unreadable`. */
+export function treeSize(directory: string): number {
+  const root = LayerRoot.open(directory);
+  try {
+    return sizeIn(root.fd, '' as ByteString, new Set());
+  } finally {
+    root.close();
+  }
+}
+
+function sizeIn(dirfd: number, path: ByteString, seen: Set<string>): number {
+  let size = 0;
+  const { names, stat } = list(dirfd, path, 'real');
+  for (const [index, name] of names.entries()) {
+    const at = index * STAT_FIELDS;
+    if (((stat[at + StatField.Mode] as number) & S_IFMT) === S_IFDIR) {
+      const fd = openChild(dirfd, name, join(path, name));
+      try {
+        size += sizeIn(fd, join(path, name), seen);
+      } finally {
+        sys.close(fd);
+      }
+      continue;
+    }
+    if ((stat[at + StatField.Nlink] as number) > 1) {
+      const inode = `${stat[at + StatField.InoHigh]!}.${stat[at + StatField.InoLow]!}`;
+      if (seen.has(inode)) continue;
+      seen.add(inode);
+    }
+    size += stat[at + StatField.Size] as number;
+  }
+  return size;
+}

@@ -1,0 +1,296 @@
+/**
+ * The tar of what a layer changes: from the layer's own directory (native diff), or from a merged tree and a list of changes (naive
+ * diff), as moby makes them (pkg/archive: TarWithOptions with an overlay's whiteouts, ExportChanges).
+ *
+ * Entries are in byte order of names, times in whole seconds, owners numbers only; the same tree gives the same bytes.
+ * A file named `.wh.X` in a layer is written as it is called, and will be a whiteout to who reads the tar: the format has no other word for it, and Docker does the same.
+ */
+import type { ByteSource } from '../base/byte-source.js';
+import { textOf, type ByteString, type Name } from '../base/bytes.js';
+import { E } from '../base/errno.js';
+import { PlyfsError } from '../base/error.js';
+import { O_RDONLY, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK } from '../sys/constants.js';
+import { sys } from '../sys/index.js';
+import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
+import type { Change } from './changes.js';
+import { META_PREFIX, OPAQUE_MARKER, splitPath, WHITEOUT_PREFIX } from './entry-path.js';
+import type { Ownership } from './entry-writer.js';
+import { LayerRoot, openRegular, typeAt } from './layer-root.js';
+import { BLOCK } from './tar-block.js';
+import { encodeHeader, END_OF_ARCHIVE, type HeaderFields } from './tar-encoder.js';
+import { join, list, openChild, statOne, unreadable, xattr, xattrNames } from './tree-reader.js';
+import { directoryMarks, isUnionXattr, isXattrWhiteout } from './union-xattrs.js';
+
+export interface PackOptions {
+  /** How the directory says what it deletes: `overlay` by devices 0:0 and attributes, `aufs` by `.wh.` files besides, `none` not at all. */
+  readonly form: 'overlay' | 'aufs' | 'none';
+  readonly ownership: Ownership;
+}
+
+/** Bytes of a piece. */
+const PIECE = 256 * 1024;
+const EMPTY = '' as ByteString;
+const WHITEOUT_MODE = 0o600;
+/** What fuse-overlayfs leaves in some opaque directories, besides the marker. */
+const STRAY_MARKER = '.wh..opq';
+
+/**
+ * The native diff. Throws `layer-missing`, `tree-unreadable`, `file-changed`, and `layer-needs-merge` for a directory that has only part of its files'
+ * content (metacopy) or names of the layers below (redirect): then the naive diff is the only one.
+ */
+export function packTree(directory: string, options: PackOptions): ByteSource {
+  return batched(function* () {
+    const root = LayerRoot.open(directory);
+    try {
+      const packer = new Packer(options);
+      yield* packer.root(root.fd);
+      yield END_OF_ARCHIVE;
+    } finally {
+      root.close();
+    }
+  });
+}
+
+/** The naive diff: `changes` of the merged tree at `directory`, in their order. What is gone meanwhile is left out. Throws as `packTree`. */
+export function packChanges(directory: string, changes: readonly Change[], options: { ownership?: Ownership } = {}): ByteSource {
+  return batched(function* () {
+    const root = LayerRoot.open(directory);
+    const stat = new Float64Array(STAT_FIELDS);
+    const ownership = options.ownership ?? 'real';
+    try {
+      const packer = new Packer({ form: 'none', ownership });
+      for (const { kind, path } of changes) {
+        const { parent, name } = splitPath(path.slice(1) as ByteString);
+        if (kind === 'D') {
+          yield encodeHeader({
+            name: join(parent, (WHITEOUT_PREFIX + name) as ByteString),
+            flag: '0',
+            mode: WHITEOUT_MODE,
+            uid: 0,
+            gid: 0,
+            size: 0,
+            mtime: 0,
+          });
+          continue;
+        }
+        const dirfd = root.directory(parent);
+        const result = dirfd < 0 ? dirfd : statOne(dirfd, name, ownership, stat);
+        if (result === -E.ENOENT || result === -E.ENOTDIR) continue;
+        if (result < 0) throw unreadable(result, path);
+        yield* packer.file(dirfd, name, join(parent, name), stat, 0);
+      }
+      yield END_OF_ARCHIVE;
+    } finally {
+      root.close();
+    }
+  });
+}
+
+class Packer {
+  readonly #form: PackOptions['form'];
+  readonly #ownership: Ownership;
+  /** The first name of each inode that has several. */
+  readonly #names = new Map<string, ByteString>();
+  readonly #buffer = Buffer.allocUnsafe(PIECE);
+
+  constructor(options: PackOptions) {
+    this.#form = options.form;
+    this.#ownership = options.ownership;
+  }
+
+  /** What is in the directory. `xattrWhiteouts`: empty files with an attribute are whiteouts in it. */
+  *tree(dirfd: number, path: ByteString, xattrWhiteouts: boolean): Generator<Uint8Array, void> {
+    const { names, stat } = list(dirfd, path, this.#ownership);
+    for (const [index, name] of names.entries()) {
+      const child = join(path, name);
+      const type = (stat[index * STAT_FIELDS + StatField.Mode] as number) & S_IFMT;
+      if (this.#form !== 'none') {
+        if (this.#isLeftOut(path, name)) continue;
+        if (isDevice00(stat, index) || (xattrWhiteouts && type === S_IFREG && isXattrWhiteout(dirfd, name))) {
+          const marker = (WHITEOUT_PREFIX + name) as ByteString;
+          // One that is there as a file is written with the others.
+          if (!this.#hasMarker(dirfd, marker)) yield this.#whiteout(join(path, marker), stat, index);
+          continue;
+        }
+      }
+      if (type !== S_IFDIR) {
+        yield* this.file(dirfd, name, child, stat, index);
+        continue;
+      }
+      const fd = openChild(dirfd, name, child);
+      try {
+        yield* this.#directory(fd, dirfd, name, child, stat, index);
+      } finally {
+        sys.close(fd);
+      }
+    }
+  }
+
+  *#directory(fd: number, dirfd: number, name: Name, path: ByteString, stat: Float64Array, index: number): Generator<Uint8Array, void> {
+    yield* this.file(dirfd, name, path, stat, index);
+    if (this.#form === 'none') {
+      yield* this.tree(fd, path, false);
+      return;
+    }
+    const marks = directoryMarks(fd);
+    if (marks.redirect) throw needsMerge(path);
+    if (marks.opaque && !this.#hasMarker(fd, OPAQUE_MARKER as ByteString)) yield this.#opaqueMarker(path, stat, index);
+    yield* this.tree(fd, path, marks.xattrWhiteouts);
+  }
+
+  /** The layer's root: it has no entry of its own. */
+  *root(fd: number): Generator<Uint8Array, void> {
+    const stat = new Float64Array(STAT_FIELDS);
+    const result = statOne(fd, EMPTY, this.#ownership, stat);
+    if (result < 0) throw unreadable(result, EMPTY);
+    const marks = this.#form === 'none' ? undefined : directoryMarks(fd);
+    if (marks?.opaque === true && !this.#hasMarker(fd, OPAQUE_MARKER as ByteString)) yield this.#opaqueMarker(EMPTY, stat, 0);
+    yield* this.tree(fd, EMPTY, marks?.xattrWhiteouts === true);
+  }
+
+  #opaqueMarker(directory: ByteString, stat: Float64Array, index: number): Buffer {
+    const fields = this.#fields(join(directory, OPAQUE_MARKER as ByteString), stat, index);
+    return encodeHeader({ ...fields, flag: '0', mode: fields.mode & 0o777, size: 0, mtime: 0 });
+  }
+
+  #hasMarker(dirfd: number, marker: ByteString): boolean {
+    return this.#form === 'aufs' && typeAt(dirfd, marker) >= 0;
+  }
+
+  /** Bookkeeping of AUFS and fuse-overlayfs. */
+  #isLeftOut(path: ByteString, name: Name): boolean {
+    if (this.#form !== 'aufs') return false;
+    return name === STRAY_MARKER || (path === EMPTY && name.startsWith(META_PREFIX) && name !== OPAQUE_MARKER);
+  }
+
+  #whiteout(name: ByteString, stat: Float64Array, index: number): Buffer {
+    return encodeHeader({ ...this.#fields(name, stat, index), flag: '0', mode: WHITEOUT_MODE, size: 0 });
+  }
+
+  /** Any file, a directory without what is in it; nothing for a socket, which tars have no type for. */
+  *file(dirfd: number, name: ByteString, path: ByteString, stat: Float64Array, index: number): Generator<Uint8Array, void> {
+    const at = index * STAT_FIELDS;
+    const type = (stat[at + StatField.Mode] as number) & S_IFMT;
+    if (type === S_IFSOCK) return;
+    const fields = this.#fields(type === S_IFDIR ? (`${path}/` as ByteString) : path, stat, index);
+    const first = type === S_IFDIR ? undefined : this.#firstName(path, stat, at);
+    if (first !== undefined) {
+      yield encodeHeader({ ...fields, flag: '1', linkname: first, size: 0 });
+      return;
+    }
+    const xattrs = this.#xattrs(dirfd, name, path);
+    switch (type) {
+      case S_IFDIR:
+        yield encodeHeader({ ...fields, flag: '5', size: 0, xattrs });
+        break;
+      case S_IFLNK:
+        yield encodeHeader({ ...fields, flag: '2', size: 0, linkname: this.#target(dirfd, name, path), xattrs });
+        break;
+      case S_IFCHR:
+      case S_IFBLK: {
+        const [major, minor] = [stat[at + StatField.RdevMajor] as number, stat[at + StatField.RdevMinor] as number];
+        yield encodeHeader({ ...fields, flag: type === S_IFCHR ? '3' : '4', size: 0, major, minor, xattrs });
+        break;
+      }
+      case S_IFIFO:
+        yield encodeHeader({ ...fields, flag: '6', size: 0, xattrs });
+        break;
+      default:
+        yield* this.#regular(dirfd, name, path, { ...fields, flag: '0', size: stat[at + StatField.Size] as number, xattrs });
+    }
+  }
+
+  *#regular(dirfd: number, name: ByteString, path: ByteString, fields: HeaderFields): Generator<Uint8Array, void> {
+    const fd = openRegular(dirfd, name, O_RDONLY);
+    if (fd < 0) throw unreadable(fd, path);
+    try {
+      yield encodeHeader(fields);
+      for (let at = 0; at < fields.size;) {
+        const got = sys.pread(fd, this.#buffer.subarray(0, Math.min(PIECE, fields.size - at)), at);
+        if (got < 0) throw unreadable(got, path);
+        if (got === 0) {
+          throw new PlyfsError(
+            'file-changed',
+            `The file ${textOf(path)} became shorter while it was read: try again when nothing writes to it.`,
+          );
+        }
+        yield this.#buffer.subarray(0, got);
+        at += got;
+      }
+      yield END_OF_ARCHIVE.subarray(0, (BLOCK - (fields.size % BLOCK)) % BLOCK);
+    } finally {
+      sys.close(fd);
+    }
+  }
+
+  #fields(name: ByteString, stat: Float64Array, index: number): Omit<HeaderFields, 'flag' | 'size'> {
+    const at = index * STAT_FIELDS;
+    return {
+      name,
+      mode: (stat[at + StatField.Mode] as number) & 0o7777,
+      uid: stat[at + StatField.Uid] as number,
+      gid: stat[at + StatField.Gid] as number,
+      mtime: stat[at + StatField.MtimeSec] as number,
+    };
+  }
+
+  /** Of a file with several names, the one that was written before. */
+  #firstName(path: ByteString, stat: Float64Array, at: number): ByteString | undefined {
+    if ((stat[at + StatField.Nlink] as number) < 2) return undefined;
+    const inode = [StatField.DevMajor, StatField.DevMinor, StatField.InoHigh, StatField.InoLow].map((field) => stat[at + field]).join('.');
+    const first = this.#names.get(inode);
+    if (first === undefined) this.#names.set(inode, path);
+    return first;
+  }
+
+  #xattrs(dirfd: number, name: ByteString, path: ByteString): Map<ByteString, Uint8Array> {
+    const xattrs = new Map<ByteString, Uint8Array>();
+    for (const attribute of xattrNames(dirfd, name, path)) {
+      if (this.#form !== 'none' && /^(?:trusted|user)\.overlay\.metacopy$/.test(attribute)) throw needsMerge(path);
+      if (isUnionXattr(attribute)) continue;
+      const value = xattr(dirfd, name, attribute);
+      if (value !== undefined) xattrs.set(attribute, value);
+    }
+    return xattrs;
+  }
+
+  #target(dirfd: number, name: ByteString, path: ByteString): ByteString {
+    const size = sys.readlinkat(dirfd, name, this.#buffer);
+    if (size < 0) throw unreadable(size, path);
+    return this.#buffer.toString('latin1', 0, size) as ByteString;
+  }
+}
+
+function isDevice00(stat: Float64Array, index: number): boolean {
+  const at = index * STAT_FIELDS;
+  return (
+    ((stat[at + StatField.Mode] as number) & S_IFMT) === S_IFCHR &&
+    stat[at + StatField.RdevMajor] === 0 &&
+    stat[at + StatField.RdevMinor] === 0
+  );
+}
+
+function needsMerge(path: ByteString): PlyfsError {
+  return new PlyfsError(
+    'layer-needs-merge',
+    `The file ${textOf(path)} has part of itself in the layers below (redirect or metacopy): only the mounted layer can be compared with them.`,
+  );
+}
+
+/** Gathers small pieces, in a buffer that the next piece overwrites. */
+async function* batched(pieces: () => Generator<Uint8Array, void>): ByteSource {
+  const buffer = Buffer.allocUnsafe(PIECE);
+  let filled = 0;
+  for (const piece of pieces()) {
+    if (piece.length > PIECE - filled) {
+      yield buffer.subarray(0, filled);
+      filled = 0;
+    }
+    if (piece.length === PIECE) yield piece;
+    else {
+      buffer.set(piece, filled);
+      filled += piece.length;
+    }
+  }
+  if (filled > 0) yield buffer.subarray(0, filled);
+}

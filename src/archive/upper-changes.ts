@@ -1,0 +1,166 @@
+/**
+ * What a layer changes over those below, read from its own directory: names in the layers below are looked up, their trees are not walked.
+ * The letters are those of the naive diff (changes.ts) of the mounted layer against what is below it.
+ */
+import type { ByteString, Name } from '../base/bytes.js';
+import { E } from '../base/errno.js';
+import { O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, S_IFCHR, S_IFDIR, S_IFMT, S_IFREG } from '../sys/constants.js';
+import { sys } from '../sys/index.js';
+import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
+import { isDifferent, sameCapability, sortChanges, type Change } from './changes.js';
+import { META_PREFIX, OPAQUE_MARKER, WHITEOUT_PREFIX } from './entry-path.js';
+import type { Ownership } from './entry-writer.js';
+import { LayerRoot, namesIn, typeAt } from './layer-root.js';
+import { join, list, openChild, statOne, unreadable } from './tree-reader.js';
+import { directoryMarks, isXattrWhiteout, type DirectoryMarks } from './union-xattrs.js';
+
+export interface UpperDirectories {
+  readonly own: string;
+  /** Topmost first. */
+  readonly below: readonly string[];
+  readonly form: 'overlay' | 'aufs';
+}
+
+/** A directory in the layers below, merged: one descriptor a layer that has it, topmost first. */
+type Merged = readonly number[];
+
+/** Sorted as `compareTrees` sorts; undefined when a directory has another name below (redirect), which only the mounted layer shows. Throws `layer-missing`, `tree-unreadable`. */
+export function upperChanges(directories: UpperDirectories, options: { ownership?: Ownership } = {}): Change[] | undefined {
+  const roots: LayerRoot[] = [];
+  const open = (path: string): number => {
+    const root = LayerRoot.open(path);
+    roots.push(root);
+    return root.fd;
+  };
+  try {
+    const comparison = new UpperComparison(directories.form, options.ownership ?? 'real');
+    const own = open(directories.own);
+    const below: number[] = [];
+    for (const path of directories.below) {
+      below.push(open(path));
+      if (comparison.marks(below[below.length - 1]!).opaque) break;
+    }
+    comparison.directory(own, below, '' as ByteString, comparison.marks(own));
+    return comparison.redirected ? undefined : sortChanges(comparison.changes);
+  } finally {
+    for (const root of roots) root.close();
+  }
+}
+
+class UpperComparison {
+  readonly changes: Change[] = [];
+  redirected = false;
+  readonly #aufs: boolean;
+  readonly #ownership: Ownership;
+
+  constructor(form: UpperDirectories['form'], ownership: Ownership) {
+    this.#aufs = form === 'aufs';
+    this.#ownership = ownership;
+  }
+
+  marks(fd: number): DirectoryMarks {
+    const marks = directoryMarks(fd);
+    if (marks.redirect) this.redirected = true;
+    return this.#aufs && typeAt(fd, OPAQUE_MARKER as ByteString) >= 0 ? { ...marks, opaque: true } : marks;
+  }
+
+  /** True when anything below differs. */
+  directory(own: number, below: Merged, path: ByteString, marks: DirectoryMarks): boolean {
+    const before = this.changes.length;
+    const { names, stat } = list(own, path, this.#ownership);
+    const present = new Set<string>();
+    const deleted = new Set<string>();
+    for (const [index, name] of names.entries()) {
+      if (this.#aufs && name.startsWith(WHITEOUT_PREFIX)) {
+        if (!name.startsWith(META_PREFIX)) deleted.add(name.slice(WHITEOUT_PREFIX.length));
+      } else if (this.#isWhiteout(own, name, stat, index, marks)) deleted.add(name);
+      else present.add(name);
+    }
+    for (const [index, name] of names.entries()) {
+      if (present.has(name)) this.#entry(own, name, join(path, name), stat, index, below, deleted.has(name));
+    }
+    // An opaque directory deletes all that it does not have.
+    if (marks.opaque) for (const name of this.#namesOf(below, path)) deleted.add(name);
+    for (const name of deleted) {
+      if (!present.has(name) && this.#find(below, name as Name) !== undefined) this.#add('D', join(path, name as Name));
+    }
+    return this.changes.length > before;
+  }
+
+  #entry(own: number, name: Name, path: ByteString, stat: Float64Array, index: number, below: Merged, deleted: boolean): void {
+    const found = this.#find(below, name);
+    const type = typeOf(stat, index);
+    const changed = found === undefined || isDifferent(stat, index, found.stat, 0) || !sameCapability(own, below[found.layer]!, name, type);
+    if (changed) this.#add(found === undefined ? 'A' : 'C', path);
+    if (type !== S_IFDIR) return;
+    const fd = openChild(own, name, path);
+    const lowers = found === undefined || typeOf(found.stat, 0) !== S_IFDIR ? [] : this.#descend(below, found.layer, name, path);
+    try {
+      const marks = this.marks(fd);
+      const inside = this.directory(fd, lowers, path, deleted ? { ...marks, opaque: true } : marks);
+      if (inside && !changed) this.#add('C', path);
+    } finally {
+      sys.close(fd);
+      for (const lower of lowers) sys.close(lower);
+    }
+  }
+
+  /** The topmost layer below that has the name, unless one above it deletes it. */
+  #find(below: Merged, name: Name): { readonly layer: number; readonly stat: Float64Array } | undefined {
+    for (const [layer, fd] of below.entries()) {
+      const stat = new Float64Array(STAT_FIELDS);
+      const result = statOne(fd, name, this.#ownership, stat);
+      if (result >= 0) return this.#isWhiteout(fd, name, stat, 0, undefined) ? undefined : { layer, stat };
+      if (result !== -E.ENOENT) throw unreadable(result, name);
+      if (this.#hides(fd, name)) return undefined;
+    }
+    return undefined;
+  }
+
+  #hides(fd: number, name: Name): boolean {
+    return this.#aufs && typeAt(fd, (WHITEOUT_PREFIX + name) as ByteString) >= 0;
+  }
+
+  /** The directory in each layer from `first` on, down to the one that hides what is below it. The caller closes them. */
+  #descend(below: Merged, first: number, name: Name, path: ByteString): number[] {
+    const found: number[] = [];
+    for (const fd of below.slice(first)) {
+      const child = sys.openat(fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+      if (child === -E.ENOENT) {
+        if (this.#hides(fd, name)) break;
+        continue;
+      }
+      // A whiteout, or a file.
+      if (child === -E.ENOTDIR || child === -E.ELOOP) break;
+      if (child < 0) throw unreadable(child, path);
+      found.push(child);
+      if (this.marks(child).opaque || this.#hides(fd, name)) break;
+    }
+    return found;
+  }
+
+  #namesOf(below: Merged, path: ByteString): Name[] {
+    return below.flatMap((fd) => {
+      const names = namesIn(fd);
+      if (typeof names === 'number') throw unreadable(names, path);
+      return this.#aufs ? names.filter((name) => !name.startsWith(WHITEOUT_PREFIX)) : names;
+    });
+  }
+
+  /** `marks`: of the directory, where they are known already. */
+  #isWhiteout(dirfd: number, name: Name, stat: Float64Array, index: number, marks: DirectoryMarks | undefined): boolean {
+    const at = index * STAT_FIELDS;
+    const type = typeOf(stat, index);
+    if (type === S_IFCHR) return stat[at + StatField.RdevMajor] === 0 && stat[at + StatField.RdevMinor] === 0;
+    if (type !== S_IFREG || stat[at + StatField.Size] !== 0) return false;
+    return (marks ?? directoryMarks(dirfd)).xattrWhiteouts && isXattrWhiteout(dirfd, name);
+  }
+
+  #add(kind: Change['kind'], path: ByteString): void {
+    this.changes.push({ kind, path: `/${path}` as ByteString });
+  }
+}
+
+function typeOf(stat: Float64Array, index: number): number {
+  return (stat[index * STAT_FIELDS + StatField.Mode] as number) & S_IFMT;
+}
