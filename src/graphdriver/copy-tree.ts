@@ -1,0 +1,188 @@
+/**
+ * A copy of a directory with all that is in it: data reflinked where the file system can, hard links within it kept, owner, mode,
+ * xattrs and times (nanoseconds) as they were. Works by descriptors; a link is copied, never followed.
+ *
+ * An ordinary user's copy belongs to that user, and has no device nodes: as everything such a user writes.
+ */
+import { bytesOf, type ByteString } from '../base/bytes.js';
+import { check, E, Errno } from '../base/errno.js';
+import {
+  AT_FDCWD,
+  O_CLOEXEC,
+  O_CREAT,
+  O_DIRECTORY,
+  O_EXCL,
+  O_NOFOLLOW,
+  O_NONBLOCK,
+  O_RDONLY,
+  O_WRONLY,
+  S_IFBLK,
+  S_IFCHR,
+  S_IFDIR,
+  S_IFLNK,
+  S_IFMT,
+  S_IFREG,
+  XATTR_LIST_MAX,
+  XATTR_SIZE_MAX,
+} from '../sys/constants.js';
+import { sys } from '../sys/index.js';
+import { StatField, STAT_FIELDS } from '../sys/syscalls.js';
+import { listDirectory } from './directory-entries.js';
+
+const HERE = '' as ByteString;
+const READ_DIRECTORY = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+
+/** `to` and `links` must not exist; `links`, on the file system of `to`, is left behind with a name for each file that has several. Throws `Errno`. */
+export function copyTree(from: string, to: string, links: string): void {
+  const copy = new TreeCopy(links);
+  try {
+    copy.directory(AT_FDCWD, bytesOf(from), AT_FDCWD, bytesOf(to));
+  } finally {
+    copy.close();
+  }
+}
+
+class TreeCopy {
+  readonly #links: string;
+  #linksFd = -1;
+  /** Device and inode number of a file with several names: its name in `links`. */
+  readonly #linked = new Map<string, ByteString>();
+  readonly #xattrs = new XattrCopy();
+
+  constructor(links: string) {
+    this.#links = links;
+  }
+
+  close(): void {
+    if (this.#linksFd >= 0) sys.close(this.#linksFd);
+  }
+
+  directory(from: number, name: ByteString, to: number, newName: ByteString): void {
+    const source = check(sys.openat(from, name, READ_DIRECTORY, 0), name);
+    try {
+      const stat = new Float64Array(STAT_FIELDS);
+      check(sys.statx(source, HERE, stat, 0), name);
+      check(sys.mkdirat(to, newName, 0o700), newName);
+      const target = check(sys.openat(to, newName, READ_DIRECTORY, 0), newName);
+      try {
+        for (const entry of listDirectory(source)) this.#entry(source, entry.name, target);
+        this.#attributes(source, HERE, target, HERE, stat);
+      } finally {
+        sys.close(target);
+      }
+    } finally {
+      sys.close(source);
+    }
+  }
+
+  #entry(from: number, name: ByteString, to: number): void {
+    const stat = new Float64Array(STAT_FIELDS);
+    check(sys.statx(from, name, stat, 0), name);
+    const type = stat[StatField.Mode]! & S_IFMT;
+    if (type === S_IFDIR) {
+      this.directory(from, name, to, name);
+      return;
+    }
+    const several = stat[StatField.Nlink]! > 1;
+    const identity = several ? identityOf(stat) : '';
+    const known = this.#linked.get(identity);
+    if (known !== undefined) {
+      check(sys.linkat(this.#linksFd, known, to, name), name);
+      return;
+    }
+    switch (type) {
+      case S_IFREG:
+        this.#file(from, name, to, stat);
+        break;
+      case S_IFLNK:
+        check(sys.symlinkat(targetOf(from, name), to, name), name);
+        this.#attributes(from, name, to, name, stat);
+        break;
+      default: {
+        const device = type === S_IFCHR || type === S_IFBLK;
+        check(sys.mknodat(to, name, type | 0o600, device ? stat[StatField.RdevMajor]! : 0, device ? stat[StatField.RdevMinor]! : 0), name);
+        this.#attributes(from, name, to, name, stat);
+      }
+    }
+    if (several) this.#linked.set(identity, this.#keep(to, name));
+  }
+
+  /** A name in `links` for a file of which more names are to come. */
+  #keep(directory: number, name: ByteString): ByteString {
+    if (this.#linksFd < 0) {
+      const path = bytesOf(this.#links);
+      check(sys.mkdirat(AT_FDCWD, path, 0o700), this.#links);
+      this.#linksFd = check(sys.openat(AT_FDCWD, path, READ_DIRECTORY, 0), this.#links);
+    }
+    const kept = bytesOf(String(this.#linked.size));
+    check(sys.linkat(directory, name, this.#linksFd, kept), name);
+    return kept;
+  }
+
+  #file(from: number, name: ByteString, to: number, stat: Float64Array): void {
+    const source = check(sys.openat(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0), name);
+    try {
+      const target = check(sys.openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600), name);
+      try {
+        const size = stat[StatField.Size]!;
+        if (size > 0) {
+          check(sys.copyData(source, target, 0, size, true), name);
+          // A hole at the end is not written.
+          check(sys.ftruncate(target, size), name);
+        }
+        this.#attributes(source, HERE, target, HERE, stat);
+      } finally {
+        sys.close(target);
+      }
+    } finally {
+      sys.close(source);
+    }
+  }
+
+  /** Owner first: changing it clears set-id bits and capabilities. */
+  #attributes(from: number, name: ByteString, to: number, newName: ByteString, stat: Float64Array): void {
+    const owned = sys.fchownat(to, newName, stat[StatField.Uid]!, stat[StatField.Gid]!);
+    if (owned !== -E.EPERM && owned !== -E.EINVAL) check(owned, newName);
+    this.#xattrs.copy(from, name, to, newName);
+    const mode = stat[StatField.Mode]!;
+    if ((mode & S_IFMT) !== S_IFLNK) check(sys.fchmodat(to, newName, mode & 0o7777), newName);
+    const [atime, atimeNsec, mtime, mtimeNsec] = stat.subarray(StatField.AtimeSec, StatField.MtimeNsec + 1) as unknown as [
+      number,
+      number,
+      number,
+      number,
+    ];
+    check(sys.utimensat(to, newName, atime, atimeNsec, mtime, mtimeNsec), newName);
+  }
+}
+
+class XattrCopy {
+  readonly #list = Buffer.alloc(XATTR_LIST_MAX);
+  readonly #value = Buffer.alloc(XATTR_SIZE_MAX);
+
+  copy(from: number, name: ByteString, to: number, newName: ByteString): void {
+    const size = sys.listxattrat(from, name, this.#list);
+    if (size === -E.EOPNOTSUPP) return;
+    check(size, name);
+    for (const attribute of this.#list.toString('latin1', 0, size).split('\0')) {
+      if (attribute === '') continue;
+      const length = check(sys.getxattrat(from, name, attribute as ByteString, this.#value), attribute);
+      const result = sys.setxattrat(to, newName, attribute as ByteString, this.#value.subarray(0, length), 0);
+      // Labels and capabilities are not an ordinary user's to set.
+      if (result < 0 && !(attribute.startsWith('security.') && (result === -E.EPERM || result === -E.EOPNOTSUPP))) {
+        throw new Errno(-result, attribute);
+      }
+    }
+  }
+}
+
+function identityOf(stat: Float64Array): string {
+  return [StatField.DevMajor, StatField.DevMinor, StatField.InoHigh, StatField.InoLow].map((field) => stat[field]).join(':');
+}
+
+const linkBuffer = Buffer.alloc(4097);
+
+function targetOf(directory: number, name: ByteString): ByteString {
+  const length = check(sys.readlinkat(directory, name, linkBuffer), name);
+  return linkBuffer.toString('latin1', 0, length) as ByteString;
+}

@@ -1,0 +1,127 @@
+/** What every layout does in its home: directories of exact modes, small files read warily, ids that are single names. */
+import { chmodSync, closeSync, constants, fstatSync, lstatSync, mkdirSync, openSync, readdirSync, readlinkSync, readSync } from 'node:fs';
+import { join } from 'node:path';
+import { bytesOf } from '../base/bytes.js';
+import { errnoName } from '../base/errno.js';
+import { PlyfsError } from '../base/error.js';
+import { parseCacheId } from '../base/ids.js';
+import { AT_FDCWD, S_IFDIR } from '../sys/constants.js';
+import { sys } from '../sys/index.js';
+import { formatOverrideStat, OVERRIDE_CONTAINERS } from '../sys/override-stat.js';
+
+/** A directory so called was a layer, and is being deleted. */
+const REMOVING = '-removing';
+
+/** Makes it with that mode, whatever the umask. Throws what node:fs throws. */
+export function makeDirectory(path: string, mode: number): void {
+  mkdirSync(path, mode);
+  chmodSync(path, mode);
+}
+
+/** Whether owner, mode and type of a layer's files are their own, or kept in `user.containers.override_stat`. */
+export type Ownership = 'real' | 'override';
+
+/** Only root can give files away and make device nodes. */
+export const ownership: Ownership = process.geteuid?.() === 0 ? 'real' : 'override';
+
+const ROOT = { uid: 0, gid: 0, mode: 0o755, type: S_IFDIR, major: 0, minor: 0 };
+
+/** The root of a layer's files. */
+export function makeLayerRoot(path: string): void {
+  makeDirectory(path, 0o755);
+  if (ownership === 'real') return;
+  const set = sys.setxattrat(AT_FDCWD, bytesOf(path), OVERRIDE_CONTAINERS, formatOverrideStat(ROOT), 0);
+  if (set >= 0) return;
+  throw new PlyfsError(
+    'xattrs-unsupported',
+    `${path} takes no extended attributes (${errnoName(-set)}), in which an ordinary user's layers keep their owners: put the data root on another file system.`,
+  );
+}
+
+export function makeDirectoryIfMissing(path: string, mode: number): void {
+  try {
+    makeDirectory(path, mode);
+  } catch (error) {
+    if (codeOf(error) !== 'EEXIST') throw error;
+  }
+}
+
+/** Symbolic links are not directories. */
+export function isDirectory(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+}
+
+export function exists(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+}
+
+/** The content as Latin-1, white space at both ends cut off; undefined for what is no regular file of at most `limit` bytes. */
+export function readSmallFile(path: string, limit: number): string | undefined {
+  let fd;
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch {
+    return undefined;
+  }
+  try {
+    if (!fstatSync(fd).isFile()) return undefined;
+    const buffer = Buffer.alloc(limit + 1);
+    let length = 0;
+    for (let got; length <= limit && (got = readSync(fd, buffer, length, limit + 1 - length, length)) > 0;) length += got;
+    return length > limit ? undefined : buffer.toString('latin1', 0, length).trim();
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** The target of a symbolic link; undefined for anything else. */
+export function readLink(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Throws `layer-id-invalid` for what cannot be a layer's directory; `reserved`: names that the layout has for itself. */
+export function checkId(id: string, reserved: readonly string[] = []): void {
+  if (parseCacheId(id) !== undefined && !id.endsWith(REMOVING) && !reserved.includes(id)) return;
+  throw new PlyfsError('layer-id-invalid', `'${id}' cannot be the id of a layer: use 64 hexadecimal digits.`);
+}
+
+/** Where a layer's directory goes before it is deleted. */
+export function removingName(id: string): string {
+  return id + REMOVING;
+}
+
+/** The ids that have a directory in `path`, complete, half made or half removed; sorted. */
+export function idsIn(path: string, reserved: readonly string[] = []): string[] {
+  const ids = new Set<string>();
+  let names: string[] = [];
+  try {
+    names = readdirSync(path);
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT') throw error;
+  }
+  for (const name of names) {
+    const id = name.endsWith(REMOVING) ? name.slice(0, -REMOVING.length) : name;
+    if (parseCacheId(id) !== undefined && !reserved.includes(id) && isDirectory(join(path, name))) ids.add(id);
+  }
+  return [...ids].sort();
+}
+
+export function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+}
+
+export function missing(id: string, home: string): PlyfsError {
+  return new PlyfsError('layer-missing', `layer ${id} is not in ${home}: load its image again.`);
+}
+
+export function damaged(id: string, what: string): PlyfsError {
+  return new PlyfsError('layer-damaged', `layer ${id}: ${what}: remove the images that use it and load them again.`);
+}
+
+export function alreadyThere(id: string, home: string): PlyfsError {
+  return new PlyfsError('layer-exists', `layer ${id} is in ${home} already: remove it first, or take another id.`);
+}

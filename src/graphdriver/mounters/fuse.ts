@@ -1,0 +1,84 @@
+/** Mounting by plyfs: a process of its own serves the mount, and lives as long. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { accessSync, constants, existsSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { messageOf, PlyfsError } from '../../base/error.js';
+import type { Mounter, UnionMount } from '../mounter.js';
+import { unmount } from './unmount.js';
+
+/** From dist/src/graphdriver/mounters/, where this file is when it runs. */
+const program = fileURLToPath(new URL('../../../../bin/plyfs', import.meta.url));
+const DEVICE = '/dev/fuse';
+/** Linux's limit of one word of a command line (binfmts.h, MAX_ARG_STRLEN), NUL included. */
+const WORD_LIMIT = 128 * 1024;
+
+export const fuseMounter: Mounter = {
+  name: 'fuse',
+
+  unsupported() {
+    if (!existsSync(DEVICE)) {
+      return 'there is no /dev/fuse: load the kernel module with modprobe fuse, or start the container with --device /dev/fuse';
+    }
+    if (process.geteuid?.() === 0) return undefined;
+    if (!inPath('fusermount3') && !inPath('fusermount')) return 'an ordinary user needs fusermount3: install the package fuse3';
+    return undefined;
+  },
+
+  async mount(mount) {
+    const options = optionsOf(mount);
+    if (Buffer.byteLength(options) >= WORD_LIMIT) {
+      throw new PlyfsError(
+        'mount-options-too-long',
+        `the names of the ${mount.lowers.length} layers at ${mount.target} are too long together: use a data root with a shorter path.`,
+      );
+    }
+    const child = spawn(program, ['-o', options, '--', mount.target], { stdio: ['ignore', 'ignore', 'pipe'] });
+    let said = '';
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (said += text));
+    let status: number | null;
+    try {
+      [status] = (await once(child, 'close')) as [number | null];
+    } catch (error) {
+      throw new PlyfsError('mount-failed', `${program} cannot be run (${messageOf(error)}): install plyfs again.`, { cause: error });
+    }
+    if (status === 0) return;
+    const why = said
+      .trim()
+      .split('\n')
+      .at(-1)!
+      .replace(/^plyfs: /, '');
+    throw new PlyfsError(
+      'mount-failed',
+      `cannot mount ${mount.source} at ${mount.target}: ${why === '' ? `plyfs ended with status ${status ?? 'of a signal'}` : why}`,
+    );
+  },
+
+  unmount: (target, { lazy = false } = {}) => unmount(target, lazy),
+};
+
+function optionsOf({ lowers, upper, form, ownership, readOnly, source }: UnionMount): string {
+  const words = [`lowerdir=${lowers.map(escaped).join(':')}`];
+  if (upper !== undefined) words.push(`upperdir=${escaped(upper.path)}`, `workdir=${escaped(upper.work)}`, `upper_whiteout=${form}`);
+  words.push(`whiteout=${form}`, `fsname=${escaped(source)}`);
+  // Whose files they are on disk is whose they are: the owners that are kept aside are shown, and do not lock that user out.
+  if (ownership === 'override') words.push('xattr_permissions=2', 'permissions=off');
+  if (readOnly) words.push('ro');
+  return words.join(',');
+}
+
+function escaped(path: string): string {
+  return path.replace(/[\\:,]/g, '\\$&');
+}
+
+function inPath(name: string): boolean {
+  return (process.env['PATH'] ?? '').split(delimiter).some((directory) => {
+    try {
+      accessSync(join(directory, name), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}

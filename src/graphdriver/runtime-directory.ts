@@ -1,0 +1,45 @@
+/** Where mounts without a place of their own go: outside every data root, because dockerd unmounts what it finds below its own. */
+import { mkdirSync, mkdtempSync, lstatSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PlyfsError } from '../base/error.js';
+
+const uid = process.geteuid?.() ?? 0;
+
+/** A new empty directory to mount at. */
+export function newMountpoint(): string {
+  return mkdtempSync(join(runtimeDirectory(), 'mnt-'));
+}
+
+/** A directory that is empty and stays so: a union's lowest layer where it needs one more. */
+export function emptyDirectory(): string {
+  return ownDirectory(join(runtimeDirectory(), 'empty'));
+}
+
+export function isRuntimeDirectory(path: string): boolean {
+  return path === runtimeDirectory();
+}
+
+function runtimeDirectory(): string {
+  const candidates =
+    uid === 0 ? ['/run/plyfs'] : process.env['XDG_RUNTIME_DIR'] === undefined ? [] : [join(process.env['XDG_RUNTIME_DIR'], 'plyfs')];
+  for (const candidate of candidates) {
+    try {
+      return ownDirectory(candidate);
+    } catch {
+      // Not on this machine.
+    }
+  }
+  return ownDirectory(join(tmpdir(), `plyfs-${uid}`));
+}
+
+/** Another user may have made a directory of that name where everybody can. */
+function ownDirectory(path: string): string {
+  mkdirSync(path, { recursive: true, mode: 0o700 });
+  const stat = lstatSync(path);
+  if (stat.isDirectory() && stat.uid === uid) return path;
+  throw new PlyfsError(
+    'runtime-directory-unusable',
+    `${path} is not a directory of this user: remove it, or set TMPDIR or XDG_RUNTIME_DIR to a directory of your own.`,
+  );
+}

@@ -1,0 +1,50 @@
+/** Drivers whose layers are differences, shown by a union mount. */
+import { mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { textOf } from '../base/bytes.js';
+import { readMountTable } from '../sys/mount-table.js';
+import type { DriverOptions, LayerMount } from './driver.js';
+import { ownership } from './home.js';
+import { LayerDriver } from './layer-driver.js';
+import type { Layout } from './layout.js';
+import type { MountedBy, Mounter, UnionMount } from './mounter.js';
+import { mounters } from './mounters/index.js';
+import { emptyDirectory } from './runtime-directory.js';
+
+export abstract class UnionDriver extends LayerDriver {
+  protected readonly mounter: Mounter;
+
+  protected constructor(layout: Layout, options: DriverOptions) {
+    super(layout, options);
+    this.mounter = mounters[options.mounter];
+  }
+
+  mounts(): readonly LayerMount[] {
+    const found: LayerMount[] = [];
+    for (const { type, source, mountpoint, options } of readMountTable()) {
+      const by = type === 'fuse.plyfs' ? 'fuse' : type === 'overlay' ? 'kernel' : undefined;
+      const id = by === undefined ? undefined : this.layout.idOf(textOf(source));
+      if (by !== undefined && id !== undefined) found.push({ id, target: textOf(mountpoint), readOnly: options.includes('ro'), by });
+    }
+    return found;
+  }
+
+  protected async show(id: string, target: string, readOnly: boolean): Promise<MountedBy['by']> {
+    await this.mounter.mount({ ...this.unionOf(id, readOnly), target, source: this.layout.directoryOf(id) });
+    return this.mounter.name;
+  }
+
+  protected hide(target: string): Promise<void> {
+    return this.mounter.unmount(target);
+  }
+
+  protected unionOf(id: string, readOnly: boolean): Omit<UnionMount, 'target' | 'source'> {
+    const { own, below, work, form } = this.layout.directories(id);
+    if (form === 'none') throw new TypeError('a layer that is complete by itself needs no union');
+    if (readOnly) return { lowers: [own, ...below], form, ownership, readOnly };
+    // A layer without a parent gets its workdir with its first mount.
+    const workdir = work ?? `${dirname(own)}/work`;
+    mkdirSync(workdir, { recursive: true, mode: 0o700 });
+    return { lowers: below.length > 0 ? below : [emptyDirectory()], upper: { path: own, work: workdir }, form, ownership, readOnly };
+  }
+}
