@@ -26,7 +26,7 @@ UNIT_TESTS := $(call compiled,$(shell find test -name '*.test.ts' -not -path 'te
 # Debian packages that the tests call upon. `make test` and `make integration` install what is missing when they may.
 TEST_NEEDS := fuse3:fusermount3 attr:getfattr acl:setfacl util-linux:setpriv g++:g++
 INTEGRATION_NEEDS := $(TEST_NEEDS) mmdebstrap:mmdebstrap fuse-overlayfs:fuse-overlayfs sqlite3:sqlite3 python3:python3 \
-	podman:podman buildah:buildah docker.io:dockerd busybox-static:busybox stress-ng:stress-ng git:git
+	podman:podman buildah:buildah skopeo:skopeo docker.io:dockerd busybox-static:busybox stress-ng:stress-ng git:git
 
 # What a test run leaves for .ci/run to count.
 RESULTS := dist/results

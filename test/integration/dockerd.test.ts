@@ -3,40 +3,18 @@
  * The engine has its own data root and socket, no network, and is ended by its own process id.
  */
 import t from 'tap';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { open, symlink, writeFile } from 'node:fs/promises';
-import { run, succeed } from '../support/command.js';
-import { unmountAll } from '../support/mounts.js';
+import { symlink, writeFile } from 'node:fs/promises';
+import { succeed } from '../support/command.js';
 import { root } from '../support/root.js';
 import { workspace } from '../suites/workspace.js';
+import { startDockerd } from './private-dockerd.js';
 
 t.setTimeout(180_000);
 if (process.getuid?.() !== 0) t.pass('needs root', { skip: 'dockerd needs root' });
 else {
   const base = await workspace(t, 'bin', 'root', 'exec', 'image/bin', 'image/etc', 'image/data/deep');
   await symlink(`${root}/bin/plyfs`, `${base}/bin/fuse-overlayfs`);
-  const socket = `unix://${base}/socket`;
-  // Debian's own client: another program of that name may come first in PATH.
-  const docker = async (...words: string[]): Promise<string> => (await succeed(['/usr/bin/docker', '-H', socket, ...words])).trim();
-
-  const log = await open(`${base}/log`, 'w');
-  const engine = spawn(
-    'dockerd',
-    [
-      ...['--iptables=false', '--bridge=none', '--storage-driver', 'fuse-overlayfs'],
-      ...['--data-root', `${base}/root`, '--exec-root', `${base}/exec`, '-H', socket, '-p', `${base}/pid`],
-    ],
-    { env: { ...process.env, PATH: `${base}/bin:${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` }, stdio: ['ignore', log.fd, log.fd] },
-  );
-  const exited = once(engine, 'exit');
-  t.teardown(async () => {
-    engine.kill('SIGTERM');
-    await exited;
-    await log.close();
-    await unmountAll(base);
-  });
-  await answers(socket, exited);
+  const { docker } = await startDockerd(t, base, { storageDriver: 'fuse-overlayfs', path: `${base}/bin:` });
 
   await succeed(['cp', '/bin/busybox', `${base}/image/bin/busybox`]);
   for (const name of ['sh', 'ls', 'cat', 'rm', 'mv', 'mkdir', 'grep']) await symlink('busybox', `${base}/image/bin/${name}`);
@@ -58,12 +36,4 @@ else {
     t.equal(seen, 'hello\nagain\nnew');
     await docker('rm', 'one');
   });
-}
-
-/** Resolves when the engine answers; rejects when it ends first. */
-async function answers(socket: string, exited: Promise<unknown>): Promise<void> {
-  const ended = exited.then(() => true);
-  while ((await run(['/usr/bin/docker', '-H', socket, 'version'])).status !== 0) {
-    if (await Promise.race([ended, Promise.resolve(false)])) throw new Error('dockerd ended before it answered: see its log');
-  }
 }

@@ -1,0 +1,144 @@
+/**
+ * `docker import`: a root file system's tar becomes an image of one layer (moby, daemon/images/image_import.go).
+ *
+ * The configuration has the fields and their order that Docker 25 writes. Of what 20.10 writes it lacks `container_config` and `docker_version`:
+ * the one is no longer written, and the other would be untrue.
+ */
+import { decompress } from '../archive/compression.js';
+import type { ByteSource } from '../base/byte-source.js';
+import { PlyfsError } from '../base/error.js';
+import type { DiffId, ImageId } from '../base/digest.js';
+import { applyChanges, emptyContainerConfig, type ContainerConfig, type Healthcheck } from './dockerfile-changes.js';
+import { goJson, goMap, goObject, type RawJson } from './go-json.js';
+import type { Platform } from './image-config.js';
+import type { Image } from './image-store.js';
+import type { ImageStores } from './load-image.js';
+import { hostPlatform } from './platform.js';
+import type { OnProgress } from './progress.js';
+import { assertStorable } from './reference-store.js';
+import type { Reference } from './reference.js';
+
+export interface ImportOptions {
+  /** Dockerfile instructions, as `CMD ["/bin/sh"]`. */
+  readonly changes?: readonly string[];
+  readonly message?: string;
+  readonly platform?: Platform;
+  /** What it is called. */
+  readonly reference?: Reference;
+  /** When the image was made: now, when absent. */
+  readonly created?: Date;
+  readonly onProgress?: OnProgress;
+  readonly signal?: AbortSignal;
+}
+
+export interface ImportedImage {
+  readonly image: Image;
+  /** What had the name before. */
+  readonly replaced?: ImageId;
+}
+
+/** Throws `usage` for a change that cannot be made, `platform-unsupported`, and what registering a layer throws. */
+export async function importImage(source: ByteSource, stores: ImageStores, options: ImportOptions = {}): Promise<ImportedImage> {
+  const { layers, images, references } = stores;
+  const {
+    changes = [],
+    message = 'Imported from -',
+    platform = hostPlatform(),
+    reference,
+    created = new Date(),
+    onProgress,
+    signal,
+  } = options;
+  if (platform.os !== 'linux')
+    throw new PlyfsError('platform-unsupported', `An image for ${platform.os} cannot be imported: only linux can.`);
+  if (reference !== undefined) assertStorable(reference);
+  const config = emptyContainerConfig();
+  applyChanges(config, changes);
+
+  let done = 0;
+  const counted = async function* (): ByteSource {
+    for await (const piece of source) {
+      done += piece.length;
+      onProgress?.({ kind: 'layer', id: 'import', done });
+      yield piece;
+    }
+  };
+  const layer = await layers.register(decompress(counted()), undefined, { ...(signal && { signal }) });
+  let image: Image;
+  try {
+    image = images.create(Buffer.from(configOf(config, layer.diffId, { platform, message, created: goTimeOf(created) })));
+  } finally {
+    await layers.release(layer.chainId);
+  }
+  if (reference === undefined) return { image };
+  const replaced = references.set(reference, image.id, { force: true });
+  images.setLastUpdated(image.id, new Date());
+  return { image, ...(replaced !== undefined && replaced !== image.id && { replaced }) };
+}
+
+function configOf(
+  config: ContainerConfig,
+  diffId: DiffId,
+  { platform, message, created }: { platform: Platform; message: string; created: string },
+): RawJson {
+  const fields = new Map<string, RawJson>([
+    ['architecture', goJson(platform.architecture)],
+    ['config', containerJson(config)],
+    ['created', goJson(created)],
+    ['history', goJson([{ created, ...(message !== '' && { comment: message }) }])],
+    ['os', goJson(platform.os)],
+    ['rootfs', goJson({ type: 'layers', diff_ids: [diffId] })],
+  ]);
+  if (platform.variant !== undefined) fields.set('variant', goJson(platform.variant));
+  if (message !== '') fields.set('comment', goJson(message));
+  return goMap(fields);
+}
+
+/** container.Config, in the order of its fields. */
+function containerJson(config: ContainerConfig): RawJson {
+  const { exposedPorts, healthcheck, volumes, labels, onBuild, stopSignal, env } = config;
+  const set = (names: ReadonlySet<string>): RawJson => goMap(new Map([...names].map((name) => [name, goJson({})])));
+  const orNull = (empty: boolean, value: RawJson): RawJson => (empty ? goJson(null) : value);
+  const fields: [string, RawJson][] = [
+    ['Hostname', goJson('')],
+    ['Domainname', goJson('')],
+    ['User', goJson(config.user)],
+    ['AttachStdin', goJson(false)],
+    ['AttachStdout', goJson(false)],
+    ['AttachStderr', goJson(false)],
+  ];
+  if (exposedPorts.size > 0) fields.push(['ExposedPorts', set(exposedPorts)]);
+  fields.push(
+    ['Tty', goJson(false)],
+    ['OpenStdin', goJson(false)],
+    ['StdinOnce', goJson(false)],
+    ['Env', orNull(env.length === 0, goJson(env))],
+    ['Cmd', goJson(config.cmd)],
+  );
+  if (healthcheck !== undefined) fields.push(['Healthcheck', healthcheckJson(healthcheck)]);
+  fields.push(
+    ['Image', goJson('')],
+    ['Volumes', orNull(volumes.size === 0, set(volumes))],
+    ['WorkingDir', goJson(config.workingDir)],
+    ['Entrypoint', goJson(config.entrypoint)],
+    ['OnBuild', orNull(onBuild.length === 0, goJson(onBuild))],
+    ['Labels', orNull(labels.size === 0, goMap(new Map([...labels].map(([name, value]) => [name, goJson(value)]))))],
+  );
+  if (stopSignal !== '') fields.push(['StopSignal', goJson(stopSignal)]);
+  return goObject(fields);
+}
+
+function healthcheckJson({ test, interval, timeout, startPeriod, retries }: Healthcheck): RawJson {
+  return goJson({
+    Test: test,
+    ...(interval > 0 && { Interval: interval }),
+    ...(timeout > 0 && { Timeout: timeout }),
+    ...(startPeriod > 0 && { StartPeriod: startPeriod }),
+    ...(retries > 0 && { Retries: retries }),
+  });
+}
+
+/** Without trailing zeros in the fraction, as Go writes it. */
+function goTimeOf(time: Date): string {
+  return time.toISOString().replace(/\.?0*Z$/, 'Z');
+}

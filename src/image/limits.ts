@@ -1,0 +1,18 @@
+/** Bounds on what an archive, or a data root that another program wrote, may make this one read or keep in memory. */
+
+/** An image's configuration (the largest known are some hundred kB). */
+export const CONFIG_BYTES_MAX = 8 << 20;
+/** `manifest.json`, `repositories`, `index.json`, a manifest, a nested index. Registries refuse manifests over 4 MiB. */
+export const MANIFEST_BYTES_MAX = 16 << 20;
+/** `repositories.json` of a data root. */
+export const REPOSITORIES_BYTES_MAX = 64 << 20;
+/** Entries of an outer archive; an image of 125 layers in the oldest form has about 500. */
+export const ARCHIVE_ENTRIES_MAX = 100_000;
+/** Bytes of an outer archive once decompressed: beyond any image, and below what a decompression bomb needs to do harm on most disks. */
+export const ARCHIVE_BYTES_MAX = 2 ** 40;
+/** Images in one archive. */
+export const IMAGES_MAX = 4096;
+/** Symbolic links followed for one name (as Linux's own MAXSYMLINKS). */
+export const LINKS_MAX = 40;
+/** Indexes within indexes. */
+export const INDEX_DEPTH_MAX = 4;

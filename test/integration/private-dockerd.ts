@@ -1,0 +1,43 @@
+/** dockerd with a data root and a socket of its own and no network; it ends, by its own process id, with the test. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { open } from 'node:fs/promises';
+import type { Test } from 'tap';
+import { run, succeed } from '../support/command.js';
+import { unmountAll } from '../support/mounts.js';
+
+export interface Engine {
+  /** What the client prints, without the space around it. */
+  readonly docker: (...words: string[]) => Promise<string>;
+}
+
+/** `base`: an existing directory, for all that it keeps (`root` is the data root). `path`: before PATH, with a colon. */
+export async function startDockerd(t: Test, base: string, options: { storageDriver: string; path?: string }): Promise<Engine> {
+  const socket = `unix://${base}/socket`;
+  const log = await open(`${base}/log`, 'w');
+  const engine = spawn(
+    'dockerd',
+    [
+      ...['--iptables=false', '--ip6tables=false', '--bridge=none', '--storage-driver', options.storageDriver],
+      ...['--data-root', `${base}/root`, '--exec-root', `${base}/exec`, '-H', socket, '-p', `${base}/pid`],
+    ],
+    {
+      env: { ...process.env, PATH: `${options.path ?? ''}${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` },
+      stdio: ['ignore', log.fd, log.fd],
+    },
+  );
+  const exited = once(engine, 'exit');
+  t.teardown(async () => {
+    engine.kill('SIGTERM');
+    await exited;
+    await log.close();
+    await unmountAll(base);
+  });
+  // Debian's own client: another program of that name may come first in PATH.
+  const client = ['/usr/bin/docker', '-H', socket];
+  const ended = exited.then(() => true);
+  while ((await run([...client, 'version'])).status !== 0) {
+    if (await Promise.race([ended, Promise.resolve(false)])) throw new Error('dockerd ended before it answered: see its log');
+  }
+  return { docker: async (...words) => (await succeed([...client, ...words])).trim() };
+}
