@@ -1,4 +1,5 @@
 /** Mounts, file system statistics, and the process's own limits and name. */
+#include <malloc.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -147,9 +148,17 @@ napi_value SetProcessName(napi_env env, napi_callback_info info) {
   return args.Result(prctl(PR_SET_NAME, name.c_str(), 0, 0, 0));
 }
 
+napi_value TrimMemory(napi_env env, napi_callback_info) {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+  return Undefined(env);
+}
+
 constexpr Function kFunctions[] = {
     {"mount", Mount},       {"mountFrom", MountFrom}, {"umount2", Umount2},     {"open_tree", OpenTree},
     {"fstatfs", Fstatfs},   {"getNofile", GetNofile}, {"setNofile", SetNofile}, {"setProcessName", SetProcessName},
+    {"trimMemory", TrimMemory},
 };
 
 }  // namespace

@@ -125,6 +125,8 @@ export interface Syscalls {
   /** `operation`: LOCK_SH 1, LOCK_EX 2, LOCK_NB 4, LOCK_UN 8. */
   flock(fd: number, operation: number): number;
   /** [soft, hard] of RLIMIT_NOFILE (infinity as Number.MAX_SAFE_INTEGER). */
+  /** Hands free pages of malloc's heap back to the system (malloc_trim(3)), where the C library can. */
+  trimMemory(): void;
   getNofile(): [soft: number, hard: number];
   setNofile(soft: number): number;
 

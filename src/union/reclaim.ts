@@ -6,6 +6,7 @@
  */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { sys } from '../sys/index.js';
 
 /** Nodes that must have gone before a collection is worth its pause of some tens of milliseconds. */
 const WORTHWHILE = 10_000;
@@ -46,5 +47,7 @@ export class Reclaimer {
     collect();
     // The first only queues the pages it has emptied; the second, over what little is left, hands them back (130,000 nodes: 32 MiB).
     collect();
+    // What V8 and native/ had from malloc lies free between what is still used (131,072 nodes: 46 MiB).
+    sys.trimMemory();
   }
 }
