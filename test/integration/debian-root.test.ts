@@ -7,6 +7,7 @@ import t from 'tap';
 import { access, mkdir, writeFile } from 'node:fs/promises';
 import { run, succeed } from '../support/command.js';
 import { Actor } from '../suites/actor.js';
+import { figure, givesBack, WatchedPlyfs } from '../suites/load/watched.js';
 import { fuseOverlayfs, kernel, overlayPrefix, plyfs, unavailable, Union, unmount, type Mounter } from '../suites/mounters.js';
 import { sameTree, treeOf } from '../suites/tree.js';
 import { workspace } from '../suites/workspace.js';
@@ -87,9 +88,10 @@ int main(void) {
 }
 `;
 
-async function usedAsRoot(mounter: Mounter, rootfs: string): Promise<void> {
-  const skip = (await unavailable(t, mounter)) ?? false;
-  await t.test(mounter.name, { skip }, async (t) => {
+async function usedAsRoot(target: Mounter, rootfs: string): Promise<void> {
+  const skip = (await unavailable(t, target)) ?? false;
+  await t.test(target.name, { skip }, async (t) => {
+    const mounter = target === plyfs ? new WatchedPlyfs(t) : target;
     const union = await Union.create(t, mounter, layers);
     await split(rootfs, union);
     await union.mount();
@@ -103,51 +105,64 @@ async function usedAsRoot(mounter: Mounter, rootfs: string): Promise<void> {
       await actor.end();
     });
 
-    const lent = await lendHost(mnt);
-    const inside = (...argv: string[]) =>
-      succeed(['chroot', mnt, ...argv], {
-        env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', HOME: '/root', LC_ALL: 'C', DEBIAN_FRONTEND: 'noninteractive', ...lent.environment },
-      });
-    try {
-      await t.test('apt-get installs a package with dependencies, dpkg verifies', async (t) => {
-        await inside('apt-get', '-qq', 'update');
-        await inside('apt-get', '-qq', '-y', '--no-install-recommends', 'install', 'sqlite3', 'tree', 'python3');
-        t.match(await inside('dpkg-query', '-W', '-f', '${Status}\n', 'sqlite3', 'libsqlite3-0', 'tree'), /^(install ok installed\n){3}$/);
-        t.match(await inside('sqlite3', ':memory:', 'select 6 * 7'), /^42/);
-        t.equal(await verified(mnt), '', 'dpkg --verify');
-        await inside('apt-get', '-qq', '-y', 'remove', 'tree');
-        await t.rejects(access(`${mnt}/usr/bin/tree`));
-      });
+    await givesBack(t, mounter, async () => {
+      const lent = await lendHost(mnt);
+      const inside = (...argv: string[]) =>
+        succeed(['chroot', mnt, ...argv], {
+          env: {
+            PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
+            HOME: '/root',
+            LC_ALL: 'C',
+            DEBIAN_FRONTEND: 'noninteractive',
+            ...lent.environment,
+          },
+        });
+      try {
+        await t.test('apt-get installs a package with dependencies, dpkg verifies', async (t) => {
+          await inside('apt-get', '-qq', 'update');
+          await inside('apt-get', '-qq', '-y', '--no-install-recommends', 'install', 'sqlite3', 'tree', 'python3');
+          t.match(
+            await inside('dpkg-query', '-W', '-f', '${Status}\n', 'sqlite3', 'libsqlite3-0', 'tree'),
+            /^(install ok installed\n){3}$/,
+          );
+          t.match(await inside('sqlite3', ':memory:', 'select 6 * 7'), /^42/);
+          t.equal(await verified(mnt), '', 'dpkg --verify');
+          const installed = (await inside('dpkg-query', '-W', '-f', '${Package}\n')).trim().split('\n').length;
+          figure(t, mounter, `${installed} packages verified by dpkg in a chroot`);
+          await inside('apt-get', '-qq', '-y', 'remove', 'tree');
+          await t.rejects(access(`${mnt}/usr/bin/tree`));
+        });
 
-      await t.test('a C program is compiled and run, python3 too', async (t) => {
-        await writeFile(`${mnt}/root/program.c`, program);
-        await inside('gcc', '-O1', '-o', '/root/program', '/root/program.c');
-        t.equal(await inside('/root/program'), 'compiled, 6 bytes\n');
-        t.match(await inside('python3', '-c', 'import json, sys; print(json.dumps(sys.version_info[:1]))'), '[3]');
-      });
+        await t.test('a C program is compiled and run, python3 too', async (t) => {
+          await writeFile(`${mnt}/root/program.c`, program);
+          await inside('gcc', '-O1', '-o', '/root/program', '/root/program.c');
+          t.equal(await inside('/root/program'), 'compiled, 6 bytes\n');
+          t.match(await inside('python3', '-c', 'import json, sys; print(json.dumps(sys.version_info[:1]))'), '[3]');
+        });
 
-      await t.test('git clones a local repository and finds it whole', async (t) => {
-        const script = `set -e
-          cd /root
-          git init -q origin
-          cd origin
-          git config user.name tester
-          git config user.email tester@example.org
-          for i in $(seq 1 30); do cp /root/program.c file$i.c; echo "// $i" >>file$i.c; git add .; git commit -qm "commit $i"; done
-          cp -r /usr/share/perl5 . && git add . && git commit -qm many
-          cd ..
-          git clone -q origin clone
-          cd clone
-          git fsck --full --strict
-          git gc -q
-          git fsck --full --strict
-          test -z "$(git status --porcelain)"
-          git log --oneline | wc -l`;
-        t.match((await inside('sh', '-c', script)).trim(), /31$/);
-      });
-    } finally {
-      await lent.end();
-    }
+        await t.test('git clones a local repository and finds it whole', async (t) => {
+          const script = `set -e
+            cd /root
+            git init -q origin
+            cd origin
+            git config user.name tester
+            git config user.email tester@example.org
+            for i in $(seq 1 30); do cp /root/program.c file$i.c; echo "// $i" >>file$i.c; git add .; git commit -qm "commit $i"; done
+            cp -r /usr/share/perl5 . && git add . && git commit -qm many
+            cd ..
+            git clone -q origin clone
+            cd clone
+            git fsck --full --strict
+            git gc -q
+            git fsck --full --strict
+            test -z "$(git status --porcelain)"
+            git log --oneline | wc -l`;
+          t.match((await inside('sh', '-c', script)).trim(), /31$/);
+        });
+      } finally {
+        await lent.end();
+      }
+    });
 
     await t.test('mounted again by both, the upper shows the same tree', { skip: (await unavailable(t, kernel)) ?? false }, async (t) => {
       const actor = await Actor.start();

@@ -5,7 +5,7 @@
 import t from 'tap';
 import { writeFile } from 'node:fs/promises';
 import { succeed } from '../support/command.js';
-import { givesBack, WatchedPlyfs } from '../suites/load/watched.js';
+import { figure, givesBack, WatchedPlyfs } from '../suites/load/watched.js';
 import { kernel, plyfs, unavailable, Union, type Mounter } from '../suites/mounters.js';
 
 const create = `
@@ -83,7 +83,7 @@ async function databaseSurvives(target: Mounter): Promise<void> {
       await Promise.all([script('writer', db, '1'), script('writer', db, '2'), script('reader', db)]);
       t.equal(await script('verify', db), 'ok 12000\n');
       await succeed(['cp', db, `${union.base}/copy.db`]);
-      t.comment(`figure: ${size} bytes of database copied up and written in WAL mode, 300 transactions by two writers`);
+      figure(t, mounter, `${size} bytes of database copied up and written in WAL mode, 300 transactions by two writers`);
     });
     await union.remount();
     t.equal(await script('verify', db), 'ok 12000\n', 'after a remount');

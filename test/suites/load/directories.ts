@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
 import { succeed } from '../../support/command.js';
 import { Union, type Mounter } from '../mounters.js';
-import { givesBack } from './watched.js';
+import { figure, givesBack } from './watched.js';
 
 const worker = fileURLToPath(new URL('directory-worker.js', import.meta.url));
 
@@ -32,7 +32,7 @@ export async function largeDirectory(t: Test, mounter: Mounter, entries: number)
       `${part * 13} entries are listed once each, and have their attributes`,
     );
     t.equal(await work('expect', many, 'file-', 0, part * 13, 1), '', 'and again');
-    t.comment(`figure: ${part * 13} entries in one directory listed and looked at`);
+    figure(t, mounter, `${part * 13} entries in one directory listed and looked at`);
   });
   await givesBack(t, mounter, async () => {
     await succeed(['find', many, '-name', 'file-*[13579]', '-delete']);
@@ -43,7 +43,7 @@ export async function largeDirectory(t: Test, mounter: Mounter, entries: number)
     t.equal(await work('expect', many, 'file-', 0, part * 13, 2), '', 'mounted again: the odd ones stay away');
     await succeed(['rm', '-r', many]);
     t.equal(await succeed(['ls', '-A', union.mnt]), '');
-    t.comment(`figure: ${part * 13} entries of one directory removed`);
+    figure(t, mounter, `${part * 13} entries of one directory removed`);
   });
   t.equal(await inUpper(union), 'c many\n', 'one whiteout is all that is left');
   await union.unmount();
@@ -62,7 +62,7 @@ export async function manyDirectories(t: Test, mounter: Mounter, count: number):
     t.equal(await work('churn', union.mnt, parents, each), '');
     const left = await succeed(['find', union.mnt, '-mindepth', '1', '-type', 'd', '-name', 'made-*']);
     t.equal(left, '', `${parents * each} directories were made and removed`);
-    t.comment(`figure: ${parents * each} directories made and removed`);
+    figure(t, mounter, `${parents * each} directories made and removed`);
   });
   t.notMatch(await inUpper(union), /made-/, 'none is left in the upper either');
   await union.unmount();
@@ -95,7 +95,7 @@ export async function removedWhileListed(t: Test, mounter: Mounter, entries: num
       // Names in descending order of their listing's, and the reverse, are removed at once.
       await Promise.all([
         succeed(['sh', '-c', 'cd "$0" && exec rm -rf go*', `${union.mnt}/tree`]),
-        succeed(['find', `${union.mnt}/tree`, '-ignore_readdir_race', '-name', 'go-*[37]', '-delete']),
+        succeed(['find', `${union.mnt}/tree`, '-maxdepth', '1', '-ignore_readdir_race', '-name', 'go-*[37]', '-delete']),
       ]);
     } finally {
       await writeFile(stop, '');
@@ -109,7 +109,7 @@ export async function removedWhileListed(t: Test, mounter: Mounter, entries: num
       partial += seen.partial ?? 0;
     }
     t.ok(partial > 0, `${partial} of ${listings} listings met the removal under way`);
-    t.comment(`figure: ${listings} listings beside the removal of what they list, ${half * 2} names`);
+    figure(t, mounter, `${listings} listings beside the removal of what they list, ${half * 2} names`);
   });
   await union.remount();
   t.equal(await work('expect', `${union.mnt}/tree`, 'stay-', 0, stays, 1), '', 'mounted again: what stayed is there, and nothing else');

@@ -3,7 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import type { Test } from 'tap';
 import { succeed } from '../../support/command.js';
 import { kernel, Union, unavailable, type Mounter } from '../mounters.js';
-import { givesBack } from './watched.js';
+import { figure, givesBack } from './watched.js';
 
 const identity = {
   GIT_AUTHOR_NAME: 'tester',
@@ -77,7 +77,7 @@ export async function gitOverLower(t: Test, mounter: Mounter, files: number): Pr
       'what was removed is back: f3, f40, … f262 and f299',
     );
     await script('cd "$1"; git pull -q --ff-only ../copy main', repo);
-    t.comment(`figure: ${commits} commits of ${300 + files} files by git over a lower repository, collected and cloned`);
+    figure(t, mounter, `${commits} commits of ${300 + files} files by git over a lower repository, collected and cloned`);
   });
   await union.remount((await unavailable(t, kernel)) === undefined ? kernel : mounter);
   t.equal(await script('cd "$1"; git fsck --full --strict 2>&1; git status --porcelain', repo), '', 'mounted again: whole');

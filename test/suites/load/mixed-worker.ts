@@ -3,8 +3,8 @@
  *
  * Each has a directory of its own, `ROOT/own-ME`, partly in the lower layers (mixed-layers.ts), and knows what must be in it: after
  * each change it looks at what it changed, at the end at all. In `ROOT/shared` the processes meet: of those who want the same thing
- * one gets it. It prints what was wrong, a line each, then a line of JSON: what it got. When a line comes on its standard input it
- * looks at all of its own again, prints what was wrong, and ends.
+ * one gets it. It says `ready`; what it waits for is a byte on its standard input. Then it works, and prints what was wrong, a line
+ * each, and a line of JSON: what it got. After another byte it looks at all of its own again, prints what was wrong, and ends.
  */
 import {
   appendFileSync,
@@ -299,6 +299,8 @@ function say(last: string): void {
 }
 
 begin();
+say('ready');
+readSync(0, Buffer.alloc(1));
 const got: Got = { made: [], taken: [] };
 for (let i = 0; i < rounds; i++) {
   for (let change = 0; change < 4; change++) step();

@@ -6,7 +6,7 @@ import { readdir } from 'node:fs/promises';
 import type { Test } from 'tap';
 import { run } from '../../support/command.js';
 import { Union, type Mounter } from '../mounters.js';
-import { givesBack, WatchedPlyfs } from './watched.js';
+import { figure, givesBack, WatchedPlyfs } from './watched.js';
 
 /** Of the classes filesystem, io and os (`stress-ng --class filesystem?`): those that work below `--temp-path`. */
 export const stressors: readonly string[] = (
@@ -100,7 +100,7 @@ export async function stressed(t: Test, mounter: Mounter, oracle: Mounter | unde
       });
     }
   });
-  t.comment(`figure: ${passed} stressors of stress-ng passed with --verify, ${operations} operations`);
+  figure(t, mounter, `${passed} stressors of stress-ng passed with --verify, ${operations} operations`);
   await union.unmount();
 }
 

@@ -80,6 +80,11 @@ export class WatchedPlyfs implements Mounter {
   }
 }
 
+/** A line of what was done, for the end of a run: about the mount under test, not about the oracle. */
+export function figure(t: Test, mounter: Mounter, text: string): void {
+  if (mounter.name !== 'kernel') t.comment(`figure: ${text}`);
+}
+
 /** Descriptors that stay once they were needed: the whiteout that others are links of. */
 const KEPT_DESCRIPTORS = 1;
 
@@ -107,7 +112,7 @@ export async function givesBack(t: Test, mounter: Mounter, load: () => Promise<v
     await delay(200);
     left = await mounter.usage();
   }
-  t.equal(left.nodes, before.nodes, `nodes fall back: ${after.nodes}, then ${left.nodes}`);
+  t.ok(left.nodes <= before.nodes, `nodes fall back: ${before.nodes} before, ${after.nodes} then, ${left.nodes} now`);
   t.ok(left.open <= before.open + KEPT_DESCRIPTORS, `descriptors fall back: ${before.open} before, ${after.open} then, ${left.open} now`);
   const sizes = [before, after, left].map(({ resident }) => `${resident.toFixed(0)} MiB`);
   t.ok(left.resident <= before.resident + KEPT_MEMORY, `memory falls back: ${sizes.join(', ')}`);
