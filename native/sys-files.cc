@@ -1,4 +1,5 @@
 /** Descriptors: opening, reading, writing, their size and their locks. */
+#include <cerrno>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/file.h>
@@ -12,6 +13,9 @@
 
 namespace plyfs {
 namespace {
+
+/** How often an openat2(2) is tried that the kernel gave up on. Bounded: whoever renames without pause must not hold a request for ever. */
+constexpr int kOpenat2Tries = 128;
 
 CallKind KindOf(int open_flags) {
   return (open_flags & (O_CREAT | O_TRUNC)) != 0 || (open_flags & O_TMPFILE) == O_TMPFILE ? CallKind::kChange : CallKind::kLook;
@@ -41,7 +45,15 @@ napi_value Openat2(napi_env env, napi_callback_info info) {
   how.mode = args.Uint(3);
   how.resolve = args.Uint(4);
   if (args.Failed()) return args.Failure();
-  return args.Result(Counted(KindOf(args.Int(2)), "openat2", dirfd, [&] { return syscall(SYS_openat2, dirfd, path.c_str(), &how, sizeof how); }));
+  return args.Result(Counted(KindOf(args.Int(2)), "openat2", dirfd, [&] {
+    // Any rename or mount on the machine while a `..` is resolved beneath a root makes the kernel give up with EAGAIN (openat2(2)).
+    long fd = -1;
+    for (int tries = 0; tries < kOpenat2Tries; tries++) {
+      fd = syscall(SYS_openat2, dirfd, path.c_str(), &how, sizeof how);
+      if (fd >= 0 || errno != EAGAIN) break;
+    }
+    return fd;
+  }));
 }
 
 napi_value Close(napi_env env, napi_callback_info info) {

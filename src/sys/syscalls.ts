@@ -51,7 +51,7 @@ export const STAT_FIELDS = 24;
 export interface Syscalls {
   /** No flag is added: pass O_CLOEXEC. The empty path opens the file `dirfd` refers to anew (through /proc/self/fd). */
   openat(dirfd: number, path: ByteString, flags: number, mode: number): number;
-  /** `resolve`: RESOLVE_* bits. `mode` is 0 unless `flags` create. The empty path is -ENOENT. -ENOSYS before Linux 5.6. */
+  /** `resolve`: RESOLVE_* bits. `mode` is 0 unless `flags` create. The empty path is -ENOENT. -ENOSYS before Linux 5.6. Tried again a while when it is -EAGAIN. */
   openat2(dirfd: number, path: ByteString, flags: number, mode: number, resolve: number): number;
   close(fd: number): number;
   /** Close-on-exec. */
