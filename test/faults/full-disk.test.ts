@@ -1,4 +1,4 @@
-/** Upper and workdir on a small file system that is full, or has no inodes left; test/integration/faults.test.ts has more. */
+/** Upper and workdir on a small file system that is full, or has no inodes left; test/soak/faults.test.ts has more. */
 import t from 'tap';
 import { isRoot } from '../support/users.js';
 import { plyfs, unavailable } from '../suites/mounters.js';
