@@ -1,6 +1,6 @@
 /** Layers made to lead out of themselves, to loop, or to block whoever opens what they hold. */
 import { execFileSync } from 'node:child_process';
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
 import t from 'tap';
 import { succeed } from '../support/command.js';
 import { O_NOFOLLOW, O_RDONLY } from '../suites/constants.js';
@@ -132,6 +132,18 @@ await onUnion(t, 'links in the workdir are not followed', { needsRoot: true }, a
   await s.disk.unlink('work/work');
 });
 
+/** What a process has open, one a line; a descriptor with O_PATH names a file and has not opened it. */
+function openedBy(pid: number): string {
+  const O_PATH = 0o10000000;
+  return readdirSync(`/proc/${pid}/fd`)
+    .filter((fd) => {
+      const flags = /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'latin1'))?.[1];
+      return (parseInt(flags ?? '0', 8) & O_PATH) === 0;
+    })
+    .map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`))
+    .join('\n');
+}
+
 await onUnion(t, 'fifos, sockets and devices are never opened', { needsRoot: true, layers: 2 }, async (s) => {
   const nodes: Record<string, [number, number, number]> = {
     fifo: [0o010644, 0, 0],
@@ -168,7 +180,7 @@ await onUnion(t, 'fifos, sockets and devices are never opened', { needsRoot: tru
       s.mnt.truncate(`${name}-linked`, 0).catch(() => undefined),
     );
   }
-  const opened = execFileSync('find', [`/proc/${daemon}/fd`, '-printf', '%l\n']).toString();
+  const opened = openedBy(daemon);
   s.t.notMatch(opened, /tty|console|fifo/);
   s.t.equal((await s.mnt.names()).length, 12);
   await s.remount();
