@@ -1,44 +1,81 @@
-/** The program `ply`: what one does with mounts and images, apart from serving one mount (which is plyfs). */
+/** The program `ply`: what one does with images and mounts, apart from serving one mount (which is plyfs). */
 import { writeSync } from 'node:fs';
-import { textOf } from '../base/bytes.js';
+import { textOf, type ByteString } from '../base/bytes.js';
 import { UsageError } from '../base/error.js';
-import { plyCommands } from './ply-commands.js';
+import type { GlobalOptions } from './command.js';
+import { ProgramContext } from './command-context.js';
+import { commands } from './commands/index.js';
+import { OutputClosed, print } from './output.js';
+import { bareCommand, globalOptions, HelpAsked, splitCommandLine, subcommand } from './ply-command-line.js';
 import { rawArguments } from './raw-arguments.js';
 import { exitStatusOf, reportLine } from './report.js';
 import { packageVersion } from './version.js';
 
-function help(): string {
-  const commands = Object.entries(plyCommands).map(([verb, { usage, summary }]) => [`${verb} ${usage}`.trimEnd(), summary] as const);
-  const width = Math.max(...commands.map(([words]) => words.length));
-  return [
-    'usage: ply COMMAND [WORDS]',
-    '',
-    ...commands.map(([words, summary]) => `  ${words.padEnd(width)}  ${summary}`),
-    '',
-    '  -h, --help     Print this.',
-    '  -V, --version  Print the version.',
-    '',
-    'To mount a union of directories, see plyfs --help.',
-    '',
-  ].join('\n');
+/** As a shell says that a signal ended a program: 128 and the signal's number. */
+const signalStatus = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
+const OUTPUT_CLOSED_STATUS = 141;
+
+const aborter = new AbortController();
+let signalled: number | undefined;
+for (const [signal, status] of Object.entries(signalStatus)) {
+  process.on(signal, () => {
+    // Asked again: what is under way stays as a killed process leaves it.
+    if (signalled !== undefined) process.exit(status);
+    signalled = status;
+    aborter.abort();
+  });
 }
 
-async function main(): Promise<string> {
-  const [verb, ...words] = rawArguments();
-  if (verb === undefined) throw new UsageError('Say what to do: ply --help lists the commands.');
-  if (verb === '-h' || verb === '--help' || verb === 'help') return help();
-  if (verb === '-V' || verb === '--version' || verb === 'version') return `ply ${packageVersion()}\n`;
-  const command = Object.hasOwn(plyCommands, verb) ? plyCommands[verb] : undefined;
-  if (command === undefined) throw new UsageError(`There is no command '${textOf(verb)}': ply --help lists them.`);
-  if (words.some((word) => word === '-h' || word === '--help')) {
-    return `usage: ply ${verb} ${command.usage}`.trimEnd() + `\n\n${command.summary}\n`;
+async function main(): Promise<void> {
+  const program = bareCommand('ply').option('-V, --version', 'print the version');
+  for (const option of globalOptions()) program.addOption(option);
+  program.configureHelp({ formatHelp: help });
+  const { globals, name, rest } = splitCommandLine(program, rawArguments());
+  if (program.opts<{ version?: true }>().version === true) return print(`ply ${packageVersion()}\n`);
+  if (name === undefined) throw new UsageError('Say what to do: ply --help lists the commands');
+  if (name === 'help' && rest.length === 0) return print(help());
+
+  const entry = commands.find((candidate) => candidate.name === name);
+  if (entry === undefined) throw new UsageError(`There is no command '${textOf(name as ByteString)}': ply --help lists them`);
+  const definition = await entry.load();
+  const command = subcommand(entry.name, entry.summary);
+  definition.declare(command);
+  if (entry.raw !== true) command.parse(rest, { from: 'user' });
+  const context = new ProgramContext({ ...globals, ...command.opts<GlobalOptions>() }, aborter.signal);
+  try {
+    await definition.run(entry.raw === true ? rest : (command.args as typeof rest), command.opts(), context);
+  } finally {
+    context.close();
   }
-  return command.run(words);
 }
 
-try {
-  writeSync(1, await main());
-} catch (error) {
-  writeSync(2, reportLine('ply', error));
-  process.exitCode = exitStatusOf(error);
+function help(): string {
+  const listing = bareCommand('ply').usage('[OPTIONS] COMMAND').option('-V, --version', 'print the version');
+  for (const option of globalOptions()) listing.addOption(option);
+  for (const { name, summary, group } of commands) {
+    if (group !== 'Hidden') listing.command(name).summary(summary).helpGroup(`${group}:`);
+  }
+  return `${listing.helpInformation()}\nply COMMAND --help tells more. To mount a union of directories, see plyfs --help.\n`;
 }
+
+/** What the process ends with. */
+async function status(): Promise<number> {
+  try {
+    await main();
+    return signalled ?? 0;
+  } catch (error) {
+    if (error instanceof HelpAsked) {
+      await print(error.text);
+      return 0;
+    }
+    if (signalled !== undefined) return signalled;
+    if (error instanceof OutputClosed) return OUTPUT_CLOSED_STATUS;
+    writeSync(2, reportLine('ply', error));
+    return exitStatusOf(error);
+  }
+}
+
+const ended = await status();
+if (signalled === undefined) process.exit(ended);
+const { sys } = await import('../sys/index.js');
+sys.exitNow(ended);

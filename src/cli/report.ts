@@ -1,9 +1,12 @@
 /** How the programs say that something went wrong. */
 import { UsageError, messageOf } from '../base/error.js';
 
-/** One line: the program's name and the sentence. */
+/** One line: the program's name and the sentence, with its full stop. */
 export function reportLine(program: string, error: unknown): string {
-  return `${program}: ${messageOf(error).replace(/\s*\n\s*/g, ' ')}\n`;
+  const sentence = messageOf(error)
+    .trim()
+    .replace(/\s*\n\s*/g, ' ');
+  return `${program}: ${sentence}${/[.!?…]$/.test(sentence) ? '' : '.'}\n`;
 }
 
 /** 1: failed; 2: the words were wrong. */

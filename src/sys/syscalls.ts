@@ -124,6 +124,8 @@ export interface Syscalls {
   setProjectQuota(fd: number, device: ByteString, id: number, bytes: number): number;
   /** `operation`: LOCK_SH 1, LOCK_EX 2, LOCK_NB 4, LOCK_UN 8. */
   flock(fd: number, operation: number): number;
+  /** _exit(2). process.exit waits for threads, and one of Node's may be in a read of a pipe that nobody writes to. */
+  exitNow(status: number): never;
   /** [soft, hard] of RLIMIT_NOFILE (infinity as Number.MAX_SAFE_INTEGER). */
   /** Hands free pages of malloc's heap back to the system (malloc_trim(3)), where the C library can. */
   trimMemory(): void;

@@ -19,8 +19,9 @@ const modules: Record<string, { imports: readonly string[]; packages?: readonly 
   runtime: { imports: ['sys', 'base'] },
   engine: {
     imports: ['runtime', 'distribution', 'image', 'layer', 'graphdriver', 'archive', 'fuse', 'union', 'vfs', 'sys', 'base'],
+    packages: ['unique-names-generator'],
   },
-  cli: { imports: ['engine', 'fuse', 'union', 'vfs', 'sys', 'base'] },
+  cli: { imports: ['engine', 'fuse', 'union', 'vfs', 'sys', 'base'], packages: ['commander', 'cli-progress'] },
   /** src/index.ts, the npm package's face. */
   index: { imports: ['engine', 'fuse', 'union', 'vfs', 'sys', 'base'] },
 };

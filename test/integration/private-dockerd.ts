@@ -9,6 +9,8 @@ import { unmountAll } from '../support/mounts.js';
 export interface Engine {
   /** What the client prints, without the space around it. */
   readonly docker: (...words: string[]) => Promise<string>;
+  /** Ends it before the test does: its root is nobody's then. */
+  readonly stop: () => Promise<void>;
 }
 
 /** `base`: an existing directory, for all that it keeps (`root` is the data root). `path`: before PATH, with a colon. */
@@ -27,11 +29,14 @@ export async function startDockerd(t: Test, base: string, options: { storageDriv
     },
   );
   const exited = once(engine, 'exit');
-  t.teardown(async () => {
+  const stop = async (): Promise<void> => {
     engine.kill('SIGTERM');
     await exited;
-    await log.close();
     await unmountAll(base);
+  };
+  t.teardown(async () => {
+    await stop();
+    await log.close();
   });
   // Debian's own client: another program of that name may come first in PATH.
   const client = ['/usr/bin/docker', '-H', socket];
@@ -39,5 +44,5 @@ export async function startDockerd(t: Test, base: string, options: { storageDriv
   while ((await run([...client, 'version'])).status !== 0) {
     if (await Promise.race([ended, Promise.resolve(false)])) throw new Error('dockerd ended before it answered: see its log');
   }
-  return { docker: async (...words) => (await succeed([...client, ...words])).trim() };
+  return { docker: async (...words) => (await succeed([...client, ...words])).trim(), stop };
 }

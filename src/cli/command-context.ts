@@ -1,0 +1,62 @@
+/** What a running command of ply is given, made from the global options. */
+import { writeSync } from 'node:fs';
+import { textOf } from '../base/bytes.js';
+import type { DataRoot } from '../engine/data-root.js';
+import type { CommandContext, GlobalOptions } from './command.js';
+import { print } from './output.js';
+import { pathText } from './path-text.js';
+import { progressOn, silent, type Progress } from './progress.js';
+import { reportLine } from './report.js';
+
+export class ProgramContext implements CommandContext {
+  readonly globals: GlobalOptions;
+  readonly signal: AbortSignal;
+  /** After the last bar. */
+  readonly print = (text: string): Promise<void> => {
+    this.#endProgress();
+    return print(text);
+  };
+  readonly printJson = (value: unknown): Promise<void> => this.print(`${JSON.stringify(value, null, 2)}\n`);
+  readonly #openRoots: DataRoot[] = [];
+  #progress: Progress = silent;
+
+  constructor(globals: GlobalOptions, signal: AbortSignal) {
+    this.globals = globals;
+    this.signal = signal;
+  }
+
+  readonly openRoot = async (write: boolean): Promise<DataRoot> => {
+    const { openDataRoot } = await import('../engine/data-root.js');
+    const { root, storageDriver, storageOpt = [], mounter, writable } = this.globals;
+    const opened = await openDataRoot({
+      write,
+      writable: writable ?? false,
+      storageOptions: storageOpt.map((option) => pathText(option, 'the storage option')),
+      ...(root === undefined ? {} : { root: pathText(root, 'the data root') }),
+      ...(storageDriver === undefined ? {} : { storageDriver: textOf(storageDriver) }),
+      ...(mounter === undefined ? {} : { mounter }),
+    });
+    this.#openRoots.push(opened);
+    return opened;
+  };
+
+  readonly progress = async (quiet: boolean, doing: string): Promise<Progress> => {
+    if (!quiet) this.#progress = await progressOn(process.stderr, doing);
+    return this.#progress;
+  };
+
+  readonly warn = (sentence: string): void => {
+    writeSync(2, reportLine('ply', sentence));
+  };
+
+  /** After the command, however it ended. */
+  close(): void {
+    this.#endProgress();
+    for (const root of this.#openRoots) root.close();
+  }
+
+  #endProgress(): void {
+    this.#progress.end();
+    this.#progress = silent;
+  }
+}

@@ -1,0 +1,45 @@
+/** What a command of ply is, and what it is given. */
+import type { Command } from 'commander';
+import type { ByteString } from '../base/bytes.js';
+import type { DataRoot } from '../engine/data-root.js';
+import type { Progress } from './progress.js';
+
+/** Understood before the command's name and after it. */
+export interface GlobalOptions {
+  readonly root?: ByteString;
+  readonly storageDriver?: ByteString;
+  readonly storageOpt?: readonly ByteString[];
+  readonly mounter?: 'fuse' | 'kernel';
+  readonly json?: true;
+  readonly writable?: true;
+}
+
+export interface CommandContext {
+  readonly globals: GlobalOptions;
+  /** Aborted by SIGINT, SIGTERM and SIGHUP. */
+  readonly signal: AbortSignal;
+  /** The data root; closed when the command has ended. `write`: the command changes it. */
+  readonly openRoot: (write: boolean) => Promise<DataRoot>;
+  /** Where long work says how far it is, and nowhere when `quiet`. `doing`: `Loading`. */
+  readonly progress: (quiet: boolean, doing: string) => Promise<Progress>;
+  readonly print: (text: string) => Promise<void>;
+  /** One JSON document. */
+  readonly printJson: (value: unknown) => Promise<void>;
+  /** One sentence about what stops nothing. */
+  readonly warn: (sentence: string) => void;
+}
+
+/** `O`: what commander makes of the options that `declare` adds. */
+export interface CommandDefinition<O extends object> {
+  /**
+   * Adds options and arguments. The names of arguments and of options' values tell the shell's completion what to offer
+   * (completion.ts): IMAGE, NAME, FILE, DIR.
+   */
+  declare(command: Command): void;
+  /** `words` are the arguments, as bytes. Throws PlyfsError. */
+  run(words: readonly ByteString[], options: O, context: CommandContext): Promise<void>;
+}
+
+export function defineCommand<O extends object>(definition: CommandDefinition<O>): CommandDefinition<object> {
+  return definition;
+}

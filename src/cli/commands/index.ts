@@ -1,0 +1,64 @@
+/** The commands of ply. A command's own file is loaded when it is called, so that none is slower for the others. */
+import type { CommandDefinition } from '../command.js';
+
+export interface CommandEntry {
+  readonly name: string;
+  readonly summary: string;
+  readonly group: 'Images' | 'Mounts' | 'Data root' | 'Program' | 'Hidden';
+  /** Its words are another command's: they are not parsed. */
+  readonly raw?: true;
+  load(): Promise<CommandDefinition<object>>;
+}
+
+export const commands: readonly CommandEntry[] = [
+  { group: 'Images', name: 'load', summary: 'Load images from an archive', load: async () => (await import('./load.js')).load },
+  { group: 'Images', name: 'save', summary: 'Save images to an archive', load: async () => (await import('./save.js')).save },
+  {
+    group: 'Images',
+    name: 'import',
+    summary: "Make an image of a root file system's tar",
+    load: async () => (await import('./import.js')).importCommand,
+  },
+  { group: 'Images', name: 'images', summary: 'List images', load: async () => (await import('./images.js')).images },
+  { group: 'Images', name: 'history', summary: 'Show how an image was made', load: async () => (await import('./history.js')).history },
+  {
+    group: 'Images',
+    name: 'inspect',
+    summary: 'Show all about images, mounts and layers',
+    load: async () => (await import('./inspect.js')).inspect,
+  },
+  { group: 'Images', name: 'tag', summary: 'Give an image another name', load: async () => (await import('./tag.js')).tag },
+  { group: 'Images', name: 'rmi', summary: 'Remove images', load: async () => (await import('./rmi.js')).rmi },
+  {
+    group: 'Images',
+    name: 'layers',
+    summary: 'List the layers of an image, and where they lie',
+    load: async () => (await import('./layers.js')).layers,
+  },
+  { group: 'Mounts', name: 'mount', summary: 'Mount an image at a directory', load: async () => (await import('./mount.js')).mount },
+  {
+    group: 'Mounts',
+    name: 'umount',
+    summary: 'Unmount a directory, or what has that name',
+    load: async () => (await import('./umount.js')).umount,
+  },
+  { group: 'Mounts', name: 'mounts', summary: 'List what is mounted', load: async () => (await import('./mounts.js')).mounts },
+  { group: 'Mounts', name: 'rm', summary: 'Remove what was changed in a mount', load: async () => (await import('./rm.js')).rm },
+  { group: 'Data root', name: 'info', summary: 'Show what the data root is and holds', load: async () => (await import('./info.js')).info },
+  { group: 'Data root', name: 'gc', summary: 'Remove what nothing needs', load: async () => (await import('./gc.js')).gc },
+  { group: 'Data root', name: 'fsck', summary: 'Check the data root', load: async () => (await import('./fsck.js')).fsck },
+  {
+    group: 'Program',
+    name: 'completion',
+    summary: 'Print a script that has the shell complete words',
+    load: async () => (await import('./completion.js')).completion,
+  },
+  { group: 'Program', name: 'version', summary: 'Print versions', load: async () => (await import('./version.js')).version },
+  {
+    group: 'Hidden',
+    name: '__complete',
+    raw: true,
+    summary: 'What may stand for the last word',
+    load: async () => (await import('./complete.js')).complete,
+  },
+];

@@ -1,0 +1,98 @@
+/**
+ * How far long work is, on stderr: bars where that is a terminal, otherwise a line for each thing begun. stdout is for
+ * results.
+ */
+import { writeSync } from 'node:fs';
+import type * as cliProgress from 'cli-progress';
+import { humanSize, shortId } from './human-format.js';
+
+export interface ProgressEvent {
+  /** `layer`, `layers`, `save`; `spool`: an archive is copied to where it can be read; `exists`: a layer that is there already. */
+  readonly kind: string;
+  /** A digest or a name. */
+  readonly id: string;
+  readonly done: number;
+  readonly total?: number;
+  /** What is counted. Default: bytes. */
+  readonly unit?: 'bytes' | 'things';
+}
+
+export interface Progress {
+  readonly report: (event: ProgressEvent) => void;
+  /** Nothing is reported after. The terminal is as it was. */
+  readonly end: () => void;
+}
+
+export const silent: Progress = { report: () => undefined, end: () => undefined };
+
+/** `doing`: what happens to the things, as `Loading`. */
+export async function progressOn(stream: NodeJS.WriteStream & { readonly fd: number }, doing: string): Promise<Progress> {
+  return stream.isTTY ? bars(stream, doing, await import('cli-progress')) : lines(stream.fd, doing);
+}
+
+function bars(stream: NodeJS.WriteStream, doing: string, { MultiBar }: typeof cliProgress): Progress {
+  const drawn = new Map<string, cliProgress.SingleBar>();
+  const all = new MultiBar({
+    stream,
+    format: '{name}: {text} [{bar}] {size}',
+    barsize: 40,
+    barCompleteChar: '=',
+    barIncompleteChar: ' ',
+    barGlue: '>',
+    hideCursor: true,
+    // SIGINT is the program's own affair.
+    gracefulExit: false,
+  });
+  return {
+    report: (event) => {
+      const { id, done, total } = event;
+      const bar = drawn.get(id);
+      if (bar === undefined) {
+        drawn.set(id, all.create(total ?? 0, done, { name: nameOf(id), text: textOf(event, doing), size: sizeOf(event) }));
+        return;
+      }
+      if (total !== undefined) bar.setTotal(total);
+      bar.update(done, { size: sizeOf(event) });
+    },
+    end: () => all.stop(),
+  };
+}
+
+function lines(fd: number, doing: string): Progress {
+  const said = new Set<string>();
+  return {
+    report: (event) => {
+      if (said.has(event.id)) return;
+      said.add(event.id);
+      const size = event.total === undefined ? '' : ` ${amount(event.total, event)}`;
+      writeSync(fd, `${nameOf(event.id)}: ${textOf(event, doing)}${size}\n`);
+    },
+    end: () => said.clear(),
+  };
+}
+
+function nameOf(id: string): string {
+  return /^sha256:/.test(id) ? shortId(id) : id;
+}
+
+function textOf({ kind }: ProgressEvent, doing: string): string {
+  switch (kind) {
+    case 'exists':
+      return 'Layer already exists';
+    case 'spool':
+      return 'Copying';
+    case 'save':
+      return `${doing} layer`;
+    default:
+      return `${doing} ${kind}`;
+  }
+}
+
+function sizeOf(event: ProgressEvent): string {
+  const done = amount(event.done, event);
+  return event.total === undefined ? done : `${done}/${amount(event.total, event)}`;
+}
+
+function amount(value: number, { unit }: ProgressEvent): string {
+  return unit === 'things' ? String(value) : humanSize(value);
+}

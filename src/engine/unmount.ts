@@ -1,0 +1,54 @@
+/** `ply umount`: by a directory, whatever of plyfs is mounted there, or by the name of a read-write layer. */
+import { bytesOf, textOf, type ByteString } from '../base/bytes.js';
+import { PlyfsError } from '../base/error.js';
+import { mountAt } from '../sys/mount-table.js';
+import type { DataRoot } from './data-root.js';
+import { FUSE_TYPE } from './mounts.js';
+import { resolvedMountpoint, unmountDirectory } from './unmount-directory.js';
+
+export interface Unmounted {
+  readonly mountpoint: string;
+  readonly name?: string;
+}
+
+/**
+ * A directory where plyfs has mounted comes before a name. `openRoot` is asked where that is not one: for a name, or for a layer that
+ * another mounter shows. Throws `not-mounted`, `mount-busy`, `umount-failed`.
+ */
+export async function unmount(word: ByteString, options: { lazy: boolean }, openRoot: () => Promise<DataRoot>): Promise<Unmounted[]> {
+  const mountpoint = resolvedMountpoint(word);
+  const entry = mountAt(mountpoint);
+  if (entry?.type === FUSE_TYPE) {
+    await unmountDirectory(mountpoint, options);
+    return [{ mountpoint: textOf(mountpoint) }];
+  }
+  const root = await rootOf(openRoot, word);
+  const name = textOf(word);
+  const shown = (await root.layers.shown()).filter((layer) =>
+    entry === undefined ? layer.name === name : layer.target === textOf(mountpoint),
+  );
+  if (shown.length === 0) {
+    if (root.layers.mounted(name) !== undefined)
+      throw new PlyfsError('not-mounted', `'${name}' is not mounted: there is nothing to unmount.`);
+    throw notMounted(word);
+  }
+  for (const { target } of shown) {
+    if (mountAt(target)?.type === FUSE_TYPE) await unmountDirectory(bytesOf(target), options);
+    else await root.layers.unmountAt(target);
+  }
+  return shown.map(({ target, name: own }) => ({ mountpoint: target, ...(own !== undefined && { name: own }) }));
+}
+
+function notMounted(word: ByteString): PlyfsError {
+  return new PlyfsError('not-mounted', `${textOf(word)} is not a mount point of plyfs: \`ply mounts\` lists them.`);
+}
+
+/** Without a root there are no names. */
+async function rootOf(openRoot: () => Promise<DataRoot>, word: ByteString): Promise<DataRoot> {
+  try {
+    return await openRoot();
+  } catch (error) {
+    if (error instanceof PlyfsError && error.code === 'root-missing') throw notMounted(word);
+    throw error;
+  }
+}
