@@ -24,9 +24,16 @@ SOAK_TESTS := $(call compiled,$(shell find test/soak -name '*.test.ts' 2>/dev/nu
 UNIT_TESTS := $(call compiled,$(shell find test -name '*.test.ts' -not -path 'test/integration/*' -not -path 'test/soak/*' | sort))
 
 # Debian packages that the tests call upon. `make test` and `make integration` install what is missing when they may.
-TEST_NEEDS := fuse3:fusermount3 attr:getfattr acl:setfacl util-linux:setpriv g++:g++
+TEST_NEEDS := fuse3:fusermount3 attr:getfattr acl:setfacl util-linux:setpriv g++:g++ e2fsprogs:mkfs.ext4 \
+	zstd:zstd xz-utils:xz bzip2:bzip2
 INTEGRATION_NEEDS := $(TEST_NEEDS) mmdebstrap:mmdebstrap fuse-overlayfs:fuse-overlayfs sqlite3:sqlite3 python3:python3 \
-	podman:podman buildah:buildah skopeo:skopeo docker.io:dockerd busybox-static:busybox stress-ng:stress-ng git:git
+	podman:podman buildah:buildah skopeo:skopeo docker.io:dockerd busybox-static:busybox stress-ng:stress-ng git:git \
+	xfsprogs:mkfs.xfs
+
+BENCH_NEEDS := fuse3:fusermount3 e2fsprogs:mkfs.ext4 fuse-overlayfs:fuse-overlayfs \
+	time:time mmdebstrap:mmdebstrap docker.io:dockerd podman:podman
+# Options of the benchmark: make bench ARGS=--help.
+ARGS ?=
 
 # What a test run leaves for .ci/run to count.
 RESULTS := dist/results
@@ -75,6 +82,12 @@ soak: build ## random operations and inputs from new seeds, and load, for as lon
 	@scripts/need-packages $(INTEGRATION_NEEDS)
 	@scripts/need-tools fuse
 	@scripts/run-tests $(RESULTS)/soak.tap 1 $(SOAK_TESTS)
+
+.PHONY: bench
+bench: build ## times beside the kernel's overlay and the peers; ARGS=--help
+	@scripts/need-packages $(BENCH_NEEDS)
+	@scripts/need-tools fuse
+	@$(NODE) dist/test/bench/main.js $(ARGS)
 
 .PHONY: demo
 demo: build ## mounts a small image and walks through what a union mount does

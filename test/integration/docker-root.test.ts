@@ -12,7 +12,7 @@ import { plyOn, type Ply } from '../support/ply.js';
 import { Actor } from '../suites/actor.js';
 import { sameTree, treeOf, type Tree } from '../suites/tree.js';
 import { workspace } from '../suites/workspace.js';
-import { startDockerd, type Engine } from './private-dockerd.js';
+import { startDockerd, type Engine } from '../support/private-dockerd.js';
 
 type Docker = Engine['docker'];
 

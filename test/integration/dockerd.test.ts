@@ -7,7 +7,7 @@ import { symlink, writeFile } from 'node:fs/promises';
 import { succeed } from '../support/command.js';
 import { root } from '../support/root.js';
 import { workspace } from '../suites/workspace.js';
-import { startDockerd } from './private-dockerd.js';
+import { startDockerd } from '../support/private-dockerd.js';
 
 t.setTimeout(180_000);
 if (process.getuid?.() !== 0) t.pass('needs root', { skip: 'dockerd needs root' });

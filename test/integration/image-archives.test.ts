@@ -11,7 +11,7 @@ import { sourceOf } from '../layer/fixture.js';
 import { archiveOf, docker20, imageOf, imageOfTars, newStores, type Stores } from '../image/fixture.js';
 import { succeed } from '../support/command.js';
 import { workspace } from '../suites/workspace.js';
-import { startDockerd } from './private-dockerd.js';
+import { startDockerd } from '../support/private-dockerd.js';
 
 t.setTimeout(300_000);
 

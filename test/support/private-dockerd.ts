@@ -2,11 +2,17 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { open } from 'node:fs/promises';
-import type { Test } from 'tap';
-import { run, succeed } from '../support/command.js';
-import { unmountAll } from '../support/mounts.js';
+import { run, succeed } from './command.js';
+import { unmountAll } from './mounts.js';
+
+/** Who is told what to do when the engine is not wanted any more: a test. */
+export interface EngineOwner {
+  teardown(end: () => Promise<void>): unknown;
+}
 
 export interface Engine {
+  /** The client's program and the words that lead it to this engine. */
+  readonly client: readonly string[];
   /** What the client prints, without the space around it. */
   readonly docker: (...words: string[]) => Promise<string>;
   /** Ends it before the test does: its root is nobody's then. */
@@ -14,7 +20,7 @@ export interface Engine {
 }
 
 /** `base`: an existing directory, for all that it keeps (`root` is the data root). `path`: before PATH, with a colon. */
-export async function startDockerd(t: Test, base: string, options: { storageDriver: string; path?: string }): Promise<Engine> {
+export async function startDockerd(owner: EngineOwner, base: string, options: { storageDriver: string; path?: string }): Promise<Engine> {
   const socket = `unix://${base}/socket`;
   const log = await open(`${base}/log`, 'w');
   const engine = spawn(
@@ -34,7 +40,7 @@ export async function startDockerd(t: Test, base: string, options: { storageDriv
     await exited;
     await unmountAll(base);
   };
-  t.teardown(async () => {
+  owner.teardown(async () => {
     await stop();
     await log.close();
   });
@@ -44,5 +50,5 @@ export async function startDockerd(t: Test, base: string, options: { storageDriv
   while ((await run([...client, 'version'])).status !== 0) {
     if (await Promise.race([ended, Promise.resolve(false)])) throw new Error('dockerd ended before it answered: see its log');
   }
-  return { docker: async (...words) => (await succeed([...client, ...words])).trim(), stop };
+  return { client, docker: async (...words) => (await succeed([...client, ...words])).trim(), stop };
 }

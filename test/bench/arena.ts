@@ -1,0 +1,53 @@
+/**
+ * Where a benchmark's layers and mounts lie: by default an ext4 image in memory, because a disk's noise drowns what a file system
+ * itself costs. Its pages are in the page cache twice then (of the image and of its files), which every target pays alike.
+ */
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { succeed } from '../support/command.js';
+import { unmountAll } from '../support/mounts.js';
+
+export interface Arena {
+  readonly directory: string;
+  /** For people: what lies below it. */
+  readonly description: string;
+  /** Unmounts all that was mounted in it, and removes it. */
+  remove(): Promise<void>;
+}
+
+/** `gibibytes`: of the image, which takes only what is written to it. `below` uses a directory instead. */
+export async function makeArena(gibibytes: number, below?: string): Promise<Arena> {
+  if (below !== undefined) {
+    await mkdir(below, { recursive: true });
+    const directory = await mkdtemp(join(below, 'plyfs-bench-'));
+    const type = (await succeed(['stat', '-f', '-c', '%T', directory])).trim();
+    return { directory, description: `${type}, a directory`, remove: () => removeDirectory(directory) };
+  }
+  if (process.getuid?.() !== 0) {
+    throw new Error('An ext4 image can be mounted by root only: name a directory with --dir, or run `make bench` as root.');
+  }
+  const holder = await mkdtemp('/dev/shm/plyfs-bench-');
+  const image = join(holder, 'image');
+  const directory = join(await mkdtemp(join(tmpdir(), 'plyfs-bench-')), 'ext4');
+  const remove = async (): Promise<void> => {
+    await unmountAll(directory);
+    await rm(holder, { recursive: true, force: true });
+    await removeDirectory(join(directory, '..'));
+  };
+  try {
+    await succeed(['truncate', '-s', `${gibibytes}G`, image]);
+    await succeed(['mkfs.ext4', '-q', '-F', '-m', '0', '-N', '1500000', '-E', 'lazy_itable_init=1,lazy_journal_init=1,nodiscard', image]);
+    await mkdir(directory);
+    await succeed(['mount', '-o', 'loop,noatime', image, directory]);
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+  return { directory, description: 'ext4 image in memory', remove };
+}
+
+async function removeDirectory(directory: string): Promise<void> {
+  await unmountAll(directory);
+  await succeed(['rm', '-rf', directory]);
+}
