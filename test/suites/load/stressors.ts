@@ -42,7 +42,7 @@ const further: Readonly<Record<string, readonly string[]>> = {
 };
 
 interface Verdict {
-  /** Undefined: it ran and found nothing wrong. */
+  /** Undefined: it found nothing wrong. */
   readonly wrong: string | undefined;
   readonly operations: number;
 }
@@ -63,8 +63,18 @@ async function stress(directory: string, stressor: string, seconds: number): Pro
   const said = stdout + stderr;
   const wrong = said.split('\n').filter((line) => /fail:|error:|skipping|skipped: [1-9]|unsuccessful|aborted early/.test(line));
   const operations = Number(new RegExp(`metrc: .*\\] ${stressor} +(\\d+) `).exec(said)?.[1] ?? 0);
-  if (status === 0 && signal === null && wrong.length === 0 && operations > 0) return { wrong: undefined, operations };
-  return { wrong: wrong.join('\n') || `exit status ${status ?? signal}, ${operations} operations: ${said}`, operations };
+  if (status === 0 && signal === null && wrong.length === 0) return { wrong: undefined, operations };
+  return { wrong: wrong.join('\n') || `exit status ${status ?? signal}: ${said}`, operations };
+}
+
+/** A busy machine may not let it finish one operation in the time: then with more of it. */
+async function stressAtAll(directory: string, stressor: string, seconds: number): Promise<Verdict> {
+  let verdict: Verdict = { wrong: 'not run', operations: 0 };
+  for (const factor of notOnTheKernelEither.has(stressor) ? [1] : [1, 5, 25]) {
+    verdict = await stress(directory, stressor, seconds * factor);
+    if (verdict.wrong !== undefined || verdict.operations > 0) return verdict;
+  }
+  return { wrong: 'it finished no operation', operations: 0 };
 }
 
 /** One subtest a stressor, all on one mount, for `seconds` each. */
@@ -78,7 +88,7 @@ export async function stressed(t: Test, mounter: Mounter, oracle: Mounter | unde
     for (const stressor of stressors) {
       await t.test(stressor, async (t) => {
         const before = mounter instanceof WatchedPlyfs ? (await mounter.usage()).requests : 0;
-        const verdict = await stress(union.mnt, stressor, seconds);
+        const verdict = await stressAtAll(union.mnt, stressor, seconds);
         operations += verdict.operations;
         if (
           verdict.wrong !== undefined &&
@@ -107,7 +117,7 @@ export async function stressed(t: Test, mounter: Mounter, oracle: Mounter | unde
 async function failsOn(t: Test, oracle: Mounter, stressor: string, seconds: number): Promise<boolean> {
   const union = await Union.create(t, oracle, 1);
   await union.mount();
-  const { wrong } = await stress(union.mnt, stressor, seconds);
+  const { wrong } = await stressAtAll(union.mnt, stressor, seconds);
   await union.unmount();
   return wrong !== undefined;
 }
