@@ -47,7 +47,10 @@ _ply() {
       plain+=("$line")
     fi
   done
-  [[ ${'$'}{words[CURRENT]} == -*=* ]] && compset -P '*='
+  if [[ ${'$'}{words[CURRENT]} == -*=* ]] && compset -P '*='; then
+    plain=("${'$'}{(@)plain#*=}")
+    described=("${'$'}{(@)described#*=}")
+  fi
   (( $#described )) && _describe 'ply' described
   (( $#plain )) && compadd -- "${'$'}{(@)plain}"
   case $more in
@@ -64,13 +67,14 @@ function __ply_complete
     set -l current (commandline -ct)
     set -l answer ($words[1] __complete $words[2..-1] "$current" 2>/dev/null)
     test (count $answer) -gt 0; or return
+    set -l option (string match -r '^-[^=]*=' -- $current)
     set -l value (string replace -r '^-[^=]*=' '' -- $current)
     test (count $answer) -gt 1; and printf '%s\n' $answer[1..-2]
     switch $answer[-1]
         case :files
-            __fish_complete_path $value
+            string replace -r '^' -- "$option" (__fish_complete_path $value)
         case :directories
-            __fish_complete_directories $value ''
+            string replace -r '^' -- "$option" (__fish_complete_directories $value '')
     end
 end
 complete -c ply -f -a '(__ply_complete)'
