@@ -41,12 +41,18 @@ async function main(): Promise<void> {
   const command = subcommand(entry.name, entry.summary);
   definition.declare(command);
   if (entry.raw !== true) command.parse(rest, { from: 'user' });
-  const context = new ProgramContext({ ...globals, ...command.opts<GlobalOptions>() }, aborter.signal);
+  const context = new ProgramContext(joined(globals, command.opts()), aborter.signal);
   try {
     await definition.run(entry.raw === true ? rest : (command.args as typeof rest), command.opts(), context);
   } finally {
     context.close();
   }
+}
+
+/** What stands after the command counts more; an option that may be repeated is one list. */
+function joined(before: GlobalOptions, after: GlobalOptions): GlobalOptions {
+  const storageOpt = [...(before.storageOpt ?? []), ...(after.storageOpt ?? [])];
+  return { ...before, ...after, ...(storageOpt.length > 0 && { storageOpt }) };
 }
 
 function help(): string {

@@ -1,5 +1,6 @@
 /** Runs the program ply as a user would: bin/ply of this checkout. */
 import { join } from 'node:path';
+import { textOf, type ByteString } from '../../src/base/bytes.js';
 import { run, succeed, type Outcome } from './command.js';
 import { root } from './root.js';
 
@@ -18,7 +19,7 @@ export interface Ply {
   readonly json: (...words: string[]) => Promise<unknown>;
 }
 
-const text = (bytes: string): string => Buffer.from(bytes, 'latin1').toString();
+const text = (output: string): string => textOf(output as ByteString);
 
 /** ply on a data root. `globals`: further global options. */
 export function plyOn(dataRoot: string, ...globals: string[]): Ply {

@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { open } from 'node:fs/promises';
+import { textOf, type ByteString } from '../../src/base/bytes.js';
 import { run, succeed } from './command.js';
 import { unmountAll } from './mounts.js';
 
@@ -13,7 +14,7 @@ export interface EngineOwner {
 export interface Engine {
   /** The client's program and the words that lead it to this engine. */
   readonly client: readonly string[];
-  /** What the client prints, without the space around it. */
+  /** What the client prints, as text, without the space around it. */
   readonly docker: (...words: string[]) => Promise<string>;
   /** Ends it before the test does: its root is nobody's then. */
   readonly stop: () => Promise<void>;
@@ -50,5 +51,5 @@ export async function startDockerd(owner: EngineOwner, base: string, options: { 
   while ((await run([...client, 'version'])).status !== 0) {
     if (await Promise.race([ended, Promise.resolve(false)])) throw new Error('dockerd ended before it answered: see its log');
   }
-  return { client, docker: async (...words) => (await succeed([...client, ...words])).trim(), stop };
+  return { client, docker: async (...words) => textOf((await succeed([...client, ...words])) as ByteString).trim(), stop };
 }
