@@ -251,6 +251,7 @@ t.test('info, gc, fsck', { skip: noRoot }, async (t) => {
   );
   t.match(await ply.json('info'), { root: `${base}/root`, storageDriver: 'overlay2', images: 1, layers: 2 });
   t.match(await ply.outcome('fsck', '--deep', '-q'), { status: 0, stdout: '', stderr: '' });
+  t.match(await ply.outcome('fsck'), { status: 0, stdout: /: \d+ layers and \d+ images, nothing wrong\.\n$/ });
   await succeed(['mkdir', `${base}/root/overlay2/${'a'.repeat(64)}`]);
   t.match(await ply('gc', '--dry-run'), /overlay2\/a{64}/);
   t.match(await ply.outcome('fsck', '-q'), { status: 1, stdout: /overlay2\/a{64}/, stderr: /^ply: One thing is not as it should be/ });

@@ -13,7 +13,7 @@ export const fsck = defineCommand<Options>({
     void command
       .option('--repair', 'remove what is provably garbage')
       .option('--deep', "put every layer's tar together again and compare its digest, which reads everything")
-      .option('-q, --quiet', 'do not say how far it is'),
+      .option('-q, --quiet', 'say only what is wrong'),
   async run(_words, { repair = false, deep = false, quiet = false }, { globals, openRoot, progress, print, printJson, signal }) {
     const root = await openRoot(repair);
     const { report } = await progress(quiet, 'Checking');
@@ -29,6 +29,9 @@ export const fsck = defineCommand<Options>({
         [
           ...repaired.map(({ problem, repair: how = 'repaired' }) => `${problem} (${how})\n`),
           ...left.map(({ problem }) => `${problem}\n`),
+          ...(left.length === 0 && !quiet
+            ? [`${root.root}: ${root.layers.layers().length} layers and ${root.images.list().length} images, nothing wrong.\n`]
+            : []),
         ].join(''),
       );
     if (left.length > 0) {
