@@ -1,4 +1,4 @@
-/** Every operation of test/faults/scenarios.ts failing at each of its system calls, and on disks that are full. Kills: test/integration/kills.test.ts. */
+/** Every operation of test/faults/scenarios.ts: killed at, and failing at, each of its system calls, and on disks that are full. */
 import { mkdir } from 'node:fs/promises';
 import t from 'tap';
 import { choose } from '../faults/choice.js';
@@ -11,6 +11,10 @@ import { workspace } from '../suites/workspace.js';
 
 t.setTimeout(3_000_000);
 const skip = (await unavailable(t, kernel)) ?? false;
+
+await t.test('killed before and after every system call', { skip, timeout: 2_400_000 }, async (t) => {
+  t.comment(`figure: ${await killSweep(t, choose(), ['before', 'after'])} kills survived`);
+});
 
 /** A union mount makes no device 0:0, and with `noxattrs` takes no xattrs: the upper is kept in marker files. */
 const markers: Grounds = {

@@ -1,5 +1,6 @@
 /** Acting as an ordinary user, in a test that runs as root. */
-import { chmodSync, cpSync, existsSync, mkdirSync, statSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, cpSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import { root } from './root.js';
@@ -24,8 +25,12 @@ export function openFuseDevice(t: Test): void {
 export function copyProgram(directory: string): string {
   const program = join(directory, 'program');
   mkdirSync(program);
-  for (const part of ['bin', 'dist/src', 'build/Release/plyfs.node', 'package.json', 'node_modules/lru-cache']) {
-    if (existsSync(join(root, part))) cpSync(join(root, part), join(program, part), { recursive: true });
+  const packages = execFileSync('npm', ['ls', '--omit=dev', '--all', '--parseable'], { cwd: root, encoding: 'utf8' })
+    .split('\n')
+    .filter((path) => path.startsWith(`${root}/`))
+    .map((path) => path.slice(root.length + 1));
+  for (const part of ['bin', 'dist/src', 'build/Release/plyfs.node', 'package.json', ...packages]) {
+    cpSync(join(root, part), join(program, part), { recursive: true });
   }
   return program;
 }
