@@ -1,8 +1,12 @@
 /** Directories of many entries, and many directories. */
+import { existsSync } from 'node:fs';
 import t from 'tap';
 import { largeDirectory, manyDirectories, removedWhileListed } from '../suites/load/directories.js';
 import { WatchedPlyfs } from '../suites/load/watched.js';
 import { kernel, plyfs, unavailable } from '../suites/mounters.js';
+
+// In memory: the journal of a disk takes some minutes for it, and is not what is tested.
+if (existsSync('/dev/shm')) process.env['TMPDIR'] ??= '/dev/shm';
 
 t.setTimeout(1_800_000);
 const skip = (await unavailable(t, plyfs)) ?? false;
