@@ -4,7 +4,7 @@
  *
  * Files are named PREFIX and a number of six digits; each holds its number.
  */
-import { existsSync, lstatSync, mkdirSync, opendirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, opendirSync, readFileSync, rmdirSync, writeFileSync, writeSync } from 'node:fs';
 
 const problems: string[] = [];
 function wrong(what: string): void {
@@ -89,7 +89,8 @@ interface Seen {
 
 /**
  * Lists `tree` again and again until the file `stop` exists: `stay-` files are there every time, `go` names until somebody removes
- * them, and then for ever gone; `tree/go` and its `dir-` directories hold known names only while they are there.
+ * them, and then for ever gone; `tree/go` and its `dir-` directories hold known names only while they are there. Each time it says so by
+ * an empty line.
  */
 function lister(tree: string, stop: string, stays: number, goes: number, subdirectories: number): Seen {
   const seen: Seen = { listings: 0, partial: 0 };
@@ -134,6 +135,7 @@ function lister(tree: string, stop: string, stays: number, goes: number, subdire
       if (names.length !== stays) wrong(`${names.length} names are left, not ${stays}`);
       return seen;
     }
+    writeSync(1, '\n');
   }
 }
 
