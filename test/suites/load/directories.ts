@@ -125,7 +125,6 @@ export async function removedWhileListed(t: Test, mounter: Mounter, entries: num
     } finally {
       await writeFile(stop, '');
     }
-    let partial = 0;
     let listings = 0;
     for (const lister of listers) {
       const { status, stdout, stderr } = await lister.outcome;
