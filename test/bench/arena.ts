@@ -2,10 +2,11 @@
  * Where a benchmark's layers and mounts lie: by default an ext4 image in memory, because a disk's noise drowns what a file system
  * itself costs. Its pages are in the page cache twice then (of the image and of its files), which every target pays alike.
  */
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { succeed } from '../support/command.js';
+import { setTimeout } from 'node:timers/promises';
+import { run, succeed } from '../support/command.js';
 import { unmountAll } from '../support/mounts.js';
 
 export interface Arena {
@@ -29,11 +30,15 @@ export async function makeArena(gibibytes: number, below?: string): Promise<Aren
   }
   const holder = await mkdtemp('/dev/shm/plyfs-bench-');
   const image = join(holder, 'image');
-  const directory = join(await mkdtemp(join(tmpdir(), 'plyfs-bench-')), 'ext4');
+  const above = await mkdtemp(join(tmpdir(), 'plyfs-bench-'));
+  // Programs in it drop their rights.
+  await chmod(above, 0o755);
+  const directory = join(above, 'ext4');
   const remove = async (): Promise<void> => {
     await unmountAll(directory);
+    await detached(image);
     await rm(holder, { recursive: true, force: true });
-    await removeDirectory(join(directory, '..'));
+    await removeDirectory(above);
   };
   try {
     await succeed(['truncate', '-s', `${gibibytes}G`, image]);
@@ -45,6 +50,16 @@ export async function makeArena(gibibytes: number, below?: string): Promise<Aren
     throw error;
   }
   return { directory, description: 'ext4 image in memory', remove };
+}
+
+/** Waits until no loop device has the image: it is let go when the last that has a file open has ended. Says so when that takes too long. */
+async function detached(image: string): Promise<void> {
+  for (const deadline = Date.now() + 10_000; Date.now() < deadline;) {
+    const { stdout } = await run(['losetup', '-j', image]);
+    if (stdout === '') return;
+    await setTimeout(50);
+  }
+  throw new Error(`${image} is still in use: end what has files open below it, then remove its directory.`);
 }
 
 async function removeDirectory(directory: string): Promise<void> {

@@ -1,13 +1,14 @@
 /**
  * Loading an image from an archive: `ply load` beside `docker load` and `podman load`, each into an empty store.
  *
- * The image is a Debian root file system, made by mmdebstrap once a run. docker's figure is that of its client, which waits for an
+ * The image is a Debian root file system. docker's figure is that of its client, which waits for an
  * engine that was started before; its memory is the engine's business and not shown.
  */
 import { mkdir } from 'node:fs/promises';
 import { startDockerd } from '../support/private-dockerd.js';
-import { run, succeed } from '../support/command.js';
 import { root } from '../support/root.js';
+import type { DebianRoot } from './debian-root.js';
+import { run, succeed } from './program.js';
 import type { Row } from './results.js';
 
 /** Columns of the rows; the first is ours. */
@@ -31,19 +32,23 @@ async function timed(argv: readonly string[]): Promise<{ time: number; memory: n
 }
 
 /** Makes the archive at `directory`/debian.tar. */
-async function makeArchive(directory: string): Promise<string> {
+async function makeArchive(directory: string, rootfs: string): Promise<string> {
   const store = `${directory}/made`;
-  await succeed(['mmdebstrap', '--quiet', '--variant=minbase', '--include=python3-minimal,perl', 'bookworm', `${directory}/rootfs.tar`]);
-  await succeed([`${root}/bin/ply`, '--root', store, 'import', `${directory}/rootfs.tar`, NAME]);
+  await succeed([`${root}/bin/ply`, '--root', store, 'import', rootfs, NAME]);
   await succeed([`${root}/bin/ply`, '--root', store, 'save', '-o', `${directory}/debian.tar`, NAME]);
-  await succeed(['rm', '-rf', store, `${directory}/rootfs.tar`]);
+  await succeed(['rm', '-rf', store]);
   return `${directory}/debian.tar`;
 }
 
-/** Rows `load` and `load-memory`. `directory` is empty; what is in it afterwards may be removed. */
-export async function measureLoading(directory: string, rounds: number, say: (sentence: string) => void): Promise<Row[]> {
+/** Rows `load` and `load-memory`. `directory` is empty; what is in it afterwards may be removed. `debian` makes the root file system. */
+export async function measureLoading(
+  directory: string,
+  debian: () => Promise<DebianRoot>,
+  rounds: number,
+  say: (sentence: string) => void,
+): Promise<Row[]> {
   say('making a Debian image');
-  const archive = await makeArchive(directory);
+  const archive = await makeArchive(directory, (await debian()).tar);
   const samples = (): Record<string, (number | null)[]> => Object.fromEntries(loaders.map((name) => [name, []]));
   const time: Row = {
     key: 'load',

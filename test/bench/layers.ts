@@ -2,7 +2,7 @@
  * Layers to measure with: a stack as an image has it, made from a fixed seed, so that every run and every machine has the same.
  *
  * `tree/` is spread over all layers: the bottom has half of it, each layer above adds directories, adds files to directories that are there, replaces
- * some and deletes a few. `small/` is 8,000 files of the sizes that source code has, in the bottom layer. `copied/` is a tree to copy.
+ * some and deletes a few. `merged/`, where it is asked for, is in every layer. `small/` is 8,000 files of the sizes that source code has, in the bottom layer. `copied/` is a tree to copy.
  */
 import { mkdirSync, mknodCharacter, writeFileSync } from './layer-files.js';
 
@@ -17,7 +17,12 @@ export interface StackSize {
   /** Names in all layers together, whiteouts included. */
   readonly entries: number;
   readonly smallFiles: number;
+  /** Names that only the bottom has, in the `merged/dN` of which every layer has one. Default: no such directories. */
+  readonly mergedNames?: number;
 }
+
+/** How many `merged/dN` there are. */
+export const DEEP_DIRECTORIES = 20;
 
 /** mulberry32: the same numbers from the same seed, wherever. */
 export function randomFrom(seed: number): () => number {
@@ -63,6 +68,16 @@ export function makeStack(base: string, size: StackSize): Stack {
   for (let i = 0; i < size.smallFiles / 4; i++) {
     if (i % 25 === 0) directory(`${small}/copied/d${Math.floor(i / 25)}`);
     file(`${small}/copied/d${Math.floor(i / 25)}/f${i}.h`);
+  }
+
+  if (size.mergedNames !== undefined) {
+    for (const [index, layer] of bottomFirst.entries()) {
+      for (let i = 0; i < DEEP_DIRECTORIES; i++) {
+        directory(`${layer}/merged/d${i}`);
+        file(`${layer}/merged/d${i}/own${index}`);
+      }
+    }
+    for (let i = 0; i < size.mergedNames; i++) file(`${small}/merged/d${i % DEEP_DIRECTORIES}/bottom${i}`);
   }
 
   const rest = size.entries - entries;

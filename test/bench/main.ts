@@ -11,19 +11,22 @@ import { parseArgs } from 'node:util';
 import { root } from '../support/root.js';
 import { makeArena, type Arena } from './arena.js';
 import { chartOf } from './chart.js';
+import { debianRoot, debianUnavailable } from './debian-root.js';
 import { loaders, measureLoading } from './image-load.js';
-import { makeStack, type StackSize } from './layers.js';
-import { runScenario } from './measure.js';
-import { comparisonOf, parseResults, tableOf, type Group, type Results, type Row } from './results.js';
-import { scenarios } from './scenarios.js';
+import type { StackSize } from './layers.js';
+import { interrupt, Interrupted, missing } from './program.js';
+import { allVerdicts, comparisonOf, parseResults, reached, tableOf, type Group, type Results } from './results.js';
+import { fullSizes, quickSizes, scenariosOf } from './scenarios.js';
 import { targets, type Target } from './targets.js';
-import type { Scenario, Step } from './workload.js';
+import { measureUnions, type Wanted } from './unions.js';
+import type { Sizes } from './workload.js';
 
 const usage = `usage: make bench [ARGS="OPTIONS"]
 
   --quick            smaller layers and one round: to see that it works
-  --rounds N         how often each workload is run (default 5)
-  --only WORD,...    rows or scenarios whose name contains a word
+  --rounds N         how often each workload is run (default 3)
+  --only WORD,...    rows or scenarios whose name contains a word; =WORD: whose name it is
+  --list             the rows and scenarios that there are
   --targets NAME,... of ${targets.map(({ name }) => name).join(', ')}
   --layers N         of the default stack (default 10)
   --entries N        names in it (default 50000)
@@ -35,8 +38,10 @@ const usage = `usage: make bench [ARGS="OPTIONS"]
 
 interface Settings {
   readonly rounds: number;
-  readonly only: readonly string[];
+  readonly quick: boolean;
+  readonly wanted: Wanted;
   readonly size: StackSize;
+  readonly sizes: Sizes;
   readonly targets: readonly Target[];
   readonly dir: string | undefined;
   readonly json: string;
@@ -50,12 +55,13 @@ function positive(text: string, option: string): number {
   return value;
 }
 
-function settingsOf(words: readonly string[]): Settings | undefined {
+function settingsOf(words: readonly string[]): Settings | string {
   const { values } = parseArgs({
     args: [...words],
     options: {
       help: { type: 'boolean', short: 'h' },
       quick: { type: 'boolean' },
+      list: { type: 'boolean' },
       rounds: { type: 'string' },
       only: { type: 'string' },
       targets: { type: 'string' },
@@ -67,19 +73,29 @@ function settingsOf(words: readonly string[]): Settings | undefined {
       compare: { type: 'string' },
     },
   });
-  if (values.help === true) return undefined;
+  if (values.help === true) return usage;
   const quick = values.quick === true;
+  const sizes = quick ? quickSizes : fullSizes;
+  if (values.list === true) {
+    return scenariosOf(sizes)
+      .flatMap(({ key, steps }) => steps.map((step) => `${key.padEnd(12)} ${step.key.padEnd(22)} ${step.title}\n`))
+      .join('');
+  }
+  const only = values.only?.split(',') ?? [];
   const chosen = values.targets?.split(',');
   const unknown = chosen?.find((word) => !targets.some(({ name }) => name === word));
   if (unknown !== undefined) throw new Error(`There is no target '${unknown}': ${targets.map(({ name }) => name).join(', ')} are.`);
   return {
-    rounds: positive(values.rounds ?? (quick ? '1' : '5'), 'rounds'),
-    only: values.only?.split(',') ?? [],
+    rounds: positive(values.rounds ?? (quick ? '1' : '3'), 'rounds'),
+    quick,
+    wanted: (...names) =>
+      only.length === 0 || only.some((word) => names.some((name) => (word.startsWith('=') ? name === word.slice(1) : name.includes(word)))),
     size: {
       layers: positive(values.layers ?? '10', 'layers'),
       entries: positive(values.entries ?? (quick ? '5000' : '50000'), 'entries'),
-      smallFiles: quick ? 800 : 8000,
+      smallFiles: sizes.smallFiles,
     },
+    sizes,
     targets: targets.filter(({ name }) => name === 'plyfs' || (chosen?.includes(name) ?? true)),
     dir: values.dir,
     json: values.json ?? join(root, 'dist/bench/results.json'),
@@ -104,109 +120,86 @@ function print(cells: readonly (readonly string[])[]): void {
   }
 }
 
-async function measureAll(settings: Settings, arena: Arena, present: readonly Target[]): Promise<Row[]> {
-  const wanted = (scenario: Scenario) => (step: Step) =>
-    settings.only.length === 0 || settings.only.some((word) => step.key.includes(word) || scenario.key.includes(word));
-  const chosen = scenarios.filter((scenario) => scenario.steps.some(wanted(scenario)));
-  if (chosen.length === 0) return [];
-  say(`making layers: ${settings.size.entries} entries in ${settings.size.layers}`);
-  const stack = makeStack(`${arena.directory}/stack`, settings.size);
-  const deep = chosen.some((scenario) => scenario.stack === 'deep')
-    ? makeStack(`${arena.directory}/deep`, { layers: 125, entries: 5000, smallFiles: 800 })
-    : stack;
-  const rows = new Map<string, Row>();
-  for (const scenario of chosen) {
-    for (const { key, title, unit, goal } of scenario.steps.filter(wanted(scenario))) {
-      const samples = Object.fromEntries(present.map(({ name }) => [name, [] as (number | null)[]]));
-      rows.set(key, { key, title, unit, samples, failures: [], ...(goal === undefined ? {} : { goal }) });
-    }
-  }
-  const shared = `${arena.directory}/shared`;
-  mkdirSync(shared);
-  for (const scenario of chosen) await scenario.prepare?.(shared, stack);
-
-  // A first round fills the caches of the host and is not counted.
-  for (let round = -1; round < settings.rounds; round++) {
-    for (const scenario of chosen) {
-      const turn = (round + 1) % present.length;
-      for (const target of [...present.slice(turn), ...present.slice(0, turn)]) {
-        if (round < 0 && target.name !== 'kernel' && target.name !== 'plyfs') continue;
-        say(`${round < 0 ? 'warming up' : `round ${round + 1}/${settings.rounds}`}: ${scenario.key} on ${target.name}`);
-        const base = `${arena.directory}/run`;
-        const figures = await runScenario(scenario, target, scenario.stack === 'deep' ? deep : stack, base, shared, wanted(scenario));
-        if (round < 0) continue;
-        for (const step of scenario.steps.filter(wanted(scenario))) {
-          const row = rows.get(step.key)!;
-          const figure = figures.get(step.key) ?? null;
-          if (figure instanceof Error && row.failures.every((known) => !known.startsWith(target.name))) {
-            row.failures.push(`${target.name}: ${figure.message}`);
-          }
-          row.samples[target.name]!.push(figure instanceof Error ? null : figure);
-        }
-      }
-    }
-  }
-  return [...rows.values()];
-}
-
 /** What was asked for, the unions first. */
 async function groupsOf(settings: Settings, arena: Arena, present: readonly Target[]): Promise<Group[]> {
-  const rows = await measureAll(settings, arena, present);
-  const groups: Group[] = rows.length === 0 ? [] : [{ targets: present.map(({ name }) => name), rows }];
-  if (settings.only.length === 0 || settings.only.some((word) => 'load'.includes(word))) {
+  const { wanted, rounds, sizes, size } = settings;
+  const shared = `${arena.directory}/shared`;
+  mkdirSync(shared);
+  const groups = await measureUnions({ rounds, wanted, sizes, size, present, base: arena.directory, shared, say });
+  if (wanted('load', 'load-memory')) {
+    const why = (await debianUnavailable()) ?? (await missing('dockerd', 'podman'));
+    if (why !== undefined) {
+      say(`without loading of images: ${why}`);
+      return groups;
+    }
     const directory = `${arena.directory}/images`;
     mkdirSync(directory);
-    groups.push({ targets: loaders, rows: await measureLoading(directory, settings.rounds, say) });
+    const rows = await measureLoading(directory, () => debianRoot(shared, sizes.debianPackages), rounds, say);
+    groups.push({ targets: loaders, rows });
   }
   return groups;
 }
 
+function show(results: Results, settings: Settings): void {
+  process.stdout.write(
+    `\n${results.machine}; ${results.storage}; ${results.quick ? 'a trial with small sizes; ' : ''}medians of ${results.rounds} rounds (lowest–highest)\n\n`,
+  );
+  for (const group of results.groups) {
+    print(tableOf(group));
+    process.stdout.write('\n');
+    for (const { key, failures, absent } of group.rows) {
+      if (absent !== undefined) process.stdout.write(`${key}: not measured: ${absent}\n`);
+      for (const failure of failures) process.stdout.write(`${key}: no figure from ${failure}\n`);
+    }
+  }
+  for (const sentence of results.without) process.stdout.write(`without ${sentence}\n`);
+  const judged = results.verdicts.filter(({ value }) => value !== undefined);
+  const missed = judged.filter((verdict) => reached(verdict) === false);
+  process.stdout.write(`\n${judged.length - missed.length} of ${judged.length} goals reached\n`);
+  if (settings.compare !== undefined) {
+    process.stdout.write('\n');
+    print(comparisonOf(results, settings.compare));
+  }
+}
+
 async function main(): Promise<void> {
   const settings = settingsOf(process.argv.slice(2));
-  if (settings === undefined) {
-    process.stdout.write(usage);
+  if (typeof settings === 'string') {
+    process.stdout.write(settings);
     return;
   }
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, interrupt);
   const present: Target[] = [];
+  const without: string[] = [];
   for (const target of settings.targets) {
     const why = await target.unavailable();
     if (why === undefined) present.push(target);
-    else say(`without ${target.name}: ${why}`);
+    else without.push(`${target.name}: ${why}`);
   }
+  for (const sentence of without) say(`without ${sentence}`);
   // Ours is the first column.
   present.sort((a, b) => Number(b.name === 'plyfs') - Number(a.name === 'plyfs'));
-  const arena = await makeArena(12, settings.dir);
-  const interrupted = (): void => {
-    void arena.remove().finally(() => process.exit(130));
-  };
-  process.once('SIGINT', interrupted).once('SIGTERM', interrupted);
+  const arena = await makeArena(16, settings.dir);
   try {
+    const groups = await groupsOf(settings, arena, present);
     const results: Results = {
       version: 1,
       date: new Date().toISOString(),
       machine: `${cpus().length} × ${cpus()[0]?.model.trim() ?? 'CPU'}, Linux ${release()}, Node ${process.version}`,
       storage: arena.description,
       rounds: settings.rounds,
-      groups: await groupsOf(settings, arena, present),
+      quick: settings.quick,
+      without,
+      groups,
+      verdicts: allVerdicts(groups),
     };
-    process.stdout.write(
-      `\n${results.machine}; ${results.storage}; medians of ${results.rounds} rounds; ratios: median (lowest–highest)\n\n`,
-    );
-    for (const group of results.groups) {
-      print(tableOf(group));
-      process.stdout.write('\n');
-      for (const { key, failures } of group.rows)
-        for (const failure of failures) process.stdout.write(`${key}: no figure from ${failure}\n`);
-    }
-    if (settings.compare !== undefined) {
-      print(comparisonOf(results, settings.compare));
-    }
+    show(results, settings);
     for (const path of [settings.json, settings.svg]) mkdirSync(dirname(path), { recursive: true });
     writeFileSync(settings.json, `${JSON.stringify(results, undefined, 1)}\n`);
     process.stdout.write(`figures: ${settings.json}\n`);
     const [unions] = results.groups;
     const others = ['kernel', 'fuse-overlayfs'].filter((name) => unions?.targets.includes(name));
-    if (unions !== undefined && others.length > 0) {
+    if (unions?.targets[0] === 'plyfs' && others.length > 0) {
       writeFileSync(settings.svg, chartOf(unions, results.machine, others));
       process.stdout.write(`picture: ${settings.svg}\n`);
     }
@@ -219,5 +212,5 @@ try {
   await main();
 } catch (error) {
   say(`bench: ${error instanceof Error ? error.message : String(error)}`);
-  process.exitCode = 1;
+  process.exitCode = error instanceof Interrupted ? 130 : 1;
 }

@@ -1,13 +1,14 @@
 /** Mounts each target over the same layers in turn, and takes the figures. */
 import { mkdir } from 'node:fs/promises';
-import { run } from '../support/command.js';
+import { ended, succeed as succeedAlways } from '../support/command.js';
 import { unmountAll } from '../support/mounts.js';
-import { succeed } from '../support/command.js';
 import type { Stack } from './layers.js';
+import { residentMemory } from './metadata-scenarios.js';
+import { Interrupted, run, succeed, throwIfInterrupted } from './program.js';
 import type { Target } from './targets.js';
 import type { Scenario, Scene, Step } from './workload.js';
 
-/** Mounts, runs the scenario's steps and unmounts; the upper goes with it. A step that fails makes the ones after it fail. */
+/** Mounts, runs the scenario's steps and unmounts; the upper goes with it. What one step failed to make, the ones after it miss. */
 export async function runScenario(
   scenario: Scenario,
   target: Target,
@@ -24,6 +25,7 @@ export async function runScenario(
     string,
   ];
   for (const directory of [upper, work, mnt, scratch]) await mkdir(directory, { recursive: true });
+  let daemon: number | undefined;
   try {
     // What an earlier target left to be written back is not this one's.
     await succeed(['sync', '-f', base]);
@@ -31,18 +33,27 @@ export async function runScenario(
     await target.mount({ lowers: stack.lowers, upper, work }, mnt);
     await succeed(['stat', '-f', mnt]);
     const mountTime = performance.now() - started;
-    const scene: Scene = { target: target.name, mnt, upper, scratch, shared, stack, daemon: target.daemon(mnt), mountTime };
+    daemon = target.daemon(mnt);
+    const memoryAtMount = daemon === undefined ? undefined : residentMemory(daemon);
+    const scene: Scene = { target: target.name, mnt, upper, scratch, shared, stack, daemon, mountTime, memoryAtMount };
     for (const step of scenario.steps) {
       try {
         const figure = await figureOf(step, scene);
         if (figure !== null && wanted(step)) figures.set(step.key, figure);
       } catch (error) {
+        if (error instanceof Interrupted) throw error;
         figures.set(step.key, error instanceof Error ? error : new Error(String(error)));
       }
     }
+  } catch (error) {
+    throwIfInterrupted();
+    for (const step of scenario.steps.filter(wanted)) figures.set(step.key, error instanceof Error ? error : new Error(String(error)));
   } finally {
     await unmountAll(mnt);
-    await succeed(['rm', '-rf', upper, work, scratch]);
+    // It gives its memory back at its end, which would be the next one's time.
+    if (daemon !== undefined) await ended(daemon);
+    // Also once the run was interrupted.
+    await succeedAlways(['rm', '-rf', upper, work, scratch]);
   }
   return figures;
 }
@@ -50,10 +61,10 @@ export async function runScenario(
 async function figureOf(step: Step, scene: Scene): Promise<number | null> {
   await step.before?.(scene);
   if (typeof step.measure !== 'function') return step.measure.figure(scene);
-  const argv = step.measure(scene);
+  const { argv, ...options } = step.measure(scene);
   const started = performance.now();
-  const { status, stderr } = await run(argv);
+  const { status, stdout, stderr } = await run(argv, options);
   const took = performance.now() - started;
-  if (status !== 0) throw new Error(`${step.key} on ${scene.target}: ${stderr.trim().split('\n')[0] ?? 'failed'}`);
+  if (status !== 0) throw new Error((stderr.trim() || stdout.trim()).split('\n')[0] ?? 'failed');
   return took;
 }

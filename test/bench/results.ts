@@ -1,16 +1,18 @@
 /** What a run came to: as rows to print, as JSON to keep, and beside an earlier run. */
 import { median, ratioOf, type Ratio } from './statistics.js';
+import type { Derived, Goal, Unit } from './workload.js';
 
 export interface Row {
   readonly key: string;
   readonly title: string;
-  readonly unit: 'ms' | 'MB' | '×';
+  readonly unit: Unit;
   /** Per target one figure a round; null where there is none. */
   readonly samples: Record<string, (number | null)[]>;
-  /** Highest ratio of the first target over these that is aimed at; `figure`: its own highest. */
-  readonly goal?: Readonly<Record<string, number>>;
+  readonly goal?: Goal;
   /** Steps that failed, as `target: why`. */
   readonly failures: string[];
+  /** One sentence that says why it was not measured at all. */
+  readonly absent?: string;
 }
 
 export interface Results {
@@ -21,7 +23,13 @@ export interface Results {
   /** Where the files lay. */
   readonly storage: string;
   readonly rounds: number;
+  /** Sizes of a trial, not of a measurement. */
+  readonly quick: boolean;
+  /** Targets that were not there, as `target: why`. */
+  readonly without: readonly string[];
   readonly groups: readonly Group[];
+  /** All goals of all rows, the worst first. */
+  readonly verdicts: readonly Verdict[];
 }
 
 /** Rows that compare the same programs. */
@@ -31,51 +39,101 @@ export interface Group {
   readonly rows: readonly Row[];
 }
 
-function shown(value: number | undefined, unit: Row['unit']): string {
+export interface Verdict {
+  readonly key: string;
+  /** What is limited: the ratio over a target, or the row's own figure. */
+  readonly of: string;
+  readonly limit: number;
+  /** Undefined when it was not measured. */
+  readonly value?: number;
+}
+
+export const reached = ({ value, limit }: Verdict): boolean | undefined => (value === undefined ? undefined : value <= limit);
+
+/** A ratio for targets that are ways to run plyfs would say little: their figures stand beside its own. */
+const isOurs = (target: string): boolean => target.startsWith('plyfs');
+
+function shown(value: number | undefined, unit: Unit): string {
   if (value === undefined) return '–';
-  if (unit === '×') return `${value.toFixed(2)}×`;
-  return value >= 100 ? value.toFixed(0) : value.toFixed(1);
+  if (unit === '×') return value.toFixed(2);
+  return value >= 100 ? value.toFixed(0) : value >= 1 ? value.toFixed(1) : value.toPrecision(2);
 }
 
 function shownRatio({ median, lowest, highest }: Ratio): string {
   return `${median.toFixed(2)}× (${lowest.toFixed(2)}–${highest.toFixed(2)})`;
 }
 
-const present = (samples: readonly (number | null)[] | undefined): number[] => (samples ?? []).filter((value) => value !== null);
-
-/** Whether a row's goals are met; undefined when it has none that could be judged here. */
-export function met(row: Row, ours: string): boolean | undefined {
-  const verdicts: boolean[] = [];
-  for (const [name, limit] of Object.entries(row.goal ?? {})) {
-    const value =
-      name === 'figure' ? median(present(row.samples[ours])) : ratioOf(row.samples[ours] ?? [], row.samples[name] ?? [])?.median;
-    if (value !== undefined) verdicts.push(value <= limit);
-  }
-  return verdicts.length === 0 ? undefined : verdicts.every(Boolean);
+/** Of one target's own figures. */
+function shownSpread(samples: readonly number[], unit: Unit): string {
+  const middle = shown(median(samples), unit);
+  return samples.length < 2 ? middle : `${middle} (${shown(Math.min(...samples), unit)}–${shown(Math.max(...samples), unit)})`;
 }
 
-/** Cells of the table: medians, and in the columns of others the ratio of ours over theirs with its spread. */
+const present = (samples: readonly (number | null)[] | undefined): number[] => (samples ?? []).filter((value) => value !== null);
+
+export function verdictsOf(row: Row, ours: string): Verdict[] {
+  return Object.entries(row.goal ?? {}).map(([of, limit]) => {
+    const value = of === 'figure' ? median(present(row.samples[ours])) : ratioOf(row.samples[ours] ?? [], row.samples[of] ?? [])?.median;
+    return { key: row.key, of, limit, ...(value === undefined ? {} : { value }) };
+  });
+}
+
+/** Those that were missed by most come first, those that were not measured last. */
+export function allVerdicts(groups: readonly Group[]): Verdict[] {
+  const over = ({ value, limit }: Verdict): number => (value === undefined ? -1 : value / limit);
+  return groups.flatMap(({ targets: [ours = ''], rows }) => rows.flatMap((row) => verdictsOf(row, ours))).sort((a, b) => over(b) - over(a));
+}
+
+function shownVerdict(verdict: Verdict, unit: Unit): string {
+  const { of, limit, value } = verdict;
+  const goal = of === 'figure' ? `≤ ${limit}${unit === '×' ? '×' : ` ${unit}`}` : `≤ ${limit}× ${of}`;
+  if (value === undefined) return `${goal} not measured`;
+  return value <= limit ? `${goal} reached` : `${goal} MISSED by ${((value / limit - 1) * 100).toFixed(0)} %`;
+}
+
+/** Cells of the table: ours with its spread, medians of others and the ratio of ours over theirs with its spread. */
 export function tableOf({ targets, rows }: Group): string[][] {
   const [ours = '', ...others] = targets;
-  const head = ['workload', ours, ...others.flatMap((name) => [name, `${ours} / it`]), 'goal'];
+  const head = ['workload', ours, ...others.flatMap((name) => (isOurs(name) ? [name] : [name, `${ours} / it`])), 'goal'];
   return [
     head,
-    ...rows.map((row) => {
-      const verdict = met(row, ours);
-      const goals = Object.entries(row.goal ?? {}).map(([name, limit]) =>
-        name === 'figure' ? `≤ ${limit} ${row.unit}` : `≤ ${limit}× ${name}`,
-      );
-      return [
-        `${row.title} [${row.unit}]`,
-        shown(median(present(row.samples[ours])), row.unit),
-        ...others.flatMap((name) => {
-          const ratio = ratioOf(row.samples[ours] ?? [], row.samples[name] ?? []);
-          return [shown(median(present(row.samples[name])), row.unit), ratio === undefined ? '–' : shownRatio(ratio)];
-        }),
-        `${verdict === undefined ? '' : verdict ? 'met: ' : 'MISSED: '}${goals.join(', ')}`,
-      ];
-    }),
+    ...rows.map((row) => [
+      `${row.title} [${row.unit}]`,
+      shownSpread(present(row.samples[ours]), row.unit),
+      ...others.flatMap((name) => {
+        const figure = shown(median(present(row.samples[name])), row.unit);
+        if (isOurs(name)) return [figure];
+        const ratio = ratioOf(row.samples[ours] ?? [], row.samples[name] ?? []);
+        return [figure, ratio === undefined ? '–' : shownRatio(ratio)];
+      }),
+      verdictsOf(row, ours)
+        .map((verdict) => shownVerdict(verdict, row.unit))
+        .join(', '),
+    ]),
   ];
+}
+
+/** A row of what one row is over another; undefined unless both were measured. */
+export function derivedRow({ key, title, over: [dividend, divisor], goal }: Derived, rows: readonly Row[]): Row | undefined {
+  const [above, below] = [dividend, divisor].map((name) => rows.find((row) => row.key === name));
+  if (above === undefined || below === undefined) return undefined;
+  const samples: Row['samples'] = {};
+  for (const [name, figures] of Object.entries(above.samples)) {
+    samples[name] = figures.map((figure, round) => {
+      const other = below.samples[name]?.[round] ?? null;
+      return figure === null || other === null || other === 0 ? null : figure / other;
+    });
+  }
+  const absent = above.absent ?? below.absent;
+  return {
+    key,
+    title,
+    unit: '×',
+    samples,
+    failures: [],
+    ...(goal === undefined ? {} : { goal }),
+    ...(absent === undefined ? {} : { absent }),
+  };
 }
 
 /** How this run stands beside an earlier one, each row as the ratio of its medians, ours and the first other target's (which shows the machine's own change). */
@@ -86,9 +144,12 @@ export function comparisonOf(now: Results, before: Results): string[][] {
   };
   const olds = before.groups.flatMap(({ rows }) => rows);
   const rows = now.groups.flatMap(({ targets: [ours = '', reference = ''], rows }) =>
-    rows.flatMap((row) => {
+    rows.map((row) => {
       const old = olds.find(({ key }) => key === row.key);
-      return old === undefined ? [] : [[row.title, change(row, old, ours), `${change(row, old, reference)} ${reference}`]];
+      if (old === undefined) return [row.title, 'new', ''];
+      // What a row does may have changed with its title: then its figures are not comparable.
+      if (old.title !== row.title) return [row.title, `was: ${old.title}`, ''];
+      return [row.title, change(row, old, ours), reference === '' ? '' : `${change(row, old, reference)} ${reference}`];
     }),
   );
   return [['workload', `now over ${before.date.slice(0, 10)}`, 'and what it is compared with'], ...rows];

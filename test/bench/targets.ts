@@ -1,11 +1,12 @@
 /** What is compared: ways to mount the same layers with an upper directory of their own. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, relative } from 'node:path';
-import { run, succeed } from '../support/command.js';
+import { release } from 'node:os';
 import { daemonsOf } from '../support/mounts.js';
-import { fuseOverlayfs, plyfs, plyfsFuseNative, type UnionSpec } from '../suites/mounters.js';
+import { fuseOverlayfs, plyfs, plyfsFuseNative, programUnderTest, type UnionSpec } from '../suites/mounters.js';
+import { missing, run, succeed } from './program.js';
 
-export type TargetName = 'kernel' | 'plyfs' | 'plyfs-fuse-native' | 'fuse-overlayfs' | 'mergerfs' | 'unionfs-fuse';
+export type TargetName = 'kernel' | 'plyfs' | 'plyfs-passthrough' | 'plyfs-fuse-native' | 'fuse-overlayfs' | 'mergerfs' | 'unionfs-fuse';
 
 export interface Target {
   readonly name: TargetName;
@@ -16,8 +17,13 @@ export interface Target {
   daemon(dir: string): number | undefined;
 }
 
-async function missing(program: string): Promise<string | undefined> {
-  return (await run(['sh', '-c', `command -v ${program}`])).status === 0 ? undefined : `${program} is not installed`;
+/** An option that a program does not know it ignores, and would then be measured under a wrong name. */
+async function passthroughUnavailable(): Promise<string | undefined> {
+  if (process.getuid?.() !== 0) return 'reads and writes pass through the kernel for root only';
+  const [major = 0, minor = 0] = release().split('.').map(Number);
+  if (major < 6 || (major === 6 && minor < 9)) return `Linux ${release()} has no FUSE passthrough: 6.9 has`;
+  const { stdout } = await run([programUnderTest(), '--help']);
+  return stdout.includes('passthrough') ? undefined : 'this plyfs has no option passthrough';
 }
 
 /** The process of that name whose arguments end with the mount point. */
@@ -61,8 +67,14 @@ export const targets: readonly Target[] = [
     daemon: (dir) => daemonsOf(dir)[0],
   },
   {
+    name: 'plyfs-passthrough',
+    unavailable: passthroughUnavailable,
+    mount: (spec, dir) => plyfs.mount({ ...spec, options: ['passthrough'] }, dir),
+    daemon: (dir) => daemonsOf(dir)[0],
+  },
+  {
     name: 'plyfs-fuse-native',
-    unavailable: async () => undefined,
+    unavailable: async () => (process.arch === 'x64' ? undefined : `fuse-native brings no libfuse for ${process.arch}`),
     mount: (spec, dir) => plyfsFuseNative.mount(spec, dir),
     daemon: (dir) => daemonsOf(dir)[0],
   },
