@@ -159,11 +159,14 @@ void DataPath::Run(const Job& job) {
   const uint64_t unique = slots_[job.slot].unique;
   if (!transfer.write) {
     uint8_t* data = slots_.Data(job.slot);
-    Answer(device_, unique, data, ReadAll(job.descriptor->fd(), data, transfer.size, transfer.offset));
+    const int64_t result = ReadAll(job.descriptor->fd(), data, transfer.size, transfer.offset);
+    if (result < 0) slots_.times.Fail(kRead);
+    Answer(device_, unique, data, result);
     return;
   }
   const uint8_t* data = slots_[job.slot].start() + sizeof(FuseInHeader) + sizeof(FuseWriteIn);
   const int64_t result = WriteAll(job.descriptor->fd(), data, transfer.size, transfer.offset);
+  if (result < 0) slots_.times.Fail(kWrite);
   uint8_t* body = slots_.Reply(job.slot);
   const FuseWriteOut out{static_cast<uint32_t>(result < 0 ? 0 : result), 0};
   memcpy(body, &out, sizeof out);

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <utility>
+
 #include "answer.h"
 #include "fd-passing.h"
 #include "fuse-wire.h"
@@ -133,6 +135,7 @@ bool Session::AddFunctions(napi_value object) {
       {"invalidateNode", CallInvalidateNode},
       {"invalidateEntry", CallInvalidateEntry},
       {"counts", CallCounts},
+      {"times", CallTimes},
       {"close", CallClose},
   };
   const auto finalize = [](napi_env, void* session, void*) { static_cast<Session*>(session)->LetGo(); };
@@ -233,6 +236,7 @@ bool Session::AnswerFromScript(napi_value slot_value, napi_value result_value, c
     ThrowRange(env_, function, "the result must be -errno or a number of bytes up to replySize");
     return false;
   }
+  if (result < 0) slots_.times.Fail(slots_[slot].opcode);
   Answer(device_, slots_[slot].unique, slots_.Reply(slot), result);
   slots_.GiveBack(slot);
   return true;
@@ -392,6 +396,29 @@ napi_value Session::CallCounts(napi_env env, napi_callback_info info) {
     if (napi_call_function(env, map, set, 2, entry, nullptr) != napi_ok) return nullptr;
   }
   return map;
+}
+
+napi_value Session::CallTimes(napi_env env, napi_callback_info info) {
+  const Call<1> call(env, info);
+  napi_value list = nullptr;
+  if (napi_create_array(env, &list) != napi_ok) return nullptr;
+  uint32_t length = 0;
+  for (uint32_t opcode = 0; opcode < RequestTimes::kOpcodes; opcode++) {
+    const RequestTimes::Summary times = call->slots_.times.Summarize(opcode);
+    if (times.requests == 0) continue;
+    const std::pair<const char*, double> fields[] = {{"opcode", opcode},      {"requests", times.requests}, {"failed", times.failed},
+                                                     {"total", times.total}, {"p50", times.p50},           {"p99", times.p99},
+                                                     {"max", times.max}};
+    napi_value entry = nullptr;
+    if (napi_create_object(env, &entry) != napi_ok) return nullptr;
+    for (const auto& [name, value] : fields) {
+      napi_value number = nullptr;
+      napi_create_double(env, value, &number);
+      napi_set_named_property(env, entry, name, number);
+    }
+    if (napi_set_element(env, list, length++, entry) != napi_ok) return nullptr;
+  }
+  return list;
 }
 
 napi_value Session::CallClose(napi_env env, napi_callback_info info) {

@@ -15,6 +15,8 @@
 
 #include <atomic>
 
+#include "request-times.h"
+
 namespace plyfs {
 
 /** Where things are in a slot, in bytes. */
@@ -56,6 +58,8 @@ struct Slot {
   /** Bytes of the request. */
   uint32_t length = 0;
   uint64_t unique = 0;
+  /** `Ticks` when the request was read. */
+  uint64_t started = 0;
 
   uint8_t* start() const { return memory->start(); }
 };
@@ -71,6 +75,8 @@ class SlotPool {
   SlotPool& operator=(const SlotPool&) = delete;
 
   const SlotLayout layout;
+  /** Of the requests whose slots were given back. */
+  RequestTimes times;
 
   /** Lets go of the memory: there are no slots any more. */
   void Close();
@@ -92,7 +98,9 @@ class SlotPool {
     slots_[index].owner.store(owner, std::memory_order_relaxed);
     free_.fetch_and(~(uint64_t{1} << index), std::memory_order_relaxed);
   }
+  /** The request that the slot held is done with. */
   void GiveBack(int index) {
+    times.Record(slots_[index].opcode, Ticks() - slots_[index].started);
     slots_[index].owner.store(Slot::Owner::kNobody, std::memory_order_relaxed);
     free_.fetch_or(uint64_t{1} << index);
     if (awaited_.load()) signal_(target_);

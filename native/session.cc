@@ -81,6 +81,7 @@ bool Session::Accept(int index, size_t length) {
   slot.unique = header.unique;
   slot.opcode = header.opcode;
   slot.length = static_cast<uint32_t>(length);
+  slot.started = Ticks();
   if (header.len != length) {
     if (TakesAnswer(header.opcode)) Answer(device_, header.unique, slots_.Reply(index), -EIO);
     return false;

@@ -83,6 +83,7 @@ class Session {
   static napi_value CallInvalidateNode(napi_env env, napi_callback_info info);
   static napi_value CallInvalidateEntry(napi_env env, napi_callback_info info);
   static napi_value CallCounts(napi_env env, napi_callback_info info);
+  static napi_value CallTimes(napi_env env, napi_callback_info info);
   static napi_value CallClose(napi_env env, napi_callback_info info);
 
   static void OnDevice(uv_poll_t* handle, int status, int events);

@@ -48,5 +48,5 @@ Behaviour:
   timeout=SECONDS          how long the kernel trusts what it knows (default: always)
   transport=native|fuse-native
 
-Signals: TERM, INT and HUP unmount (lazily if it is busy) and end; USR1 prints counts of requests (with -f).
+Signals: TERM, INT and HUP unmount (lazily if it is busy) and end; USR1 prints counts and times of requests (with -f; -d prints them at the end as well).
 `;

@@ -124,7 +124,6 @@ async function mount(command: MountCommand): Promise<void> {
     mountpoint: command.mountpoint,
     warn: say,
     ...(debug ? { trace: (request: RequestTrace) => void writeSync(2, traceLine(request)) } : {}),
-    timed: mode === 'attached',
   });
   served.mounted = mounted;
   // A daemon keeps no directory busy.
@@ -132,6 +131,7 @@ async function mount(command: MountCommand): Promise<void> {
   letGo();
   if (signalled > 0) await unmount(mounted);
   await mounted.closed;
+  if (debug) writeSync(2, mounted.statistics());
 }
 
 async function unmount(mounted: MountedUnion): Promise<void> {

@@ -13,7 +13,7 @@ import { defaultServeOptions, type RequestTrace, type ServeOptions } from '../fu
 import { serve } from '../fuse/dispatcher.js';
 import { MAX_TRANSFER } from '../fuse/init.js';
 import { checkMountpoint, mountNative, type MountOptions, type Mounted } from '../fuse/mount.js';
-import { Statistics } from '../fuse/statistics.js';
+import { requestTable } from '../fuse/statistics.js';
 import { sessions } from '../sys/index.js';
 import type { UnionOptions } from '../union/options.js';
 import { openUnion } from '../union/union.js';
@@ -33,8 +33,6 @@ export interface MountUnionOptions {
   readonly warn?: (sentence: string) => void;
   /** Is told of every request that reached JavaScript. */
   readonly trace?: (request: RequestTrace) => void;
-  /** Whether requests are timed for `statistics`. */
-  readonly timed?: boolean;
 }
 
 export interface MountedUnion {
@@ -112,7 +110,6 @@ async function mountFuseNative(mountpoint: ByteString, fs: FileSystem, options: 
 
 async function serveMounted(mountpoint: ByteString, mounted: Mounted, fs: FileSystem, options: MountUnionOptions): Promise<MountedUnion> {
   const session = sessions.open(mounted.fd, MAX_TRANSFER);
-  const statistics = options.timed === true ? new Statistics() : undefined;
   const timeout = options.timeout ?? Infinity;
   let answers = (): void => undefined;
   const ready = new Promise<void>((resolve) => (answers = resolve));
@@ -129,7 +126,6 @@ async function serveMounted(mountpoint: ByteString, mounted: Mounted, fs: FileSy
     // The immediate runs when the kernel has its answer.
     ready: () => setImmediate(answers),
     ...(options.trace === undefined ? {} : { trace: options.trace }),
-    ...(statistics === undefined ? {} : { statistics }),
   } satisfies ServeOptions).catch(async (error: unknown) => {
     // Nobody answers any more: a mount left in the tree would refuse everything with ENOTCONN.
     await mounted.unmount(true);
@@ -161,7 +157,7 @@ async function serveMounted(mountpoint: ByteString, mounted: Mounted, fs: FileSy
       }
       if (!lazy) await closed;
     },
-    statistics: () => (statistics ?? new Statistics()).report(session.counts()) + held(fs),
+    statistics: () => requestTable(session.times(), session.counts()) + held(fs),
   };
 }
 

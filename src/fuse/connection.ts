@@ -7,7 +7,6 @@ import type { Caller, FileSystem } from '../vfs/filesystem.js';
 import { InitFlag } from './protocol.js';
 import { timeoutOf } from './reply.js';
 import type { Timeouts } from './reply.js';
-import type { Statistics } from './statistics.js';
 
 /** One handled request, told to a `trace` function. */
 export interface RequestTrace {
@@ -38,7 +37,6 @@ export interface ServeOptions {
   /** Called once, when the handshake is decided. Its answer goes out before the event loop turns. */
   readonly ready?: () => void;
   readonly trace?: (request: RequestTrace) => void;
-  readonly statistics?: Statistics;
 }
 
 export const defaultServeOptions: ServeOptions = {

@@ -156,7 +156,7 @@ class Dispatcher {
     this.#connection = connection;
     this.#session = connection.session;
     this.#table = tableOf(connection.options);
-    this.#observed = connection.options.trace !== undefined || connection.options.statistics !== undefined;
+    this.#observed = connection.options.trace !== undefined;
   }
 
   /** Serves until the file system is unmounted. */
@@ -269,11 +269,10 @@ class Dispatcher {
   }
 
   #observe(slot: Slot, result: number): void {
-    const { trace, statistics } = this.#connection.options;
+    const { trace } = this.#connection.options;
+    if (trace === undefined) return;
     const micros = (performance.now() - slot.started) * 1000;
     const known = result === NO_ANSWER ? null : result;
-    statistics?.record(slot.opcode, known ?? 0, micros);
-    if (trace === undefined) return;
     try {
       trace({ operation: opcodeName(slot.opcode), node: slot.nodeForTrace, name: slot.firstName, result: known, micros });
     } catch (error) {

@@ -1,66 +1,28 @@
+/** The requests of a session as a table for people: how many, and how long they took from being read to being answered. */
+import type { RequestTimes } from '../sys/session.js';
+import { opcodeName } from './protocol.js';
+
 /**
- * Counts and times of requests that JavaScript handled, by opcode.
+ * One line an operation, the one that took most time together first. `counts`: which of them were served without
+ * JavaScript (`Session.counts`).
  */
-import { OPCODES, opcodeName } from './protocol.js';
-
-/** Bucket `n` holds times below 2^n microseconds; the last one everything longer. */
-const BUCKETS = 24;
-
-export class Statistics {
-  readonly #counts = new Uint32Array(OPCODES);
-  readonly #failures = new Uint32Array(OPCODES);
-  readonly #micros = new Float64Array(OPCODES);
-  readonly #buckets = new Uint32Array(OPCODES * BUCKETS);
-
-  record(opcode: number, result: number, micros: number): void {
-    if (opcode >= OPCODES) return;
-    this.#counts[opcode] = (this.#counts[opcode] as number) + 1;
-    if (result < 0) this.#failures[opcode] = (this.#failures[opcode] as number) + 1;
-    this.#micros[opcode] = (this.#micros[opcode] as number) + micros;
-    const bucket = micros < 1 ? 0 : Math.min(BUCKETS - 1, Math.floor(Math.log2(micros)) + 1);
-    const at = opcode * BUCKETS + bucket;
-    this.#buckets[at] = (this.#buckets[at] as number) + 1;
+export function requestTable(
+  times: readonly RequestTimes[],
+  counts: ReadonlyMap<number, readonly [native: number, script: number]>,
+): string {
+  const rows = [['operation', 'requests', 'native', 'failed', 'total ms', 'mean µs', 'p50 µs', 'p99 µs', 'max µs']];
+  for (const { opcode, requests, failed, total, p50, p99, max } of [...times].sort((a, b) => b.total - a.total)) {
+    rows.push([
+      opcodeName(opcode),
+      String(requests),
+      String(counts.get(opcode)?.[0] ?? 0),
+      String(failed),
+      (total / 1000).toFixed(1),
+      ...[total / requests, p50, p99, max].map((micros) => micros.toFixed(micros < 100 ? 1 : 0)),
+    ]);
   }
-
-  count(opcode: number): number {
-    return this.#counts[opcode] ?? 0;
-  }
-
-  /**
-   * A table, one line an opcode. `native`: requests that were served without JavaScript (`Session.counts`).
-   * The quantiles are upper bounds, exact to a power of two.
-   */
-  report(native?: ReadonlyMap<number, readonly [native: number, script: number]>): string {
-    const rows = [['operation', 'requests', 'native', 'failed', 'mean µs', 'p50 µs', 'p99 µs', 'max µs']];
-    for (let opcode = 0; opcode < OPCODES; opcode++) {
-      const count = this.count(opcode);
-      const served = native?.get(opcode)?.[0] ?? 0;
-      if (count + served === 0) continue;
-      rows.push([
-        opcodeName(opcode),
-        String(count + served),
-        String(served),
-        String(this.#failures[opcode]),
-        count === 0 ? '-' : ((this.#micros[opcode] as number) / count).toFixed(1),
-        this.#quantile(opcode, 0.5),
-        this.#quantile(opcode, 0.99),
-        this.#quantile(opcode, 1),
-      ]);
-    }
-    const widths = rows.reduce<number[]>((most, row) => row.map((cell, i) => Math.max(most[i] ?? 0, cell.length)), []);
-    const line = (row: string[]): string =>
-      row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join('  ');
-    return rows.map((row) => `${line(row)}\n`).join('');
-  }
-
-  #quantile(opcode: number, fraction: number): string {
-    const count = this.count(opcode);
-    if (count === 0) return '-';
-    let left = Math.ceil(count * fraction);
-    for (let bucket = 0; bucket < BUCKETS; bucket++) {
-      left -= this.#buckets[opcode * BUCKETS + bucket] as number;
-      if (left <= 0) return bucket === BUCKETS - 1 ? `>${2 ** (BUCKETS - 2)}` : `<${2 ** bucket}`;
-    }
-    return '-';
-  }
+  const widths = rows.reduce<number[]>((most, row) => row.map((cell, i) => Math.max(most[i] ?? 0, cell.length)), []);
+  const line = (row: string[]): string =>
+    row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join('  ');
+  return rows.map((row) => `${line(row)}\n`).join('');
 }

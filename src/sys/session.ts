@@ -23,6 +23,19 @@ export const enum Wake {
   Unmounted = -2,
 }
 
+/** How long requests of one opcode took from being read to being answered, natively or not: microseconds. */
+export interface RequestTimes {
+  readonly opcode: number;
+  readonly requests: number;
+  /** Those that were answered with an error. */
+  readonly failed: number;
+  readonly total: number;
+  /** At most a quarter too high. */
+  readonly p50: number;
+  readonly p99: number;
+  readonly max: number;
+}
+
 export interface Session {
   readonly fd: number;
   /** The slots' memory, by slot number. May grow between calls of `next`. */
@@ -67,6 +80,8 @@ export interface Session {
 
   /** Requests by opcode since the start, [served natively, seen by JavaScript] (for traces and tests). */
   counts(): Map<number, [native: number, script: number]>;
+  /** Of all requests that are done, by opcode. */
+  times(): RequestTimes[];
   /**
    * Waits for native transfers, closes every published descriptor and the device; twice is once. An open session keeps the
    * event loop alive. Afterwards `next` says Unmounted, `publish` closes what it is given, and the rest does nothing.

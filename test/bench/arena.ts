@@ -11,6 +11,8 @@ import { unmountAll } from '../support/mounts.js';
 
 export interface Arena {
   readonly directory: string;
+  /** The file that holds it all, if there is one. */
+  readonly image?: string;
   /** For people: what lies below it. */
   readonly description: string;
   /** Unmounts all that was mounted in it, and removes it. */
@@ -49,7 +51,7 @@ export async function makeArena(gibibytes: number, below?: string): Promise<Aren
     await remove();
     throw error;
   }
-  return { directory, description: 'ext4 image in memory', remove };
+  return { directory, image, description: 'ext4 image in memory', remove };
 }
 
 /** Waits until no loop device has the image: it is let go when the last that has a file open has ended. Says so when that takes too long. */

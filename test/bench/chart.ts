@@ -2,25 +2,32 @@
 import type { Group } from './results.js';
 import { ratioOf } from './statistics.js';
 
-const LEFT = 250;
-const WIDTH = 520;
-const BAR = 13;
-const GAP = 12;
-const colours = ['#1f6f8b', '#c8553d', '#7a9e4b', '#8c6bb1', '#999999'];
-const ticks = [0.1, 0.25, 0.5, 1, 2, 4, 8];
+const LEFT = 330;
+const WIDTH = 420;
+const RIGHT = 50;
+const BAR = 9;
+const GAP = 7;
+const TOP = 46;
+const ticks = [0.1, 0.25, 0.5, 1, 2, 4, 8, 16];
+
+/** Readable on white and on black: a picture in a page does not know what is behind it, only what its reader prefers. */
+const style =
+  'text{fill:#24292f}.n{font-size:9px;fill:#57606a}line{stroke:#d0d7de}.one{stroke:#57606a}.b0{fill:#0969da}.b1{fill:#bc4c00}' +
+  '@media(prefers-color-scheme:dark){text{fill:#e6edf3}.n{fill:#9198a1}line{stroke:#30363d}.one{stroke:#9198a1}.b0{fill:#4493f8}.b1{fill:#f0883e}}';
 
 const escape = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('"', '&quot;');
 
-/** A whole SVG document. Rows without a ratio are left out. */
+function at(ratio: number): number {
+  const [lowest, highest] = [Math.log(ticks[0]!), Math.log(ticks.at(-1)!)];
+  return LEFT + ((Math.min(Math.max(Math.log(ratio), lowest), highest) - lowest) / (highest - lowest)) * WIDTH;
+}
+
+/** A whole SVG document: times only, `against` two targets at most. Rows without a ratio are left out. */
 export function chartOf({ targets, rows }: Group, machine: string, against: readonly string[]): string {
   const [ours = ''] = targets;
-  const at = (ratio: number): number => {
-    const clamped = Math.min(Math.max(ratio, ticks[0]!), ticks.at(-1)!);
-    return LEFT + ((Math.log(clamped) - Math.log(ticks[0]!)) / (Math.log(ticks.at(-1)!) - Math.log(ticks[0]!))) * WIDTH;
-  };
   const body: string[] = [];
-  let y = 64;
-  for (const row of rows) {
+  let y = TOP + 8;
+  for (const row of rows.filter(({ unit }) => unit === 'ms')) {
     const bars = against.flatMap((name, index) => {
       const ratio = ratioOf(row.samples[ours] ?? [], row.samples[name] ?? []);
       return ratio === undefined ? [] : [{ index, ratio: ratio.median }];
@@ -29,28 +36,32 @@ export function chartOf({ targets, rows }: Group, machine: string, against: read
     body.push(`<text x="${LEFT - 8}" y="${y + (bars.length * BAR) / 2 + 4}" text-anchor="end">${escape(row.title)}</text>`);
     for (const { index, ratio } of bars) {
       const [from, to] = [Math.min(at(1), at(ratio)), Math.max(at(1), at(ratio))];
+      const beside = ratio < 1 ? `x="${(from - 4).toFixed(1)}" text-anchor="end"` : `x="${(to + 4).toFixed(1)}"`;
       body.push(
-        `<rect x="${from.toFixed(1)}" y="${y}" width="${Math.max(to - from, 1).toFixed(1)}" height="${BAR - 2}" fill="${colours[index % colours.length]}"/>`,
-        `<text x="${((ratio < 1 ? from : to) + (ratio < 1 ? -4 : 4)).toFixed(1)}" y="${y + BAR - 4}" class="n" text-anchor="${ratio < 1 ? 'end' : 'start'}">${ratio.toFixed(2)}</text>`,
+        `<rect class="b${index}" x="${from.toFixed(1)}" y="${y}" width="${Math.max(to - from, 1).toFixed(1)}" height="${BAR - 1}"/>`,
+        `<text ${beside} y="${y + BAR - 2}" class="n">${ratio.toFixed(2)}</text>`,
       );
       y += BAR;
     }
     y += GAP;
   }
-  const grid = ticks.map(
-    (tick) =>
-      `<line x1="${at(tick).toFixed(1)}" x2="${at(tick).toFixed(1)}" y1="56" y2="${y}" stroke="${tick === 1 ? '#333' : '#ddd'}"/>` +
-      `<text x="${at(tick).toFixed(1)}" y="50" text-anchor="middle" class="n">${tick}×</text>`,
-  );
+  const grid = ticks.map((tick) => {
+    const x = at(tick).toFixed(1);
+    return (
+      `<line${tick === 1 ? ' class="one"' : ''} x1="${x}" x2="${x}" y1="${TOP}" y2="${y}"/>` +
+      `<text x="${x}" y="${TOP - 4}" text-anchor="middle" class="n">${tick}×</text>`
+    );
+  });
   const legend = against.map(
     (name, index) =>
-      `<rect x="${LEFT + index * 190}" y="14" width="11" height="11" fill="${colours[index % colours.length]}"/>` +
-      `<text x="${LEFT + 16 + index * 190}" y="24">over ${escape(name)}</text>`,
+      `<rect class="b${index}" x="${LEFT + index * 190}" y="10" width="11" height="11"/>` +
+      `<text x="${LEFT + 16 + index * 190}" y="20">over ${escape(name)}</text>`,
   );
+  const [width, height] = [LEFT + WIDTH + RIGHT, y + 22];
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${LEFT + WIDTH + 60}" height="${y + 24}" font-family="sans-serif" font-size="12">`,
-    `<style>text{fill:#222}.n{font-size:10px;fill:#555}</style><rect width="100%" height="100%" fill="#fff"/>`,
-    `<text x="8" y="24" font-weight="bold">time of ${escape(ours)}</text>`,
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="sans-serif" font-size="11">`,
+    `<style>${style}</style>`,
+    `<text x="8" y="20" font-weight="bold">time of ${escape(ours)}</text>`,
     ...legend,
     ...grid,
     ...body,

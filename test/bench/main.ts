@@ -23,7 +23,7 @@ import type { Sizes } from './workload.js';
 
 const usage = `usage: make bench [ARGS="OPTIONS"]
 
-  --quick            smaller layers and one round: to see that it works
+  --quick            smaller layers, one round, no slow targets unless named: to see that it works
   --rounds N         how often each workload is run (default 3)
   --only WORD,...    rows or scenarios whose name contains a word; =WORD: whose name it is
   --list             the rows and scenarios that there are
@@ -96,7 +96,7 @@ function settingsOf(words: readonly string[]): Settings | string {
       smallFiles: sizes.smallFiles,
     },
     sizes,
-    targets: targets.filter(({ name }) => name === 'plyfs' || (chosen?.includes(name) ?? true)),
+    targets: targets.filter(({ name, slow }) => name === 'plyfs' || (chosen?.includes(name) ?? (!quick || slow !== true))),
     dir: values.dir,
     json: values.json ?? join(root, 'dist/bench/results.json'),
     svg: values.svg ?? join(root, 'dist/bench/ratios.svg'),
@@ -125,7 +125,7 @@ async function groupsOf(settings: Settings, arena: Arena, present: readonly Targ
   const { wanted, rounds, sizes, size } = settings;
   const shared = `${arena.directory}/shared`;
   mkdirSync(shared);
-  const groups = await measureUnions({ rounds, wanted, sizes, size, present, base: arena.directory, shared, say });
+  const groups = await measureUnions({ rounds, warmUp: !settings.quick, wanted, sizes, size, present, base: arena.directory, shared, say });
   if (wanted('load', 'load-memory')) {
     const why = (await debianUnavailable()) ?? (await missing('dockerd', 'podman'));
     if (why !== undefined) {
@@ -142,7 +142,7 @@ async function groupsOf(settings: Settings, arena: Arena, present: readonly Targ
 
 function show(results: Results, settings: Settings): void {
   process.stdout.write(
-    `\n${results.machine}; ${results.storage}; ${results.quick ? 'a trial with small sizes; ' : ''}medians of ${results.rounds} rounds (lowest–highest)\n\n`,
+    `\n${results.machine}; ${results.storage}; ${results.quick ? 'a trial with small sizes; ' : ''}${results.rounds === 1 ? 'one round' : `medians of ${results.rounds} rounds (lowest–highest)`}\n\n`,
   );
   for (const group of results.groups) {
     print(tableOf(group));
@@ -180,6 +180,7 @@ async function main(): Promise<void> {
   // Ours is the first column.
   present.sort((a, b) => Number(b.name === 'plyfs') - Number(a.name === 'plyfs'));
   const arena = await makeArena(16, settings.dir);
+  say(`in ${arena.directory}${arena.image === undefined ? '' : `, which is ${arena.image}`}`);
   try {
     const groups = await groupsOf(settings, arena, present);
     const results: Results = {

@@ -60,6 +60,7 @@ function shown(value: number | undefined, unit: Unit): string {
 }
 
 function shownRatio({ median, lowest, highest }: Ratio): string {
+  if (lowest === highest) return `${median.toFixed(2)}×`;
   return `${median.toFixed(2)}× (${lowest.toFixed(2)}–${highest.toFixed(2)})`;
 }
 

@@ -10,6 +10,8 @@ export type TargetName = 'kernel' | 'plyfs' | 'plyfs-passthrough' | 'plyfs-fuse-
 
 export interface Target {
   readonly name: TargetName;
+  /** Takes several times as long as the others, or cannot do much of it. */
+  readonly slow?: true;
   /** One sentence that says why it cannot be measured here, or undefined. */
   unavailable(): Promise<string | undefined>;
   mount(spec: UnionSpec, dir: string): Promise<void>;
@@ -74,6 +76,7 @@ export const targets: readonly Target[] = [
   },
   {
     name: 'plyfs-fuse-native',
+    slow: true,
     unavailable: async () => (process.arch === 'x64' ? undefined : `fuse-native brings no libfuse for ${process.arch}`),
     mount: (spec, dir) => plyfsFuseNative.mount(spec, dir),
     daemon: (dir) => daemonsOf(dir)[0],
@@ -86,6 +89,7 @@ export const targets: readonly Target[] = [
   },
   {
     name: 'mergerfs',
+    slow: true,
     unavailable: () => missing('mergerfs'),
     mount: async (spec, dir) => {
       await succeed(['mergerfs', '-o', 'allow_other,cache.files=auto-full,category.create=ff', branches(spec), dir]);
@@ -94,6 +98,7 @@ export const targets: readonly Target[] = [
   },
   {
     name: 'unionfs-fuse',
+    slow: true,
     unavailable: () => missing('unionfs'),
     mount: async (spec, dir) => {
       await succeed(['unionfs', '-o', 'cow,allow_other,suid,dev', branches(spec), dir]);

@@ -13,6 +13,8 @@ export type Wanted = (...names: readonly string[]) => boolean;
 
 export interface UnionRun {
   readonly rounds: number;
+  /** Whether a round that is not counted fills the page cache of the machine first. */
+  readonly warmUp: boolean;
   readonly wanted: Wanted;
   readonly sizes: Sizes;
   readonly size: StackSize;
@@ -114,11 +116,10 @@ async function measure(
   ready: readonly Ready[],
   rows: ReadonlyMap<string, Row>,
   wantedStep: (scenario: Scenario, step: Step) => boolean,
-  { rounds, present, base, shared, say }: UnionRun,
+  { rounds, warmUp, present, base, shared, say }: UnionRun,
 ): Promise<void> {
   const warmer = present.find(({ name }) => name === 'kernel') ?? present[0];
-  // A first round fills the page cache of the machine and is not counted.
-  for (let round = -1; round < rounds; round++) {
+  for (let round = warmUp ? -1 : 0; round < rounds; round++) {
     for (const { scenario, stack } of ready) {
       const turn = (round + 1) % present.length;
       for (const target of [...present.slice(turn), ...present.slice(0, turn)]) {

@@ -8,7 +8,7 @@ import { defaultServeOptions } from '../../src/fuse/connection.js';
 import type { RequestTrace, ServeOptions } from '../../src/fuse/connection.js';
 import { serve } from '../../src/fuse/dispatcher.js';
 import { Opcode, opcodeName } from '../../src/fuse/protocol.js';
-import { Statistics } from '../../src/fuse/statistics.js';
+import { requestTable } from '../../src/fuse/statistics.js';
 import type { NodeId } from '../../src/vfs/filesystem.js';
 import { dirents, FakeSession, initBody, message, strings, u32, u64 } from './fake-session.js';
 import type { Answer } from './fake-session.js';
@@ -385,11 +385,9 @@ t.test('what was not expected becomes EIO and a report', async (t) => {
   t.equal((await s.ask(Opcode.GETATTR, 1, Buffer.alloc(16))).result, -E.EOPNOTSUPP, 'no number that the kernel drops');
 });
 
-t.test('traces and statistics', async (t) => {
+t.test('traces', async (t) => {
   const traces: RequestTrace[] = [];
-  const statistics = new Statistics();
   const s = await start(t, {
-    statistics,
     trace: (request) => {
       traces.push(request);
       if (request.operation === 'GETATTR') throw new Error('observer');
@@ -410,11 +408,17 @@ t.test('traces and statistics', async (t) => {
     { operation: 'FORGET', node: 9, result: null },
   ]);
   t.ok(traces.every((trace) => trace.micros >= 0));
-  t.equal(statistics.count(Opcode.LOOKUP), 1);
-  const report = statistics.report(new Map([[Opcode.READ, [41, 1]]]));
-  t.match(report, /^LOOKUP +1 +0 +0 /m);
-  t.match(report, /^UNLINK +1 +0 +1 /m);
-  t.match(report, /^READ +42 +41 +1 /m);
+});
+
+t.test('the table of requests, what took most time first', async (t) => {
+  const table = requestTable(
+    [
+      { opcode: Opcode.LOOKUP, requests: 4, failed: 0, total: 40, p50: 8, p99: 20, max: 20 },
+      { opcode: Opcode.READ, requests: 42, failed: 1, total: 4200, p50: 90, p99: 1234.5, max: 1500 },
+    ],
+    new Map([[Opcode.READ, [41, 1]]]),
+  );
+  t.match(table, /^operation .*\nREAD +42 +41 +1 +4\.2 +100 +90\.0 +1235 +1500\nLOOKUP +4 +0 +0 +0\.0 +10\.0 +8\.0 +20\.0 +20\.0\n$/);
 });
 
 /** Reproducible noise. */

@@ -3,7 +3,7 @@
  */
 import { closeSync } from 'node:fs';
 import { Wake } from '../../src/sys/session.js';
-import type { Session } from '../../src/sys/session.js';
+import type { RequestTimes, Session } from '../../src/sys/session.js';
 
 const SLOT = 1 << 16;
 const REPLY = 1 << 15;
@@ -123,6 +123,9 @@ export class FakeSession implements Session {
   }
   counts(): Map<number, [number, number]> {
     return new Map();
+  }
+  times(): RequestTimes[] {
+    return [];
   }
   close(): void {
     this.closed++;

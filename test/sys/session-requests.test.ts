@@ -255,6 +255,19 @@ void t.test('reads and writes do what they say', (t) => {
   t.equal(peer.answer().error, -2);
   t.equal(readFileSync(peer.path('writable'))[0], 0x5a);
   t.same(session.counts().get(WRITE), [2, 1]);
+  const times = session.times();
+  t.equal(times.find(({ opcode }) => opcode === READ)?.failed, 1);
+  for (const { opcode, requests, total, p50, p99, max } of times) {
+    t.equal(
+      requests,
+      session
+        .counts()
+        .get(opcode)
+        ?.reduce((a, b) => a + b),
+      'all are done, whoever served them',
+    );
+    t.ok(p50 > 0 && p50 <= p99 && p99 <= max && max <= total && total <= requests * max, `in order: ${[p50, p99, max, total].join(' ')}`);
+  }
   t.end();
 });
 
