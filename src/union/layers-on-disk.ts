@@ -3,7 +3,7 @@ import { bytesOf, textOf, type ByteString, type Name } from '../base/bytes.js';
 import { E, errnoName } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import { sys } from '../sys/index.js';
-import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_PATH, O_RDONLY, OPEN_TREE_CLONE } from '../sys/constants.js';
+import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_NONBLOCK, O_PATH, O_RDONLY, OPEN_TREE_CLONE } from '../sys/constants.js';
 import { StatField } from '../sys/syscalls.js';
 import { DiskDirectory, type DirectoryDescriptors } from './disk-directory.js';
 import type { Layer } from './layer.js';
@@ -13,6 +13,13 @@ import { field, newStatBuffer } from './stat-buffer.js';
 
 /** What AUFS, or a tool that keeps its markers, leaves in the root of a layer. */
 const AUFS_MARKERS = ['.wh..wh.aufs', '.wh..wh.plnk', '.wh..wh.orph', '.wh..wh..opq'] as Name[];
+
+/**
+ * What containers/storage (podman, buildah) leaves in the directory of its overlay driver, with the word `true`, once it mounts by a
+ * program: from then on it unpacks whiteouts as .wh. files (drivers/overlay/overlay.go, getMountProgramFlagFile and getWhiteoutFormat).
+ * A layer is the directory `diff` of a directory there.
+ */
+const MOUNT_PROGRAM_MARKER = bytesOf('../../.has-mount-program');
 
 const stat = newStatBuffer();
 const probeBuffer = Buffer.alloc(512);
@@ -152,6 +159,19 @@ export function refuseMountpoint(mountpoint: ByteString, lowers: readonly Opened
       );
     }
   }
+}
+
+/** Whether a layer at `path` is one that containers/storage made for a mount program to read: in the AUFS form. */
+export function madeForMountProgram(path: ByteString): boolean {
+  // Not from the layer's own descriptor: a private copy of a mount has nothing above it.
+  const layer = sys.openat(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+  if (layer < 0) return false;
+  const marker = sys.openat(layer, MOUNT_PROGRAM_MARKER, O_RDONLY | O_NONBLOCK | O_CLOEXEC, 0);
+  sys.close(layer);
+  if (marker < 0) return false;
+  const size = sys.pread(marker, probeBuffer, 0);
+  sys.close(marker);
+  return size > 0 && probeBuffer.toString('latin1', 0, size).trim() === 'true';
 }
 
 /** What a layer is, by its root directory and the form the caller declared. */

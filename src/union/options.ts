@@ -9,7 +9,10 @@ export type WhiteoutForm = 'overlay' | 'aufs';
 
 export interface LayerOptions {
   readonly path: ByteString;
-  /** Absent: `overlay`, unless the layer's root carries a marker of AUFS (`.wh..wh.aufs`, `.wh..wh.plnk`, `.wh..wh.orph`, `.wh..wh..opq`). */
+  /**
+   * Absent: `overlay`, unless the layer's root carries a marker of AUFS (`.wh..wh.aufs`, `.wh..wh.plnk`, `.wh..wh.orph`, `.wh..wh..opq`),
+   * or the layer is one that containers/storage made for a mount program.
+   */
   readonly form?: WhiteoutForm;
 }
 

@@ -39,7 +39,7 @@ import { UnionEvents } from './events.js';
 import { LinkTable } from './hard-links.js';
 import { InodeNumbers } from './inode-numbers.js';
 import { UPPER, type Layer, type LayerDirectory } from './layer.js';
-import { describeLayer, openNamed, refuseMountpoint, refuseOverlaps, rootOf, type OpenedDirectory } from './layers-on-disk.js';
+import { describeLayer, madeForMountProgram, openNamed, refuseMountpoint, refuseOverlaps, rootOf, type OpenedDirectory } from './layers-on-disk.js';
 import { findDentry, nodeOf } from './merge.js';
 import { NodeTable } from './node-table.js';
 import { DirectoryNode, type Node } from './node.js';
@@ -119,7 +119,8 @@ function assemble(
   const inodes = new InodeNumbers(devices.length);
   const roots: (LayerDirectory | undefined)[] = [undefined];
   for (const [i, lower] of lowers.entries()) {
-    const layer = describeLayer(lower, i + 1, devices.indexOf(lower.device), i === lowers.length - 1, options.lowers[i]?.form);
+    const form = options.lowers[i]?.form ?? (madeForMountProgram(lower.path) ? 'aufs' : undefined);
+    const layer = describeLayer(lower, i + 1, devices.indexOf(lower.device), i === lowers.length - 1, form);
     roots.push(rootOf(lower, layer, directories));
   }
   const upperLayer = upper === null || work === null ? null : openUpper(options, upper, work, directories, warn);

@@ -1,13 +1,15 @@
 /** How layers say "deleted" and "nothing from below", in every form that is read, and on uppers that cannot hold the usual one. */
-import { readdirSync, symlinkSync } from 'node:fs';
+import { readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import t from 'tap';
 import { run, succeed } from '../support/command.js';
+import { unmountAll } from '../support/mounts.js';
 import { plyfsProgram } from '../support/plyfs.js';
 import { O_WRONLY, RENAME_EXCHANGE } from '../suites/constants.js';
 import type { Actor } from '../suites/actor.js';
 import { fuseOverlayfs, kernel, plyfs, unavailable, type Mounter, type UnionSpec } from '../suites/mounters.js';
 import { asLowerTree } from '../suites/union/lower-tree.js';
 import type { UnionScene } from '../suites/union/scene.js';
+import { workspace } from '../suites/workspace.js';
 import { onUnion } from './with-union.js';
 
 t.setTimeout(120_000);
@@ -117,6 +119,25 @@ await onUnion(t, 'layers of the AUFS form, under the name fuse-overlayfs', { lay
   await s.mnt.unlink('both');
   await s.remount(called);
   await s.fails('ENOENT', s.mnt.lstat('both'));
+});
+
+await t.test('layers that containers/storage made for a mount program have .wh. files', async (t) => {
+  const base = await workspace(t, 'overlay/l', 'overlay/top/diff', 'overlay/low/diff', 'mnt');
+  for (const name of ['top', 'low']) symlinkSync(`../${name}/diff`, `${base}/overlay/l/${name}`);
+  for (const name of ['gone', 'kept']) writeFileSync(`${base}/overlay/low/diff/${name}`, 'x');
+  writeFileSync(`${base}/overlay/top/diff/.wh.gone`, '');
+  /** As podman starts it: from the driver's directory, by the short names of layers. */
+  const shown = async (): Promise<string[]> => {
+    await succeed([plyfsProgram, '-o', 'lowerdir=l/top:l/low', `${base}/mnt`], { cwd: `${base}/overlay` });
+    const names = (await succeed(['ls', '-A', `${base}/mnt`])).trim().split('\n');
+    await unmountAll(`${base}/mnt`);
+    return names;
+  };
+  t.same(await shown(), ['.wh.gone', 'gone', 'kept']);
+  writeFileSync(`${base}/overlay/.has-mount-program`, 'false');
+  t.same(await shown(), ['.wh.gone', 'gone', 'kept'], 'it mounts by the kernel, and writes devices');
+  writeFileSync(`${base}/overlay/.has-mount-program`, 'true');
+  t.same(await shown(), ['kept']);
 });
 
 await onUnion(t, 'a layer that is not of the AUFS form shows .wh. files', { layers: 2 }, async (s) => {
