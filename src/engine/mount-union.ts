@@ -15,8 +15,8 @@ import { MAX_TRANSFER } from '../fuse/init.js';
 import { checkMountpoint, mountNative, type MountOptions, type Mounted } from '../fuse/mount.js';
 import { requestTable } from '../fuse/statistics.js';
 import { sessions } from '../sys/index.js';
-import type { UnionOptions } from '../union/options.js';
-import { openUnion } from '../union/union.js';
+import type { LayerInUse, UnionOptions } from '../union/options.js';
+import { openUnion, type Union } from '../union/union.js';
 import type { FileSystem } from '../vfs/filesystem.js';
 
 export interface MountUnionOptions {
@@ -45,6 +45,8 @@ export interface MountedUnion {
   unmount(options?: { lazy?: boolean }): Promise<void>;
   /** Settles when the mount has ended, whoever unmounted it, and everything is flushed and closed. */
   readonly closed: Promise<void>;
+  /** What it is made of, topmost first. */
+  readonly layers: readonly LayerInUse[];
   /** A table of the requests served so far, and what the mount holds at the moment, for people. */
   statistics(): string;
 }
@@ -74,7 +76,7 @@ async function orDestroy<T>(fs: FileSystem, mount: () => T | Promise<T>): Promis
 }
 
 /** Through the npm package, which is loaded only when it is asked for. */
-async function mountFuseNative(mountpoint: ByteString, fs: FileSystem, options: MountUnionOptions): Promise<MountedUnion> {
+async function mountFuseNative(mountpoint: ByteString, fs: Union, options: MountUnionOptions): Promise<MountedUnion> {
   const { serveFuseNative } = await import('../fuse/fuse-native/serve.js');
   const text = textOf(mountpoint);
   if (bytesOf(text) !== mountpoint) {
@@ -103,12 +105,13 @@ async function mountFuseNative(mountpoint: ByteString, fs: FileSystem, options: 
   return {
     mountpoint,
     closed: mounted.closed,
+    layers: layersOf(fs),
     unmount: ({ lazy = false } = {}) => mounted.unmount(lazy),
     statistics: () => held(fs),
   };
 }
 
-async function serveMounted(mountpoint: ByteString, mounted: Mounted, fs: FileSystem, options: MountUnionOptions): Promise<MountedUnion> {
+async function serveMounted(mountpoint: ByteString, mounted: Mounted, fs: Union, options: MountUnionOptions): Promise<MountedUnion> {
   const session = sessions.open(mounted.fd, MAX_TRANSFER);
   const timeout = options.timeout ?? Infinity;
   let answers = (): void => undefined;
@@ -143,6 +146,7 @@ async function serveMounted(mountpoint: ByteString, mounted: Mounted, fs: FileSy
   return {
     mountpoint,
     closed,
+    layers: layersOf(fs),
     async unmount({ lazy = false } = {}) {
       const result = await mounted.unmount(lazy);
       if (result === -E.EBUSY) {
@@ -159,6 +163,12 @@ async function serveMounted(mountpoint: ByteString, mounted: Mounted, fs: FileSy
     },
     statistics: () => requestTable(session.times(), session.counts()) + held(fs),
   };
+}
+
+/** By absolute paths: a process that serves leaves the directory it was started in. */
+function layersOf(fs: Union): LayerInUse[] {
+  const here = bytesOf(process.cwd());
+  return fs.layers().map((layer) => (layer.path.startsWith('/') ? layer : { ...layer, path: `${here}/${layer.path}` as ByteString }));
 }
 
 function held(fs: FileSystem): string {

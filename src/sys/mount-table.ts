@@ -3,6 +3,8 @@ import { readFileSync } from 'node:fs';
 import type { ByteString } from '../base/bytes.js';
 
 export interface MountEntry {
+  /** `MAJOR:MINOR` of its file system, what stat(2) shows as st_dev: the same wherever it is mounted, in every mount namespace. */
+  readonly device: string;
   /** The directory of the file system that is seen there: `/` unless it is a bind mount. */
   readonly root: ByteString;
   readonly mountpoint: ByteString;
@@ -29,9 +31,10 @@ export function mountAt(mountpoint: string): MountEntry | undefined {
 function entryOf(line: string): MountEntry {
   // Optional fields, any number of them, end with a lone hyphen.
   const [mount = '', fileSystem = ''] = line.split(' - ', 2);
-  const [, , , root = '', mountpoint = '', options = ''] = mount.split(' ');
+  const [, , device = '', root = '', mountpoint = '', options = ''] = mount.split(' ');
   const [type = '', source = '', superOptions = ''] = fileSystem.split(' ');
   return {
+    device,
     root: unescape(root),
     mountpoint: unescape(mountpoint),
     type,

@@ -362,6 +362,8 @@ export function adoptLink(context: UnionContext, dentry: Dentry, node: Node): vo
 /** The data of a file whose metadata alone is in the upper (`overlay.metacopy`, made by others). */
 function copyUpData(context: UnionContext, node: Node, caller: Caller | null, keep: number): Awaitable<void> {
   const upper = writableUpper(context);
+  const started = context.events.active ? performance.now() : 0;
+  const layer = dataOf(context, node).holder.layer.index;
   check(statNode(node, sourceStat), node.name);
   const size = field(sourceStat, 0, StatField.Size);
   const stat = sourceStat.slice();
@@ -374,6 +376,7 @@ function copyUpData(context: UnionContext, node: Node, caller: Caller | null, ke
     node.data = null;
     context.files.drop(node);
     context.files.put(node, to, true);
+    if (started > 0) announce(context, node, layer, Math.min(size, keep), started);
   };
   const undo = (error: unknown): never => {
     sys.close(to);

@@ -23,6 +23,7 @@ import { findDentry, statNode } from './merge.js';
 import { Dentry, DirectoryNode, Node } from './node.js';
 import { readXattr } from './overlay-xattrs.js';
 import { ACL_ACCESS, ACL_DEFAULT, inheritAcl } from './posix-acl.js';
+import { announceOpaque } from './remove.js';
 import { direntType, field, newStatBuffer, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from './stat-buffer.js';
 import { WHITEOUT_PREFIX } from './whiteout.js';
 
@@ -85,6 +86,7 @@ export function create(
     throw error;
   }
   if (fd > 0) context.files.put(node, fd, true);
+  if (overWhiteout && node.isDirectory()) announceOpaque(context, parent, name);
   fillAttributes(context, node, context.stat, 0, out);
   node.lookups++;
   return node.id;

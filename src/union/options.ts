@@ -7,6 +7,19 @@ import type { ByteString } from '../base/bytes.js';
  */
 export type WhiteoutForm = 'overlay' | 'aufs';
 
+/** A layer of a union that is mounted. */
+export interface LayerInUse {
+  /** 0: the upper; the lowers from 1, topmost first. */
+  readonly index: number;
+  /** As it was named. */
+  readonly path: ByteString;
+  /** Open for as long as the union is. */
+  readonly fd: number;
+  readonly form: WhiteoutForm;
+  /** The attribute that carries its files' owner, mode and type. */
+  readonly overrideStat?: ByteString;
+}
+
 export interface LayerOptions {
   readonly path: ByteString;
   /**

@@ -7,6 +7,7 @@ import type { UnionContext } from './context.js';
 import { listingOf, positionAfter } from './listing.js';
 import { nodeFromStat, statNode } from './merge.js';
 import type { Dentry, DirectoryNode, Node } from './node.js';
+import { pathOf } from './path.js';
 import { field, newStatBuffer } from './stat-buffer.js';
 
 const DT_DIR = 4;
@@ -35,6 +36,8 @@ function deliver(listing: readonly Dentry[], start: number, sink: DirectorySink)
 }
 
 function deliverWithNodes(context: UnionContext, listing: readonly Dentry[], start: number, sink: DirectorySink): void {
+  const { events } = context;
+  const traced = events.active;
   let batchStart = start;
   let batchEnd = start;
   for (let i = start; i >= 0; i--) {
@@ -69,6 +72,7 @@ function deliverWithNodes(context: UnionContext, listing: readonly Dentry[], sta
       context.nodes.forget(node.id, 1);
       return;
     }
+    if (traced && node.lookups === 1) events.publish({ type: 'lookup', path: pathOf(node), layer: node.holder.layer.index });
   }
 }
 

@@ -15,7 +15,7 @@ import { UPPER } from './layer.js';
 import { completeListing, removeFromDirectory } from './listing.js';
 import { coversLower, nodeOf, requireDentry, statNode } from './merge.js';
 import type { Dentry, DirectoryNode, Node } from './node.js';
-import { pathOf } from './path.js';
+import { pathIn } from './path.js';
 
 const DT_DIR = 4;
 
@@ -119,7 +119,9 @@ export function forgetDirectory(context: UnionContext, node: DirectoryNode, dent
 }
 
 export function announceWhiteout(context: UnionContext, parent: DirectoryNode, name: Name): void {
-  if (!context.events.active) return;
-  const path = pathOf(parent);
-  context.events.publish({ type: 'whiteout', path: (path === '/' ? path + name : `${path}/${name}`) as typeof path });
+  if (context.events.active) context.events.publish({ type: 'whiteout', path: pathIn(parent, name) });
+}
+
+export function announceOpaque(context: UnionContext, parent: DirectoryNode, name: Name): void {
+  if (context.events.active) context.events.publish({ type: 'opaque', path: pathIn(parent, name) });
 }

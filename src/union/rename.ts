@@ -20,8 +20,8 @@ import { addToDirectory, removeFromDirectory } from './listing.js';
 import { copyMetadata } from './metadata.js';
 import { coversLower, findDentry, nodeOf, requireDentry } from './merge.js';
 import { Dentry, type DirectoryNode, type Node } from './node.js';
-import { pathOf } from './path.js';
-import { announceWhiteout, forgetDirectory, forgetName, keepAlive, lastStatOf, requireEmpty } from './remove.js';
+import { layerPath, pathOf } from './path.js';
+import { announceOpaque, announceWhiteout, forgetDirectory, forgetName, keepAlive, lastStatOf, requireEmpty } from './remove.js';
 import { WHITEOUT_PREFIX } from './whiteout.js';
 
 /** A name in a directory of the union. */
@@ -106,6 +106,7 @@ function move(context: UnionContext, from: Spot, to: Spot, flags: number): void 
   renameInUpper(context, fromDirectory, from.name, toDirectory, to.name, needsWhiteout, node.isDirectory());
   upper.clearMarker(toDirectory, to.name);
   if (needsWhiteout) announceWhiteout(context, from.parent, from.name);
+  if (targetCovers) announceMoved(context, node, to);
 
   if (target !== null && replaced !== null) {
     if (replaced.isDirectory() && lastStat !== null) forgetDirectory(context, replaced, target, lastStat);
@@ -132,6 +133,11 @@ function relocate(node: Node, source: Dentry, directory: DiskDirectory, name: Na
   node.name = name;
 }
 
+/** `beforeMove` has made it opaque. */
+function announceMoved(context: UnionContext, node: Node, to: Spot): void {
+  if (node.isDirectory() && node.pureUpper) announceOpaque(context, to.parent, to.name);
+}
+
 /** What a directory must carry so that it shows the same at its new name. */
 function beforeMove(context: UnionContext, node: DirectoryNode, from: Spot, to: Spot, parent: DiskDirectory, targetCovers: boolean): void {
   const upper = writableUpper(context);
@@ -144,13 +150,6 @@ function beforeMove(context: UnionContext, node: DirectoryNode, from: Spot, to: 
   const sibling = from.parent === to.parent && below.parent !== null && from.parent.stack.includes(below.parent);
   const redirect = Buffer.from(sibling ? below.name : layerPath(below), 'latin1');
   check(sys.setxattrat(parent.fd(), from.name, upper.attribute('redirect'), redirect, 0), 'redirect');
-}
-
-/** From the layer's root, with a leading slash. */
-function layerPath(directory: DiskDirectory): string {
-  let path = '';
-  for (let at = directory; at.parent !== null; at = at.parent) path = `/${at.name}${path}`;
-  return path;
 }
 
 /**
@@ -214,11 +213,15 @@ function exchangeNames(context: UnionContext, from: Spot, to: Spot): void {
   if (oneNode === twoNode) return;
   const oneDirectory = upperDirectory(context, from.parent);
   const twoDirectory = upperDirectory(context, to.parent);
-  if (oneNode.isDirectory()) beforeMove(context, oneNode, from, to, oneDirectory, coversLower(to.parent, to.name, two));
-  if (twoNode.isDirectory()) beforeMove(context, twoNode, to, from, twoDirectory, coversLower(from.parent, from.name, one));
+  const oneCovers = coversLower(from.parent, from.name, one);
+  const twoCovers = coversLower(to.parent, to.name, two);
+  if (oneNode.isDirectory()) beforeMove(context, oneNode, from, to, oneDirectory, twoCovers);
+  if (twoNode.isDirectory()) beforeMove(context, twoNode, to, from, twoDirectory, oneCovers);
   if (from.parent.impure) markImpure(context, to.parent, twoDirectory);
   if (to.parent.impure) markImpure(context, from.parent, oneDirectory);
   check(sys.renameat2(oneDirectory.fd(), from.name, twoDirectory.fd(), to.name, RENAME_EXCHANGE), from.name);
+  if (twoCovers) announceMoved(context, oneNode, to);
+  if (oneCovers) announceMoved(context, twoNode, from);
 
   const wasOne: Dentry = Object.assign(new Dentry(one.parent, one.name, one.type, one.holder), { ino: one.ino });
   relocate(oneNode, one, twoDirectory, to.name);

@@ -44,12 +44,12 @@ import { findDentry, nodeOf } from './merge.js';
 import { NodeTable } from './node-table.js';
 import { DirectoryNode, type Node } from './node.js';
 import { OpenFiles } from './open-files.js';
-import type { UnionOptions } from './options.js';
+import type { LayerInUse, UnionOptions } from './options.js';
 import { Origins, type LowerFileSystem } from './origin.js';
 import { OVERRIDE_CONTAINERS, OVERRIDE_PRIVILEGED } from '../sys/override-stat.js';
 import { readMarks } from './overlay-xattrs.js';
 import { Ownership } from './ownership.js';
-import { pathOf } from './path.js';
+import { pathIn, pathOf } from './path.js';
 import { readdir } from './readdir.js';
 import { Reclaimer } from './reclaim.js';
 import { rmdir, unlink } from './remove.js';
@@ -68,11 +68,16 @@ const OTHER_DESCRIPTORS = 48;
 const LEAST_DESCRIPTORS = 64;
 const linkBuffer = Buffer.alloc(4097);
 
+export interface Union extends FileSystem {
+  /** Topmost first. */
+  layers(): LayerInUse[];
+}
+
 /**
  * Opens the layers and makes them a file system, which nothing serves yet. `warn` is told in a sentence what the mount will lack.
  * Throws `PlyfsError`, with nothing left open or locked, when the layers cannot be united.
  */
-export function openUnion(options: UnionOptions, warn: (sentence: string) => void): FileSystem {
+export function openUnion(options: UnionOptions, warn: (sentence: string) => void): Union {
   const opened: OpenedDirectory[] = [];
   const open = (...named: Parameters<typeof openNamed>): OpenedDirectory => {
     const directory = openNamed(...named);
@@ -169,7 +174,7 @@ function openUpper(
 }
 
 /** The root merges whatever its directories say of themselves, but for an AUFS or OCI layer that declares its root opaque. */
-function mergeRoots(roots: readonly (LayerDirectory | undefined)[], inodes: InodeNumbers): DirectoryNode {
+export function mergeRoots(roots: readonly (LayerDirectory | undefined)[], inodes: InodeNumbers): DirectoryNode {
   const stack: LayerDirectory[] = [];
   let impure = false;
   const xattrWhiteouts: LayerDirectory[] = [];
@@ -222,7 +227,12 @@ function release(context: UnionContext, node: Node): void {
   if (node.isDirectory()) for (const directory of node.stack) directory.release();
 }
 
-class UnionFileSystem implements FileSystem {
+function layerInUse(root: LayerDirectory, path: ByteString): LayerInUse {
+  const { index, form, overrideStat } = root.layer;
+  return { index, path, fd: onDisk(root).fd(), form, ...(overrideStat !== undefined && { overrideStat }) };
+}
+
+class UnionFileSystem implements Union {
   readonly #context: UnionContext;
   readonly #workFd: number;
 
@@ -237,8 +247,12 @@ class UnionFileSystem implements FileSystem {
 
   lookup(parent: NodeId, name: Name, out: Attributes): NodeId {
     const context = this.#context;
-    const dentry = findDentry(context, context.nodes.directory(parent), name);
-    if (dentry === null) return NO_NODE;
+    const directory = context.nodes.directory(parent);
+    const dentry = findDentry(context, directory, name);
+    if (dentry === null) {
+      if (context.events.active) context.events.publish({ type: 'lookup', path: pathIn(directory, name), layer: null });
+      return NO_NODE;
+    }
     const node = nodeOf(context, dentry);
     fillAttributes(context, node, context.stat, 0, out);
     node.lookups++;
@@ -416,6 +430,12 @@ class UnionFileSystem implements FileSystem {
 
   removexattr(node: NodeId, name: ByteString, caller: Caller): Awaitable<void> {
     return removexattr(this.#context, this.#context.nodes.get(node), name, caller);
+  }
+
+  layers(): LayerInUse[] {
+    const { options, roots } = this.#context;
+    const paths = [options.upper, ...options.lowers].map((layer) => layer?.path);
+    return roots.flatMap((root, i) => (root === undefined ? [] : [layerInUse(root, paths[i] as ByteString)]));
   }
 
   usage(): FileSystemUsage {

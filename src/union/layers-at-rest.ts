@@ -1,0 +1,76 @@
+/**
+ * Layers that are looked at without being mounted, or beside the process that has them mounted: nothing is written, locked or swept.
+ *
+ * What a union shows can be asked of them at any time, because an upper is at each moment one that could be mounted.
+ */
+import { PlyfsError } from '../base/error.js';
+import { sys } from '../sys/index.js';
+import type { UnionContext } from './context.js';
+import { DirectoryDescriptors, onDisk } from './disk-directory.js';
+import { UnionEvents } from './events.js';
+import { LinkTable } from './hard-links.js';
+import { InodeNumbers } from './inode-numbers.js';
+import { UPPER, type LayerDirectory } from './layer.js';
+import { describeLayer, openNamed, rootOf, type OpenedDirectory } from './layers-on-disk.js';
+import { NodeTable } from './node-table.js';
+import { OpenFiles } from './open-files.js';
+import { defaultOwnership, defaultUnionOptions, type LayerInUse } from './options.js';
+import { Origins } from './origin.js';
+import { Ownership } from './ownership.js';
+import { Reclaimer } from './reclaim.js';
+import { newStatBuffer } from './stat-buffer.js';
+import { mergeRoots } from './union.js';
+
+/** `index` as in `LayerInUse`; absent `form`: found out. */
+export type LayerAtRest = Pick<LayerInUse, 'index' | 'path'> & Partial<Pick<LayerInUse, 'form' | 'overrideStat'>>;
+
+const DESCRIPTORS = 64;
+
+/** Calls `look` with a union of the layers, topmost first, that is gone when it returns. Throws `PlyfsError` for one that cannot be opened. */
+export function lookingAt<T>(layers: readonly LayerAtRest[], look: (context: UnionContext) => T): T {
+  const directories = new DirectoryDescriptors(DESCRIPTORS);
+  const opened: OpenedDirectory[] = [];
+  try {
+    const roots: (LayerDirectory | undefined)[] = [undefined];
+    const devices: string[] = [];
+    for (const [i, { index, path, form, overrideStat }] of layers.entries()) {
+      const directory = openNamed(index === UPPER ? 'upperdir' : 'lowerdir', path, index !== UPPER);
+      opened.push(directory);
+      if (!devices.includes(directory.device)) devices.push(directory.device);
+      const described = describeLayer(directory, index, devices.indexOf(directory.device), i === layers.length - 1, form);
+      roots[index] = rootOf(directory, overrideStat === undefined ? described : { ...described, overrideStat }, directories);
+    }
+    if (opened.length === 0) throw new PlyfsError('no-lowerdir', 'there is no layer to look at.');
+    return look(contextOf(roots, devices, directories));
+  } finally {
+    directories.closeAll();
+    for (const directory of opened) sys.close(directory.fd);
+  }
+}
+
+function contextOf(
+  roots: readonly (LayerDirectory | undefined)[],
+  devices: readonly string[],
+  directories: DirectoryDescriptors,
+): UnionContext {
+  const inodes = new InodeNumbers(devices.length);
+  return {
+    options: { ...defaultUnionOptions, lowers: [] },
+    roots,
+    upper: null,
+    nodes: new NodeTable(mergeRoots(roots, inodes), (node) => {
+      if (node.isDirectory()) for (const directory of node.stack) if (onDisk(directory).parent !== null) directory.release();
+    }),
+    links: new LinkTable(),
+    inodes,
+    origins: new Origins([], inodes),
+    ownership: new Ownership(defaultOwnership, undefined),
+    directories,
+    files: new OpenFiles(DESCRIPTORS),
+    events: new UnionEvents(),
+    reclaimer: new Reclaimer(),
+    stat: newStatBuffer(),
+    orphans: 0,
+    maxOrphans: 0,
+  };
+}
