@@ -48,6 +48,7 @@ export async function mountUnion(options: MountUnionOptions): Promise<MountedUni
   const parsed = parseMountOptions([words.join(',') as ByteString, bytesOf(options.options ?? '')]);
   const warn = options.warn ?? (() => undefined);
   for (const sentence of parsed.ignored) warn(sentence);
+  if (parsed.tracing !== undefined) warn('option ignored: trace: a program subscribes to the diagnostics channel plyfs.union');
   return mount({ ...parsed, mountpoint: pathBytes(options.mountpoint), warn });
 }
 

@@ -33,7 +33,7 @@ export interface CommandContext {
 export interface CommandDefinition<O extends object> {
   /**
    * Adds options and arguments. The names of arguments and of options' values tell the shell's completion what to offer
-   * (completion.ts): IMAGE, NAME, FILE, DIR.
+   * (completion.ts): IMAGE, NAME, FILE, PATH, DIR.
    */
   declare(command: Command): void;
   /** `words` are the arguments, as bytes. Throws PlyfsError. */

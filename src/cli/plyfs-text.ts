@@ -48,5 +48,10 @@ Behaviour:
   timeout=SECONDS          how long the kernel trusts what it knows (default: always)
   transport=native|fuse-native
 
+Tracing (ply trace DIR follows a mount that was made without):
+  trace=FILE|-             append to FILE a line for each lookup, copy-up, whiteout, opaque directory and refused
+                           rename; -: to stdout, in the foreground. Layers count from 1, the topmost first
+  trace_format=plain|json
+
 Signals: TERM, INT and HUP unmount (lazily if it is busy) and end; USR1 prints counts and times of requests (with -f; -d prints them at the end as well).
 `;

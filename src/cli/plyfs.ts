@@ -112,6 +112,7 @@ async function mount(command: MountCommand): Promise<void> {
     say(`internal error in ${operation} of node ${node}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
   });
 
+  const trace = parsed.tracing === undefined ? undefined : (await import('./trace-file.js')).traceTo(parsed.tracing, say);
   const { lowers, ...union } = parsed.union;
   const mounted = await mountUnion({
     ...parsed,
@@ -129,9 +130,21 @@ async function mount(command: MountCommand): Promise<void> {
   // A daemon keeps no directory busy.
   process.chdir('/');
   letGo();
-  if (signalled > 0) await unmount(mounted);
-  await mounted.closed;
-  if (debug) writeSync(2, mounted.statistics());
+  const answering = await answer(mounted);
+  try {
+    if (signalled > 0) await unmount(mounted);
+    await mounted.closed;
+    if (debug) writeSync(2, mounted.statistics());
+  } finally {
+    answering?.();
+    await trace?.end();
+  }
+}
+
+/** After whoever waits has been let go: it takes some milliseconds, and the mount works without. */
+async function answer(mounted: MountedUnion): Promise<(() => void) | undefined> {
+  const { answerQuestions } = await import('../engine/mount-questions.js');
+  return answerQuestions(mounted.mountpoint, mounted.layers);
 }
 
 async function unmount(mounted: MountedUnion): Promise<void> {

@@ -59,7 +59,7 @@ export async function listMounts(root: DataRoot | undefined, { all = false } = {
 }
 
 /** The kernel notes with every FUSE mount who made it. */
-function userOf({ options }: MountEntry): number | undefined {
+export function userOf({ options }: MountEntry): number | undefined {
   const option = options.find((word) => word.startsWith('user_id='));
   return option === undefined ? undefined : Number(option.slice('user_id='.length));
 }

@@ -70,6 +70,8 @@ export interface ParsedOptions {
   readonly transport: 'native' | 'fuse-native';
   readonly writeback: boolean;
   readonly debug: boolean;
+  /** A line for each event of the union, in a file, or `-` for stdout. */
+  readonly tracing?: { readonly to: ByteString; readonly form: 'plain' | 'json' };
   /** How long the kernel may believe names and attributes: seconds, or Infinity. */
   readonly timeout: number;
   /** Sentences about options that have no effect, to be said once. */
@@ -91,6 +93,8 @@ interface Draft {
   transport: 'native' | 'fuse-native';
   writeback: boolean;
   debug: boolean;
+  trace?: ByteString;
+  traceFormat: 'plain' | 'json';
   timeout: number;
   readonly ignored: string[];
 }
@@ -237,6 +241,13 @@ const withValue: Readonly<Record<string, WithValue>> = {
   },
   transport: (d, v, o) => {
     d.transport = oneOf(o, v, ['native', 'fuse-native']);
+  },
+  trace: (d, v, o) => {
+    if (v === '' || v.includes('\0')) throw wrong(o, v, 'a file, or - for stdout');
+    d.trace = unescape(v);
+  },
+  trace_format: (d, v, o) => {
+    d.traceFormat = oneOf(o, v, ['plain', 'json']);
   },
   fsname: (d, v, o) => {
     if (v === '') throw wrong(o, v, 'a name');
@@ -449,6 +460,7 @@ function finish(draft: Draft): ParsedOptions {
     transport: draft.transport,
     writeback: draft.writeback,
     debug: draft.debug,
+    ...(draft.trace === undefined ? {} : { tracing: { to: draft.trace, form: draft.traceFormat } }),
     timeout: draft.timeout,
     ignored,
   };
@@ -465,6 +477,7 @@ export function parseMountOptions(lists: readonly ByteString[]): ParsedOptions {
     transport: 'native',
     writeback: false,
     debug: false,
+    traceFormat: 'plain',
     timeout: Infinity,
     ignored: [],
   };

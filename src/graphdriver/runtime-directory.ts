@@ -20,17 +20,32 @@ export function isRuntimeDirectory(path: string): boolean {
   return path === runtimeDirectory();
 }
 
-function runtimeDirectory(): string {
-  const candidates =
-    uid === 0 ? ['/run/plyfs'] : process.env['XDG_RUNTIME_DIR'] === undefined ? [] : [join(process.env['XDG_RUNTIME_DIR'], 'plyfs')];
-  for (const candidate of candidates) {
+/** Where it may be of any user's processes, as far as this one can tell. */
+export function runtimeDirectoriesOf(user: number): string[] {
+  const own = user === uid ? candidates() : [user === 0 ? '/run/plyfs' : `/run/user/${user}/plyfs`];
+  return [...own, fallback(user)];
+}
+
+/** Private to this user. Throws `runtime-directory-unusable`. */
+export function runtimeDirectory(): string {
+  for (const candidate of candidates()) {
     try {
       return ownDirectory(candidate);
     } catch {
       // Not on this machine.
     }
   }
-  return ownDirectory(join(tmpdir(), `plyfs-${uid}`));
+  return ownDirectory(fallback(uid));
+}
+
+function candidates(): string[] {
+  if (uid === 0) return ['/run/plyfs'];
+  const session = process.env['XDG_RUNTIME_DIR'];
+  return session === undefined ? [] : [join(session, 'plyfs')];
+}
+
+function fallback(user: number): string {
+  return join(tmpdir(), `plyfs-${user}`);
 }
 
 /** Another user may have made a directory of that name where everybody can. */

@@ -35,6 +35,12 @@ export const commands: readonly CommandEntry[] = [
     summary: 'List the layers of an image, and where they lie',
     load: async () => (await import('./layers.js')).layers,
   },
+  {
+    group: 'Images',
+    name: 'tree',
+    summary: 'Show how much of each layer those above it hide',
+    load: async () => (await import('./tree.js')).tree,
+  },
   { group: 'Mounts', name: 'mount', summary: 'Mount an image at a directory', load: async () => (await import('./mount.js')).mount },
   {
     group: 'Mounts',
@@ -43,6 +49,13 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./umount.js')).umount,
   },
   { group: 'Mounts', name: 'mounts', summary: 'List what is mounted', load: async () => (await import('./mounts.js')).mounts },
+  {
+    group: 'Mounts',
+    name: 'explain',
+    summary: 'Show which layers hold a path, and why it looks as it does',
+    load: async () => (await import('./explain.js')).explain,
+  },
+  { group: 'Mounts', name: 'trace', summary: 'Follow what a mount does', load: async () => (await import('./trace.js')).trace },
   { group: 'Mounts', name: 'rm', summary: 'Remove what was changed in a mount', load: async () => (await import('./rm.js')).rm },
   { group: 'Data root', name: 'info', summary: 'Show what the data root is and holds', load: async () => (await import('./info.js')).info },
   { group: 'Data root', name: 'gc', summary: 'Remove what nothing needs', load: async () => (await import('./gc.js')).gc },

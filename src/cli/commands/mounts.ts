@@ -1,9 +1,7 @@
-import { defaultDataRoot } from '../../engine/data-root-path.js';
-import { anyLayersMounted, listMounts, type MountView } from '../../engine/mounts.js';
-import { defineCommand, type CommandContext } from '../command.js';
-import type { DataRoot } from '../../engine/data-root.js';
-import { PlyfsError } from '../../base/error.js';
+import { listMounts, type MountView } from '../../engine/mounts.js';
+import { defineCommand } from '../command.js';
 import { formatList, type Field } from '../list-format.js';
+import { rootIfAny } from '../root-if-any.js';
 
 const fields: readonly Field<MountView>[] = [
   { name: 'Mountpoint', header: 'MOUNTPOINT', shown: true, value: ({ mountpoint = '' }) => mountpoint },
@@ -31,14 +29,3 @@ export const mounts = defineCommand<Options>({
     await (context.globals.json === true ? context.printJson(found) : context.print(formatList(found, fields, format)));
   },
 });
-
-/** Loads nothing of the store where there is nothing to ask it. */
-async function rootIfAny({ globals, openRoot }: CommandContext, all: boolean): Promise<DataRoot | undefined> {
-  if (globals.root === undefined && !all && !anyLayersMounted(defaultDataRoot())) return undefined;
-  try {
-    return await openRoot(false);
-  } catch (error) {
-    if (globals.root === undefined && error instanceof PlyfsError && error.code === 'root-missing') return undefined;
-    throw error;
-  }
-}

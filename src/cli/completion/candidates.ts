@@ -136,5 +136,5 @@ async function named(name: string, choices: readonly string[] | undefined, globa
   const values: Candidate[] = [];
   if (kinds.includes('IMAGE')) values.push(...(await names.images(globals)).map((value) => ({ value })));
   if (kinds.includes('NAME')) values.push(...(await names.mounted(globals)).map((value) => ({ value })));
-  return { values, more: kinds.includes('FILE') ? 'files' : kinds.includes('DIR') ? 'directories' : 'words' };
+  return { values, more: kinds.includes('FILE') || kinds.includes('PATH') ? 'files' : kinds.includes('DIR') ? 'directories' : 'words' };
 }

@@ -1,0 +1,120 @@
+/**
+ * What can be asked of a mount's process: what it is made of, and to tell what it does from now on.
+ *
+ * It listens on a Unix socket in the user's private runtime directory, whose name begins with the mount's device number: that is the same
+ * in every mount namespace and whatever becomes of the directory it is mounted at. Who asks writes a line, `stack` or `trace`; the
+ * answer is lines of JSON, a `MountStack` first. Paths are byte strings in it, one character a byte.
+ *
+ * Whoever asks must not be able to harm the mount: few are heard at a time, what they write is bounded, and what they do not read is
+ * dropped and counted.
+ */
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { readdirSync, rmSync, unlinkSync } from 'node:fs';
+import { createServer, type Server, type Socket } from 'node:net';
+import { join } from 'node:path';
+import type { ByteString } from '../base/bytes.js';
+import { runtimeDirectory } from '../graphdriver/runtime-directory.js';
+import { mountAt } from '../sys/mount-table.js';
+import { UNION_CHANNEL, type UnionEvent } from '../union/events.js';
+import type { LayerInUse } from '../union/options.js';
+
+export interface MountStack {
+  readonly pid: number;
+  readonly mountpoint: ByteString;
+  /** Topmost first. */
+  readonly layers: readonly LayerInUse[];
+}
+
+/** What follows the stack after `trace`. `lost`: events that were not told, because the listener was too slow. */
+export type Told = { readonly time: number; readonly event: UnionEvent } | { readonly lost: number };
+
+export type Question = 'stack' | 'trace';
+
+/** Bytes of sockaddr_un's path, its NUL not counted (unix(7)). */
+export const SOCKET_PATH_MAX = 107;
+const MAX_LISTENERS = 16;
+/** Bytes of events that wait for a listener. */
+const MAX_WAITING = 4 << 20;
+/** A question is one word. */
+const MAX_QUESTION = 16;
+
+export function socketPrefix(device: string): string {
+  return `mount-${device}-`;
+}
+
+/**
+ * Listens until the returned function is called. Undefined where there is no place to listen: the mount goes on without.
+ * It keeps no process alive.
+ */
+export function answerQuestions(mountpoint: ByteString, layers: readonly LayerInUse[]): (() => void) | undefined {
+  const device = mountAt(mountpoint)?.device;
+  if (device === undefined) return undefined;
+  const stack: MountStack = { pid: process.pid, mountpoint, layers };
+  let path: string;
+  try {
+    const directory = runtimeDirectory();
+    // The device is this mount's now: whatever listened under its number has ended.
+    for (const name of readdirSync(directory)) if (name.startsWith(socketPrefix(device))) rmSync(join(directory, name), { force: true });
+    path = join(directory, `${socketPrefix(device)}${process.pid}`);
+  } catch {
+    return undefined;
+  }
+  if (Buffer.byteLength(path) > SOCKET_PATH_MAX) return undefined;
+  const server: Server = createServer((socket) => {
+    hear(socket, stack);
+  });
+  server.maxConnections = MAX_LISTENERS;
+  server.on('error', () => undefined);
+  server.listen(path);
+  server.unref();
+  return () => {
+    server.close();
+    try {
+      unlinkSync(path);
+    } catch {
+      // Another has swept it away, or it never came to be.
+    }
+  };
+}
+
+function hear(socket: Socket, stack: MountStack): void {
+  socket.unref();
+  socket.on('error', () => socket.destroy());
+  let said = '';
+  const listen = (piece: string): void => {
+    said += piece;
+    const [word, more] = said.split('\n');
+    if (more === undefined && said.length <= MAX_QUESTION) return;
+    socket.off('data', listen);
+    // What else comes is read and forgotten, so that the end is heard.
+    socket.resume();
+    if (word === 'stack') socket.end(line(stack));
+    else if (word === 'trace') tell(socket, stack);
+    else socket.destroy();
+  };
+  socket.setEncoding('latin1').on('data', listen);
+}
+
+function tell(socket: Socket, stack: MountStack): void {
+  let lost = 0;
+  const tellLost = (): void => {
+    if (lost > 0) socket.write(line({ lost } satisfies Told));
+    lost = 0;
+  };
+  const listener = (message: unknown): void => {
+    if (socket.writableLength > MAX_WAITING) {
+      lost++;
+      return;
+    }
+    tellLost();
+    socket.write(line({ time: Date.now(), event: message as UnionEvent } satisfies Told));
+  };
+  subscribe(UNION_CHANNEL, listener);
+  socket.on('drain', tellLost);
+  socket.once('close', () => unsubscribe(UNION_CHANNEL, listener));
+  socket.write(line(stack));
+}
+
+function line(value: unknown): string {
+  return `${JSON.stringify(value)}\n`;
+}
