@@ -6,6 +6,7 @@ import type { Image } from '../image/image-store.js';
 import type { Layer } from '../layer/layer.js';
 import type { MountedLayer } from '../layer/mounted-layer.js';
 import type { DataRoot } from './data-root.js';
+import { tryFindMounted } from './find-container.js';
 
 export type FoundObject =
   | { readonly kind: 'image'; readonly image: Image }
@@ -22,10 +23,10 @@ export function findObject(root: DataRoot, word: string, kinds: readonly [Object
   }
   const [first, ...others] = kinds.map((kind) => names[kind]);
   const which = others.length === 0 ? `no ${first!}` : `neither ${first!} ${others.map((name) => `nor ${name}`).join(' ')}`;
-  throw new PlyfsError('object-missing', `${root.root} has ${which} '${word}': \`ply images\` and \`ply mounts -a\` list what there is.`);
+  throw new PlyfsError('object-missing', `${root.root} has ${which} '${word}': \`ply images\` and \`ply ps\` list what there is.`);
 }
 
-const names: Readonly<Record<ObjectKind, string>> = { image: 'image', layer: 'layer', mount: 'mount' };
+const names: Readonly<Record<ObjectKind, string>> = { image: 'image', layer: 'layer', mount: 'container' };
 
 const finders: Readonly<Record<ObjectKind, (root: DataRoot, word: string, only: boolean) => FoundObject | undefined>> = {
   image(root, word, only) {
@@ -46,7 +47,7 @@ const finders: Readonly<Record<ObjectKind, (root: DataRoot, word: string, only: 
     return layer === undefined ? undefined : { kind: 'layer', layer };
   },
   mount(root, word) {
-    const mounted = root.layers.mounted(word);
+    const mounted = tryFindMounted(root, word);
     return mounted === undefined ? undefined : { kind: 'mount', mounted };
   },
 };

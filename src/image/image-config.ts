@@ -121,7 +121,8 @@ export function parseImageConfig(raw: Uint8Array, what: string): ImageConfig {
   };
 }
 
-function parseRunConfig(json: JsonDocument, config: JsonObject): RunConfig {
+/** `config`: Docker's container.Config, as JSON. Throws the document's error. */
+export function parseRunConfig(json: JsonDocument, config: JsonObject): RunConfig {
   /** Older Docker wrote a command of one word as a string. */
   const words = (name: string): string[] => {
     const value = config[name];

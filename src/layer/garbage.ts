@@ -3,6 +3,7 @@
  *
  * - write-sets and `-removing` directories that nobody works on, with the driver's directories that they name;
  * - directories of the driver that nothing in layerdb names;
+ * - records (mount-records.ts) of no read-write layer;
  * - layers without a layer, mount, image or process that refers to them, as a load leaves them that was killed before its image was there.
  *
  * dockerd's builder keeps layers, and directories of the driver, that only its databases know: what these mention stays. What is mounted stays;
@@ -20,7 +21,7 @@ import { trace } from './trace.js';
 import { WriteSet } from './write-set.js';
 
 export interface Garbage {
-  readonly kind: 'unfinished' | 'driver-directory' | 'layer';
+  readonly kind: 'unfinished' | 'driver-directory' | 'record' | 'layer';
   readonly path: string;
   /** The rest of a sentence that begins with the path. */
   readonly reason: string;
@@ -36,16 +37,19 @@ export interface Collected {
 interface Found {
   readonly unfinished: readonly Unfinished[];
   readonly driverIds: readonly string[];
+  /** Paths. */
+  readonly records: readonly string[];
   readonly layers: readonly ChainId[];
 }
 
 /** What `collectGarbage` would take. */
 export function listGarbage(state: StoreState): Garbage[] {
   if (state.readOnly) state.refresh();
-  const { unfinished, driverIds, layers } = state.readOnly ? findGarbage(state) : state.exclusively(() => findGarbage(state));
+  const { unfinished, driverIds, records, layers } = state.readOnly ? findGarbage(state) : state.exclusively(() => findGarbage(state));
   return [
     ...unfinished.map(({ path }) => unfinishedGarbage(path)),
     ...driverIds.map((id) => driverGarbage(state, id)),
+    ...records.map(recordGarbage),
     ...layers.map((chainId) => layerGarbage(state, chainId)),
   ];
 }
@@ -65,6 +69,7 @@ function findGarbage(state: StoreState): Found {
   return {
     unfinished: unfinished.filter(({ inUse }) => !inUse),
     driverIds: unknownIds.filter((id) => !mentioned(id)),
+    records: state.idsUnknown ? [] : state.records.strays((id) => state.isIdUsed(id)),
     layers: unneeded.filter((id) => !mentioned(id)),
   };
 }
@@ -81,14 +86,15 @@ export async function collectGarbage(state: StoreState): Promise<Collected> {
       failed.push({ ...garbage, error: messageOf(error) });
     }
   };
-  const { removals, driverIds, layers } = state.exclusively(() => {
+  const { removals, driverIds, records, layers } = state.exclusively(() => {
     const found = findGarbage(state);
     const removals = found.unfinished.map((unfinished) => ({
       garbage: unfinishedGarbage(unfinished.path),
       take: takeOver(state, unfinished),
     }));
     const layers = found.layers.flatMap((chainId) => takeLayers(state, chainId));
-    return { removals, driverIds: found.driverIds, layers };
+    // A new record of that id is written under the lock only, and ids are never used again.
+    return { removals, driverIds: found.driverIds, records: found.records, layers };
   });
   for (const { garbage, take } of removals) await attempt(garbage, take);
   for (const id of driverIds) {
@@ -97,6 +103,7 @@ export async function collectGarbage(state: StoreState): Promise<Collected> {
       trace('driver directory removed', id);
     });
   }
+  for (const path of records) await attempt(recordGarbage(path), async () => rmSync(path, { recursive: true, force: true }));
   for (const { garbage, removal } of layers) await attempt(garbage, () => finishRemoving(state, removal));
   return { removed, failed };
 }
@@ -124,6 +131,10 @@ function unfinishedGarbage(path: string): Garbage {
 function driverGarbage({ driver }: StoreState, id: string): Garbage {
   const reason = driver.exists(id) ? 'belongs to no layer' : 'belongs to no layer, and is not complete';
   return { kind: 'driver-directory', path: join(driver.home, id), reason };
+}
+
+function recordGarbage(path: string): Garbage {
+  return { kind: 'record', path, reason: 'is the record of a container that is not there' };
 }
 
 function layerGarbage({ metadata }: StoreState, chainId: ChainId): Garbage {

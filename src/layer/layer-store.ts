@@ -29,7 +29,14 @@ import { collectGarbage, listGarbage, type Collected, type Garbage } from './gar
 import type { Layer } from './layer.js';
 import { layerTar } from './layer-tar.js';
 import { layerTarSize } from './tar-size.js';
-import { createMounted, mountedLayerOf, releaseMounted, type CreateMountedOptions, type MountedLayer } from './mounted-layer.js';
+import {
+  createMounted,
+  mountedLayerOf,
+  releaseMounted,
+  renameMounted,
+  type CreateMountedOptions,
+  type MountedLayer,
+} from './mounted-layer.js';
 import { registerLayer, type RegisterOptions } from './register.js';
 import { releaseLayer } from './removal.js';
 import { mountMounted, mountReadOnly, shownLayers, unmountAt, unmountMounted, type MountOptions, type ShownLayer } from './shown.js';
@@ -155,6 +162,11 @@ export class LayerStore {
   /** Sorted by name. */
   mountedLayers(): MountedLayer[] {
     return [...this.#state.mounts.values()].sort((a, b) => (a.name < b.name ? -1 : 1)).map((mount) => mountedLayerOf(this.#state, mount));
+  }
+
+  /** Gives a read-write layer another name, mounted or not. Throws `mount-missing`, `mount-exists`, `mount-name-invalid`. */
+  renameMounted(name: string, newName: string): MountedLayer {
+    return renameMounted(this.#state, name, newName);
   }
 
   /** Deletes a read-write layer and what nobody needs after it. Returns the read-only layers deleted, topmost first. Throws `mount-missing`, `layer-in-use`. */

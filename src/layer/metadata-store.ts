@@ -14,7 +14,7 @@
  * Callers hold the store's lock (root-lock.ts) for whatever changes `sha256/` and `mounts/`, and for making and finding write-sets.
  */
 import { randomBytes } from 'node:crypto';
-import { closeSync, constants, lstatSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, constants, lstatSync, mkdirSync, openSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { chainIdOf, digestOfHex, hexOf, parseDigest, type ChainId, type DiffId } from '../base/digest.js';
 import { syncDirectory } from '../base/durable-file.js';
@@ -161,6 +161,12 @@ export class MetadataStore {
     removing.moveTo(this.#newWriteSetPath());
     syncDirectory(this.mountsPath);
     return removing;
+  }
+
+  /** `newName` must be free. */
+  renameMount(name: string, newName: string): void {
+    renameSync(this.mountPath(name), this.mountPath(newName));
+    syncDirectory(this.mountsPath);
   }
 
   unfinished(): Unfinished[] {

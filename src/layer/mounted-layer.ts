@@ -9,6 +9,7 @@ import { randomId, type MountId } from '../base/ids.js';
 import type { LayerDirectories } from '../graphdriver/driver.js';
 import { fillInitLayer } from './init-layer.js';
 import type { Layer } from './layer.js';
+import { Unusable } from './metadata-files.js';
 import { isMountName } from './metadata-store.js';
 import { finishAll, finishRemoving, takeUnneeded, unusedIds, type Removal } from './removal.js';
 import { withoutDeadMounts } from './shown.js';
@@ -21,6 +22,8 @@ export interface MountedLayer {
   readonly initId: MountId | undefined;
   readonly parent: Layer | undefined;
   directories(): LayerDirectories;
+  /** As it was given to `createMounted` or `rewriteRecord`; undefined for one that was given none. Throws `record-damaged`. */
+  record(): Buffer | undefined;
 }
 
 export interface CreateMountedOptions {
@@ -28,23 +31,37 @@ export interface CreateMountedOptions {
   readonly init?: boolean;
   /** Most bytes that can be written. Throws `option-unsupported` where the driver cannot keep that. */
   readonly size?: number;
+  /** Kept with the layer (mount-records.ts), and there from the moment in which the layer is. */
+  readonly record?: string;
 }
 
 export function mountedLayerOf(state: StoreState, { name, mountId, initId, parent }: Mount): MountedLayer {
-  return { name, mountId, initId, parent, directories: () => state.driver.directories(mountId) };
+  return {
+    name,
+    mountId,
+    initId,
+    parent,
+    directories: () => state.driver.directories(mountId),
+    record: () => recordOf(state, mountId),
+  };
+}
+
+function recordOf({ records }: StoreState, mountId: MountId): Buffer | undefined {
+  try {
+    return records.read(mountId);
+  } catch (error) {
+    if (!(error instanceof Unusable)) throw error;
+    throw new PlyfsError('record-damaged', `${records.pathOf(mountId)}: the directory ${error.message}: remove that.`, { cause: error });
+  }
 }
 
 export async function createMounted(
   state: StoreState,
   name: string,
   parentId: ChainId | undefined,
-  { init = true, size }: CreateMountedOptions,
+  { init = true, size, record }: CreateMountedOptions,
 ): Promise<MountedLayer> {
-  if (!isMountName(name))
-    throw new PlyfsError(
-      'mount-name-invalid',
-      `'${name}' cannot name a read-write layer: use letters, digits, '_', '.' and '-', a letter or digit first.`,
-    );
+  assertName(name);
   const mountId = randomId() as MountId;
   const initId = init ? (`${mountId}-init` as MountId) : undefined;
   const { parent, writeSet } = state.exclusively(() => {
@@ -69,7 +86,14 @@ export async function createMounted(
     trace('flushed', mountId);
     const mounted = state.exclusively(() => {
       assertFree(state, name);
-      state.metadata.commitMount(writeSet, name);
+      if (record !== undefined) state.records.write(mountId, record);
+      trace('record written', mountId);
+      try {
+        state.metadata.commitMount(writeSet, name);
+      } catch (error) {
+        state.records.remove(mountId);
+        throw error;
+      }
       state.refresh();
       return mountedLayerOf(state, state.mountNamed(name));
     });
@@ -98,6 +122,7 @@ export async function releaseMounted(state: StoreState, name: string): Promise<L
     const writeSet = state.metadata.beginRemovingMount(name);
     state.refresh();
     trace('mount taken out', name);
+    state.records.remove(mount.mountId);
     const own: Removal = { writeSet, ids: unusedIds(state, idsOf(mount)) };
     const below = mount.parent === undefined ? { layers: [], removals: [] } : takeUnneeded(state, mount.parent.chainId);
     return { layers: below.layers, removals: [own, ...below.removals] };
@@ -106,15 +131,32 @@ export async function releaseMounted(state: StoreState, name: string): Promise<L
   return layers;
 }
 
+/** Gives it another name; whatever else is known of it stays. Throws `mount-missing`, `mount-exists`, `mount-name-invalid`. */
+export function renameMounted(state: StoreState, name: string, newName: string): MountedLayer {
+  assertName(newName);
+  return state.exclusively<MountedLayer>(() => {
+    state.mountNamed(name);
+    assertFree(state, newName);
+    state.metadata.renameMount(name, newName);
+    state.refresh();
+    return mountedLayerOf(state, state.mountNamed(newName));
+  });
+}
+
 /** The upper one first, as a layer goes before its parent. */
 function idsOf({ mountId, initId }: Pick<Mount, 'mountId' | 'initId'>): MountId[] {
   return initId === undefined ? [mountId] : [mountId, initId];
 }
 
+function assertName(name: string): void {
+  if (isMountName(name)) return;
+  throw new PlyfsError(
+    'mount-name-invalid',
+    `'${name}' cannot name a container: use letters, digits, '_', '.' and '-', a letter or digit first.`,
+  );
+}
+
 function assertFree(state: StoreState, name: string): void {
   if (state.mounts.has(name) || state.metadata.hasMount(name))
-    throw new PlyfsError(
-      'mount-exists',
-      `There is a read-write layer '${name}' in ${state.root} already: remove it, or take another name.`,
-    );
+    throw new PlyfsError('mount-exists', `There is a container '${name}' in ${state.root} already: remove it, or take another name.`);
 }

@@ -10,6 +10,7 @@ import { sys } from '../sys/index.js';
 import { Leases } from './leases.js';
 import { linkLayers, type Layer } from './layer.js';
 import { isDamaged, MetadataStore, type Damaged, type StoredLayer, type StoredMount } from './metadata-store.js';
+import { MountRecords } from './mount-records.js';
 import { RootLock } from './root-lock.js';
 
 /** A read-write layer in memory. */
@@ -36,6 +37,7 @@ export class StoreState {
   readonly root: string;
   readonly driver: GraphDriver;
   readonly metadata: MetadataStore;
+  readonly records: MountRecords;
   readonly holders: Holder[] = [];
   layers: ReadonlyMap<ChainId, Layer> = new Map();
   mounts: ReadonlyMap<string, Mount> = new Map();
@@ -58,6 +60,7 @@ export class StoreState {
     this.#lock = readOnly ? undefined : new RootLock(this.root);
     this.#leases = new Leases(this.root);
     this.metadata = new MetadataStore(join(this.root, 'image', driver.name, 'layerdb'), { readOnly });
+    this.records = new MountRecords(this.root, driver.name);
     this.refresh();
   }
 

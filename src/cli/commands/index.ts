@@ -4,7 +4,7 @@ import type { CommandDefinition } from '../command.js';
 export interface CommandEntry {
   readonly name: string;
   readonly summary: string;
-  readonly group: 'Images' | 'Mounts' | 'Data root' | 'Program' | 'Hidden';
+  readonly group: 'Images' | 'Containers' | 'Mounts' | 'Data root' | 'Program' | 'Hidden';
   /** Its words are another command's: they are not parsed. */
   readonly raw?: true;
   load(): Promise<CommandDefinition<object>>;
@@ -40,6 +40,12 @@ export const commands: readonly CommandEntry[] = [
     name: 'tree',
     summary: 'Show how much of each layer those above it hide',
     load: async () => (await import('./tree.js')).tree,
+  },
+  {
+    group: 'Containers',
+    name: 'create',
+    summary: 'Make a container of an image',
+    load: async () => (await import('./create.js')).create,
   },
   { group: 'Mounts', name: 'mount', summary: 'Mount an image at a directory', load: async () => (await import('./mount.js')).mount },
   {
