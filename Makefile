@@ -31,7 +31,7 @@ INTEGRATION_NEEDS := $(TEST_NEEDS) mmdebstrap:mmdebstrap fuse-overlayfs:fuse-ove
 	xfsprogs:mkfs.xfs
 
 BENCH_NEEDS := fuse3:fusermount3 e2fsprogs:mkfs.ext4 fuse-overlayfs:fuse-overlayfs \
-	time:time mmdebstrap:mmdebstrap docker.io:dockerd podman:podman
+	time:time mmdebstrap:mmdebstrap docker.io:dockerd podman:podman fio:fio git:git
 # Options of the benchmark: make bench ARGS=--help.
 ARGS ?=
 
