@@ -7,6 +7,7 @@ import { setTimeout } from 'node:timers/promises';
 import { textOf, type ByteString } from '../base/bytes.js';
 import { PlyfsError } from '../base/error.js';
 import { runtimeDirectoriesOf } from '../graphdriver/runtime-directory.js';
+import { isDead } from '../graphdriver/mounters/unmount.js';
 import type { MountEntry } from '../sys/mount-table.js';
 import type { UnionEvent } from '../union/events.js';
 import type { LayerInUse } from '../union/options.js';
@@ -19,7 +20,7 @@ const BETWEEN = 25;
 const MAX_LAYERS = 501;
 const MAX_LINE = 8 << 20;
 
-/** Throws `mount-silent` where nobody answers. */
+/** Throws `mount-dead`, and `mount-silent` where nobody answers. */
 export async function askStack(mount: MountEntry): Promise<MountStack> {
   const { stack, socket } = await ask(mount, 'stack');
   socket.destroy();
@@ -32,7 +33,7 @@ export interface Following {
   readonly told: AsyncIterable<Told>;
 }
 
-/** What the mount does from now on: whatever happens after this has resolved is told. Throws `mount-silent`. */
+/** What the mount does from now on: whatever happens after this has resolved is told. Throws as `askStack`. */
 export async function followMount(mount: MountEntry, signal: AbortSignal): Promise<Following> {
   const { stack, socket, lines } = await ask(mount, 'trace');
   const stop = (): void => void socket.destroy();
@@ -62,11 +63,17 @@ async function ask(mount: MountEntry, question: Question): Promise<Conversation>
       const asked = await askAt(path, question);
       if (asked !== undefined) return asked;
     }
+    if (await isDead(textOf(mount.mountpoint))) {
+      throw new PlyfsError(
+        'mount-dead',
+        `The process that served ${textOf(mount.mountpoint)} has ended: take the mount away with \`ply umount ${textOf(mount.mountpoint)}\`.`,
+      );
+    }
     await setTimeout(BETWEEN);
   } while (performance.now() < until);
   throw new PlyfsError(
     'mount-silent',
-    `The process that serves ${textOf(mount.mountpoint)} cannot be asked: it has ended, is of an older plyfs, or runs where its socket is not seen.`,
+    `The process that serves ${textOf(mount.mountpoint)} cannot be asked: it is another user's, of an older plyfs, or runs where its socket is not seen.`,
   );
 }
 
@@ -85,15 +92,27 @@ function socketsOf(mount: MountEntry): string[] {
 /** Undefined: nobody is there, or not somebody who knows the answer. */
 async function askAt(path: string, question: Question): Promise<Conversation | undefined> {
   const socket = connect(path);
-  // A conversation that breaks ends the lines.
   socket.on('error', () => socket.destroy());
   bound(socket);
-  const lines = createInterface({ input: socket, crlfDelay: Infinity })[Symbol.asyncIterator]();
+  const lines = linesOf(socket);
   socket.write(`${question}\n`);
   const first = await lines.next();
   const stack = first.done === true ? undefined : stackOf(first.value);
   if (stack === undefined) socket.destroy();
   return stack === undefined ? undefined : { stack, socket, lines };
+}
+
+/** They end with the conversation, however that ends. */
+async function* linesOf(socket: Socket): AsyncGenerator<string, undefined> {
+  const reader = createInterface({ input: socket, crlfDelay: Infinity });
+  socket.once('close', () => {
+    reader.close();
+  });
+  try {
+    yield* reader;
+  } catch {
+    // Refused, or broken off.
+  }
 }
 
 /** Nobody may fill this process's memory with a line that does not end. */

@@ -63,7 +63,7 @@ interface Asked {
 /**
  * `words`: paths below mounts; or a mount point and paths in it; or a read-write layer, an image or a ChainID, and paths in it.
  * Throws UsageError, `object-missing`,
- * `mount-silent`, `path-unreadable`, and what opening layers throws.
+ * what `askStack` throws, `path-unreadable`, and what opening layers throws.
  */
 export async function explainPaths(words: readonly ByteString[], roots: Roots): Promise<ExplainedPath[]> {
   const explained: ExplainedPath[] = [];
