@@ -7,6 +7,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/ioctl.h>
 
 namespace plyfs {
 
@@ -64,11 +65,22 @@ static_assert(sizeof(FuseWriteIn) == 40);
 /** In `write_flags`: the set-id bits go with this write (FUSE_HANDLE_KILLPRIV_V2). */
 constexpr uint32_t kWriteKillSuidgid = 1u << 2;
 
+struct FuseBackingMap {
+  int32_t fd;
+  uint32_t flags;
+  uint64_t padding;
+};
+static_assert(sizeof(FuseBackingMap) == 16);
+
 struct FuseWriteOut {
   uint32_t size;
   uint32_t padding;
 };
 static_assert(sizeof(FuseWriteOut) == 8);
+
+/** FUSE_DEV_IOC_BACKING_OPEN and _CLOSE; the argument of the second is the id. */
+constexpr unsigned long kBackingOpen = _IOW(229, 1, FuseBackingMap);
+constexpr unsigned long kBackingClose = _IOW(229, 2, uint32_t);
 
 constexpr int32_t kNotifyInvalInode = 2;
 constexpr int32_t kNotifyInvalEntry = 3;

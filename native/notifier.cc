@@ -25,6 +25,15 @@ void Notifier::InvalidateNode(uint64_t node, int64_t offset, int64_t length) {
   Send(kNotifyInvalInode, &body, sizeof body, nullptr, 0);
 }
 
+void Notifier::ExpireAttributes(uint64_t node) const {
+  struct {
+    FuseOutHeader header;
+    FuseNotifyInvalInode body;
+  } const message{{sizeof message, kNotifyInvalInode, 0}, {node, -1, 0}};
+  while (write(device_, &message, sizeof message) < 0 && errno == EINTR) {
+  }
+}
+
 void Notifier::InvalidateEntry(uint64_t parent, const char* name, uint32_t length) {
   const FuseNotifyInvalEntry body{parent, length, 0};
   // The name's NUL is part of the message.

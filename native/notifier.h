@@ -22,6 +22,11 @@ class Notifier {
   Notifier& operator=(const Notifier&) = delete;
 
   void InvalidateNode(uint64_t node, int64_t offset, int64_t length);
+  /**
+   * At once, from the caller's thread: for a node with a request under way, so that the kernel finds its inode without waiting, and takes
+   * no lock for attributes alone (fs/fuse/inode.c, fuse_reverse_inval_inode).
+   */
+  void ExpireAttributes(uint64_t node) const;
   /** `name`: `length` bytes. */
   void InvalidateEntry(uint64_t parent, const char* name, uint32_t length);
 

@@ -133,7 +133,10 @@ bool Session::AddFunctions(napi_value object) {
       {"usedSince", CallUsedSince},
       {"setMaxWrite", CallSetMaxWrite},
       {"invalidateNode", CallInvalidateNode},
+      {"expireAttributes", CallExpireAttributes},
       {"invalidateEntry", CallInvalidateEntry},
+      {"backingOpen", CallBackingOpen},
+      {"backingClose", CallBackingClose},
       {"counts", CallCounts},
       {"times", CallTimes},
       {"close", CallClose},
@@ -362,6 +365,14 @@ napi_value Session::CallInvalidateNode(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+napi_value Session::CallExpireAttributes(napi_env env, napi_callback_info info) {
+  const Call<1> call(env, info);
+  uint64_t node = 0;
+  if (!ReadNode(env, call[0], "expireAttributes", &node)) return nullptr;
+  if (!call->closed_ && !call->unmounted_) call->notifier_.ExpireAttributes(node);
+  return nullptr;
+}
+
 napi_value Session::CallInvalidateEntry(napi_env env, napi_callback_info info) {
   const Call<2> call(env, info);
   uint64_t parent = 0;
@@ -373,6 +384,23 @@ napi_value Session::CallInvalidateEntry(napi_env env, napi_callback_info info) {
     return ThrowRange(env, "invalidateEntry", "argument 2 must be a name of 1 to 255 bytes");
   }
   if (!call->closed_ && !call->unmounted_) call->notifier_.InvalidateEntry(parent, name, static_cast<uint32_t>(length));
+  return nullptr;
+}
+
+napi_value Session::CallBackingOpen(napi_env env, napi_callback_info info) {
+  const Call<1> call(env, info);
+  int32_t fd = -1;
+  if (napi_get_value_int32(env, call[0], &fd) != napi_ok || fd < 0) return ThrowRange(env, "backingOpen", "argument 1 must be a descriptor");
+  const FuseBackingMap map{fd, 0, 0};
+  const int id = call->closed_ ? -EBADF : ioctl(call->device_, kBackingOpen, &map);
+  return Number(env, id < 0 && !call->closed_ ? -errno : id);
+}
+
+napi_value Session::CallBackingClose(napi_env env, napi_callback_info info) {
+  const Call<1> call(env, info);
+  uint32_t id = 0;
+  if (napi_get_value_uint32(env, call[0], &id) != napi_ok || id == 0) return ThrowRange(env, "backingClose", "argument 1 must be a backing id");
+  if (!call->closed_) ioctl(call->device_, kBackingClose, &id);
   return nullptr;
 }
 

@@ -81,7 +81,10 @@ class Session {
   static napi_value CallUsedSince(napi_env env, napi_callback_info info);
   static napi_value CallSetMaxWrite(napi_env env, napi_callback_info info);
   static napi_value CallInvalidateNode(napi_env env, napi_callback_info info);
+  static napi_value CallExpireAttributes(napi_env env, napi_callback_info info);
   static napi_value CallInvalidateEntry(napi_env env, napi_callback_info info);
+  static napi_value CallBackingOpen(napi_env env, napi_callback_info info);
+  static napi_value CallBackingClose(napi_env env, napi_callback_info info);
   static napi_value CallCounts(napi_env env, napi_callback_info info);
   static napi_value CallTimes(napi_env env, napi_callback_info info);
   static napi_value CallClose(napi_env env, napi_callback_info info);

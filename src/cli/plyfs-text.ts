@@ -45,6 +45,7 @@ Behaviour:
   fsync=0                  fsync does nothing
   volatile                 nothing is flushed; the upper directory is not trusted after a crash
   writeback                the kernel collects small writes
+  passthrough              the kernel reads and writes files of upperdir itself (root, Linux 6.9); opening for writing copies up
   timeout=SECONDS          how long the kernel trusts what it knows (default: always)
   transport=native|fuse-native
 

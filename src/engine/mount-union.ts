@@ -28,6 +28,8 @@ export interface MountUnionOptions {
   readonly timeout?: number;
   /** The kernel collects small writes. */
   readonly writeback?: boolean;
+  /** The kernel reads and writes files of the upper itself; for root only. */
+  readonly passthrough?: boolean;
   readonly transport?: 'native' | 'fuse-native';
   /** Takes one sentence about anything that the caller might want to know and that stops nothing. */
   readonly warn?: (sentence: string) => void;
@@ -53,12 +55,18 @@ export interface MountedUnion {
 
 /**
  * Mounts and resolves once the mount answers. Rejects with PlyfsError, and then nothing is mounted: what `openUnion` and
- * `mountNative` throw, and `kernel-too-old`.
+ * `mountNative` throw, `kernel-too-old`, `no-passthrough` and `passthrough-denied`.
  */
 export async function mountUnion(options: MountUnionOptions): Promise<MountedUnion> {
   const mountpoint = resolved(options.mountpoint);
   // Before anything is written to the workdir.
   checkMountpoint(mountpoint);
+  if (options.passthrough === true && process.geteuid?.() !== 0) {
+    throw new PlyfsError(
+      'passthrough-denied',
+      'only root may have the kernel pass reads and writes through: leave out the option passthrough',
+    );
+  }
   const fs = openUnion({ ...options.union, mountpoint }, options.warn ?? (() => undefined));
   if (options.transport === 'fuse-native') return orDestroy(fs, () => mountFuseNative(mountpoint, fs, options));
   const mounted = await orDestroy(fs, () => mountNative(mountpoint, options.mount));
@@ -122,6 +130,7 @@ async function serveMounted(mountpoint: ByteString, mounted: Mounted, fs: Union,
     attrTimeout: timeout,
     negativeTimeout: timeout,
     writeback: options.writeback ?? false,
+    passthrough: options.passthrough ?? false,
     readOnly: options.mount.readOnly,
     xattrs: options.union.xattrs,
     acl: options.union.acl && options.union.xattrs,

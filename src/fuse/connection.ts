@@ -3,7 +3,8 @@
  */
 import type { PlyfsError } from '../base/error.js';
 import type { Session } from '../sys/session.js';
-import type { Caller, FileSystem } from '../vfs/filesystem.js';
+import type { Caller, FileSystem, NodeId } from '../vfs/filesystem.js';
+import type { BackingFiles } from './backing.js';
 import { InitFlag } from './protocol.js';
 import { timeoutOf } from './reply.js';
 import type { Timeouts } from './reply.js';
@@ -34,6 +35,8 @@ export interface ServeOptions {
   readonly acl: boolean;
   /** The kernel checks permissions. Without, there are no ACLs. */
   readonly permissions: boolean;
+  /** The kernel reads and writes files of the upper itself: opens are told. */
+  readonly passthrough: boolean;
   /** Called once, when the handshake is decided. Its answer goes out before the event loop turns. */
   readonly ready?: () => void;
   readonly trace?: (request: RequestTrace) => void;
@@ -48,6 +51,7 @@ export const defaultServeOptions: ServeOptions = {
   xattrs: true,
   acl: true,
   permissions: true,
+  passthrough: false,
 };
 
 /** A handler's result when the slot is not its to answer any more: released, or left to the data path. */
@@ -58,8 +62,12 @@ export class Connection {
   readonly fs: FileSystem;
   readonly options: ServeOptions;
   readonly timeouts: Timeouts;
+  /** Nodes whose attributes the kernel may not keep. */
+  readonly changing = new Set<NodeId>();
   /** INIT flags that both sides agreed on. */
   flags = 0;
+  /** With passthrough, once it was agreed on. */
+  backing: BackingFiles | null = null;
   /** Requests under way, by their number, with who asked if that is known. */
   readonly pending = new Map<number, Caller | null>();
   /** The device is gone: nothing may be answered any more. */
@@ -75,6 +83,7 @@ export class Connection {
       entry: timeoutOf(options.entryTimeout),
       attr: timeoutOf(options.attrTimeout),
       negative: timeoutOf(options.negativeTimeout),
+      changing: this.changing,
     };
   }
 

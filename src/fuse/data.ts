@@ -7,6 +7,8 @@
 import { after } from '../base/awaitable.js';
 import type { Awaitable } from '../base/awaitable.js';
 import { E, Errno } from '../base/errno.js';
+import { O_ACCMODE, O_RDONLY, O_TRUNC } from '../sys/constants.js';
+import type { BackingFiles } from './backing.js';
 import { NO_ANSWER } from './connection.js';
 import type { Connection } from './connection.js';
 import {
@@ -16,8 +18,10 @@ import {
   FSYNC_FDATASYNC,
   FsyncIn,
   LseekIn,
+  OPEN_KILL_SUIDGID,
   OpenIn,
   ReadIn,
+  ReleaseIn,
   WRITE_KILL_SUIDGID,
   WriteIn,
 } from './protocol.js';
@@ -34,10 +38,35 @@ function nothing(): number {
   return 0;
 }
 
-export function open(c: Connection, slot: Slot): number {
+export function open(c: Connection, slot: Slot): Awaitable<number> {
   if (c.openWithoutMessage) return -E.ENOSYS;
   slot.fixed(OpenIn.size);
-  return writeOpen(slot, 0, FOPEN_KEEP_CACHE);
+  const { backing } = c;
+  return backing === null ? writeOpen(slot, 0, FOPEN_KEEP_CACHE) : openBacking(c, slot, backing);
+}
+
+/** With passthrough the kernel leaves O_TRUNC to us (FUSE_ATOMIC_O_TRUNC). */
+function openBacking(c: Connection, slot: Slot, backing: BackingFiles): Awaitable<number> {
+  const { node } = slot;
+  const flags = slot.u32(OpenIn.flags);
+  const caller = slot.caller();
+  const write = (flags & O_ACCMODE) !== O_RDONLY;
+  const killSetId = (slot.u32(OpenIn.openFlags) & OPEN_KILL_SUIDGID) !== 0;
+  const cut = (flags & O_TRUNC) === 0 ? undefined : c.fs.setattr(node, { size: 0, killSetId }, caller, slot.attributes);
+  return after(
+    after(cut, () => c.fs.backingFile(node, write, caller)),
+    (fd) =>
+      after(write ? c.fs.getattr(node, slot.attributes) : undefined, () => {
+        const opened = backing.open(node, fd, flags, write ? slot.attributes.mode : 0);
+        return writeOpen(slot, 0, opened.flags, opened.backingId);
+      }),
+  );
+}
+
+export function release(c: Connection, slot: Slot): number {
+  slot.fixed(ReleaseIn.size);
+  c.backing?.release(slot.node, slot.u32(ReleaseIn.flags));
+  return 0;
 }
 
 function leaveToDataPath(c: Connection, slot: Slot): number {
@@ -57,7 +86,11 @@ export function write(c: Connection, slot: Slot): Awaitable<number> {
   const kill = (slot.u32(WriteIn.writeFlags) & WRITE_KILL_SUIDGID) !== 0;
   return after(c.fs.openFile(node, true, slot.caller()), () => {
     // The file is in the upper layer now; its bits go before the data comes, so that no one runs the new data with the old bits.
-    if (kill) c.fs.killSetId(node);
+    if (kill) {
+      c.fs.killSetId(node);
+      // Nor may the kernel, which takes the mode that it remembers, start the new data with them.
+      if (!c.ended) c.session.expireAttributes(node);
+    }
     return leaveToDataPath(c, slot);
   });
 }

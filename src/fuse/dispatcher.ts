@@ -18,7 +18,7 @@ import type { Session } from '../sys/session.js';
 import type { FileSystem } from '../vfs/filesystem.js';
 import { Connection, NO_ANSWER } from './connection.js';
 import type { ServeOptions } from './connection.js';
-import { copyFileRange, copyFileRange64, fallocate, fsync, lseek, open, read, write } from './data.js';
+import { copyFileRange, copyFileRange64, fallocate, fsync, lseek, open, read, release, write } from './data.js';
 import { fsyncdir, opendir, readdir, readdirplus, statfs, syncfs } from './directories.js';
 import { batchForget, forget, init, interrupt, notifyReply } from './lifecycle.js';
 import * as names from './names.js';
@@ -65,7 +65,7 @@ const handlers: Readonly<Record<number, Handler>> = {
   [Opcode.READ]: read,
   [Opcode.WRITE]: write,
   [Opcode.STATFS]: statfs,
-  [Opcode.RELEASE]: succeed,
+  [Opcode.RELEASE]: release,
   [Opcode.FSYNC]: fsync,
   [Opcode.SETXATTR]: setxattr,
   [Opcode.GETXATTR]: getxattr,

@@ -30,6 +30,8 @@ export interface InitOptions {
   readonly acl: boolean;
   /** The kernel checks permissions (`default_permissions`). */
   readonly permissions: boolean;
+  /** The kernel reads and writes files of the upper itself. Not with `writeback`. */
+  readonly passthrough: boolean;
 }
 
 export interface InitAnswer {
@@ -44,6 +46,8 @@ export interface InitAnswer {
   /** Nanoseconds. */
   readonly timeGran: number;
   readonly maxPages: number;
+  /** File systems stacked on each other, this one among them; 0 without passthrough. */
+  readonly maxStackDepth: number;
   /** The kernel speaks a newer major version and will send INIT again in ours. */
   readonly again: boolean;
 }
@@ -78,7 +82,7 @@ const wanted =
 /*
  * Not taken, with the reason:
  * POSIX_LOCKS, FLOCK_LOCKS: locks of one mount are the kernel's own business.
- * ATOMIC_O_TRUNC: O_TRUNC comes as a SETATTR, which needs no OPEN.
+ * ATOMIC_O_TRUNC: O_TRUNC comes as a SETATTR, which needs no OPEN (but see passthrough).
  * EXPORT_SUPPORT: `.` and `..` are never looked up; node ids are used again, so handles could name another file.
  * AUTO_INVAL_DATA: nothing changes behind the mount's back.
  * HANDLE_KILLPRIV: the first version would have every write clear set-id bits; without V2 the kernel does it.
@@ -97,10 +101,13 @@ const wanted2 =
 
 /*
  * Not taken: SECURITY_CTX (labels are set by setxattr), DIRECT_IO_ALLOW_MMAP (no file is opened with FOPEN_DIRECT_IO),
- * PASSTHROUGH (excludes opens without a message), OVER_IO_URING, REQUEST_TIMEOUT (a long copy-up would abort the mount).
+ * OVER_IO_URING, REQUEST_TIMEOUT (a long copy-up would abort the mount).
  */
 
-/** Throws PlyfsError `kernel-too-old`. */
+/** The layers' file systems may not be stacked themselves; another overlay may lie on this one. */
+const PASSTHROUGH_STACK_DEPTH = 1;
+
+/** Throws PlyfsError `kernel-too-old` or `no-passthrough`. */
 export function negotiate(request: InitRequest, options: InitOptions): InitAnswer {
   if (request.major > PROTOCOL_MAJOR) return answer(request, PROTOCOL_MINOR, 0, 0, true);
   if (request.major < PROTOCOL_MAJOR || request.minor < OLDEST_MINOR) {
@@ -112,10 +119,18 @@ export function negotiate(request: InitRequest, options: InitOptions): InitAnswe
   let want = wanted;
   if (options.writeback) want |= F.WRITEBACK_CACHE;
   if (options.acl) want |= F.POSIX_ACL;
+  // Opens must be told, to name the backing file; O_TRUNC with them, so that no data is copied up to be cut off.
+  if (options.passthrough) want = (want & ~F.NO_OPEN_SUPPORT) | F.ATOMIC_O_TRUNC;
   const flags = request.flags & want;
   // A mount of mapped ids without permissions is refused (fs/fuse/inode.c, process_init_reply).
-  const want2 = options.permissions ? wanted2 : wanted2 & ~F2.ALLOW_IDMAP;
+  const want2 = (options.permissions ? wanted2 : wanted2 & ~F2.ALLOW_IDMAP) | (options.passthrough ? F2.PASSTHROUGH : 0);
   const flags2 = (flags & F.INIT_EXT) !== 0 ? request.flags2 & want2 : 0;
+  if (options.passthrough && (flags2 & F2.PASSTHROUGH) === 0) {
+    throw new PlyfsError(
+      'no-passthrough',
+      'this kernel has no FUSE passthrough: use Linux 6.9 or newer with CONFIG_FUSE_PASSTHROUGH, or mount without the option passthrough',
+    );
+  }
   return answer(request, Math.min(request.minor, PROTOCOL_MINOR), flags, flags2, false);
 }
 
@@ -132,6 +147,7 @@ function answer(request: InitRequest, minor: number, flags: number, flags2: numb
     maxWrite: manyPages ? MAX_TRANSFER : OLD_MAX_TRANSFER,
     timeGran: 1,
     maxPages: manyPages ? MAX_PAGES : 0,
+    maxStackDepth: (flags2 & F2.PASSTHROUGH) === 0 ? 0 : PASSTHROUGH_STACK_DEPTH,
     again,
   };
 }

@@ -3,6 +3,7 @@
  */
 import { E } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
+import { BackingFiles } from './backing.js';
 import { NO_ANSWER } from './connection.js';
 import type { Connection } from './connection.js';
 import { negotiate } from './init.js';
@@ -32,6 +33,7 @@ export function init(c: Connection, slot: Slot): number {
     return -E.EPROTO;
   }
   c.flags = answer.flags;
+  if (answer.maxStackDepth > 0) c.backing = new BackingFiles(c.session, c.changing);
   if (!answer.again) {
     c.session.setMaxWrite(answer.maxWrite);
     c.options.ready?.();
@@ -49,6 +51,7 @@ export function init(c: Connection, slot: Slot): number {
   words[replyWord + (InitOut.timeGran >>> 2)] = answer.timeGran;
   halves[(reply + InitOut.maxPages) >>> 1] = answer.maxPages;
   words[replyWord + (InitOut.flags2 >>> 2)] = answer.flags2;
+  words[replyWord + (InitOut.maxStackDepth >>> 2)] = answer.maxStackDepth;
   return InitOut.size;
 }
 

@@ -69,6 +69,7 @@ export interface ParsedOptions {
   readonly mount: ParsedMount;
   readonly transport: 'native' | 'fuse-native';
   readonly writeback: boolean;
+  readonly passthrough: boolean;
   readonly debug: boolean;
   /** A line for each event of the union, in a file, or `-` for stdout. */
   readonly tracing?: { readonly to: ByteString; readonly form: 'plain' | 'json' };
@@ -92,6 +93,7 @@ interface Draft {
   readonly mount: Mutable<ParsedMount>;
   transport: 'native' | 'fuse-native';
   writeback: boolean;
+  passthrough: boolean;
   debug: boolean;
   trace?: ByteString;
   traceFormat: 'plain' | 'json';
@@ -270,6 +272,9 @@ const switches: Readonly<Record<string, (draft: Draft, on: boolean) => void>> = 
   writeback: (d, on) => {
     d.writeback = on;
   },
+  passthrough: (d, on) => {
+    d.passthrough = on;
+  },
   noxattrs: (d, on) => {
     d.union.xattrs = !on;
   },
@@ -442,6 +447,12 @@ function finish(draft: Draft): ParsedOptions {
     // The kernel checks permissions wherever there are ACLs.
     union.acl = false;
   }
+  if (draft.passthrough && draft.writeback) {
+    throw new UsageError('options passthrough and writeback: the kernel collects no writes that it passes through; leave out one of them');
+  }
+  if (draft.passthrough && draft.transport !== 'native') {
+    throw new UsageError('option passthrough: only the native transport can do this; leave out transport');
+  }
   if (draft.squashToRoot) {
     ownership.squashToUid ??= 0;
     ownership.squashToGid ??= 0;
@@ -459,6 +470,7 @@ function finish(draft: Draft): ParsedOptions {
     mount,
     transport: draft.transport,
     writeback: draft.writeback,
+    passthrough: draft.passthrough,
     debug: draft.debug,
     ...(draft.trace === undefined ? {} : { tracing: { to: draft.trace, form: draft.traceFormat } }),
     timeout: draft.timeout,
@@ -476,6 +488,7 @@ export function parseMountOptions(lists: readonly ByteString[]): ParsedOptions {
     mount: { readOnly: false },
     transport: 'native',
     writeback: false,
+    passthrough: false,
     debug: false,
     traceFormat: 'plain',
     timeout: Infinity,

@@ -6,7 +6,7 @@ import type { Awaitable } from '../base/awaitable.js';
 import { E, Errno } from '../base/errno.js';
 import { S_IFREG } from '../sys/constants.js';
 import { NO_NODE } from '../vfs/filesystem.js';
-import type { AttributeChange, NodeId, TimeChange } from '../vfs/filesystem.js';
+import type { AttributeChange, Caller, NodeId, TimeChange } from '../vfs/filesystem.js';
 import type { Connection } from './connection.js';
 import {
   CreateIn,
@@ -103,8 +103,13 @@ export function symlink(c: Connection, slot: Slot): Awaitable<number> {
 }
 
 /** An entry and an open file, as CREATE and TMPFILE are answered. */
-function madeAndOpened(c: Connection, slot: Slot, node: NodeId): number {
-  return writeEntry(slot, node, c.timeouts) + writeOpen(slot, EntryOut.size, FOPEN_KEEP_CACHE);
+function madeAndOpened(c: Connection, slot: Slot, node: NodeId, caller: Caller): Awaitable<number> {
+  const { backing } = c;
+  if (backing === null) return writeEntry(slot, node, c.timeouts) + writeOpen(slot, EntryOut.size, FOPEN_KEEP_CACHE);
+  return after(c.fs.backingFile(node, true, caller), (fd) => {
+    const opened = backing.open(node, fd, slot.u32(CreateIn.flags), slot.attributes.mode);
+    return writeEntry(slot, node, c.timeouts) + writeOpen(slot, EntryOut.size, opened.flags, opened.backingId);
+  });
 }
 
 /**
@@ -117,7 +122,7 @@ export function create(c: Connection, slot: Slot): Awaitable<number> {
   const name = slot.name();
   const mode = (slot.u32(CreateIn.mode) & PERMISSIONS) | S_IFREG;
   const caller = slot.caller(slot.u32(CreateIn.umask));
-  return after(c.fs.mknod(slot.node, name, mode, 0, 0, caller, slot.attributes), (node) => madeAndOpened(c, slot, node));
+  return after(c.fs.mknod(slot.node, name, mode, 0, 0, caller, slot.attributes), (node) => madeAndOpened(c, slot, node, caller));
 }
 
 /** The request's name is not one (the kernel sends `/`), so it is not read. */
@@ -125,7 +130,7 @@ export function tmpfile(c: Connection, slot: Slot): Awaitable<number> {
   slot.fixed(CreateIn.size);
   const mode = (slot.u32(CreateIn.mode) & PERMISSIONS) | S_IFREG;
   const caller = slot.caller(slot.u32(CreateIn.umask));
-  return after(c.fs.tmpfile(slot.node, mode, caller, slot.attributes), (node) => madeAndOpened(c, slot, node));
+  return after(c.fs.tmpfile(slot.node, mode, caller, slot.attributes), (node) => madeAndOpened(c, slot, node, caller));
 }
 
 export function link(c: Connection, slot: Slot): Awaitable<number> {

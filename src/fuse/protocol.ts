@@ -144,8 +144,12 @@ export const SetattrValid = {
   KILL_SUIDGID: 1 << 11,
 } as const;
 
+export const FOPEN_DIRECT_IO = 1 << 0;
 export const FOPEN_KEEP_CACHE = 1 << 1;
 export const FOPEN_CACHE_DIR = 1 << 3;
+export const FOPEN_PASSTHROUGH = 1 << 7;
+/** In `OpenIn.openFlags`: a truncation takes the set-id bits along. */
+export const OPEN_KILL_SUIDGID = 1 << 0;
 export const WRITE_KILL_SUIDGID = 1 << 2;
 export const FSYNC_FDATASYNC = 1 << 0;
 export const SETXATTR_ACL_KILL_SGID = 1 << 0;

@@ -30,6 +30,14 @@ export interface Timeouts {
   readonly entry: Timeout;
   readonly attr: Timeout;
   readonly negative: Timeout;
+  /** Nodes whose attributes change without the kernel's knowledge: it may not believe them at all. */
+  readonly changing: ReadonlySet<number>;
+}
+
+const NOT_AT_ALL: Timeout = { sec: 0, nsec: 0 };
+
+function attrTimeout(node: number, t: Timeouts): Timeout {
+  return t.changing.size !== 0 && t.changing.has(node) ? NOT_AT_ALL : t.attr;
 }
 
 /** The kernel's 32-bit device number (include/linux/kdev_t.h, new_encode_dev). */
@@ -75,9 +83,10 @@ function writeEntryAt(words: Uint32Array, at: number, node: number, a: Attribute
   // Node ids are used again only after the kernel forgot them, so one generation is enough (as in libfuse).
   writeU64(words, at + (EntryOut.generation >>> 2), 0);
   writeU64(words, at + (EntryOut.entryValid >>> 2), t.entry.sec);
-  writeU64(words, at + (EntryOut.attrValid >>> 2), t.attr.sec);
+  const attr = attrTimeout(node, t);
+  writeU64(words, at + (EntryOut.attrValid >>> 2), attr.sec);
   words[at + (EntryOut.entryValidNsec >>> 2)] = t.entry.nsec;
-  words[at + (EntryOut.attrValidNsec >>> 2)] = t.attr.nsec;
+  words[at + (EntryOut.attrValidNsec >>> 2)] = attr.nsec;
   writeAttributes(words, at + (EntryOut.attr >>> 2), a);
 }
 
@@ -97,19 +106,20 @@ export function writeNegativeEntry(slot: Slot, t: Timeouts): number {
 
 export function writeAttr(slot: Slot, t: Timeouts): number {
   const { words, replyWord } = slot;
-  writeU64(words, replyWord + (AttrOut.attrValid >>> 2), t.attr.sec);
-  words[replyWord + (AttrOut.attrValidNsec >>> 2)] = t.attr.nsec;
+  const attr = attrTimeout(slot.node, t);
+  writeU64(words, replyWord + (AttrOut.attrValid >>> 2), attr.sec);
+  words[replyWord + (AttrOut.attrValidNsec >>> 2)] = attr.nsec;
   words[replyWord + (AttrOut.attrValidNsec >>> 2) + 1] = 0;
   writeAttributes(words, replyWord + (AttrOut.attr >>> 2), slot.attributes);
   return AttrOut.size;
 }
 
-/** File handle 0 with `openFlags`, `offset` bytes into the body. */
-export function writeOpen(slot: Slot, offset: number, openFlags: number): number {
+/** File handle 0 with `openFlags`, `offset` bytes into the body. `backingId` goes with FOPEN_PASSTHROUGH. */
+export function writeOpen(slot: Slot, offset: number, openFlags: number, backingId = 0): number {
   const at = slot.replyWord + (offset >>> 2);
   writeU64(slot.words, at + (OpenOut.fh >>> 2), 0);
   slot.words[at + (OpenOut.openFlags >>> 2)] = openFlags;
-  slot.words[at + (OpenOut.backingId >>> 2)] = 0;
+  slot.words[at + (OpenOut.backingId >>> 2)] = backingId;
   return OpenOut.size;
 }
 

@@ -77,6 +77,16 @@ export interface Session {
   /** Notifications to the kernel; asynchronous and without an answer. They are sent off the main thread: one may wait for a lock that a request holds. */
   invalidateNode(node: number, offset: number, length: number): void;
   invalidateEntry(parent: number, name: Name): void;
+  /** Has the kernel ask for the attributes of a node again, from now on. Only for the node of a request that is under way. */
+  expireAttributes(node: number): void;
+
+  /**
+   * Registers the file of `fd`, which stays the caller's, for passthrough: an id greater than 0 that answers to OPEN may name, or
+   * -errno (-ELOOP: its file system is stacked itself; -EPERM: this process may not). The kernel holds the file until `backingClose`.
+   */
+  backingOpen(fd: number): number;
+  /** Takes the id back; handles opened with it keep the file. */
+  backingClose(id: number): void;
 
   /** Requests by opcode since the start, [served natively, seen by JavaScript] (for traces and tests). */
   counts(): Map<number, [native: number, script: number]>;

@@ -331,6 +331,14 @@ class UnionFileSystem implements Union {
     return after(copyUp(context, node, caller), () => context.files.get(node, true));
   }
 
+  backingFile(id: NodeId, write: boolean, caller: Caller): Awaitable<number> {
+    if (write) return this.openFile(id, true, caller);
+    const context = this.#context;
+    const node = this.#regular(id);
+    const own = dataOf(context, node) === node;
+    return context.upper === null || (own && node.inUpper) ? context.files.get(node, false) : -1;
+  }
+
   killSetId(node: NodeId): void {
     killSetId(this.#context, this.#context.nodes.get(node));
   }

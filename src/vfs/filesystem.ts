@@ -144,6 +144,11 @@ export interface FileSystem {
    * to the descriptor table and is valid until the event loop turns (duplicate it to keep it).
    */
   openFile(node: NodeId, write: boolean, caller: Caller): Awaitable<number>;
+  /**
+   * A descriptor, as `openFile` returns it, of the file that holds the node's data for as long as the node lives; -1 while that may still
+   * change: a lower file of a union that can be changed. With `write`, after copy-up.
+   */
+  backingFile(node: NodeId, write: boolean, caller: Caller): Awaitable<number>;
   /** After a write by a caller who may not keep set-id bits (WRITE_KILL_SUIDGID). */
   killSetId(node: NodeId): void;
   fsync(node: NodeId, dataOnly: boolean): Awaitable<void>;

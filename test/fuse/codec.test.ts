@@ -28,7 +28,7 @@ function errnoOf(action: () => unknown): number {
 }
 
 const forever = timeoutOf(Infinity);
-const timeouts = { entry: forever, attr: timeoutOf(1.5), negative: timeoutOf(0) };
+const timeouts = { entry: forever, attr: timeoutOf(1.5), negative: timeoutOf(0), changing: new Set<number>() };
 
 t.test('times of the cache', async (t) => {
   t.same(timeoutOf(1.5), { sec: 1, nsec: 5e8 });

@@ -193,7 +193,34 @@ t.test('READ and WRITE are handed back', async (t) => {
   t.equal((await write(4, 4)).result, 'served');
   t.equal((await write(5, 0)).result, -E.EIO, 'less data than it says');
   t.same(s.fs.calls, [`openFile ${node} false`, `openFile ${node} true`, `killSetId ${node}`]);
+  t.same(
+    s.session.calls.filter((call) => call.startsWith('expire')),
+    [`expireAttributes ${node}`],
+  );
   t.equal((await s.ask(Opcode.READ, 1, readIn(0, 4096))).result, -E.EISDIR);
+});
+
+t.test('passthrough: opens are told, and name a backing file', async (t) => {
+  const s = await start(t, { passthrough: true });
+  const [rdonly, rdwr, kill] = [0, 2, 1];
+  const openIn = (flags: number, openFlags = 0): Buffer => u32(flags, openFlags);
+  const releaseIn = (flags: number): Buffer => Buffer.concat([u64(0), u32(flags, 0), u64(0)]);
+  const created = await s.ask(Opcode.CREATE, 1, Buffer.concat([createIn(0o666), strings('f')]));
+  t.equal(created.result, 144, 'an entry and an open file');
+  const node = Number(created.body.readBigUInt64LE(0));
+  t.equal(created.body.readUInt32LE(128 + 8), 1 << 7);
+  const id = created.body.readUInt32LE(128 + 12);
+  t.ok(id > 1000);
+  const opened = await s.ask(Opcode.OPEN, node, openIn(rdwr));
+  t.same([opened.body.readUInt32LE(8), opened.body.readUInt32LE(12)], [1 << 7, id]);
+  const attributes = async (): Promise<bigint> => (await s.ask(Opcode.GETATTR, node, Buffer.alloc(16))).body.readBigUInt64LE(0);
+  t.equal(await attributes(), 0n, 'a mapping may change them at any time');
+  s.fs.calls.length = 0;
+  await s.ask(Opcode.OPEN, node, openIn(0o1000 | rdonly, kill));
+  t.match(s.fs.calls[0], /^setattr/, 'O_TRUNC');
+  for (const flags of [0x8041, rdwr, rdonly]) await s.ask(Opcode.RELEASE, node, releaseIn(flags));
+  t.equal(await attributes(), 0xffffffffn);
+  t.ok(s.session.calls.includes(`backingClose ${id - 1000}`));
 });
 
 t.test('other operations on data', async (t) => {

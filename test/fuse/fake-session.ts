@@ -118,8 +118,19 @@ export class FakeSession implements Session {
   invalidateNode(node: number, offset: number, length: number): void {
     this.calls.push(`invalidateNode ${node} ${offset} ${length}`);
   }
+  expireAttributes(node: number): void {
+    this.calls.push(`expireAttributes ${node}`);
+  }
   invalidateEntry(parent: number, name: string): void {
     this.calls.push(`invalidateEntry ${parent} ${name}`);
+  }
+  /** The id is the descriptor's number and 1000. */
+  backingOpen(fd: number): number {
+    this.calls.push(`backingOpen ${fd}`);
+    return fd < 0 ? -1 : 1000 + fd;
+  }
+  backingClose(id: number): void {
+    this.calls.push(`backingClose ${id - 1000}`);
   }
   counts(): Map<number, [number, number]> {
     return new Map();

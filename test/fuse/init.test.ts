@@ -4,7 +4,7 @@ import { InitFlag as F, InitFlag2 as F2 } from '../../src/fuse/protocol.js';
 
 const ALL = 0x7fff_ffff;
 const offer = { major: 7, minor: 45, maxReadahead: 131072, flags: ALL, flags2: 0xffff_ffff };
-const options = { writeback: false, acl: true, permissions: true };
+const options = { writeback: false, acl: true, permissions: true, passthrough: false };
 
 t.test('a new kernel: what is taken and what is not', async (t) => {
   const answer = negotiate(offer, options);
@@ -47,10 +47,18 @@ t.test('nothing is taken that was not offered', async (t) => {
 
 t.test('options', async (t) => {
   t.equal(negotiate(offer, { ...options, permissions: false }).flags2 & F2.ALLOW_IDMAP, 0, 'mapped ids take permissions');
-  t.equal(
-    negotiate(offer, { writeback: true, acl: false, permissions: true }).flags & (F.WRITEBACK_CACHE | F.POSIX_ACL),
-    F.WRITEBACK_CACHE,
-  );
+  t.equal(negotiate(offer, { ...options, writeback: true, acl: false }).flags & (F.WRITEBACK_CACHE | F.POSIX_ACL), F.WRITEBACK_CACHE);
+});
+
+t.test('passthrough', async (t) => {
+  const answer = negotiate(offer, { ...options, passthrough: true });
+  t.equal(answer.flags & F.NO_OPEN_SUPPORT, 0, 'opens are told');
+  t.ok(answer.flags & F.ATOMIC_O_TRUNC);
+  t.ok(answer.flags2 & F2.PASSTHROUGH);
+  t.equal(answer.maxStackDepth, 1);
+  t.equal(negotiate(offer, options).maxStackDepth, 0);
+  const flags2 = 0xffff_ffff & ~F2.PASSTHROUGH;
+  t.throws(() => negotiate({ ...offer, flags2 }, { ...options, passthrough: true }), { code: 'no-passthrough', message: /Linux 6\.9/ });
 });
 
 t.test('old kernels', async (t) => {

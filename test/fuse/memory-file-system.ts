@@ -263,6 +263,13 @@ export class MemoryFileSystem implements FileSystem {
     });
   }
 
+  /** Nodes for which `backingFile` has no final file, as for lower files. */
+  readonly movable = new Set<NodeId>();
+
+  backingFile(node: NodeId, write: boolean): Awaitable<number> {
+    return this.#do('backingFile', `${node} ${write}`, () => (this.movable.has(node) ? -1 : this.#node(node).fd));
+  }
+
   killSetId(node: NodeId): void {
     this.calls.push(`killSetId ${node}`);
   }

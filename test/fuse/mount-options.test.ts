@@ -50,6 +50,7 @@ t.test('defaults', async (t) => {
     mount: { readOnly: false },
     transport: 'native',
     writeback: false,
+    passthrough: false,
     debug: false,
     timeout: Infinity,
     ignored: [],
@@ -76,6 +77,9 @@ t.test('switches', async (t) => {
   t.match(on, { writeback: true, timeout: 1.5, debug: true });
   t.match(parse('lowerdir=/l,volatile').union, { volatile: true, fsync: false });
   t.equal(parse('lowerdir=/l,writeback=0').writeback, false);
+  t.equal(parse('lowerdir=/l,passthrough').passthrough, true);
+  t.throws(() => parse('lowerdir=/l,passthrough,writeback'), /passthrough and writeback/);
+  t.throws(() => parse('lowerdir=/l,passthrough,transport=fuse-native'), /passthrough/);
   t.equal(parse('lowerdir=/l,transport=fuse-native').transport, 'fuse-native');
   t.equal(parse('lowerdir=/l,redirect_dir=nofollow').union.redirectDir, false);
 });

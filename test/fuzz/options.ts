@@ -15,7 +15,7 @@ const known = fc.constantFrom(
   ...'lowerdir lowerdir+ upperdir workdir uidmapping gidmapping squash_to_uid squash_to_root xattr_permissions timeout xino redirect_dir'.split(
     ' ',
   ),
-  ...'whiteout transport fsname subtype fsync volatile writeback noxattrs noacl static_nlink acl ro rw remount suid nodev atime context'.split(
+  ...'whiteout transport fsname subtype fsync volatile writeback passthrough noxattrs noacl static_nlink acl ro rw remount suid nodev atime context'.split(
     ' ',
   ),
   ...'metacopy index defaults x-systemd.automount constructor __proto__ toString hasOwnProperty debug userxattr'.split(' '),

@@ -18,7 +18,7 @@ export interface UnionSpec {
 }
 
 export interface Mounter {
-  readonly name: 'plyfs' | 'plyfs over fuse-native' | 'kernel' | 'fuse-overlayfs';
+  readonly name: 'plyfs' | 'plyfs over fuse-native' | 'plyfs with passthrough' | 'kernel' | 'fuse-overlayfs';
   /** Mounts at `dir`, an existing directory; rejects with what the program said. */
   mount(spec: UnionSpec, dir: string): Promise<void>;
 }
@@ -67,6 +67,12 @@ export const plyfsFuseNative: Mounter = {
   mount: (spec, dir) => plyfs.mount({ ...spec, options: ['transport=fuse-native', ...(spec.options ?? [])] }, dir),
 };
 
+/** The same program, files of the upper read and written by the kernel. */
+export const plyfsPassthrough: Mounter = {
+  name: 'plyfs with passthrough',
+  mount: (spec, dir) => plyfs.mount({ ...spec, options: ['passthrough', ...(spec.options ?? [])] }, dir),
+};
+
 export const kernel: Mounter = {
   name: 'kernel',
   mount: async (spec, dir) => {
@@ -104,8 +110,19 @@ export async function unavailable(t: Test, mounter: Mounter): Promise<string | u
     return undefined;
   }
   if (!existsSync('/dev/fuse')) return 'there is no /dev/fuse';
+  if (mounter.name === 'plyfs with passthrough') return await withoutPassthrough(t);
   if (mounter.name === 'fuse-overlayfs' && (await run(['sh', '-c', 'command -v fuse-overlayfs'])).status !== 0)
     return 'fuse-overlayfs is not installed';
+  return undefined;
+}
+
+/** Why files cannot be passed through here. */
+async function withoutPassthrough(t: Test): Promise<string | undefined> {
+  if (!isRoot) return 'passthrough needs root';
+  const dir = await workspace(t, 'lower', 'mnt');
+  const { status, stderr } = await run([programUnderTest(), '-o', `passthrough,lowerdir=${dir}/lower`, `${dir}/mnt`]);
+  if (status !== 0) return `passthrough cannot be had here: ${stderr.trim()}`;
+  await succeed(['umount', `${dir}/mnt`]);
   return undefined;
 }
 

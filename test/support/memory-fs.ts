@@ -175,6 +175,10 @@ export class MemoryFileSystem implements FileSystem {
     return fd;
   }
 
+  backingFile(id: NodeId, write: boolean): number {
+    return this.openFile(id, write);
+  }
+
   killSetId(): void {
     // Nothing runs files here.
   }
