@@ -93,6 +93,7 @@ class Comparison {
 
   #below(newFd: number, oldFd: number | undefined, name: Name, path: ByteString): boolean {
     const newChild = openChild(newFd, name, path);
+    if (newChild === undefined) return false;
     try {
       const oldChild = oldFd === undefined ? undefined : openChild(oldFd, name, path);
       try {

@@ -57,6 +57,13 @@ export class LayerRoot {
     return new LayerRoot(fd);
   }
 
+  /** A directory that is open, by a descriptor of its own. Throws `layer-missing`. */
+  static at(dirfd: number): LayerRoot {
+    const fd = sys.openat(dirfd, EMPTY, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (fd < 0) throw new PlyfsError('layer-missing', `A directory cannot be opened (${errnoName(-fd)}): see that it is there.`);
+    return new LayerRoot(fd);
+  }
+
   close(): void {
     this.forget();
     sys.close(this.fd);

@@ -23,6 +23,7 @@ function sizeIn(dirfd: number, path: ByteString, seen: Set<string>): number {
     const at = index * STAT_FIELDS;
     if (((stat[at + StatField.Mode] as number) & S_IFMT) === S_IFDIR) {
       const fd = openChild(dirfd, name, join(path, name));
+      if (fd === undefined) continue;
       try {
         size += sizeIn(fd, join(path, name), seen);
       } finally {

@@ -22,6 +22,8 @@ import { join, list, openChild, statOne, unreadable, xattr, xattrNames } from '.
 import { directoryMarks, isUnionXattr, isXattrWhiteout } from './union-xattrs.js';
 
 export interface PackOptions {
+  /** Whose every file is said to be. */
+  readonly owner?: { readonly uid: number; readonly gid: number } | undefined;
   /** How the directory says what it deletes: `overlay` by devices 0:0 and attributes, `aufs` by `.wh.` files besides, `none` not at all. */
   readonly form: 'overlay' | 'aufs' | 'none';
   readonly ownership: Ownership;
@@ -35,7 +37,7 @@ const WHITEOUT_MODE = 0o600;
 const STRAY_MARKER = '.wh..opq';
 
 /**
- * The native diff. Throws `layer-missing`, `tree-unreadable`, `file-changed`, and `layer-needs-merge` for a directory that has only part of its files'
+ * The native diff. What is gone meanwhile is left out. Throws `layer-missing`, `tree-unreadable`, `file-changed`, and `layer-needs-merge` for a directory that has only part of its files'
  * content (metacopy) or names of the layers below (redirect): then the naive diff is the only one.
  */
 export function packTree(directory: string, options: PackOptions): ByteSource {
@@ -86,9 +88,23 @@ export function packChanges(directory: string, changes: readonly Change[], optio
   });
 }
 
+/**
+ * One file, or a directory with all that is in it, under the name `as`; what is in the directory only, where that is empty. `dirfd` is the caller's, and `name` may be empty for
+ * the directory itself. A link is packed, not what it leads to. Throws as `packTree`.
+ */
+export function packFile(dirfd: number, name: ByteString, as: ByteString, options: PackOptions): ByteSource {
+  return batched(function* () {
+    const packer = new Packer(options);
+    if (as === EMPTY) yield* packer.root(dirfd);
+    else yield* packer.named(dirfd, name, as);
+    yield END_OF_ARCHIVE;
+  });
+}
+
 class Packer {
   readonly #form: PackOptions['form'];
   readonly #ownership: Ownership;
+  readonly #owner: PackOptions['owner'];
   /** The first name of each inode that has several. */
   readonly #names = new Map<string, ByteString>();
   readonly #buffer = Buffer.allocUnsafe(PIECE);
@@ -96,6 +112,26 @@ class Packer {
   constructor(options: PackOptions) {
     this.#form = options.form;
     this.#ownership = options.ownership;
+    this.#owner = options.owner;
+  }
+
+  /** Nothing, when it is gone. */
+  *named(dirfd: number, name: ByteString, as: ByteString): Generator<Uint8Array, void> {
+    const stat = new Float64Array(STAT_FIELDS);
+    const result = statOne(dirfd, name, this.#ownership, stat);
+    if (result === -E.ENOENT) return;
+    if (result < 0) throw unreadable(result, as);
+    if (((stat[StatField.Mode] as number) & S_IFMT) !== S_IFDIR) {
+      yield* this.file(dirfd, name, as, stat, 0);
+      return;
+    }
+    const fd = openChild(dirfd, name, as);
+    if (fd === undefined) return;
+    try {
+      yield* this.#directory(fd, dirfd, name, as, stat, 0);
+    } finally {
+      sys.close(fd);
+    }
   }
 
   /** What is in the directory. `xattrWhiteouts`: empty files with an attribute are whiteouts in it. */
@@ -118,6 +154,7 @@ class Packer {
         continue;
       }
       const fd = openChild(dirfd, name, child);
+      if (fd === undefined) continue;
       try {
         yield* this.#directory(fd, dirfd, name, child, stat, index);
       } finally {
@@ -126,7 +163,14 @@ class Packer {
     }
   }
 
-  *#directory(fd: number, dirfd: number, name: Name, path: ByteString, stat: Float64Array, index: number): Generator<Uint8Array, void> {
+  *#directory(
+    fd: number,
+    dirfd: number,
+    name: ByteString,
+    path: ByteString,
+    stat: Float64Array,
+    index: number,
+  ): Generator<Uint8Array, void> {
     yield* this.file(dirfd, name, path, stat, index);
     if (this.#form === 'none') {
       yield* this.tree(fd, path, false);
@@ -183,9 +227,12 @@ class Packer {
       case S_IFDIR:
         yield encodeHeader({ ...fields, flag: '5', size: 0, xattrs });
         break;
-      case S_IFLNK:
-        yield encodeHeader({ ...fields, flag: '2', size: 0, linkname: this.#target(dirfd, name, path), xattrs });
+      case S_IFLNK: {
+        const linkname = this.#target(dirfd, name, path);
+        if (linkname === undefined) this.#forgetName(path);
+        else yield encodeHeader({ ...fields, flag: '2', size: 0, linkname, xattrs });
         break;
+      }
       case S_IFCHR:
       case S_IFBLK: {
         const [major, minor] = [stat[at + StatField.RdevMajor] as number, stat[at + StatField.RdevMinor] as number];
@@ -202,6 +249,10 @@ class Packer {
 
   *#regular(dirfd: number, name: ByteString, path: ByteString, fields: HeaderFields): Generator<Uint8Array, void> {
     const fd = openRegular(dirfd, name, O_RDONLY);
+    if (fd === -E.ENOENT) {
+      this.#forgetName(path);
+      return;
+    }
     if (fd < 0) throw unreadable(fd, path);
     try {
       yield encodeHeader(fields);
@@ -228,8 +279,8 @@ class Packer {
     return {
       name,
       mode: (stat[at + StatField.Mode] as number) & 0o7777,
-      uid: stat[at + StatField.Uid] as number,
-      gid: stat[at + StatField.Gid] as number,
+      uid: this.#owner?.uid ?? (stat[at + StatField.Uid] as number),
+      gid: this.#owner?.gid ?? (stat[at + StatField.Gid] as number),
       mtime: stat[at + StatField.MtimeSec] as number,
     };
   }
@@ -243,6 +294,11 @@ class Packer {
     return first;
   }
 
+  /** It was not written after all: its other names are no links to it. */
+  #forgetName(path: ByteString): void {
+    for (const [inode, name] of this.#names) if (name === path) this.#names.delete(inode);
+  }
+
   #xattrs(dirfd: number, name: ByteString, path: ByteString): Map<ByteString, Uint8Array> {
     const xattrs = new Map<ByteString, Uint8Array>();
     for (const attribute of xattrNames(dirfd, name, path)) {
@@ -254,8 +310,9 @@ class Packer {
     return xattrs;
   }
 
-  #target(dirfd: number, name: ByteString, path: ByteString): ByteString {
+  #target(dirfd: number, name: ByteString, path: ByteString): ByteString | undefined {
     const size = sys.readlinkat(dirfd, name, this.#buffer);
+    if (size === -E.ENOENT) return undefined;
     if (size < 0) throw unreadable(size, path);
     return this.#buffer.toString('latin1', 0, size) as ByteString;
   }

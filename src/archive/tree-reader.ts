@@ -50,9 +50,10 @@ function override(dirfd: number, name: ByteString, stat: Float64Array, index: nu
   if (found !== undefined) applyOverride(stat, index, found);
 }
 
-/** A directory in a directory, its descriptor the caller's to close. Throws `tree-unreadable`. */
-export function openChild(dirfd: number, name: Name, path: ByteString): number {
+/** A directory in a directory, its descriptor the caller's to close; undefined when it is gone, or no directory any more. Throws `tree-unreadable`. */
+export function openChild(dirfd: number, name: ByteString, path: ByteString): number | undefined {
   const fd = sys.openat(dirfd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+  if (fd === -E.ENOENT || fd === -E.ENOTDIR || fd === -E.ELOOP) return undefined;
   if (fd < 0) throw unreadable(fd, path);
   return fd;
 }

@@ -94,6 +94,7 @@ class UpperComparison {
     if (changed) this.#add(found === undefined ? 'A' : 'C', path);
     if (type !== S_IFDIR) return;
     const fd = openChild(own, name, path);
+    if (fd === undefined) return;
     const lowers = found === undefined || typeOf(found.stat, 0) !== S_IFDIR ? [] : this.#descend(below, found.layer, name, path);
     try {
       const marks = this.marks(fd);

@@ -90,6 +90,16 @@ function merged(own: JsonObject, overrides: ConfigOverrides): JsonObject {
   };
 }
 
+/** Whether it was made to be a container. A damaged record is one. */
+export function hasRecord(mounted: MountedLayer): boolean {
+  try {
+    return mounted.record() !== undefined;
+  } catch (error) {
+    if (error instanceof PlyfsError) return true;
+    throw error;
+  }
+}
+
 /** Throws `record-damaged`. */
 export function containerOf(root: DataRoot, mounted: MountedLayer): Container {
   const own = mounted.record();

@@ -1,6 +1,8 @@
 /** `ply fsck`: whether all that the data root says is so, images and names included. */
+import { PlyfsError } from '../base/error.js';
 import { familiarString } from '../image/reference.js';
 import type { CheckOptions } from '../layer/layer-store.js';
+import { containerOf } from './container.js';
 import type { DataRoot } from './data-root.js';
 
 export interface FsckFinding {
@@ -38,5 +40,17 @@ export async function checkRoot(root: DataRoot, { repair = false, ...options }: 
       path: familiarString(reference),
       problem: `${familiarString(reference)} is the name of image ${id}, which is not in the store.`,
     }));
-  return { repaired, left: [...left, ...images, ...names] };
+  return { repaired, left: [...left, ...images, ...names, ...damagedRecords(root)] };
+}
+
+function damagedRecords(root: DataRoot): FsckFinding[] {
+  return root.layers.mountedLayers().flatMap((mounted) => {
+    try {
+      containerOf(root, mounted);
+      return [];
+    } catch (error) {
+      if (!(error instanceof PlyfsError)) throw error;
+      return [{ code: error.code, path: mounted.name, problem: error.message }];
+    }
+  });
 }

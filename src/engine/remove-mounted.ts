@@ -1,17 +1,20 @@
-/** `ply rm`: a read-write layer goes, with all that was changed in it. */
-import { bytesOf } from '../base/bytes.js';
+/** `ply rm`: a container goes, with all that was changed in it. */
 import type { ChainId } from '../base/digest.js';
+import { assertNotOfDocker } from './container-changes.js';
 import type { DataRoot } from './data-root.js';
-import { unmount } from './unmount.js';
+import { findMounted } from './find-container.js';
+import { unmountNamed } from './unmount.js';
 
-/** `force`: also when it is mounted. Throws `mount-missing`, `layer-in-use`. */
+/** `force`: also when it is mounted. Throws `container-missing`, `container-ambiguous`, `container-of-docker`, `layer-in-use`, `mount-busy`. */
 export async function removeMounted(
   root: DataRoot,
-  name: string,
+  word: string,
   { force }: { force: boolean },
 ): Promise<{ name: string; layers: ChainId[] }> {
+  const { name } = findMounted(root, word);
+  assertNotOfDocker(root, name, 'removed');
   const isShown = (await root.layers.shown()).some((layer) => layer.name === name);
-  if (force && isShown) await unmount(bytesOf(name), { lazy: false }, async () => root);
+  if (force && isShown) await unmountNamed(root, name, { lazy: false });
   const layers = await root.layers.releaseMounted(name);
   return { name, layers: layers.map(({ chainId }) => chainId) };
 }

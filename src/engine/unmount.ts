@@ -1,8 +1,10 @@
 /** `ply umount`: by a directory, whatever of plyfs is mounted there, or by the name of a read-write layer. */
 import { bytesOf, textOf, type ByteString } from '../base/bytes.js';
 import { PlyfsError } from '../base/error.js';
+import type { ShownLayer } from '../layer/layer-store.js';
 import { mountAt } from '../sys/mount-table.js';
 import type { DataRoot } from './data-root.js';
+import { tryFindMounted } from './find-container.js';
 import { FUSE_TYPE } from './mounts.js';
 import { resolvedMountpoint, unmountDirectory } from './unmount-directory.js';
 
@@ -23,20 +25,29 @@ export async function unmount(word: ByteString, options: { lazy: boolean }, open
     return [{ mountpoint: textOf(mountpoint) }];
   }
   const root = await rootOf(openRoot, word);
-  const name = textOf(word);
-  const shown = (await root.layers.shown()).filter((layer) =>
-    entry === undefined ? layer.name === name : layer.target === textOf(mountpoint),
-  );
-  if (shown.length === 0) {
-    if (root.layers.mounted(name) !== undefined)
-      throw new PlyfsError('not-mounted', `'${name}' is not mounted: there is nothing to unmount.`);
-    throw notMounted(word);
+  if (entry === undefined) {
+    const mounted = tryFindMounted(root, textOf(word));
+    if (mounted === undefined) throw notMounted(word);
+    return unmountNamed(root, mounted.name, options);
   }
+  const shown = (await root.layers.shown()).filter(({ target }) => target === textOf(mountpoint));
+  if (shown.length === 0) throw notMounted(word);
+  return unmountShown(root, shown, options);
+}
+
+/** Wherever a container is mounted. Throws `not-mounted`, `mount-busy`, `umount-failed`. */
+export async function unmountNamed(root: DataRoot, name: string, options: { lazy: boolean }): Promise<Unmounted[]> {
+  const shown = (await root.layers.shown()).filter((layer) => layer.name === name);
+  if (shown.length === 0) throw new PlyfsError('not-mounted', `'${name}' is not mounted: there is nothing to unmount.`);
+  return unmountShown(root, shown, options);
+}
+
+async function unmountShown(root: DataRoot, shown: readonly ShownLayer[], options: { lazy: boolean }): Promise<Unmounted[]> {
   for (const { target } of shown) {
     if (mountAt(target)?.type === FUSE_TYPE) await unmountDirectory(bytesOf(target), options);
     else await root.layers.unmountAt(target);
   }
-  return shown.map(({ target, name: own }) => ({ mountpoint: target, ...(own !== undefined && { name: own }) }));
+  return shown.map(({ target, name }) => ({ mountpoint: target, ...(name !== undefined && { name }) }));
 }
 
 function notMounted(word: ByteString): PlyfsError {

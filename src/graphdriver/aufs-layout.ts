@@ -87,6 +87,10 @@ export class AufsLayout implements Layout {
     }
   }
 
+  written(id: string): string[] {
+    return [this.directoryOf(id), join(this.home, 'work', id)];
+  }
+
   directories(id: string): LayerDirectories {
     this.#check(id);
     const below = this.#parents(id).map((parent) => {

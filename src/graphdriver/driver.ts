@@ -67,6 +67,8 @@ export interface GraphDriver {
   create(id: string, parent: string | undefined): Promise<void>;
   /** Makes a layer to be written to, as `create` does. `size` in bytes limits what can be written; throws `option-unsupported` where that cannot be kept. */
   createReadWrite(id: string, parent: string | undefined, options?: { size?: number }): Promise<void>;
+  /** Swaps the files of two read-write layers on one parent, neither of them mounted, at once. Throws `layer-missing`, `exchange-failed`. */
+  exchange(one: string, other: string): void;
   /** Renames first, then deletes. Also takes away what a killed `create` or `remove` left. Absent already: nothing. Throws `layer-in-use` while it is mounted. */
   remove(id: string): Promise<void>;
   /** Throws `layer-missing`, `layer-damaged` when a link or a parent on disk is not what it should be. */

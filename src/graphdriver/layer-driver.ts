@@ -7,6 +7,7 @@ import type { ByteSource } from '../base/byte-source.js';
 import { PlyfsError } from '../base/error.js';
 import type { DriverName, DriverOptions, GetOptions, GraphDriver, LayerDirectories, LayerMount } from './driver.js';
 import { ownership } from './home.js';
+import { exchangeDirectories } from './exchange-directories.js';
 import type { Layout } from './layout.js';
 import { LayerMounts } from './layer-mounts.js';
 import type { MountedBy } from './mounter.js';
@@ -69,6 +70,14 @@ export abstract class LayerDriver implements GraphDriver {
       'option-unsupported',
       `the storage driver ${this.name} cannot limit the size of a layer: leave the size out, or use overlay2 on XFS with project quotas.`,
     );
+  }
+
+  exchange(one: string, other: string): void {
+    this.#mayWrite();
+    // Says what is wrong with one, if anything is.
+    for (const id of [one, other]) if (!this.layout.exists(id)) this.layout.directories(id);
+    const others = this.layout.written(other);
+    for (const [index, path] of this.layout.written(one).entries()) exchangeDirectories(path, others[index]!);
   }
 
   async remove(id: string): Promise<void> {

@@ -13,6 +13,8 @@ export interface Layout {
    */
   create(id: string, parent: string | undefined, access: 'read-only' | 'read-write', prepare?: (directory: string) => void): void;
   remove(id: string): void;
+  /** The directories that hold what is written to a layer, the files' own first; those below it and what else the layout knows of it are elsewhere. */
+  written(id: string): readonly string[];
   directories(id: string): LayerDirectories;
   /** Undefined for a base. */
   parentOf(id: string): string | undefined;

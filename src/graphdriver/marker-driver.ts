@@ -1,9 +1,12 @@
 /** Drivers whose layers say "deleted" by `.wh.` files, as a layer's tar does. Only our union mounts them. */
 import type { ApplyOptions } from '../archive/apply-layer.js';
 import { treeSize } from '../archive/layer-size.js';
+import { packTree } from '../archive/pack-layer.js';
+import type { ByteSource } from '../base/byte-source.js';
 import { PlyfsError } from '../base/error.js';
 import type { DriverName, DriverOptions } from './driver.js';
 import { backingFileSystem } from './feature-detection.js';
+import { ownership } from './home.js';
 import { mounters } from './mounters/index.js';
 import { UnionDriver } from './union-driver.js';
 
@@ -13,6 +16,12 @@ export abstract class MarkerDriver extends UnionDriver {
       ['Backing Filesystem', backingFileSystem(this.home)],
       ['Mounted by', this.mounter.name],
     ];
+  }
+
+  /** The layer's own directory, whose markers are those of the tar. Throws `layer-needs-merge` for an upper that a union with `redirect_dir` wrote. */
+  override diff(id: string, parent: string | undefined): ByteSource {
+    if (this.isParent(id, parent)) return packTree(this.directories(id).own, { form: 'aufs', ownership });
+    return super.diff(id, parent);
   }
 
   async diffSize(id: string, _parent: string | undefined): Promise<number> {

@@ -44,7 +44,7 @@ async function compared(driver: GraphDriver, tree: MountedBy, parent: string | u
 }
 
 /** A union shows owners as they should be; a layer's own directory as they could be kept. */
-function ownershipIn({ by }: MountedBy): Ownership {
+export function ownershipIn({ by }: MountedBy): Ownership {
   return by === 'fuse' || by === 'kernel' ? 'real' : ownership;
 }
 

@@ -116,6 +116,10 @@ export class OverlayLayout implements Layout {
     syncDirectory(this.home);
   }
 
+  written(id: string): string[] {
+    return [this.#own(id), join(this.directoryOf(id), 'work')];
+  }
+
   directories(id: string): LayerDirectories {
     const own = this.#checkedOwn(id);
     const seen = new Set([own]);

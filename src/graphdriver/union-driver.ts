@@ -1,6 +1,8 @@
 /** Drivers whose layers are differences, shown by a union mount. */
 import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
+import type { Change } from '../archive/changes.js';
+import { upperChanges } from '../archive/upper-changes.js';
 import { textOf } from '../base/bytes.js';
 import { readMountTable } from '../sys/mount-table.js';
 import type { DriverOptions, LayerMount } from './driver.js';
@@ -27,6 +29,13 @@ export abstract class UnionDriver extends LayerDriver {
       if (by !== undefined && id !== undefined) found.push({ id, target: textOf(mountpoint), readOnly: options.includes('ro'), by });
     }
     return found;
+  }
+
+  /** Read from the layer's own directory where that has them all. */
+  override async changes(id: string, parent: string | undefined): Promise<Change[]> {
+    const { own, below, form } = this.layout.directories(id);
+    const native = form !== 'none' && this.isParent(id, parent) ? upperChanges({ own, below, form }, { ownership }) : undefined;
+    return native ?? super.changes(id, parent);
   }
 
   protected async show(id: string, target: string, readOnly: boolean): Promise<MountedBy['by']> {

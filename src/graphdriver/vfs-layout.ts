@@ -72,6 +72,10 @@ export class VfsLayout implements Layout {
     removeTree(aside);
   }
 
+  written(id: string): string[] {
+    return [this.directoryOf(id)];
+  }
+
   directories(id: string): LayerDirectories {
     if (!this.exists(id)) throw missing(id, this.home);
     return { own: this.directoryOf(id), below: [], form: 'none' };

@@ -81,3 +81,8 @@ export function rawMembers(text: string): Map<string, RawJson> {
   }
   return members;
 }
+
+/** Without trailing zeros in the fraction, as Go writes it. */
+export function goTimeOf(time: Date): string {
+  return time.toISOString().replace(/\.?0*Z$/, 'Z');
+}

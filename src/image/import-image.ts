@@ -8,8 +8,9 @@ import { decompress } from '../archive/compression.js';
 import type { ByteSource } from '../base/byte-source.js';
 import { PlyfsError } from '../base/error.js';
 import type { DiffId, ImageId } from '../base/digest.js';
-import { applyChanges, emptyContainerConfig, type ContainerConfig, type Healthcheck } from './dockerfile-changes.js';
-import { goJson, goMap, goObject, type RawJson } from './go-json.js';
+import { containerJson } from './container-json.js';
+import { applyChanges, emptyContainerConfig, type ContainerConfig } from './dockerfile-changes.js';
+import { goJson, goMap, goTimeOf, type RawJson } from './go-json.js';
 import type { Platform } from './image-config.js';
 import type { Image } from './image-store.js';
 import type { ImageStores } from './load-image.js';
@@ -92,53 +93,4 @@ function configOf(
   if (platform.variant !== undefined) fields.set('variant', goJson(platform.variant));
   if (message !== '') fields.set('comment', goJson(message));
   return goMap(fields);
-}
-
-/** container.Config, in the order of its fields. */
-function containerJson(config: ContainerConfig): RawJson {
-  const { exposedPorts, healthcheck, volumes, labels, onBuild, stopSignal, env } = config;
-  const set = (names: ReadonlySet<string>): RawJson => goMap(new Map([...names].map((name) => [name, goJson({})])));
-  const orNull = (empty: boolean, value: RawJson): RawJson => (empty ? goJson(null) : value);
-  const fields: [string, RawJson][] = [
-    ['Hostname', goJson('')],
-    ['Domainname', goJson('')],
-    ['User', goJson(config.user)],
-    ['AttachStdin', goJson(false)],
-    ['AttachStdout', goJson(false)],
-    ['AttachStderr', goJson(false)],
-  ];
-  if (exposedPorts.size > 0) fields.push(['ExposedPorts', set(exposedPorts)]);
-  fields.push(
-    ['Tty', goJson(false)],
-    ['OpenStdin', goJson(false)],
-    ['StdinOnce', goJson(false)],
-    ['Env', orNull(env.length === 0, goJson(env))],
-    ['Cmd', goJson(config.cmd)],
-  );
-  if (healthcheck !== undefined) fields.push(['Healthcheck', healthcheckJson(healthcheck)]);
-  fields.push(
-    ['Image', goJson('')],
-    ['Volumes', orNull(volumes.size === 0, set(volumes))],
-    ['WorkingDir', goJson(config.workingDir)],
-    ['Entrypoint', goJson(config.entrypoint)],
-    ['OnBuild', orNull(onBuild.length === 0, goJson(onBuild))],
-    ['Labels', orNull(labels.size === 0, goMap(new Map([...labels].map(([name, value]) => [name, goJson(value)]))))],
-  );
-  if (stopSignal !== '') fields.push(['StopSignal', goJson(stopSignal)]);
-  return goObject(fields);
-}
-
-function healthcheckJson({ test, interval, timeout, startPeriod, retries }: Healthcheck): RawJson {
-  return goJson({
-    Test: test,
-    ...(interval > 0 && { Interval: interval }),
-    ...(timeout > 0 && { Timeout: timeout }),
-    ...(startPeriod > 0 && { StartPeriod: startPeriod }),
-    ...(retries > 0 && { Retries: retries }),
-  });
-}
-
-/** Without trailing zeros in the fraction, as Go writes it. */
-function goTimeOf(time: Date): string {
-  return time.toISOString().replace(/\.?0*Z$/, 'Z');
 }

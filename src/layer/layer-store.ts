@@ -19,10 +19,12 @@
  *
  * A store opened for reading takes no lock, writes nothing, and can be had of any root, that of a running dockerd too.
  */
+import type { Change } from '../archive/changes.js';
 import type { LayerLimits } from '../archive/layer-reader.js';
 import type { ByteSource } from '../base/byte-source.js';
 import type { ChainId } from '../base/digest.js';
 import type { GraphDriver } from '../graphdriver/driver.js';
+import type { Ownership } from '../graphdriver/home.js';
 import type { MountedBy } from '../graphdriver/mounter.js';
 import { checkStore, repairStore, type CheckOptions, type Finding, type Repaired } from './check-store.js';
 import { collectGarbage, listGarbage, type Collected, type Garbage } from './garbage.js';
@@ -37,9 +39,19 @@ import {
   type CreateMountedOptions,
   type MountedLayer,
 } from './mounted-layer.js';
+import {
+  commitMounted,
+  mountedChanges,
+  mountedTree,
+  resetMounted,
+  whileShown,
+  writtenSize,
+  type CommitMountedOptions,
+} from './mounted-changes.js';
 import { registerLayer, type RegisterOptions } from './register.js';
 import { releaseLayer } from './removal.js';
 import { mountMounted, mountReadOnly, shownLayers, unmountAt, unmountMounted, type MountOptions, type ShownLayer } from './shown.js';
+import { isWrittenTo } from './workdir-hold.js';
 import { StoreState, type Holder, type Skipped } from './store-state.js';
 
 export type { CheckOptions, Collected, CreateMountedOptions, Finding, Garbage, Holder, Layer, LayerLimits, MountedLayer, MountOptions };
@@ -172,6 +184,45 @@ export class LayerStore {
   /** Deletes a read-write layer and what nobody needs after it. Returns the read-only layers deleted, topmost first. Throws `mount-missing`, `layer-in-use`. */
   releaseMounted(name: string): Promise<Layer[]> {
     return releaseMounted(this.#state, name);
+  }
+
+  /** What was changed in a read-write layer, sorted by path. Throws `mount-missing`, and what reading its directory throws. */
+  changes(name: string): Promise<Change[]> {
+    return mountedChanges(this.#state, name);
+  }
+
+  /** Bytes of the files that were written to a read-write layer. Throws `mount-missing`. */
+  writtenSize(name: string): Promise<number> {
+    return writtenSize(this.#state, name);
+  }
+
+  /** Whether somebody has a read-write layer mounted to write, seen from here or not. The kernel's mounts are known only where they are seen. */
+  isWrittenTo(name: string): boolean {
+    return isWrittenTo(this.#state, this.#state.mountNamed(name));
+  }
+
+  /** The tar of all that a read-write layer shows. Throws `mount-missing`, and what mounting and reading it throws. */
+  tree(name: string): ByteSource {
+    return mountedTree(this.#state, name);
+  }
+
+  /** Shows a read-write layer while `use` works. Throws `mount-missing`, `mount-dead`, `layer-in-use`. */
+  whileShown<T>(name: string, options: { write: boolean }, use: (path: string, ownership: Ownership) => Promise<T>): Promise<T> {
+    return whileShown(this.#state, name, options, use);
+  }
+
+  /**
+   * Makes a read-only layer of what was changed in a read-write one; undefined when nothing was. It goes on as it is. Of one that is being written to, each file
+   * comes as it is when it is read: whoever wants all of one moment stops the writers. The caller holds a reference, as of `register`, whose errors it throws;
+   * `mount-missing`, and `file-changed` for a file that became shorter meanwhile.
+   */
+  commitMounted(name: string, options: CommitMountedOptions = {}): Promise<Layer | undefined> {
+    return commitMounted(this.#state, name, options);
+  }
+
+  /** Throws away what was changed in a read-write layer, all or nothing of it. Throws `mount-missing`, `layer-in-use`. */
+  resetMounted(name: string): Promise<void> {
+    return resetMounted(this.#state, name);
   }
 
   /** Shows a read-write layer. The mount outlives this process; one whose daemon has died is taken away first. Throws `mount-missing`, `layer-in-use`. */

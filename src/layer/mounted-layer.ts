@@ -15,6 +15,7 @@ import { finishAll, finishRemoving, takeUnneeded, unusedIds, type Removal } from
 import { withoutDeadMounts } from './shown.js';
 import type { Mount, StoreState } from './store-state.js';
 import { trace } from './trace.js';
+import { whileUnused } from './workdir-hold.js';
 
 export interface MountedLayer {
   readonly name: string;
@@ -113,22 +114,30 @@ export async function createMounted(
 /** Deletes a read-write layer, and those below that nobody needs any more. Returns these, topmost first. Throws `layer-in-use` while it is mounted. */
 export async function releaseMounted(state: StoreState, name: string): Promise<Layer[]> {
   state.refresh();
-  const { mountId } = state.mountNamed(name);
-  await withoutDeadMounts(state, (mount) => mount.id === mountId);
-  const { layers, removals } = state.exclusively(() => {
-    const mount = state.mountNamed(name);
-    const target = state.driver.mounts().find(({ id }) => id === mount.mountId)?.target;
-    if (target !== undefined) throw new PlyfsError('layer-in-use', `'${name}' is mounted at ${target}: unmount it first.`);
-    const writeSet = state.metadata.beginRemovingMount(name);
-    state.refresh();
-    trace('mount taken out', name);
-    state.records.remove(mount.mountId);
-    const own: Removal = { writeSet, ids: unusedIds(state, idsOf(mount)) };
-    const below = mount.parent === undefined ? { layers: [], removals: [] } : takeUnneeded(state, mount.parent.chainId);
-    return { layers: below.layers, removals: [own, ...below.removals] };
+  const known = state.mountNamed(name);
+  await withoutDeadMounts(state, (mount) => mount.id === known.mountId);
+  assertNotShown(state, known);
+  return whileUnused(state, known, async () => {
+    const { layers, removals } = state.exclusively(() => {
+      const mount = state.mountNamed(name);
+      assertNotShown(state, mount);
+      const writeSet = state.metadata.beginRemovingMount(name);
+      state.refresh();
+      trace('mount taken out', name);
+      state.records.remove(mount.mountId);
+      const own: Removal = { writeSet, ids: unusedIds(state, idsOf(mount)) };
+      const below = mount.parent === undefined ? { layers: [], removals: [] } : takeUnneeded(state, mount.parent.chainId);
+      return { layers: below.layers, removals: [own, ...below.removals] };
+    });
+    await finishAll(state, removals);
+    return layers;
   });
-  await finishAll(state, removals);
-  return layers;
+}
+
+/** Throws `layer-in-use`. */
+export function assertNotShown({ driver }: StoreState, { name, mountId }: Mount): void {
+  const target = driver.mounts().find(({ id }) => id === mountId)?.target;
+  if (target !== undefined) throw new PlyfsError('layer-in-use', `'${name}' is mounted at ${target}: unmount it first.`);
 }
 
 /** Gives it another name; whatever else is known of it stays. Throws `mount-missing`, `mount-exists`, `mount-name-invalid`. */

@@ -1,11 +1,8 @@
 /** The layout of Docker's aufs driver, so that a root of its time opens again on a kernel without AUFS. */
 import { treeSize } from '../../archive/layer-size.js';
-import { packTree } from '../../archive/pack-layer.js';
-import type { ByteSource } from '../../base/byte-source.js';
 import { backingFileSystem } from '../feature-detection.js';
 import { AufsLayout } from '../aufs-layout.js';
 import type { DriverDefinition, DriverOptions } from '../driver.js';
-import { ownership } from '../home.js';
 import { MarkerDriver, markersUnsupported, refuseOptions } from '../marker-driver.js';
 
 const NAME = 'aufs';
@@ -15,11 +12,6 @@ class AufsDriver extends MarkerDriver {
 
   constructor(options: DriverOptions) {
     super(new AufsLayout(options.home), options);
-  }
-
-  override diff(id: string, parent: string | undefined): ByteSource {
-    if (this.isParent(id, parent)) return packTree(this.directories(id).own, { form: 'aufs', ownership });
-    return super.diff(id, parent);
   }
 
   protected override appliedSize(id: string): number {

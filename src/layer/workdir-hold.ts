@@ -1,0 +1,58 @@
+/**
+ * Whether a read-write layer is written to by somebody whose mount cannot be seen from here: one in another mount namespace, or one that is just ending.
+ *
+ * Who serves a union holds flock(2) on its workdir (src/union/workdir.ts); who holds it here keeps others from mounting. The kernel's overlay takes no such lock.
+ */
+import { setTimeout as later } from 'node:timers/promises';
+import { bytesOf } from '../base/bytes.js';
+import { E } from '../base/errno.js';
+import { PlyfsError } from '../base/error.js';
+import { AT_FDCWD, LOCK_EX, LOCK_NB, LOCK_SH, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_RDONLY } from '../sys/constants.js';
+import { sys } from '../sys/index.js';
+import type { Mount, StoreState } from './store-state.js';
+
+/** Milliseconds. umount(8) returns before the daemon it ends has let go. */
+const PATIENCE = 3000;
+const PAUSE = 10;
+
+/** Keeps everybody from writing to the layer while `work` is done. Throws `layer-in-use`. */
+export async function whileUnused<T>(state: StoreState, mount: Mount, work: () => Promise<T>): Promise<T> {
+  const fd = openWorkdir(state, mount);
+  try {
+    const until = performance.now() + PATIENCE;
+    while (fd !== undefined && sys.flock(fd, LOCK_EX | LOCK_NB) === -E.EWOULDBLOCK) {
+      if (performance.now() > until)
+        throw new PlyfsError('layer-in-use', `'${mount.name}' is in use where it is not seen from here: end what runs in it first.`);
+      await later(PAUSE);
+    }
+    return await work();
+  } finally {
+    if (fd !== undefined) sys.close(fd);
+  }
+}
+
+export function isWrittenTo(state: StoreState, mount: Mount): boolean {
+  if (state.driver.mounts().some(({ id, readOnly }) => id === mount.mountId && !readOnly)) return true;
+  const fd = openWorkdir(state, mount);
+  if (fd === undefined) return false;
+  try {
+    return sys.flock(fd, LOCK_SH | LOCK_NB) === -E.EWOULDBLOCK;
+  } finally {
+    sys.close(fd);
+  }
+}
+
+/** Undefined where there is none, which nobody holds then. */
+function openWorkdir({ driver }: StoreState, { mountId }: Mount): number | undefined {
+  let path: string | undefined;
+  try {
+    path = driver.directories(mountId).work;
+  } catch (error) {
+    // What is damaged cannot be mounted.
+    if (error instanceof PlyfsError) return undefined;
+    throw error;
+  }
+  if (path === undefined) return undefined;
+  const fd = sys.openat(AT_FDCWD, bytesOf(path), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+  return fd < 0 ? undefined : fd;
+}
