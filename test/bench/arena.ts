@@ -1,8 +1,8 @@
 /**
  * Where a benchmark's layers and mounts lie: by default an ext4 image in memory, because a disk's noise drowns what a file system
- * itself costs. Its pages are in the page cache twice then (of the image and of its files), which every target pays alike.
+ * itself costs. What is removed in it is given back (discard). Its pages are in the page cache twice then (of the image and of its files), which every target pays alike.
  */
-import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -30,6 +30,11 @@ export async function makeArena(gibibytes: number, below?: string): Promise<Aren
   if (process.getuid?.() !== 0) {
     throw new Error('An ext4 image can be mounted by root only: name a directory with --dir, or run `make bench` as root.');
   }
+  // What is written takes memory for the image, and for the page caches above it, which can be dropped.
+  const available = Number(/^MemAvailable:\s*(\d+) kB$/m.exec(await readFile('/proc/meminfo', 'latin1'))?.[1]) / (1 << 20);
+  if (available < gibibytes) {
+    throw new Error(`The image in memory may grow to ${gibibytes} GiB and ${available.toFixed(1)} are there: name a directory with --dir.`);
+  }
   const holder = await mkdtemp('/dev/shm/plyfs-bench-');
   const image = join(holder, 'image');
   const above = await mkdtemp(join(tmpdir(), 'plyfs-bench-'));
@@ -46,7 +51,7 @@ export async function makeArena(gibibytes: number, below?: string): Promise<Aren
     await succeed(['truncate', '-s', `${gibibytes}G`, image]);
     await succeed(['mkfs.ext4', '-q', '-F', '-m', '0', '-N', '1500000', '-E', 'lazy_itable_init=1,lazy_journal_init=1,nodiscard', image]);
     await mkdir(directory);
-    await succeed(['mount', '-o', 'loop,noatime', image, directory]);
+    await succeed(['mount', '-o', 'loop,noatime,discard', image, directory]);
   } catch (error) {
     await remove();
     throw error;

@@ -179,7 +179,7 @@ async function main(): Promise<void> {
   for (const sentence of without) say(`without ${sentence}`);
   // Ours is the first column.
   present.sort((a, b) => Number(b.name === 'plyfs') - Number(a.name === 'plyfs'));
-  const arena = await makeArena(16, settings.dir);
+  const arena = await makeArena(settings.quick ? 4 : 10, settings.dir);
   say(`in ${arena.directory}${arena.image === undefined ? '' : `, which is ${arena.image}`}`);
   try {
     const groups = await groupsOf(settings, arena, present);
