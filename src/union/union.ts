@@ -39,7 +39,15 @@ import { UnionEvents } from './events.js';
 import { LinkTable } from './hard-links.js';
 import { InodeNumbers } from './inode-numbers.js';
 import { UPPER, type Layer, type LayerDirectory } from './layer.js';
-import { describeLayer, madeForMountProgram, openNamed, refuseMountpoint, refuseOverlaps, rootOf, type OpenedDirectory } from './layers-on-disk.js';
+import {
+  describeLayer,
+  madeForMountProgram,
+  openNamed,
+  refuseMountpoint,
+  refuseOverlaps,
+  rootOf,
+  type OpenedDirectory,
+} from './layers-on-disk.js';
 import { findDentry, nodeOf } from './merge.js';
 import { NodeTable } from './node-table.js';
 import { DirectoryNode, type Node } from './node.js';
