@@ -144,7 +144,9 @@ function integer(option: string, value: string, max: number, expected: string): 
 
 function ranges(option: string, value: string): ParsedIdRange[] {
   const expected = 'ONDISK:SHOWN:LENGTH triples of ids, joined by colons';
-  const numbers = value.split(':').map((part) => integer(option, part, MAX_ID, expected));
+  // containers/storage writes a colon before the first, too (drivers/overlay/overlay.go, optsAppendMappings).
+  const parts = (value.startsWith(':') ? value.slice(1) : value).split(':');
+  const numbers = parts.map((part) => integer(option, part, MAX_ID, expected));
   if (numbers.length % 3 !== 0) throw wrong(option, value, expected);
   const found: ParsedIdRange[] = [];
   for (let i = 0; i < numbers.length; i += 3) {

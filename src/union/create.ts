@@ -137,15 +137,15 @@ function make(context: UnionContext, dirfd: number, name: Name, object: NewObjec
 function isOwn(context: UnionContext, caller: Caller): boolean {
   const ownership = context.ownership;
   if (ownership.override !== undefined) return false;
-  return ownership.uidToDisk(caller.uid) === ownUid && ownership.gidToDisk(caller.gid) === ownGid;
+  return ownership.creatorUid(caller.uid) === ownUid && ownership.creatorGid(caller.gid) === ownGid;
 }
 
 /** Gives a new object, made in the place `directory`, the caller as its owner. */
 function own(context: UnionContext, directory: DiskDirectory, dirfd: number, name: ByteString, object: NewObject, caller: Caller): void {
   if (isOwn(context, caller)) return;
   const ownership = context.ownership;
-  const uid = ownership.uidToDisk(caller.uid);
-  const gid = ownership.gidToDisk(caller.gid);
+  const uid = ownership.creatorUid(caller.uid);
+  const gid = ownership.creatorGid(caller.gid);
   check(directory.stat('' as ByteString, parentStat, 0), 'stat');
   const inherits = (field(parentStat, 0, StatField.Mode) & S_ISGID) !== 0;
   if (ownership.override !== undefined) {
@@ -190,8 +190,8 @@ function createAside(
   useUmask(0);
   const fd = check(make(context, work, temporary, object), name);
   try {
-    const uid = context.ownership.uidToDisk(caller.uid);
-    const gid = inherits ? group : context.ownership.gidToDisk(caller.gid);
+    const uid = context.ownership.creatorUid(caller.uid);
+    const gid = inherits ? group : context.ownership.creatorGid(caller.gid);
     if (context.ownership.override !== undefined) {
       context.ownership.describe(work, temporary, type | (permissions & 0o7777), uid, gid, object.rdevMajor, object.rdevMinor);
     } else {

@@ -24,12 +24,19 @@ function toShown(ranges: readonly IdRange[], id: number): number {
   return ranges.length === 0 ? id : OVERFLOW_ID;
 }
 
-function toDisk(ranges: readonly IdRange[], id: number): number {
+/** Undefined: without a place in the mapping. */
+function toDisk(ranges: readonly IdRange[], id: number): number | undefined {
+  if (ranges.length === 0) return id;
   for (const range of ranges) {
     if (id >= range.shown && id < range.shown + range.length) return range.onDisk + id - range.shown;
   }
-  if (ranges.length === 0) return id;
-  throw new Errno(E.EINVAL, `id ${id} has no place in the mapping`);
+  return undefined;
+}
+
+function placeOf(ranges: readonly IdRange[], id: number): number {
+  const place = toDisk(ranges, id);
+  if (place === undefined) throw new Errno(E.EINVAL, `id ${id} has no place in the mapping`);
+  return place;
 }
 
 export class Ownership {
@@ -58,10 +65,21 @@ export class Ownership {
 
   /** Throws EINVAL for an id without a place in the mapping. -1 stays -1. */
   uidToDisk(uid: number): number {
-    return uid === -1 ? -1 : toDisk(this.#options.uidMapping, uid);
+    return uid === -1 ? -1 : placeOf(this.#options.uidMapping, uid);
   }
   gidToDisk(gid: number): number {
-    return gid === -1 ? -1 : toDisk(this.#options.gidMapping, gid);
+    return gid === -1 ? -1 : placeOf(this.#options.gidMapping, gid);
+  }
+
+  /**
+   * The owner on disk of what `uid` makes: without a place in the mapping, nobody, as fuse-overlayfs has it (main.c, find_mapping). podman,
+   * whose own id is not among a container's, puts files into its root.
+   */
+  creatorUid(uid: number): number {
+    return toDisk(this.#options.uidMapping, uid) ?? OVERFLOW_ID;
+  }
+  creatorGid(gid: number): number {
+    return toDisk(this.#options.gidMapping, gid) ?? OVERFLOW_ID;
   }
 
   /** ids are those on disk; -1 leaves one as it is. `name` relative to `dirfd`, or empty. */

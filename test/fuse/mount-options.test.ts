@@ -65,6 +65,9 @@ t.test('ownership', async (t) => {
   ]);
   t.same(ownership.gidMapping, [{ onDisk: 5, shown: 6, length: 7 }]);
   t.equal(ownership.xattrPermissions, 2);
+  const fromPodman = parse('lowerdir=/l,uidmapping=:0:1:1000,gidmapping=:0:1:999:999:2000:1').union.ownership;
+  t.same(fromPodman.uidMapping, [{ onDisk: 0, shown: 1, length: 1000 }], 'with a colon before the first');
+  t.equal(fromPodman.gidMapping.length, 2);
   t.match(parse('lowerdir=/l,squash_to_root').union.ownership, { squashToUid: 0, squashToGid: 0 });
   t.match(parse('lowerdir=/l,squash_to_uid=7,squash_to_root').union.ownership, { squashToUid: 7, squashToGid: 0 });
 });
@@ -133,6 +136,8 @@ t.test('what is wrong', async (t) => {
     ['lowerdir=/l,upperdir=,workdir=/w', /upperdir: expected a directory/],
     ['lowerdir=/l,uidmapping=1:2', /uidmapping: expected ONDISK:SHOWN:LENGTH/],
     ['lowerdir=/l,uidmapping=1:2:x', /uidmapping/],
+    ['lowerdir=/l,uidmapping=:', /uidmapping/],
+    ['lowerdir=/l,uidmapping=1::2:3', /uidmapping/],
     ['lowerdir=/l,uidmapping=1:2:0', /uidmapping/],
     ['lowerdir=/l,gidmapping=4294967294:0:2', /gidmapping.*within/],
     ['lowerdir=/l,squash_to_uid=-1', /squash_to_uid: expected a user id, but got '-1'/],
