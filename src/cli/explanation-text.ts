@@ -5,13 +5,14 @@ import { ellipsis } from './human-format.js';
 
 const CREATED_BY_LENGTH = 60;
 
-export function explanationText(explained: ExplainedPath): string {
+/** Paths below `here` are shown relative to it. */
+export function explanationText(explained: ExplainedPath, here: string): string {
   const lines: string[] = explained.links.map(({ path, target }) => `${quoted(path)} is a symbolic link to ${quoted(target)}.\n`);
   lines.push(`${quoted(explained.path)}: ${headline(explained)}\n`);
   const speaking = explained.layers.filter(({ state }) => state !== 'absent');
   const width = Math.max(0, ...speaking.map(({ name }) => name.length));
   for (const layer of speaking) {
-    lines.push(`  ${layer.name.padEnd(width)}  ${answer(layer, explained)}\n`, `  ${' '.repeat(width)}    ${origin(layer)}\n`);
+    lines.push(`  ${layer.name.padEnd(width)}  ${answer(layer, explained)}\n`, `  ${' '.repeat(width)}    ${origin(layer, here)}\n`);
   }
   lines.push(silent(explained.layers), consequence(explained));
   return lines.join('');
@@ -71,7 +72,7 @@ function because({ hiddenBy }: ExplainedLayer, path: string): string {
     case 'opaque':
       return `hidden, the directory${above} in ${name} is opaque`;
     case 'file':
-      return above === '' ? `hidden by that in ${name}` : `hidden,${above} in ${name} is no directory`;
+      return above === '' ? `hidden by the one in ${name}` : `hidden,${above} in ${name} is no directory`;
     case 'directory':
       return `hidden by the directory${above} in ${name}`;
     case 'redirect':
@@ -79,8 +80,10 @@ function because({ hiddenBy }: ExplainedLayer, path: string): string {
   }
 }
 
-function origin({ createdBy, directory, path }: ExplainedLayer): string {
-  return createdBy === undefined ? quoted(`${directory}${path}`) : ellipsis(createdBy.replace(/\s+/g, ' '), CREATED_BY_LENGTH);
+function origin({ createdBy, directory, path }: ExplainedLayer, here: string): string {
+  if (createdBy !== undefined) return ellipsis(createdBy.replace(/[\s\0-\x1f\x7f-\x9f]+/g, ' '), CREATED_BY_LENGTH);
+  const full = path === '/' ? directory : `${directory}${path}`;
+  return quoted(full.startsWith(`${here}/`) ? full.slice(here.length + 1) : full);
 }
 
 function silent(layers: readonly ExplainedLayer[]): string {

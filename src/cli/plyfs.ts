@@ -77,9 +77,10 @@ function traceLine({ operation, node, name, result, micros }: RequestTrace): str
 }
 
 async function mount(command: MountCommand): Promise<void> {
-  const [{ parseMountOptions }, { mountUnion }, { sys }] = await Promise.all([
+  const [{ parseMountOptions }, { mountUnion }, { answerQuestions, openEar }, { sys }] = await Promise.all([
     import('../fuse/mount-options.js'),
     import('../engine/mount-union.js'),
+    import('../engine/mount-questions.js'),
     import('../sys/index.js'),
   ]);
   sys.setProcessName(bytesOf(program));
@@ -113,6 +114,7 @@ async function mount(command: MountCommand): Promise<void> {
   });
 
   const trace = parsed.tracing === undefined ? undefined : (await import('./trace-file.js')).traceTo(parsed.tracing, say);
+  const ear = openEar();
   const { lowers, ...union } = parsed.union;
   const mounted = await mountUnion({
     ...parsed,
@@ -130,21 +132,31 @@ async function mount(command: MountCommand): Promise<void> {
   // A daemon keeps no directory busy.
   process.chdir('/');
   letGo();
-  const answering = await answer(mounted);
+  const stopAnswering = ear === undefined ? undefined : answerSoon(() => answerQuestions(ear, mounted.mountpoint, mounted.layers));
   try {
     if (signalled > 0) await unmount(mounted);
     await mounted.closed;
     if (debug) writeSync(2, mounted.statistics());
   } finally {
-    answering?.();
+    await stopAnswering?.();
     await trace?.end();
   }
 }
 
-/** After whoever waits has been let go: it takes some milliseconds, and the mount works without. */
-async function answer(mounted: MountedUnion): Promise<(() => void) | undefined> {
-  const { answerQuestions } = await import('../engine/mount-questions.js');
-  return answerQuestions(mounted.mountpoint, mounted.layers);
+/** Milliseconds. */
+const FIRST_REQUESTS = 100;
+
+/** Once the first requests are answered: getting ready to listen takes some milliseconds, and the mount works without. */
+function answerSoon(answer: () => Promise<() => void>): () => Promise<void> {
+  let answering: Promise<(() => void) | undefined> | undefined;
+  const timer = setTimeout(() => {
+    answering = answer().catch(() => undefined);
+  }, FIRST_REQUESTS);
+  timer.unref();
+  return async () => {
+    clearTimeout(timer);
+    (await answering)?.();
+  };
 }
 
 async function unmount(mounted: MountedUnion): Promise<void> {

@@ -5,13 +5,15 @@
  * in every mount namespace and whatever becomes of the directory it is mounted at. Who asks writes a line, `stack` or `trace`; the
  * answer is lines of JSON, a `MountStack` first. Paths are byte strings in it, one character a byte.
  *
+ * The mount may cover that directory, and the program's own files, which this process must not look for then: the directory is opened before
+ * it mounts, and nothing but what is built into Node is loaded afterwards.
+ *
  * Whoever asks must not be able to harm the mount: few are heard at a time, what they write is bounded, and what they do not read is
  * dropped and counted.
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
-import { readdirSync, rmSync, unlinkSync } from 'node:fs';
-import { createServer, type Server, type Socket } from 'node:net';
-import { join } from 'node:path';
+import { closeSync, constants, openSync, readdirSync, rmSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import type { ByteString } from '../base/bytes.js';
 import { runtimeDirectory } from '../graphdriver/runtime-directory.js';
 import { mountAt } from '../sys/mount-table.js';
@@ -30,8 +32,6 @@ export type Told = { readonly time: number; readonly event: UnionEvent } | { rea
 
 export type Question = 'stack' | 'trace';
 
-/** Bytes of sockaddr_un's path, its NUL not counted (unix(7)). */
-export const SOCKET_PATH_MAX = 107;
 const MAX_LISTENERS = 16;
 /** Bytes of events that wait for a listener. */
 const MAX_WAITING = 4 << 20;
@@ -42,38 +42,43 @@ export function socketPrefix(device: string): string {
   return `mount-${device}-`;
 }
 
-/**
- * Listens until the returned function is called. Undefined where there is no place to listen: the mount goes on without.
- * It keeps no process alive.
- */
-export function answerQuestions(mountpoint: ByteString, layers: readonly LayerInUse[]): (() => void) | undefined {
-  const device = mountAt(mountpoint)?.device;
-  if (device === undefined) return undefined;
-  const stack: MountStack = { pid: process.pid, mountpoint, layers };
-  let path: string;
+/** A place to listen at, open. */
+export interface Ear {
+  readonly directory: number;
+}
+
+/** To be called before the mount is made. Undefined: there is no place, and the mount goes on without. */
+export function openEar(): Ear | undefined {
   try {
-    const directory = runtimeDirectory();
-    // The device is this mount's now: whatever listened under its number has ended.
-    for (const name of readdirSync(directory)) if (name.startsWith(socketPrefix(device))) rmSync(join(directory, name), { force: true });
-    path = join(directory, `${socketPrefix(device)}${process.pid}`);
+    return { directory: openSync(runtimeDirectory(), constants.O_RDONLY | constants.O_DIRECTORY) };
   } catch {
     return undefined;
   }
-  if (Buffer.byteLength(path) > SOCKET_PATH_MAX) return undefined;
-  const server: Server = createServer((socket) => {
+}
+
+/** Listens until the returned function is called, and keeps no process alive. */
+export async function answerQuestions({ directory }: Ear, mountpoint: ByteString, layers: readonly LayerInUse[]): Promise<() => void> {
+  // Short enough for sockaddr_un, wherever the directory is; and below no mount.
+  const place = `/proc/self/fd/${directory}`;
+  const device = mountAt(mountpoint)?.device;
+  const { createServer } = await import('node:net');
+  const stack: MountStack = { pid: process.pid, mountpoint, layers };
+  const server = createServer((socket) => {
     hear(socket, stack);
   });
   server.maxConnections = MAX_LISTENERS;
   server.on('error', () => undefined);
-  server.listen(path);
-  server.unref();
+  const path = `${place}/${socketPrefix(device ?? '')}${process.pid}`;
+  if (device !== undefined) {
+    // The device is this mount's now: whatever listened under its number has ended.
+    for (const name of readdirSync(place)) if (name.startsWith(socketPrefix(device))) rmSync(`${place}/${name}`, { force: true });
+    server.listen(path);
+    server.unref();
+  }
   return () => {
     server.close();
-    try {
-      unlinkSync(path);
-    } catch {
-      // Another has swept it away, or it never came to be.
-    }
+    rmSync(path, { force: true });
+    closeSync(directory);
   };
 }
 

@@ -5,8 +5,9 @@ import t from 'tap';
 import type { Test } from 'tap';
 import { archiveOf, docker20, imageOf } from '../image/fixture.js';
 import { run, succeed } from '../support/command.js';
-import { layers, plyfs } from '../support/plyfs.js';
+import { layers, plyfs, plyfsProgram } from '../support/plyfs.js';
 import { ply, plyOn, plyProgram, type Ply } from '../support/ply.js';
+import { root } from '../support/root.js';
 import { isRoot } from '../support/users.js';
 import { workspace } from '../suites/workspace.js';
 
@@ -127,6 +128,28 @@ t.test('of a mount over its own lower layer', { skip: !isRoot && 'needs root' },
     'what it covers is looked at',
   );
 });
+
+t.test(
+  'a mount over the program itself and over where it listens',
+  { skip: !isRoot && 'a mount namespace of its own needs root' },
+  async (t) => {
+    for (const covered of [root, '/run']) {
+      // What the shell starts is read through the mount, which its process must serve meanwhile.
+      const script = [
+        '"$0" -o "lowerdir=$1" "$1" || exit',
+        'test -d "$1/." && cat "$1/package.json" 2>/dev/null | grep -c "\\"name\\": \\"plyfs\\""',
+        '[ "$1" = /run ] || "$2" explain "$1/package.json" | head -n 1',
+        'umount "$1"; echo unmounted',
+      ].join('\n');
+      const outcome = await run(['unshare', '-m', 'sh', '-c', script, plyfsProgram, covered, plyProgram]);
+      t.match(
+        outcome,
+        { status: 0, stdout: covered === root ? /^1\n\/package.json: a file of \d+ bytes\nunmounted\n$/ : /unmounted\n$/ },
+        covered,
+      );
+    }
+  },
+);
 
 t.test('a bind mount of a part of a union, and what is mounted below one', { skip: !isRoot && 'needs root' }, async (t) => {
   const { directory, bottom, options, mountpoint } = await layers(t);

@@ -18,6 +18,6 @@ export const explain = defineCommand<Options>({
     const explained = await explainPaths(words, { open: () => openRoot(false), ifAny: () => rootIfAny(context, false) });
     if (globals.json === true) return printJson(explained);
     if (format === 'json') return print(explained.map((one) => `${JSON.stringify(one)}\n`).join(''));
-    return print(explained.map(explanationText).join('\n'));
+    return print(explained.map((one) => explanationText(one, process.cwd())).join('\n'));
   },
 });
