@@ -13,6 +13,7 @@ import { defaultServeOptions, type RequestTrace, type ServeOptions } from '../fu
 import { serve } from '../fuse/dispatcher.js';
 import { MAX_TRANSFER } from '../fuse/init.js';
 import { checkMountpoint, mountNative, type MountOptions, type Mounted } from '../fuse/mount.js';
+import { raiseReadAhead } from '../fuse/readahead.js';
 import { requestTable } from '../fuse/statistics.js';
 import { sessions } from '../sys/index.js';
 import type { LayerInUse, UnionOptions } from '../union/options.js';
@@ -151,6 +152,7 @@ async function serveMounted(mountpoint: ByteString, mounted: Mounted, fs: Union,
   });
   await Promise.race([ready, ended]);
   ended.catch(() => undefined);
+  raiseReadAhead(mountpoint);
 
   return {
     mountpoint,

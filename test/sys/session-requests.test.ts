@@ -357,3 +357,33 @@ void t.test('the other side goes away', (t) => {
   session.close();
   t.end();
 });
+
+t.test('attributes are expired by one message, at once; a socket has no backing files', async (t) => {
+  const [ours, end] = sessions.socketpair() as [number, number];
+  const session = sessions.open(ours, MAX_WRITE);
+  t.teardown(() => {
+    session.close();
+    closeSync(end);
+  });
+  session.expireAttributes(HUGE_NODE);
+  const message = Buffer.alloc(100);
+  t.equal(readSync(end, message), 40);
+  // fuse_out_header: FUSE_NOTIFY_INVAL_INODE in place of an error, no request; fuse_notify_inval_inode_out: an offset below 0 means no data.
+  t.same([message.readUInt32LE(0), message.readInt32LE(4), message.readBigUInt64LE(8)], [40, 2, 0n]);
+  t.same([message.readBigUInt64LE(16), message.readBigInt64LE(24), message.readBigInt64LE(32)], [BigInt(HUGE_NODE), -1n, 0n]);
+  t.ok(session.backingOpen(end) < 0);
+  session.backingClose(1);
+  t.throws(() => session.backingOpen(-1), { code: 'ERR_OUT_OF_RANGE' });
+  t.throws(
+    () => {
+      session.backingClose(0);
+    },
+    { code: 'ERR_OUT_OF_RANGE' },
+  );
+  t.throws(
+    () => {
+      session.expireAttributes(-1);
+    },
+    { code: 'ERR_OUT_OF_RANGE' },
+  );
+});
