@@ -32,6 +32,7 @@ NAPI_MODULE_INIT() {
   plyfs::RegisterFiles(env, sys);
   plyfs::RegisterNames(env, sys);
   plyfs::RegisterStat(env, sys);
+  plyfs::RegisterListing(env, sys);
   plyfs::RegisterXattrs(env, sys);
   plyfs::RegisterHandles(env, sys);
   plyfs::RegisterMounts(env, sys);

@@ -82,6 +82,18 @@ static_assert(sizeof(FuseWriteOut) == 8);
 constexpr unsigned long kBackingOpen = _IOW(229, 1, FuseBackingMap);
 constexpr unsigned long kBackingClose = _IOW(229, 2, uint32_t);
 
+/** Followed by the name, and zeros up to a multiple of 8 bytes. In an answer to READDIRPLUS a fuse_entry_out comes before it. */
+struct FuseDirent {
+  uint64_t ino;
+  uint64_t off;
+  uint32_t namelen;
+  uint32_t type;
+};
+static_assert(sizeof(FuseDirent) == 24);
+
+/** Bytes of a fuse_entry_out. */
+constexpr size_t kEntryOutSize = 128;
+
 constexpr int32_t kNotifyInvalInode = 2;
 constexpr int32_t kNotifyInvalEntry = 3;
 

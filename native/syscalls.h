@@ -8,6 +8,7 @@ namespace plyfs {
 void RegisterFiles(napi_env env, napi_value object);
 void RegisterNames(napi_env env, napi_value object);
 void RegisterStat(napi_env env, napi_value object);
+void RegisterListing(napi_env env, napi_value object);
 void RegisterXattrs(napi_env env, napi_value object);
 void RegisterHandles(napi_env env, napi_value object);
 void RegisterMounts(napi_env env, napi_value object);

@@ -2,6 +2,7 @@
  * Writing the body of an answer into a slot. Every function returns the number of bytes it wrote.
  */
 import type { ByteString } from '../base/bytes.js';
+import { sys } from '../sys/index.js';
 import { NO_NODE } from '../vfs/filesystem.js';
 import type { Attributes, DirectorySink, FileSystemStatistics, NodeId } from '../vfs/filesystem.js';
 import { Attr, AttrOut, Dirent, EntryOut, OpenOut, StatfsOut } from './protocol.js';
@@ -202,6 +203,15 @@ export class DirectoryWriter implements DirectorySink {
     }
     this.#used += this.#recordSize(name.length);
     return true;
+  }
+
+  packed(records: Uint8Array, cursor: Float64Array, cookieBase: number): number {
+    const slot = this.#slot;
+    cursor[2] = 0;
+    const start = slot.reply + this.#used;
+    const stop = sys.packEntries(records, cursor, slot.bytes, start, this.#limit - this.#used, this.#plus, cookieBase);
+    this.#used += cursor[2];
+    return stop;
   }
 
   entryPlus(name: ByteString, node: NodeId, attributes: Attributes, type: number, cookie: number): boolean {

@@ -64,6 +64,29 @@ export interface Syscalls {
 
   /** Raw `linux_dirent64` records into `buffer`; returns bytes, 0 at the end. `fd` must not be O_PATH. */
   getdents64(fd: number, buffer: Uint8Array): number;
+  /**
+   * The names of `count` directories, topmost first, merged by overlayfs's rules, as records of src/union/packed-listing.ts, in the order in which they are met.
+   * `directories`: for each its descriptor and what is added to its inode numbers; `upper`: the first is the upper layer's. A character device 0:0 is a whiteout.
+   * Returns the bytes the records take: when that is more than `out` has, nothing was written. -EOPNOTSUPP: a name has no type, or a number
+   * from `limit` on: look closer.
+   */
+  listDirectories(directories: Float64Array, count: number, upper: boolean, limit: number, out: Uint8Array): number;
+  /**
+   * Turns such records into `fuse_dirent`, with `plus` into `fuse_direntplus` without a node, from byte `start` of `out`, `limit` bytes at most. `cursor`: offset of the
+   * next record, its number, bytes used so far; it is moved on. An entry's cookie is `cookieBase` and its number.
+   * Returns 0 at the end, 1 when the next did not fit, 2 when it is a directory.
+   */
+  packEntries(
+    records: Uint8Array,
+    cursor: Float64Array,
+    out: Uint8Array,
+    start: number,
+    limit: number,
+    plus: boolean,
+    cookieBase: number,
+  ): number;
+  /** The offset of the record after the first `count`. */
+  skipEntries(records: Uint8Array, count: number): number;
   lseek(fd: number, offset: number, whence: number): number;
   readlinkat(dirfd: number, name: ByteString, buffer: Uint8Array): number;
 

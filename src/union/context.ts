@@ -9,6 +9,7 @@ import type { UnionEvents } from './events.js';
 import type { LinkTable } from './hard-links.js';
 import type { InodeNumbers } from './inode-numbers.js';
 import type { LayerDirectory } from './layer.js';
+import type { ListingHabit } from './listing-habit.js';
 import type { NodeTable } from './node-table.js';
 import type { OpenFiles } from './open-files.js';
 import type { UnionOptions } from './options.js';
@@ -29,6 +30,7 @@ export interface UnionContext {
   readonly ownership: Ownership;
   readonly directories: DirectoryDescriptors;
   readonly files: OpenFiles;
+  readonly habit: ListingHabit;
   readonly events: UnionEvents;
   readonly reclaimer: Reclaimer;
   /** One file's statx(2) result, valid until the next call that fills it. */

@@ -38,8 +38,11 @@ const RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
 export class DirectoryDescriptors {
   readonly #open: LRUCache<DiskDirectory, number>;
 
+  readonly max: number;
+
   /** `max` must exceed what one operation uses at once (a dozen). */
   constructor(max: number) {
+    this.max = max;
     this.#open = new LRUCache({ max, dispose: (fd, directory) => directory.closed(fd) });
   }
 

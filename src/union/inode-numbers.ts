@@ -14,16 +14,23 @@ const SINGLE_LIMIT = 2 ** 52;
 const INVENTED = 2 ** 52;
 
 export class InodeNumbers {
-  readonly #limit: number;
+  /** Numbers from here on do not fit. */
+  readonly limit: number;
   readonly #invented = new Map<string, number>();
 
   constructor(fileSystems: number) {
-    this.#limit = fileSystems > 1 ? OWN_LIMIT : SINGLE_LIMIT;
+    this.limit = fileSystems > 1 ? OWN_LIMIT : SINGLE_LIMIT;
+  }
+
+  /** What is added to a number that fits; undefined when none does. */
+  baseOf(fileSystem: number): number | undefined {
+    return fileSystem === 0 || (fileSystem < 31 && this.limit === OWN_LIMIT) ? fileSystem * OWN_LIMIT : undefined;
   }
 
   number(fileSystem: number, low: number, high: number): number {
     const own = high * 2 ** 32 + low;
-    if (own < this.#limit && (fileSystem === 0 || (fileSystem < 31 && this.#limit === OWN_LIMIT))) return fileSystem * OWN_LIMIT + own;
+    const base = this.baseOf(fileSystem);
+    if (own < this.limit && base !== undefined) return base + own;
     const key = `${fileSystem}:${high}:${low}`;
     let invented = this.#invented.get(key);
     if (invented === undefined) {

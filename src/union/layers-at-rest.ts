@@ -12,6 +12,7 @@ import { LinkTable } from './hard-links.js';
 import { InodeNumbers } from './inode-numbers.js';
 import { UPPER, type LayerDirectory } from './layer.js';
 import { describeLayer, openNamed, rootOf, type OpenedDirectory } from './layers-on-disk.js';
+import { ListingHabit } from './listing-habit.js';
 import { NodeTable } from './node-table.js';
 import { OpenFiles } from './open-files.js';
 import { defaultOwnership, defaultUnionOptions, type LayerInUse } from './options.js';
@@ -69,6 +70,7 @@ function contextOf(
     files: new OpenFiles(DESCRIPTORS),
     events: new UnionEvents(),
     reclaimer: new Reclaimer(),
+    habit: new ListingHabit(),
     stat: newStatBuffer(),
     orphans: 0,
     maxOrphans: 0,

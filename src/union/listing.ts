@@ -12,6 +12,7 @@ import type { UnionContext } from './context.js';
 import { UPPER, type LayerDirectory } from './layer.js';
 import { originInode } from './merge.js';
 import { Dentry, type DirectoryNode } from './node.js';
+import { entryAt, readPacked, type PackedEntry, type PackedListing } from './packed-listing.js';
 import { isWhiteoutDevice, newStatBuffer } from './stat-buffer.js';
 import { isXattrWhiteout, OPAQUE_MARKER, WHITEOUT_PREFIX } from './whiteout.js';
 
@@ -35,6 +36,11 @@ interface Seen {
 /** Reads the whole directory, so that every later question about its names is answered without a system call. Throws `Errno`. */
 export function completeListing(context: UnionContext, directory: DirectoryNode): void {
   if (directory.complete || directory.lastStat !== null) return;
+  directory.packed ??= readPacked(context, directory) ?? null;
+  if (directory.packed !== null) {
+    unpack(directory, directory.packed);
+    return;
+  }
   try {
     if (directory.stack.length === 1) listOne(context, directory, directory.stack[0] as LayerDirectory);
     else listMerged(context, directory);
@@ -48,6 +54,34 @@ export function completeListing(context: UnionContext, directory: DirectoryNode)
     throw error;
   }
   directory.complete = true;
+}
+
+/** Makes the dentries of a packed listing, and the listing of them. */
+function unpack(directory: DirectoryNode, packed: PackedListing): void {
+  const listing: Dentry[] = [];
+  for (let at = 0; at < packed.records.length;) {
+    const entry = entryAt(packed, at);
+    const dentry = dentryOf(directory, entry);
+    dentry.cookie = FIRST_COOKIE + listing.length;
+    listing.push(dentry);
+    at = entry.end;
+  }
+  directory.listing = listing.reverse();
+  directory.nextCookie = FIRST_COOKIE - 1;
+  directory.packed = null;
+  directory.complete = true;
+}
+
+/** The dentry that a packed listing stands for. */
+export function dentryOf(directory: DirectoryNode, { name, type, ino, holder, below, covers }: PackedEntry): Dentry {
+  const known = directory.entries.get(name);
+  const dentry = known ?? newDentry(directory, name, type, holder);
+  if (dentry.holder === holder) {
+    dentry.covers ??= covers;
+    dentry.below ??= below.length === 0 ? NOTHING_BELOW : below;
+    dentry.ino = dentry.node?.ino ?? ino;
+  }
+  return dentry;
 }
 
 function listOne(context: UnionContext, directory: DirectoryNode, holder: LayerDirectory): void {
@@ -165,8 +199,8 @@ function visitShown(
 
 /** The listing in descending order of cookies: a reader goes through it from the end. */
 export function listingOf(context: UnionContext, directory: DirectoryNode): readonly Dentry[] {
-  if (directory.listing !== null) return directory.listing;
   completeListing(context, directory);
+  if (directory.listing !== null) return directory.listing;
   const listing = [...directory.entries.values()].reverse();
   for (const [i, dentry] of listing.entries()) dentry.cookie = FIRST_COOKIE + listing.length - 1 - i;
   directory.nextCookie = FIRST_COOKIE - 1;

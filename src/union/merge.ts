@@ -28,6 +28,10 @@ export function findDentry(context: UnionContext, directory: DirectoryNode, name
   const known = directory.entries.get(name);
   if (known !== undefined) return known;
   if (directory.complete || directory.lastStat !== null) return null;
+  if (directory.packed !== null) {
+    completeListing(context, directory);
+    return directory.entries.get(name) ?? null;
+  }
   const layers = directory.stack.length;
   if (layers > 1 && (directory.probes += layers) > PROBE_BUDGET + layers) {
     completeListing(context, directory);

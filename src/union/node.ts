@@ -11,6 +11,7 @@ import { ROOT_NODE, type NodeId } from '../vfs/filesystem.js';
 import { onDisk, type DiskDirectory } from './disk-directory.js';
 import { UPPER, type LayerDirectory } from './layer.js';
 import type { LinkGroup } from './hard-links.js';
+import type { PackedListing } from './packed-listing.js';
 import { S_IFDIR } from './stat-buffer.js';
 
 export class Dentry {
@@ -92,6 +93,8 @@ export class DirectoryNode extends Node {
   /** The names known so far; all of them when `complete`. */
   readonly entries = new Map<Name, Dentry>();
   complete = false;
+  /** The names, while no dentry was needed but those in `entries`, which are of directories. Not together with `complete`. */
+  packed: PackedListing | null = null;
   /** The listing in descending order of cookies, once it was read; removed dentries stay until the next compaction. */
   listing: Dentry[] | null = null;
   /** For the next name that comes; counts down. */

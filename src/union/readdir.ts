@@ -1,12 +1,14 @@
 /** Delivering a directory's listing to the kernel. */
 import type { ByteString } from '../base/bytes.js';
 import { StatField } from '../sys/syscalls.js';
-import { Attributes, type DirectorySink } from '../vfs/filesystem.js';
+import { sys } from '../sys/index.js';
+import { Attributes, AT_DIRECTORY, type DirectorySink } from '../vfs/filesystem.js';
 import { fillAttributes } from './attributes.js';
 import type { UnionContext } from './context.js';
-import { listingOf, positionAfter } from './listing.js';
+import { dentryOf, FIRST_COOKIE, listingOf, positionAfter } from './listing.js';
 import { nodeFromStat, statNode } from './merge.js';
 import type { Dentry, DirectoryNode, Node } from './node.js';
+import { entryAt, readPacked, type PackedListing } from './packed-listing.js';
 import { pathOf } from './path.js';
 import { field, newStatBuffer } from './stat-buffer.js';
 
@@ -17,15 +19,65 @@ const BATCH = 32;
 const batchStat = newStatBuffer(BATCH);
 const batchNames: ByteString[] = new Array<ByteString>(BATCH).fill('' as ByteString);
 const attributes = new Attributes();
+/** Of a packed listing: offset, number, bytes. */
+const cursor = new Float64Array(3);
 
 export function readdir(context: UnionContext, directory: DirectoryNode, cookie: number, plus: boolean, sink: DirectorySink): void {
   if (directory.lastStat !== null) return;
-  const listing = listingOf(context, directory);
+  const packed = sink.packed === undefined ? null : packedFor(context, directory, cookie, plus);
+  const listing = packed === null ? listingOf(context, directory) : [];
   if (cookie < 1 && !sink.entry('.' as ByteString, directory.ino, DT_DIR, 1)) return;
   if (cookie < 2 && !sink.entry('..' as ByteString, (directory.dentry?.parent ?? directory).ino, DT_DIR, 2)) return;
+  if (packed !== null) {
+    deliverPacked(context, directory, packed, cookie, plus, sink);
+    return;
+  }
   const start = positionAfter(listing, Math.max(cookie, 2));
   if (plus) deliverWithNodes(context, listing, start, sink);
   else deliver(listing, start, sink);
+}
+
+/**
+ * The packed listing, when names are to be given without attributes and no dentries are there to give. After the first part of a directory the
+ * kernel asks for attributes only if something of that part was used.
+ */
+function packedFor(context: UnionContext, directory: DirectoryNode, cookie: number, plus: boolean): PackedListing | null {
+  if (directory.complete) {
+    if (plus && cookie === 0 && directory.entries.size > 0) context.habit.withAttributes(directory);
+    return null;
+  }
+  directory.packed ??= readPacked(context, directory) ?? null;
+  if (directory.packed === null || directory.packed.records.length === 0) return directory.packed;
+  return plus && cookie === 0 && context.habit.withAttributes(directory) ? null : directory.packed;
+}
+
+/** Directories with their nodes, which whoever goes through a tree needs next; the rest by native/. */
+function deliverPacked(
+  context: UnionContext,
+  directory: DirectoryNode,
+  packed: PackedListing,
+  from: number,
+  plus: boolean,
+  sink: DirectorySink,
+): void {
+  const { records } = packed;
+  cursor[1] = Math.max(0, from - FIRST_COOKIE + 1);
+  cursor[0] = cursor[1] === 0 ? 0 : sys.skipEntries(records, cursor[1]);
+  for (;;) {
+    const stop = sink.packed?.(records, cursor, FIRST_COOKIE);
+    if (stop !== AT_DIRECTORY) return;
+    const entry = entryAt(packed, cursor[0]);
+    const cookie = FIRST_COOKIE + cursor[1];
+    if (plus) {
+      if (!sink.fits(entry.name.length)) return;
+      if (!deliverNode(context, dentryOf(directory, entry), cookie, sink)) return;
+    } else {
+      const ino = directory.entries.get(entry.name)?.node?.ino ?? entry.ino;
+      if (!sink.entry(entry.name, ino, entry.type, cookie)) return;
+    }
+    cursor[0] = entry.end;
+    cursor[1] = cursor[1] + 1;
+  }
 }
 
 function deliver(listing: readonly Dentry[], start: number, sink: DirectorySink): void {
@@ -36,44 +88,63 @@ function deliver(listing: readonly Dentry[], start: number, sink: DirectorySink)
 }
 
 function deliverWithNodes(context: UnionContext, listing: readonly Dentry[], start: number, sink: DirectorySink): void {
-  const { events } = context;
-  const traced = events.active;
   let batchStart = start;
   let batchEnd = start;
   for (let i = start; i >= 0; i--) {
     const dentry = listing[i] as Dentry;
     if (dentry.cookie < 0) continue;
     if (!sink.fits(dentry.name.length)) return;
-    let node: Node;
     if (dentry.node !== null) {
-      node = dentry.node;
-      if (statNode(node, context.stat) < 0) {
-        if (!sink.entry(dentry.name, node.ino, dentry.type, dentry.cookie)) return;
-        continue;
-      }
-      fillAttributes(context, node, context.stat, 0, attributes);
-    } else {
-      if (i <= batchEnd) {
-        batchStart = i;
-        batchEnd = readBatch(listing, i);
-      }
-      const index = batchStart - i;
-      if (field(batchStat, index, StatField.Result) < 0) {
-        if (!sink.entry(dentry.name, dentry.ino, dentry.type, dentry.cookie)) return;
-        continue;
-      }
-      node = nodeFromStat(context, dentry, batchStat, index);
-      if (node.links !== null && statNode(node, context.stat) >= 0) fillAttributes(context, node, context.stat, 0, attributes);
-      else fillAttributes(context, node, batchStat, index, attributes);
+      if (!deliverNode(context, dentry, dentry.cookie, sink)) return;
+      continue;
     }
-    // The sink counts on the lookup that the kernel is about to have.
-    node.lookups++;
-    if (!sink.entryPlus(dentry.name, node.id, attributes, dentry.type, dentry.cookie)) {
-      context.nodes.forget(node.id, 1);
-      return;
+    if (i <= batchEnd) {
+      batchStart = i;
+      batchEnd = readBatch(listing, i);
     }
-    if (traced && node.lookups === 1) events.publish({ type: 'lookup', path: pathOf(node), layer: node.holder.layer.index });
+    if (!deliverFromStat(context, dentry, batchStat, batchStart - i, dentry.cookie, sink)) return;
   }
+}
+
+/** One entry with its node, whose attributes are read now. False when it did not fit. */
+function deliverNode(context: UnionContext, dentry: Dentry, cookie: number, sink: DirectorySink): boolean {
+  const { node } = dentry;
+  if (node === null) {
+    context.stat[StatField.Result] = dentry.holder.stat(dentry.name, context.stat, 0);
+    return deliverFromStat(context, dentry, context.stat, 0, cookie, sink);
+  }
+  if (statNode(node, context.stat) < 0) return sink.entry(dentry.name, node.ino, dentry.type, cookie);
+  fillAttributes(context, node, context.stat, 0, attributes);
+  return give(context, dentry, node, cookie, sink);
+}
+
+/** One entry that has no node yet. */
+function deliverFromStat(
+  context: UnionContext,
+  dentry: Dentry,
+  stat: Float64Array,
+  index: number,
+  cookie: number,
+  sink: DirectorySink,
+): boolean {
+  if (field(stat, index, StatField.Result) < 0) return sink.entry(dentry.name, dentry.ino, dentry.type, cookie);
+  const node = nodeFromStat(context, dentry, stat, index);
+  if (node.links !== null && statNode(node, context.stat) >= 0) fillAttributes(context, node, context.stat, 0, attributes);
+  else fillAttributes(context, node, stat, index, attributes);
+  return give(context, dentry, node, cookie, sink);
+}
+
+function give(context: UnionContext, dentry: Dentry, node: Node, cookie: number, sink: DirectorySink): boolean {
+  // The sink counts on the lookup that the kernel is about to have.
+  node.lookups++;
+  if (sink.entryPlus(dentry.name, node.id, attributes, dentry.type, cookie)) {
+    if (context.events.active && node.lookups === 1) {
+      context.events.publish({ type: 'lookup', path: pathOf(node), layer: node.holder.layer.index });
+    }
+    return true;
+  }
+  context.nodes.forget(node.id, 1);
+  return false;
 }
 
 /** Reads the attributes of the run of dentries from `start` on that lie in one layer's directory. Returns where the run ends. */

@@ -113,6 +113,7 @@ export function lastStatOf(node: DirectoryNode): Float64Array {
 export function forgetDirectory(context: UnionContext, node: DirectoryNode, dentry: Dentry, before: Float64Array): void {
   node.lastStat = before;
   node.listing = [];
+  node.packed = null;
   for (const directory of node.stack) directory.release();
   forgetName(context, dentry, dentry.holder.layer.index === UPPER);
   context.nodes.evictIfUnused(node);

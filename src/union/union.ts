@@ -48,6 +48,7 @@ import {
   rootOf,
   type OpenedDirectory,
 } from './layers-on-disk.js';
+import { ListingHabit } from './listing-habit.js';
 import { findDentry, nodeOf } from './merge.js';
 import { NodeTable } from './node-table.js';
 import { DirectoryNode, type Node } from './node.js';
@@ -153,6 +154,7 @@ function assemble(
     ownership: new Ownership(options.ownership, upperLayer?.layer.overrideStat),
     directories,
     files: new OpenFiles(share(4, 4096)),
+    habit: new ListingHabit(),
     events: new UnionEvents(),
     reclaimer: new Reclaimer(),
     stat: newStatBuffer(),
@@ -232,7 +234,10 @@ function release(context: UnionContext, node: Node): void {
     node.orphanFd = -1;
   }
   if (node.parked) sweep(onDisk(node.holder), node.name);
-  if (node.isDirectory()) for (const directory of node.stack) directory.release();
+  if (node.isDirectory()) {
+    context.habit.gone(node);
+    for (const directory of node.stack) directory.release();
+  }
 }
 
 function layerInUse(root: LayerDirectory, path: ByteString): LayerInUse {
@@ -251,6 +256,9 @@ class UnionFileSystem implements Union {
 
   attach(host: Host): void {
     this.#context.files.attach(host.descriptors);
+    this.#context.habit.attach((directory) => {
+      host.invalidateNode(directory.id, 0, 0);
+    });
   }
 
   lookup(parent: NodeId, name: Name, out: Attributes): NodeId {
@@ -264,6 +272,7 @@ class UnionFileSystem implements Union {
     const node = nodeOf(context, dentry);
     fillAttributes(context, node, context.stat, 0, out);
     node.lookups++;
+    context.habit.lookedUp(dentry.parent, node);
     if (context.events.active) context.events.publish({ type: 'lookup', path: pathOf(node), layer: node.holder.layer.index });
     return node.id;
   }

@@ -70,6 +70,9 @@ export interface AttributeChange {
 /** `now`, or seconds and nanoseconds since the epoch. */
 export type TimeChange = 'now' | { sec: number; nsec: number };
 
+/** `DirectorySink.packed` stopped at a directory. */
+export const AT_DIRECTORY = 2;
+
 /** Receives a directory's entries. Each method returns false when the entry did not fit: stop, it is delivered next time. */
 export interface DirectorySink {
   /** `type`: DT_* of dirent(5). `cookie`: where to go on after this entry. */
@@ -78,6 +81,11 @@ export interface DirectorySink {
   entryPlus(name: ByteString, node: NodeId, attributes: Attributes, type: number, cookie: number): boolean;
   /** Whether `entryPlus` with a name of this many bytes would fit. */
   fits(nameBytes: number): boolean;
+  /**
+   * Entries without nodes from records of `sys.listDirectories`, with the cursor that `sys.packEntries` moves on, and returning what that does: 0 at the end,
+   * 1 when the next did not fit, or AT_DIRECTORY. Absent in a sink that takes them one by one.
+   */
+  packed?(records: Uint8Array, cursor: Float64Array, cookieBase: number): number;
 }
 
 export interface FileSystemStatistics {

@@ -1,0 +1,87 @@
+/**
+ * The listing of a directory of which nothing but its names was asked: records in one buffer, no object a name.
+ *
+ * It stands for the directory's dentries until one is needed that is no directory; then all are made (listing.ts, `unpack`) and it is
+ * dropped. An entry's cookie is FIRST_COOKIE and its number, packed or not, so a reader under way does not notice.
+ *
+ * A record, little-endian: 0 u64 inode number; 8 u16 which directory of the stack shows the name; 10 u16 how many directories below merge;
+ * 12 u8 DT_*; 13 u8 length of the name; 14 u8 whether a lower layer shows the name; 15 unused; 16 the name; then the directories below, u16 each.
+ * The layout is native/sys-listing.cc's too.
+ */
+import type { Name } from '../base/bytes.js';
+import { E, Errno } from '../base/errno.js';
+import { sys } from '../sys/index.js';
+import type { UnionContext } from './context.js';
+import { DiskDirectory } from './disk-directory.js';
+import { UPPER, type LayerDirectory } from './layer.js';
+import type { DirectoryNode } from './node.js';
+
+const HEADER = 16;
+const DT_DIR = 4;
+
+export interface PackedListing {
+  readonly records: Buffer;
+  /** What the records' numbers of directories mean. The node's own stack changes when it is copied up. */
+  readonly stack: readonly LayerDirectory[];
+}
+
+/** Where most listings fit; one that does not is read again into a larger one. */
+let scratch = Buffer.allocUnsafeSlow(64 * 1024);
+const MOST_DIRECTORIES = 500;
+const sources = new Float64Array(2 * MOST_DIRECTORIES);
+
+/**
+ * Reads the directory from all its layers. Undefined where a name may be other than it looks (markers, whiteouts by xattr, override_stat, numbers
+ * that come from `overlay.origin`, a file system without types): such a directory is listed entry by entry. Throws `Errno`.
+ */
+export function readPacked(context: UnionContext, directory: DirectoryNode): PackedListing | undefined {
+  const { stack } = directory;
+  if (directory.impure || directory.xattrWhiteouts !== null || directory.opaque !== null) return undefined;
+  if (!stack.every(isPlain) || stack.length > Math.min(MOST_DIRECTORIES, context.directories.max / 2)) return undefined;
+  for (const dentry of directory.entries.values()) if (dentry.type !== DT_DIR) return undefined;
+  for (const [i, holder] of stack.entries()) {
+    const base = context.inodes.baseOf(holder.layer.fileSystem);
+    if (base === undefined) return undefined;
+    sources[2 * i] = holder.fd();
+    sources[2 * i + 1] = base;
+  }
+  const upper = stack[0]?.layer.index === UPPER;
+  for (;;) {
+    const size = sys.listDirectories(sources, stack.length, upper, context.inodes.limit, scratch);
+    if (size === -E.EOPNOTSUPP) return undefined;
+    if (size < 0) throw new Errno(-size, 'readdir');
+    if (size <= scratch.length) return { records: Buffer.from(scratch.subarray(0, size)), stack: [...stack] };
+    scratch = Buffer.allocUnsafeSlow(2 * size);
+  }
+}
+
+function isPlain(directory: LayerDirectory): directory is DiskDirectory {
+  return directory instanceof DiskDirectory && directory.layer.form === 'overlay' && directory.layer.overrideStat === undefined;
+}
+
+export interface PackedEntry {
+  readonly name: Name;
+  readonly type: number;
+  readonly ino: number;
+  readonly holder: LayerDirectory;
+  readonly below: readonly LayerDirectory[];
+  readonly covers: boolean;
+  /** Where the next record starts. */
+  readonly end: number;
+}
+
+export function entryAt({ records, stack }: PackedListing, at: number): PackedEntry {
+  const nameEnd = at + HEADER + (records[at + 13] as number);
+  const count = records.readUInt16LE(at + 10);
+  const below: LayerDirectory[] = [];
+  for (let i = 0; i < count; i++) below.push(stack[records.readUInt16LE(nameEnd + 2 * i)] as LayerDirectory);
+  return {
+    name: records.toString('latin1', at + HEADER, nameEnd) as Name,
+    type: records[at + 12] as number,
+    ino: records.readUInt32LE(at + 4) * 2 ** 32 + records.readUInt32LE(at),
+    holder: stack[records.readUInt16LE(at + 8)] as LayerDirectory,
+    below,
+    covers: records[at + 14] === 1,
+    end: nameEnd + 2 * count,
+  };
+}

@@ -1,0 +1,121 @@
+/** Directories merged in one call, and their records as directory entries. */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, openSync, closeSync, statSync, writeFileSync } from 'node:fs';
+import t, { type Test } from 'tap';
+import { E } from '../../src/base/errno.js';
+import { sys } from '../../src/sys/index.js';
+import type { LayerDirectory } from '../../src/union/layer.js';
+import { entryAt, type PackedEntry } from '../../src/union/packed-listing.js';
+import { isRoot } from '../support/users.js';
+
+const LIMIT = 2 ** 52;
+
+function merged(paths: readonly string[], upper: boolean, out = Buffer.alloc(65536), limit = LIMIT): number {
+  const fds = paths.map((path) => openSync(path, 'r'));
+  try {
+    return sys.listDirectories(Float64Array.from(fds.flatMap((fd) => [fd, 0])), fds.length, upper, limit, out);
+  } finally {
+    fds.forEach(closeSync);
+  }
+}
+
+/** Each entry by name; what it says of layers as indices. */
+function entries(paths: readonly string[], upper: boolean): Map<string, PackedEntry> {
+  const out = Buffer.alloc(65536);
+  const records = out.subarray(0, merged(paths, upper, out));
+  const stack = paths.map((_, index) => ({ layer: { index } }) as unknown as LayerDirectory);
+  const found = new Map<string, PackedEntry>();
+  for (let at = 0; at < records.length;) {
+    const entry = entryAt({ records, stack }, at);
+    t.notOk(found.has(entry.name), `${entry.name} once`);
+    found.set(entry.name, entry);
+    at = entry.end;
+  }
+  return found;
+}
+
+function layers(t: Test, count: number): string[] {
+  const base = t.testdir();
+  return Array.from({ length: count }, (_, i) => {
+    mkdirSync(`${base}/${i}`);
+    return `${base}/${i}`;
+  });
+}
+
+t.test('the topmost shows a name; directories merge down to something else', async (t) => {
+  const [a, b, c, d] = layers(t, 4) as [string, string, string, string];
+  writeFileSync(`${a}/file`, '');
+  writeFileSync(`${b}/file`, '');
+  for (const layer of [a, b, d]) mkdirSync(`${layer}/dir`);
+  writeFileSync(`${c}/dir`, '');
+  writeFileSync(`${d}/last`, '');
+  const found = entries([a, b, c, d], true);
+  t.same([...found.keys()].sort(), ['dir', 'file', 'last']);
+  t.equal(found.get('file')?.ino, statSync(`${a}/file`).ino);
+  t.equal(found.get('file')?.covers, true, 'the lower file would come back');
+  const dir = found.get('dir');
+  t.same(
+    dir?.below.map(({ layer }) => layer.index),
+    [1],
+    'a file ends the search',
+  );
+  t.equal(dir?.ino, statSync(`${b}/dir`).ino, 'a directory of the upper has the number of the one below');
+  t.equal(found.get('last')?.holder.layer.index, 3);
+});
+
+t.test('a device 0:0 hides the name below', { skip: !isRoot && 'needs root' }, async (t) => {
+  const [a, b] = layers(t, 2) as [string, string];
+  execFileSync('mknod', [`${a}/gone`, 'c', '0', '0']);
+  execFileSync('mknod', [`${a}/null`, 'c', '1', '3']);
+  for (const name of ['gone', 'kept']) writeFileSync(`${b}/${name}`, '');
+  t.same([...entries([a, b], false).keys()].sort(), ['kept', 'null']);
+  t.same([...entries([a], false).keys()], ['null'], 'alone as well');
+});
+
+t.test('says how much room it needs, and what it cannot tell', async (t) => {
+  const [a] = layers(t, 1) as [string];
+  for (let i = 0; i < 100; i++) writeFileSync(`${a}/${'n'.repeat(200)}${i}`, '');
+  const small = Buffer.alloc(100);
+  t.ok(merged([a], false, small) > 20_000);
+  t.ok(small.every((byte) => byte === 0));
+  t.equal(merged([a], false, Buffer.alloc(100), 1), -E.EOPNOTSUPP, 'numbers from the limit on');
+});
+
+t.test('entries are packed up to the room there is, and to a directory; damaged records end them', async (t) => {
+  const [a] = layers(t, 1) as [string];
+  for (let i = 0; i < 10; i++) writeFileSync(`${a}/f${i}`, '');
+  mkdirSync(`${a}/dir`);
+  const out = Buffer.alloc(65536);
+  const records = out.subarray(0, merged([a], false, out));
+  const names: string[] = [];
+  const slot = Buffer.alloc(100, 0xff);
+  const cursor = new Float64Array(3);
+  for (;;) {
+    cursor[2] = 0;
+    const first = cursor[1]!;
+    const stop = sys.packEntries(records, cursor, slot, 8, 70, false, 1000);
+    for (let at = 8, n = first; n < cursor[1]!; n++, at += 32) {
+      t.equal(slot.readUInt32LE(at + 8), 1000 + n, 'a cookie is the number');
+      names.push(slot.toString('latin1', at + 24, at + 24 + slot.readUInt32LE(at + 16)));
+    }
+    t.ok(
+      slot.subarray(78).every((byte) => byte === 0xff),
+      'nothing beyond the limit',
+    );
+    if (stop === 0) break;
+    if (stop === 2) {
+      const { name, end } = entryAt({ records, stack: [] }, cursor[0]!);
+      names.push(name);
+      cursor[0] = end;
+      cursor[1]!++;
+    }
+  }
+  t.same(names.sort(), ['dir', ...Array.from({ length: 10 }, (_, i) => `f${i}`)].sort());
+  t.equal(sys.skipEntries(records, 11), records.length);
+  t.equal(sys.skipEntries(records, 100), records.length);
+  for (let cut = 1; cut < 24; cut++) {
+    const damaged = records.subarray(0, records.length - cut);
+    t.equal(sys.packEntries(damaged, new Float64Array([sys.skipEntries(damaged, 10), 10, 0]), slot, 0, 100, true, 0), 0);
+  }
+  t.throws(() => sys.packEntries(records, new Float64Array(3), slot, 50, 51, true, 0), RangeError);
+});
