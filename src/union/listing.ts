@@ -225,6 +225,7 @@ export function positionAfter(listing: readonly Dentry[], cookie: number): numbe
 
 /** A name has come: it goes to the front, where a reader who is under way has passed. */
 export function addToDirectory(directory: DirectoryNode, dentry: Dentry): void {
+  if (directory.packed !== null) unpack(directory, directory.packed);
   directory.entries.set(dentry.name, dentry);
   if (directory.listing === null) return;
   dentry.cookie = directory.nextCookie--;
@@ -233,6 +234,7 @@ export function addToDirectory(directory: DirectoryNode, dentry: Dentry): void {
 
 /** A name has gone. Its cookie is not used again: turned negative, it still keeps the listing in order. */
 export function removeFromDirectory(directory: DirectoryNode, dentry: Dentry): void {
+  if (directory.packed !== null) unpack(directory, directory.packed);
   if (directory.entries.get(dentry.name) === dentry) directory.entries.delete(dentry.name);
   if (directory.listing === null || dentry.cookie === 0) return;
   dentry.cookie = -dentry.cookie;
