@@ -77,7 +77,8 @@ class UpperComparison {
       else present.add(name);
     }
     for (const [index, name] of names.entries()) {
-      if (present.has(name)) this.#entry(own, name, join(path, name), stat, index, below, deleted.has(name));
+      // In an opaque directory nothing of those below shows, at any depth: a directory in it need not say so itself.
+      if (present.has(name)) this.#entry(own, name, join(path, name), stat, index, below, marks.opaque || deleted.has(name));
     }
     // An opaque directory deletes all that it does not have.
     if (marks.opaque) for (const name of this.#namesOf(below, path)) deleted.add(name);
@@ -87,7 +88,7 @@ class UpperComparison {
     return this.changes.length > before;
   }
 
-  #entry(own: number, name: Name, path: ByteString, stat: Float64Array, index: number, below: Merged, deleted: boolean): void {
+  #entry(own: number, name: Name, path: ByteString, stat: Float64Array, index: number, below: Merged, hides: boolean): void {
     const found = this.#find(below, name);
     const type = typeOf(stat, index);
     const changed = found === undefined || isDifferent(stat, index, found.stat, 0) || !sameCapability(own, below[found.layer]!, name, type);
@@ -98,7 +99,7 @@ class UpperComparison {
     const lowers = found === undefined || typeOf(found.stat, 0) !== S_IFDIR ? [] : this.#descend(below, found.layer, name, path);
     try {
       const marks = this.marks(fd);
-      const inside = this.directory(fd, lowers, path, deleted ? { ...marks, opaque: true } : marks);
+      const inside = this.directory(fd, lowers, path, hides ? { ...marks, opaque: true } : marks);
       if (inside && !changed) this.#add('C', path);
     } finally {
       sys.close(fd);

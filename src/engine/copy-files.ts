@@ -10,7 +10,7 @@ import type { ByteSource } from '../base/byte-source.js';
 import { bytesOf, textOf, type ByteString } from '../base/bytes.js';
 import { check } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
-import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_PATH } from '../sys/constants.js';
+import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import { abortable } from '../layer/abortable.js';
 import { lookUp, type Place } from './copy-place.js';
@@ -94,7 +94,7 @@ export function copyTarIn(root: DataRoot, word: string, tar: ByteSource, path: B
     const place = lookUp(top, path, { follow: true });
     try {
       if (!place.isDirectory) throw conflict(`${textOf(path)} is no directory`, 'name one for the tar');
-      return await extracted(place, signal === undefined ? tar : abortable(tar, signal), ownership);
+      return await inDirectory(place, (dirfd) => extracted(dirfd, signal === undefined ? tar : abortable(tar, signal), ownership));
     } finally {
       place.close();
     }
@@ -144,25 +144,28 @@ async function copyTo(root: number, path: ByteString, ownership: Ownership, { pl
   const to = lookUp(root, path, { follow: true });
   try {
     const shown = textOf(path);
-    if (to.isDirectory) {
-      const directory = to.name === '' ? to.dirfd : check(sys.openat(to.dirfd, to.name, O_PATH | O_DIRECTORY | O_CLOEXEC, 0), shown);
-      try {
-        return await extracted({ dirfd: directory }, pack(from.dirfd, from.name, base), ownership);
-      } finally {
-        if (directory !== to.dirfd) sys.close(directory);
-      }
-    }
+    if (to.isDirectory) return await inDirectory(to, (dirfd) => extracted(dirfd, pack(from.dirfd, from.name, base), ownership));
     const wantsDirectory = /\/\.?$/.test(path);
     if (to.type !== 0 && from.isDirectory) throw conflict(`A directory cannot be copied to ${shown}, which is a file`, 'name a directory');
     if (to.type !== 0 && wantsDirectory) throw conflict(`${shown} is no directory`, 'leave the slash out, or name a directory');
     if (wantsDirectory && !from.isDirectory) throw conflict(`The directory ${shown} is not there`, 'make it first');
-    return await extracted(to, pack(from.dirfd, from.name, to.name), ownership);
+    return await extracted(to.dirfd, pack(from.dirfd, from.name, to.name), ownership);
   } finally {
     to.close();
   }
 }
 
-async function extracted({ dirfd }: { readonly dirfd: number }, tar: ByteSource, ownership: Ownership): Promise<Copied> {
+/** The directory that the place is, and not the one that it is in. */
+async function inDirectory<T>({ dirfd, name }: Place, work: (dirfd: number) => Promise<T>): Promise<T> {
+  const fd = name === '' ? dirfd : check(sys.openat(dirfd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0), textOf(name));
+  try {
+    return await work(fd);
+  } finally {
+    if (fd !== dirfd) sys.close(fd);
+  }
+}
+
+async function extracted(dirfd: number, tar: ByteSource, ownership: Ownership): Promise<Copied> {
   const { entries, size, problems } = await extractInto(dirfd, tar, { ownership });
   return { files: entries, bytes: size, problems };
 }

@@ -6,6 +6,7 @@ import { isUtf8 } from 'node:buffer';
 import type { MountedBy } from '../graphdriver/mounter.js';
 import type { MountedLayer } from '../layer/mounted-layer.js';
 import type { DataRoot } from './data-root.js';
+import { mountedNamed } from './find-container.js';
 import { findObject } from './find-object.js';
 import { topOf } from './layers.js';
 import { randomName } from './random-name.js';
@@ -30,13 +31,16 @@ export interface MountedImage {
 }
 
 /**
- * `word`: an image, a ChainID, or the name of a read-write layer. If it fails, nothing is mounted and no layer made.
+ * `word`: a container, an image or a ChainID. If it fails, nothing is mounted and no layer made.
  * Throws `object-missing`, `mount-exists` for a name that belongs to another image, and what the layer store throws.
  */
 export async function mountImage(root: DataRoot, word: string, options: MountImageOptions): Promise<MountedImage> {
   const { readOnly = false, name, signal } = options;
   const directory = mountpointOf(options.directory);
-  const found = findObject(root, word, ['image', 'layer', 'mount']);
+  // A container's name is meant before an image's that is called the same: `NAME:TAG` is an image's only.
+  const container = name === undefined ? mountedNamed(root, word) : undefined;
+  const found =
+    container === undefined ? findObject(root, word, ['image', 'layer', 'mount']) : { kind: 'mount' as const, mounted: container };
   if (found.kind === 'mount') {
     if (name !== undefined && name !== found.mounted.name) throw new UsageError(`'${word}' has its name already: leave --name out`);
     return mountNamed(root, found.mounted, directory, readOnly);

@@ -44,7 +44,7 @@ export async function unmountNamed(root: DataRoot, name: string, options: { lazy
 
 async function unmountShown(root: DataRoot, shown: readonly ShownLayer[], options: { lazy: boolean }): Promise<Unmounted[]> {
   for (const { target } of shown) {
-    if (mountAt(target)?.type === FUSE_TYPE) await unmountDirectory(bytesOf(target), options);
+    if (options.lazy && mountAt(target)?.type === FUSE_TYPE) await unmountDirectory(bytesOf(target), options);
     else await root.layers.unmountAt(target);
   }
   return shown.map(({ target, name }) => ({ mountpoint: target, ...(name !== undefined && { name }) }));

@@ -28,6 +28,8 @@ interface Record {
   /** The caller named no target. */
   readonly chosen: boolean;
   count: number;
+  /** It is in the mount table, unless somebody took it away. */
+  isShown: boolean;
   /** Settles when it is mounted. */
   shown: Promise<MountedBy>;
 }
@@ -42,6 +44,7 @@ export class LayerMounts {
 
   async get(id: string, readOnly: boolean, { target }: GetOptions): Promise<MountedBy> {
     const place = target === undefined ? undefined : realPath(target);
+    this.#forgetGone();
     const known = this.#records.find(
       (record) =>
         record.id === id && (place === undefined ? readOnly || !record.readOnly : record.target === place && record.readOnly === readOnly),
@@ -74,10 +77,12 @@ export class LayerMounts {
     shown: Promise<MountedBy>,
     chosen: boolean,
   ): Promise<MountedBy> {
-    const record: Record = { id, target, readOnly, borrowed, chosen, count: 1, shown };
+    const record: Record = { id, target, readOnly, borrowed, chosen, count: 1, isShown: false, shown };
     this.#records.push(record);
     try {
-      return await shown;
+      const mounted = await shown;
+      record.isShown = true;
+      return mounted;
     } catch (error) {
       this.#forget(record);
       if (chosen) removeMountpoint(target);
@@ -108,6 +113,7 @@ export class LayerMounts {
 
   /** Whether anything shows the layer now. */
   isMounted(id: string): boolean {
+    this.#forgetGone();
     return this.#records.some((record) => record.id === id) || this.#showing.mounts().some((mount) => mount.id === id);
   }
 
@@ -123,6 +129,13 @@ export class LayerMounts {
     }
     await this.#showing.hide(one.target);
     if (isRuntimeDirectory(dirname(one.target))) removeMountpoint(one.target);
+  }
+
+  /** What was unmounted by hand, or by another process. */
+  #forgetGone(): void {
+    if (!this.#records.some(({ isShown }) => isShown)) return;
+    const shown = new Set(this.#showing.mounts().map(({ id, target }) => `${id} ${target}`));
+    for (const record of [...this.#records]) if (record.isShown && !shown.has(`${record.id} ${record.target}`)) this.#forget(record);
   }
 
   #forget(record: Record): void {

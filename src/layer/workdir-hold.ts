@@ -3,6 +3,7 @@
  *
  * Who serves a union holds flock(2) on its workdir (src/union/workdir.ts); who holds it here keeps others from mounting. The kernel's overlay takes no such lock.
  */
+import { fstatSync, readFileSync, readlinkSync } from 'node:fs';
 import { setTimeout as later } from 'node:timers/promises';
 import { bytesOf } from '../base/bytes.js';
 import { E } from '../base/errno.js';
@@ -11,23 +12,42 @@ import { AT_FDCWD, LOCK_EX, LOCK_NB, LOCK_SH, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW
 import { sys } from '../sys/index.js';
 import type { Mount, StoreState } from './store-state.js';
 
-/** Milliseconds. umount(8) returns before the daemon it ends has let go. */
+/** Milliseconds. umount(8) returns before the daemon it ends has let go: for one that is seen to be ending, as long as a loaded machine may take. */
 const PATIENCE = 3000;
+const PATIENCE_WITH_ENDING = 60_000;
 const PAUSE = 10;
 
 /** Keeps everybody from writing to the layer while `work` is done. Throws `layer-in-use`. */
 export async function whileUnused<T>(state: StoreState, mount: Mount, work: () => Promise<T>): Promise<T> {
   const fd = openWorkdir(state, mount);
   try {
-    const until = performance.now() + PATIENCE;
+    const from = performance.now();
     while (fd !== undefined && sys.flock(fd, LOCK_EX | LOCK_NB) === -E.EWOULDBLOCK) {
-      if (performance.now() > until)
+      if (performance.now() - from > (isEnding(fd) ? PATIENCE_WITH_ENDING : PATIENCE))
         throw new PlyfsError('layer-in-use', `'${mount.name}' is in use where it is not seen from here: end what runs in it first.`);
       await later(PAUSE);
     }
     return await work();
   } finally {
     if (fd !== undefined) sys.close(fd);
+  }
+}
+
+/** Who holds the lock is in this mount namespace, where the mount is not any more: proc_locks(5) names the process. */
+function isEnding(fd: number): boolean {
+  try {
+    const { dev, ino } = fstatSync(fd, { bigint: true });
+    // As makedev(3) packs them.
+    const major = ((dev >> 8n) & 0xfffn) | ((dev >> 32n) & ~0xfffn);
+    const minor = (dev & 0xffn) | ((dev >> 12n) & ~0xffn & 0xffffffffn);
+    const place = `${major.toString(16).padStart(2, '0')}:${minor.toString(16).padStart(2, '0')}:${ino}`;
+    const holder = readFileSync('/proc/locks', 'latin1')
+      .split('\n')
+      .map((line) => line.trim().split(/\s+/))
+      .find((words) => words[1] === 'FLOCK' && words[5] === place);
+    return holder !== undefined && readlinkSync(`/proc/${holder[4]!}/ns/mnt`) === readlinkSync('/proc/self/ns/mnt');
+  } catch {
+    return false;
   }
 }
 

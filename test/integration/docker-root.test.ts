@@ -176,6 +176,8 @@ else {
       const base = await workspace(t, 'root', 'exec', 'mnt');
       const engine = await startDockerd(t, base, { storageDriver });
       const names = await fill(engine.docker, base);
+      await engine.docker('run', '--name', 'kept', '--network', 'none', '-e', 'E=f', 'base:1', 'sh', '-c', FIRST);
+      const changed = (await engine.docker('diff', 'kept')).split('\n').sort();
       const wanted = await told(engine.docker, [...names, APP]);
       await engine.docker('save', '-o', `${base}/docker.tar`, ...names);
       const ply = plyOn(`${base}/root`);
@@ -208,6 +210,19 @@ else {
         return sameTrees(t, ply, other, names, `${base}/mnt`, true);
       });
 
+      await t.test('a container of dockerd', async (t) => {
+        t.match(await ply('ps', '--format', '{{.Image}} {{.Names}} {{.State}}'), /^base:1 kept idle$/m);
+        t.same((await ply('diff', 'kept')).split('\n').sort(), changed, 'the same changes');
+        const writing = plyOn(`${base}/root`, '--writable');
+        t.match(await writing.outcome('rm', '-f', 'kept'), { status: 1, stderr: /docker/ });
+        t.match(await writing.outcome('rename', 'kept', 'other'), { status: 1, stderr: /docker/ });
+        await writing('commit', '-q', '-c', 'WORKDIR /moved', 'kept', 'committed:1');
+        t.match(JSON.parse(await ply('inspect', '--format', '{{json .Config}}', 'committed:1')), {
+          WorkingDir: '/moved',
+          Cmd: ['sh', '-c', FIRST],
+        });
+      });
+
       await t.test('changed when asked to', async (t) => {
         const writing = plyOn(`${base}/root`, '--writable');
         const name = await writing('mount', 'base:3', `${base}/mnt`);
@@ -218,6 +233,18 @@ else {
         await writing('rm', name);
         const again = await startDockerd(t, base, { storageDriver });
         t.equal(await again.docker('run', '--rm', '--network', 'none', 'ours:1', 'cat', '/etc/gone/two'), '2');
+        const look = ['sh', '-c', 'ls; cat /data/* /etc/also; ls /data /etc; echo $E'];
+        const seen = await again.docker('run', '--rm', '--network', 'none', 'committed:1', ...look);
+        await again.docker('commit', '-c', 'WORKDIR /moved', 'kept', 'committed:2');
+        t.equal(await again.docker('run', '--rm', '--network', 'none', 'committed:2', ...look), seen, 'as dockerd commits it');
+        const config = (name: string): Promise<string> =>
+          again.docker(
+            'inspect',
+            '--format',
+            '{{json .Config.Cmd}} {{json .Config.Env}} {{json .Config.Entrypoint}} {{.Config.WorkingDir}}',
+            name,
+          );
+        t.equal(await config('committed:1'), await config('committed:2'));
         await again.stop();
       });
     });
@@ -237,13 +264,19 @@ else {
     const kept = await ply('mount', '--name', 'kept', 'base:2', `${base}/mnt`);
     await writeFile(`${base}/mnt/etc/greeting`, 'changed\n');
     await ply('umount', kept);
-    const mine = [...names, APP, 'imported:1'];
+    await ply('create', '--name', 'made', 'base:3');
+    await ply('mount', 'made', `${base}/mnt`);
+    await writeFile(`${base}/mnt/etc/greeting`, 'of a container\n');
+    await ply('commit', '-q', '-m', 'committed', 'made', 'made:1');
+    await ply('umount', 'made');
+    const mine = [...names, APP, 'imported:1', 'made:1'];
     const shown = await told(ply, mine);
 
     const engine = await startDockerd(t, base, { storageDriver: 'overlay2' });
     t.same(await told(engine.docker, mine), shown, 'dockerd has the same images');
     const docker = (...words: string[]): Promise<string> => engine.docker('run', '--rm', '--network', 'none', ...words);
     t.equal(await docker('imported:1'), 'hello');
+    t.equal(await docker('made:1', 'cat', '/etc/greeting', '/etc/gone/two'), 'of a container\n2');
     t.equal(await docker('base:2', 'cat', '/etc/also'), 'hello\nagain');
     t.equal(await docker(APP, 'sh', '-c', 'ls /data; cat /etc/gone/two; echo $A'), 'deep\n2\nb');
     await engine.docker('save', '-o', `${base}/again.tar`, ...mine);

@@ -2,7 +2,7 @@
  * A process that is killed after any step of what it does leaves the layer or nothing, and garbage that is known as such.
  * Each action is swept: killed after its first step, after its second, and so on until it ends by itself.
  */
-import { readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { ChainId } from '../../src/base/digest.js';
@@ -20,6 +20,8 @@ interface Prepared {
   readonly kept: readonly ChainId[];
   /** What the store may show afterwards: before the action, or after it. */
   readonly outcomes: readonly string[];
+  /** What else must be so. */
+  readonly holds?: () => boolean;
 }
 
 const shownBy = (store: LayerStore): string =>
@@ -29,7 +31,7 @@ async function sweep(t: Test, prepare: (root: string, directory: string) => Prom
   for (let killAt = 1; ; killAt++) {
     const directory = await workspace(t, 'root');
     const root = join(directory, 'root');
-    const { action, kept, outcomes } = await prepare(root, directory);
+    const { action, kept, outcomes, holds = () => true } = await prepare(root, directory);
     const killed = await killedInProcess(root, action, killAt);
     if (!killed) {
       t.ok(killAt > 3, `killed after each of ${killAt - 1} steps`);
@@ -39,9 +41,17 @@ async function sweep(t: Test, prepare: (root: string, directory: string) => Prom
     store.addHolder(() => kept);
     t.ok(outcomes.includes(shownBy(store)), `after ${killAt} steps: ${shownBy(store)}`);
     t.same(store.skipped, [], 'nothing half there');
+    t.ok(holds(), 'what was written is there, all of it or nothing');
     for (const { code } of await store.check({ deep: true })) t.equal(code, 'garbage');
     t.same((await store.repair({ deep: true })).left, [], 'after collection the store is clean');
     t.same(readdirSync(join(root, 'image/overlay2/layerdb/tmp')), []);
+    const records = join(root, 'plyfs/containers/overlay2');
+    if (existsSync(records))
+      t.same(
+        readdirSync(records),
+        store.mountedLayers().map(({ mountId }) => `${mountId}.json`),
+        'a container has its record, and no other record is there',
+      );
     const known = [
       ...store.layers().map(({ cacheId }) => cacheId as string),
       ...store.mountedLayers().flatMap(({ mountId, initId }) => [mountId as string, initId as string]),
@@ -102,15 +112,48 @@ else {
   await t.test('creation of a read-write layer', (t) =>
     sweep(t, async (root) => {
       const parent = await withBase(root);
-      return { action: { action: 'create', name: 'one', parent }, kept: [parent], outcomes: [parent, `one ${parent}`] };
+      const action = { action: 'create', name: 'one', parent, record: '{}' } as const;
+      return { action, kept: [parent], outcomes: [parent, `one ${parent}`] };
     }),
   );
 
   await t.test('release of a read-write layer', (t) =>
     sweep(t, async (root) => {
       const parent = await withBase(root);
-      await inProcess(root, { action: 'create', name: 'one', parent });
+      await inProcess(root, { action: 'create', name: 'one', parent, record: '{}' });
       return { action: { action: 'remove', name: 'one' }, kept: [], outcomes: [`one ${parent}`, parent, ''] };
+    }),
+  );
+
+  /** A read-write layer named `one` in which a file was written and a directory made. */
+  const changed = async (root: string, parent: ChainId): Promise<string> => {
+    await inProcess(root, { action: 'create', name: 'one', parent, record: '{}' });
+    const { store } = await openStore(root, { readOnly: true });
+    const { own } = store.mounted('one')!.directories();
+    mkdirSync(join(own, 'new'));
+    writeFileSync(join(own, 'new/file'), 'written\n');
+    return own;
+  };
+
+  await t.test('reset of a read-write layer', (t) =>
+    sweep(t, async (root) => {
+      const parent = await withBase(root);
+      const own = await changed(root, parent);
+      const all = (): boolean => existsSync(join(own, 'new/file')) || readdirSync(own).length === 0;
+      return { action: { action: 'reset', name: 'one' }, kept: [parent], outcomes: [`one ${parent}`], holds: all };
+    }),
+  );
+
+  await t.test('commit of a read-write layer', (t) =>
+    sweep(t, async (root) => {
+      const parent = await withBase(root);
+      const own = await changed(root, parent);
+      const { store } = await openStore(root);
+      const layer = await store.commitMounted('one');
+      await store.release(layer!.chainId);
+      store.close();
+      const outcomes = [`one ${parent}`, ['one', parent, layer!.chainId].sort().join(' ')];
+      return { action: { action: 'commit', name: 'one' }, kept: [parent], outcomes, holds: () => existsSync(join(own, 'new/file')) };
     }),
   );
 

@@ -13,7 +13,9 @@ import { openDriver, sourceOf } from './fixture.js';
 export type Action = { readonly killAt?: number } & (
   | { readonly action: 'register'; readonly tars: readonly string[]; readonly parent?: ChainId; readonly release?: boolean }
   | { readonly action: 'release'; readonly chainId: ChainId }
-  | { readonly action: 'create'; readonly name: string; readonly parent: ChainId }
+  | { readonly action: 'create'; readonly name: string; readonly parent: ChainId; readonly record?: string }
+  | { readonly action: 'reset' | 'commit'; readonly name: string }
+  | { readonly action: 'rename'; readonly name: string; readonly newName: string }
   | { readonly action: 'remove'; readonly name: string }
   | { readonly action: 'mount'; readonly name: string; readonly target: string }
   | { readonly action: 'unmount'; readonly name: string }
@@ -37,7 +39,13 @@ async function perform(store: LayerStore, action: Action): Promise<unknown> {
       store.acquire(action.chainId);
       return (await store.release(action.chainId)).map(({ chainId }) => chainId);
     case 'create':
-      return (await store.createMounted(action.name, action.parent)).mountId;
+      return (await store.createMounted(action.name, action.parent, action.record === undefined ? {} : { record: action.record })).mountId;
+    case 'reset':
+      return store.resetMounted(action.name);
+    case 'commit':
+      return (await store.commitMounted(action.name))?.chainId;
+    case 'rename':
+      return store.renameMounted(action.name, action.newName).mountId;
     case 'remove':
       return (await store.releaseMounted(action.name)).map(({ chainId }) => chainId);
     case 'mount':

@@ -12,7 +12,7 @@ interface Options {
 export const mount = defineCommand<Options>({
   declare: (command) =>
     void command
-      .argument('<IMAGE|CHAINID|NAME>', 'an image, a layer, or what was mounted under that name before')
+      .argument('<IMAGE|CHAINID|NAME>', 'a container by name or id, an image, or a layer')
       .argument('<DIR>', 'an existing directory')
       .option('--ro', 'to be read only: no layer is made for changes')
       .option('--name <NAME>', 'of the layer that holds the changes, and stays: one that exists is mounted again (default: a random name)')

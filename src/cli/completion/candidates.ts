@@ -135,6 +135,8 @@ async function named(name: string, choices: readonly string[] | undefined, globa
   const kinds = name.split(/[^A-Z]+/);
   const values: Candidate[] = [];
   if (kinds.includes('IMAGE')) values.push(...(await names.images(globals)).map((value) => ({ value })));
-  if (kinds.includes('NAME')) values.push(...(await names.mounted(globals)).map((value) => ({ value })));
+  // A path in it is to follow.
+  const after = name.includes('NAME:') ? ':' : '';
+  if (kinds.includes('NAME')) values.push(...(await names.mounted(globals)).map((value) => ({ value: value + after })));
   return { values, more: kinds.includes('FILE') || kinds.includes('PATH') ? 'files' : kinds.includes('DIR') ? 'directories' : 'words' };
 }

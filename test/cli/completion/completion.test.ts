@@ -43,6 +43,9 @@ t.test('names of images and of mounts', { skip: !isRoot && 'layers with their ow
   t.same(await answer(...root, 'rmi', 'd'), ['debian:12', ':words']);
   t.same(await answer(...root, 'save', 'debian:12', 'l'), ['localhost:5000/a/b:1', ':words'], 'each of several');
   t.same(await answer(...root, 'rm', ''), ['web', ':words']);
+  t.same(await answer(...root, 'commit', 'w'), ['web', ':words']);
+  t.same(await answer(...root, 'create', 'd'), ['debian:12', ':words']);
+  t.same(await answer(...root, 'cp', 'w'), ['web:', ':files'], 'a path in it is to follow');
   t.same(await answer(...root, 'mount', 'debian:12', ''), [':directories']);
   t.same(await answer('--root', `${base}/none`, 'rmi', ''), [':words'], 'where there is no root');
 
