@@ -33,7 +33,7 @@ const directory = { type: 'directory', mode: 0o755 } as const;
 /** Names that the random changes use, in the image already or not. */
 const names = ['a', 'b', 'etc', 'hosts', '\u00fc.wh'];
 
-async function image(): Promise<readonly Buffer[]> {
+async function image(): Promise<readonly [Buffer, Buffer]> {
   const base: Record<string, string | typeof directory> = {};
   for (const name of names) {
     base[`${name}/`] = directory;
@@ -81,8 +81,9 @@ async function asTheNaiveDiff(t: Test, name: DriverName, mounter: Mounter['name'
   const driver = await drivers.find((each) => each.name === name)!.open({ home: join(root, name), readOnly: false, options: [], mounter });
   const store = await LayerStore.open({ root, driver, readOnly: false });
   t.teardown(() => store.close());
-  let top;
-  for (const tar of await image()) top = await store.register(sourceOf(tar), top?.chainId);
+  const [lower, upper] = await image();
+  const below = await store.register(sourceOf(lower), undefined);
+  const top = await store.register(sourceOf(upper), below.chainId);
   const random = randomNumbers(seed);
   let done = 0;
   const made = await store.createMounted('changed', top.chainId, { init: seed % 2 === 0 });
@@ -126,6 +127,8 @@ else {
   for (const name of ['overlay2', 'fuse-overlayfs', 'aufs', 'vfs'] satisfies DriverName[]) {
     await t.test(`${name}: a layer without changes, and one that is reset`, async (t) => {
       const { store, root, driver } = await newStore(t, { name });
+      const target = join(root, '../target');
+      mkdirSync(target);
       const base = await store.register(sourceOf(await tarOf({ 'etc/': directory, 'etc/motd': 'hello\n', gone: 'x' })), undefined);
       const { mountId } = await store.createMounted('one', base.chainId, { record: '{}' });
       t.same(await store.changes('one'), []);
@@ -134,7 +137,7 @@ else {
         store.layers().map(({ chainId }) => chainId),
         [base.chainId],
       );
-      const { path } = await store.mount('one');
+      const { path } = await store.mount('one', { target });
       writeFileSync(join(path, 'etc/motd'), 'changed\n');
       rmSync(join(path, 'gone'));
       await t.rejects(store.resetMounted('one'), { code: 'layer-in-use' });
@@ -147,7 +150,7 @@ else {
       t.same(await store.changes('one'), []);
       t.equal(store.mounted('one')!.mountId, mountId, 'it is the layer that it was');
       t.equal(store.mounted('one')!.record()?.toString(), '{}');
-      const again = await store.mount('one');
+      const again = await store.mount('one', { target });
       t.equal(readFileSync(join(again.path, 'etc/motd'), 'utf8'), 'hello\n');
       writeFileSync(join(again.path, 'gone'), 'written again\n');
       await store.unmount('one');
