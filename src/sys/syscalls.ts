@@ -165,6 +165,56 @@ export interface Syscalls {
   /** What `ps -o comm` shows of the calling thread: the first 15 bytes. */
   setProcessName(name: ByteString): number;
 
+  /** Of the calling thread: CLONE_NEWNS its mounts, CLONE_NEWPID what it starts from now on (and no threads: `setns` back first). */
+  unshare(flags: number): number;
+  setns(fd: number, type: number): number;
+  /** Makes the mount whose root is `root` the root of this mount namespace, takes the former one out of it, and goes to `/`. */
+  pivotRoot(root: number): number;
+  /** `flags`: AT_RECURSIVE. `set` and `clear`: MOUNT_ATTR_*. The empty path is the mount that `dirfd` is in. -ENOSYS before Linux 5.12. */
+  mount_setattr(dirfd: number, path: ByteString, flags: number, set: number, clear: number): number;
+  sethostname(name: ByteString): number;
+  /** Switches the loopback interface of a new network namespace on. */
+  loopbackUp(): number;
+  /** Unlocks the terminal of an open /dev/ptmx; returns its number below /dev/pts. */
+  unlockTerminal(master: number): number;
+  setWindowSize(terminal: number, rows: number, columns: number): number;
+  /** Over the Unix socket `socket`, for `receiveFd`. */
+  sendFd(socket: number, fd: number): number;
+  /**
+   * Becomes the first of `programs` (paths) that can be run: a new session, with `terminal` (or -1) as its terminal and standard streams, only these
+   * descriptors, `ids` (uid, gid, supplementary groups), the `capabilities` of a mask (low and high 32 bits) and `files` as the soft limit of open
+   * files. With a `filterSocket` the ids stay and are emulated (native/root-emulation.h): the descriptor that hears of the calls is sent there.
+   * Returns only -errno: what was given up is gone then, and the process must end.
+   */
+  execContainer(
+    programs: readonly ByteString[],
+    argv: readonly ByteString[],
+    env: readonly ByteString[],
+    ids: Float64Array,
+    capabilities: Float64Array,
+    terminal: number,
+    filterSocket: number,
+    files: number,
+  ): number;
+
+  /** Whether `startRootEmulation` can work here: 0 or `-errno`. */
+  rootEmulationPossible(): number;
+  /**
+   * Answers, on a thread of its own and until `listener` has no process left, the calls of a container whose user namespace has one id. `proc`: a descriptor of a
+   * procfs of this PID namespace; the device is that of the union that keeps owners; the rest is whom the container runs as.
+   */
+  startRootEmulation(
+    listener: number,
+    proc: number,
+    deviceMajor: number,
+    deviceMinor: number,
+    uid: number,
+    gid: number,
+    groups: Float64Array,
+  ): number;
+  /** The uid and gid that new files of an emulated process get. */
+  emulatedIds(pid: number, out: Float64Array): number;
+
   /** No call of the kernel's: carries the CRC-64 (ISO, as Go's hash/crc64) in `state`, 8 bytes big-endian and zeros at first, on over `bytes`. */
   crc64(state: Uint8Array, bytes: Uint8Array): number;
 
