@@ -29,6 +29,7 @@ export interface ParsedOwnership {
   readonly squashToUid?: number;
   readonly squashToGid?: number;
   readonly xattrPermissions: 0 | 1 | 2;
+  readonly emulated?: boolean;
 }
 
 export interface ParsedUnion {
@@ -293,6 +294,10 @@ const switches: Readonly<Record<string, (draft: Draft, on: boolean) => void>> = 
 
 /** Options that are words. */
 const bare: Readonly<Record<string, Bare>> = {
+  emulate_owners: (d) => {
+    d.ownership.emulated = true;
+    d.squashToRoot = true;
+  },
   acl: (d) => {
     d.union.acl = true;
   },

@@ -137,15 +137,15 @@ function make(context: UnionContext, dirfd: number, name: Name, object: NewObjec
 function isOwn(context: UnionContext, caller: Caller): boolean {
   const ownership = context.ownership;
   if (ownership.override !== undefined) return false;
-  return ownership.creatorUid(caller.uid) === ownUid && ownership.creatorGid(caller.gid) === ownGid;
+  const { uid, gid } = ownership.maker(caller);
+  return uid === ownUid && gid === ownGid;
 }
 
 /** Gives a new object, made in the place `directory`, the caller as its owner. */
 function own(context: UnionContext, directory: DiskDirectory, dirfd: number, name: ByteString, object: NewObject, caller: Caller): void {
   if (isOwn(context, caller)) return;
   const ownership = context.ownership;
-  const uid = ownership.creatorUid(caller.uid);
-  const gid = ownership.creatorGid(caller.gid);
+  const { uid, gid } = ownership.maker(caller);
   check(directory.stat('' as ByteString, parentStat, 0), 'stat');
   const inherits = (field(parentStat, 0, StatField.Mode) & S_ISGID) !== 0;
   if (ownership.override !== undefined) {
@@ -190,8 +190,9 @@ function createAside(
   useUmask(0);
   const fd = check(make(context, work, temporary, object), name);
   try {
-    const uid = context.ownership.creatorUid(caller.uid);
-    const gid = inherits ? group : context.ownership.creatorGid(caller.gid);
+    const maker = context.ownership.maker(caller);
+    const uid = maker.uid;
+    const gid = inherits ? group : maker.gid;
     if (context.ownership.override !== undefined) {
       context.ownership.describe(work, temporary, type | (permissions & 0o7777), uid, gid, object.rdevMajor, object.rdevMinor);
     } else {

@@ -48,6 +48,11 @@ export interface OwnershipOptions {
    * 1: `security.fuseoverlayfs.override_stat`; 2: `user.containers.override_stat`.
    */
   readonly xattrPermissions: 0 | 1 | 2;
+  /**
+   * For a user namespace with room for one id: every file is shown as whoever mounts, its owner is read and changed as the attribute
+   * `security.plyfs.owner`, and new files belong to whom their maker's marks say it is (native/root-emulation.h).
+   */
+  readonly emulated?: boolean;
 }
 
 export interface UnionOptions {

@@ -9,13 +9,27 @@ import type { ByteString } from '../base/bytes.js';
 import { check, E, Errno } from '../base/errno.js';
 import { sys } from '../sys/index.js';
 import { StatField } from '../sys/syscalls.js';
-import type { Attributes } from '../vfs/filesystem.js';
+import type { Attributes, Caller } from '../vfs/filesystem.js';
 import type { IdRange, OwnershipOptions } from './options.js';
 import { applyOverride, formatOverrideStat, readOverride } from '../sys/override-stat.js';
 import { field, newStatBuffer, S_IFDIR, S_IFLNK, S_IFMT } from './stat-buffer.js';
 
 /** What the kernel shows for an id that has no place in a mapping (/proc/sys/fs/overflowuid). */
 const OVERFLOW_ID = 65534;
+
+/** `uid:gid` of a file whose owner is not shown (`emulated`): to read, and to write with -1 for what stays. */
+export const OWNER_XATTR = 'security.plyfs.owner' as ByteString;
+const ownerPattern = /^(-1|\d{1,10}):(-1|\d{1,10})$/;
+
+/** Throws EINVAL for anything else. */
+export function parseOwner(value: Uint8Array): { uid: number; gid: number } {
+  const match = value.length <= 24 ? ownerPattern.exec(Buffer.from(value).toString('latin1')) : null;
+  const [uid, gid] = [Number(match?.[1]), Number(match?.[2])];
+  if (match === null || uid > MAX_ID || gid > MAX_ID) throw new Errno(E.EINVAL, 'an owner is uid:gid');
+  return { uid, gid };
+}
+
+const MAX_ID = 0xfffffffe;
 
 function toShown(ranges: readonly IdRange[], id: number): number {
   for (const range of ranges) {
@@ -38,6 +52,8 @@ function placeOf(ranges: readonly IdRange[], id: number): number {
   if (place === undefined) throw new Errno(E.EINVAL, `id ${id} has no place in the mapping`);
   return place;
 }
+
+const ids = new Float64Array(2);
 
 export class Ownership {
   readonly #options: OwnershipOptions;
@@ -63,23 +79,32 @@ export class Ownership {
     attributes.gid = this.#options.squashToGid ?? toShown(this.#options.gidMapping, attributes.gid);
   }
 
+  /**
+   * Whom a new file belongs to, on disk. Who has no place in the mapping makes it nobody's, as fuse-overlayfs has it (main.c, find_mapping): podman,
+   * whose own id is not among a container's, puts files into its root.
+   */
+  maker(caller: Caller): { uid: number; gid: number } {
+    if (this.#options.emulated !== true) {
+      return {
+        uid: toDisk(this.#options.uidMapping, caller.uid) ?? OVERFLOW_ID,
+        gid: toDisk(this.#options.gidMapping, caller.gid) ?? OVERFLOW_ID,
+      };
+    }
+    // One that has ended was root as likely as not.
+    if (caller.pid === 0 || sys.emulatedIds(caller.pid, ids) < 0) return { uid: 0, gid: 0 };
+    return { uid: ids[0] as number, gid: ids[1] as number };
+  }
+
+  get emulated(): boolean {
+    return this.#options.emulated === true;
+  }
+
   /** Throws EINVAL for an id without a place in the mapping. -1 stays -1. */
   uidToDisk(uid: number): number {
     return uid === -1 ? -1 : placeOf(this.#options.uidMapping, uid);
   }
   gidToDisk(gid: number): number {
     return gid === -1 ? -1 : placeOf(this.#options.gidMapping, gid);
-  }
-
-  /**
-   * The owner on disk of what `uid` makes: without a place in the mapping, nobody, as fuse-overlayfs has it (main.c, find_mapping). podman,
-   * whose own id is not among a container's, puts files into its root.
-   */
-  creatorUid(uid: number): number {
-    return toDisk(this.#options.uidMapping, uid) ?? OVERFLOW_ID;
-  }
-  creatorGid(gid: number): number {
-    return toDisk(this.#options.gidMapping, gid) ?? OVERFLOW_ID;
   }
 
   /** ids are those on disk; -1 leaves one as it is. `name` relative to `dirfd`, or empty. */

@@ -9,7 +9,11 @@ import type { UnionContext } from './context.js';
 import { mayAdministrate } from './capability.js';
 import { copyUp, writableUpper } from './copy-up.js';
 import type { LayerDirectory } from './layer.js';
+import { statNode } from './merge.js';
 import type { Node } from './node.js';
+import { OWNER_XATTR, parseOwner } from './ownership.js';
+import { field } from './stat-buffer.js';
+import { StatField } from '../sys/syscalls.js';
 import { isPrivateXattr, xattrFromDisk, xattrToDisk } from './overlay-xattrs.js';
 import { ACL_ACCESS } from './posix-acl.js';
 
@@ -33,6 +37,7 @@ function requireSupported(context: UnionContext, name: ByteString): void {
 
 export function getxattr(context: UnionContext, node: Node, name: ByteString): Uint8Array {
   requireSupported(context, name);
+  if (name === OWNER_XATTR && context.ownership.emulated) return ownerOf(context, node);
   const attribute = xattrToDisk(name);
   if (attribute === undefined) throw new Errno(E.ENODATA, name);
   const size = read(node, (directory, file) =>
@@ -41,6 +46,20 @@ export function getxattr(context: UnionContext, node: Node, name: ByteString): U
   // "Not supported" would make every access to the file fail: Linux asks for ACLs before it grants one (fs/fuse/acl.c, fuse_get_acl).
   if (size === -E.EOPNOTSUPP && name.startsWith(ACL_NAMES)) throw new Errno(E.ENODATA, name);
   return Buffer.from(scratch.subarray(0, check(size, name)));
+}
+
+function ownerOf(context: UnionContext, node: Node): Uint8Array {
+  check(statNode(node, context.stat), 'stat');
+  const [uid, gid] = [field(context.stat, 0, StatField.Uid), field(context.stat, 0, StatField.Gid)];
+  return Buffer.from(`${uid}:${gid}`, 'latin1');
+}
+
+function setOwner(context: UnionContext, node: Node, value: Uint8Array, caller: Caller): Awaitable<void> {
+  const { uid, gid } = parseOwner(value);
+  return after(copyUp(context, node, caller), () => {
+    const { dirfd, name } = upperTarget(context, node);
+    context.ownership.chown(dirfd, name, uid, gid);
+  });
 }
 
 export function listxattr(context: UnionContext, node: Node, caller: Caller): Uint8Array {
@@ -72,6 +91,7 @@ export function setxattr(
 ): Awaitable<void> {
   requireSupported(context, name);
   writableUpper(context);
+  if (name === OWNER_XATTR && context.ownership.emulated) return setOwner(context, node, value, caller);
   const attribute = xattrToDisk(name);
   if (attribute === undefined) throw new Errno(E.EPERM, name);
   // The request's memory may be used again while a copy-up runs.
