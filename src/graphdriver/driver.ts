@@ -21,7 +21,7 @@
 import type { Change } from '../archive/changes.js';
 import type { LayerReader } from '../archive/layer-reader.js';
 import type { ByteSource } from '../base/byte-source.js';
-import type { MountedBy } from './mounter.js';
+import type { MountedBy, MountIds, MountRecipe } from './mounter.js';
 
 export type DriverName = 'overlay2' | 'fuse-overlayfs' | 'aufs' | 'vfs';
 
@@ -79,6 +79,8 @@ export interface GraphDriver {
    * layer of another layout, or one that Docker made, say `readOnly`. The mount outlives this process: `put` by any process takes it away.
    */
   get(id: string, options?: GetOptions): Promise<MountedBy>;
+  /** How another process shows the layer, in a mount namespace that is not ours; writable unless `readOnly`. Throws `layer-missing`, and what `get` throws. */
+  recipe(id: string, options: { readonly readOnly: boolean; readonly ids: MountIds }): MountRecipe;
   /** Takes back one `get` of this process; where it has none, the layer's mount that another process made: at `target`, if there are several. Throws `not-mounted`, `mount-busy`. */
   put(id: string, target?: string): Promise<void>;
   /** The layers mounted now, by whatever process: the mount table's view. */

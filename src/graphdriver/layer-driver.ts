@@ -10,7 +10,7 @@ import { ownership } from './home.js';
 import { exchangeDirectories } from './exchange-directories.js';
 import type { Layout } from './layout.js';
 import { LayerMounts } from './layer-mounts.js';
-import type { MountedBy } from './mounter.js';
+import type { MountedBy, MountIds, MountRecipe } from './mounter.js';
 import { naiveChanges, naiveDiff } from './naive-diff.js';
 
 /** Published on `plyfs:graphdriver:apply`: sentences about what the files of a layer could not keep. */
@@ -111,6 +111,8 @@ export abstract class LayerDriver implements GraphDriver {
     const readOnly = options.readOnly === true || this.readOnly || this.layout.isCommitted(id);
     return this.#mounts.get(id, readOnly, options);
   }
+
+  abstract recipe(id: string, options: { readonly readOnly: boolean; readonly ids: MountIds }): MountRecipe;
 
   put(id: string, target?: string): Promise<void> {
     return this.#mounts.put(id, target);

@@ -29,8 +29,31 @@ export interface MountedBy {
   readonly by: 'fuse' | 'kernel' | 'bind' | 'none';
 }
 
+/**
+ * Whose ids a mount's users have. `host`: those of this process. `ranges`: in a user namespace with many. `emulated`, `single`: in one that has room for one id, where another process
+ * answers for the others, or nobody does. `squashed`: in one like that, made elsewhere, of a mount made here.
+ */
+export type MountIds = 'host' | 'ranges' | 'emulated' | 'single' | 'squashed';
+
+/** How a layer is shown by another process, at a directory of its choice. */
+export type MountRecipe =
+  /** A program that mounts at the directory that follows its words, and returns when that answers. */
+  | { readonly by: 'program'; readonly words: readonly string[] }
+  | {
+      readonly by: 'mount';
+      readonly source: string;
+      readonly type: string;
+      readonly flags: number;
+      readonly data: string;
+      /** Where relative paths in `data` start. */
+      readonly from: string;
+    }
+  | { readonly by: 'bind'; readonly path: string };
+
 export interface Mounter {
   readonly name: 'fuse' | 'kernel';
+  /** What `mount` would do. Throws as it does. */
+  recipe(mount: Omit<UnionMount, 'target'>, ids: MountIds): MountRecipe;
   /** Undefined, or one sentence that says why it cannot mount here. */
   unsupported(): string | undefined;
   /** The mount outlives this process. Throws PlyfsError, and then nothing is mounted. */

@@ -16,6 +16,11 @@ export function emptyDirectory(): string {
   return ownDirectory(join(runtimeDirectory(), 'empty'));
 }
 
+/** Empty to all but mount namespaces of their own, in which a container's root is mounted there. */
+export function sandboxDirectory(): string {
+  return ownDirectory(join(runtimeDirectory(), 'sandbox'));
+}
+
 export function isRuntimeDirectory(path: string): boolean {
   return path === runtimeDirectory();
 }

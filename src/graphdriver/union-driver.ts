@@ -9,7 +9,7 @@ import type { DriverOptions, LayerMount } from './driver.js';
 import { ownership } from './home.js';
 import { LayerDriver } from './layer-driver.js';
 import type { Layout } from './layout.js';
-import type { MountedBy, Mounter, UnionMount } from './mounter.js';
+import type { MountedBy, Mounter, MountIds, MountRecipe, UnionMount } from './mounter.js';
 import { mounters } from './mounters/index.js';
 import { emptyDirectory } from './runtime-directory.js';
 
@@ -41,6 +41,10 @@ export abstract class UnionDriver extends LayerDriver {
   protected async show(id: string, target: string, readOnly: boolean): Promise<MountedBy['by']> {
     await this.mounter.mount({ ...this.unionOf(id, readOnly), target, source: this.layout.directoryOf(id) });
     return this.mounter.name;
+  }
+
+  recipe(id: string, { readOnly, ids }: { readonly readOnly: boolean; readonly ids: MountIds }): MountRecipe {
+    return this.mounter.recipe({ ...this.unionOf(id, readOnly), source: this.layout.directoryOf(id) }, ids);
   }
 
   protected hide(target: string): Promise<void> {

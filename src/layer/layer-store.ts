@@ -25,7 +25,7 @@ import type { ByteSource } from '../base/byte-source.js';
 import type { ChainId } from '../base/digest.js';
 import type { GraphDriver } from '../graphdriver/driver.js';
 import type { Ownership } from '../graphdriver/home.js';
-import type { MountedBy } from '../graphdriver/mounter.js';
+import type { MountedBy, MountIds, MountRecipe } from '../graphdriver/mounter.js';
 import { checkStore, repairStore, type CheckOptions, type Finding, type Repaired } from './check-store.js';
 import { collectGarbage, listGarbage, type Collected, type Garbage } from './garbage.js';
 import type { Layer } from './layer.js';
@@ -233,6 +233,11 @@ export class LayerStore {
   /** Shows a read-only layer with all below it. While it is shown, it is not deleted. Throws `layer-missing`. */
   mountReadOnly(chainId: ChainId, target?: string): Promise<MountedBy> {
     return mountReadOnly(this.#state, chainId, target);
+  }
+
+  /** How another process shows a read-write layer where it is not seen from here. While it does, the layer is in use. Throws `mount-missing`. */
+  recipe(name: string, options: { readonly readOnly: boolean; readonly ids: MountIds }): MountRecipe {
+    return this.#state.driver.recipe(this.#state.mountNamed(name).mountId, options);
   }
 
   /** Wherever the read-write layer is shown, and whoever mounted it. Throws `mount-missing`, `not-mounted`, `mount-busy`. */

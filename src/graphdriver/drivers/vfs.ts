@@ -11,7 +11,7 @@ import type { DriverDefinition, DriverOptions, GetOptions, LayerMount } from '..
 import { backingFileSystem } from '../feature-detection.js';
 import { LayerDriver } from '../layer-driver.js';
 import { refuseOptions } from '../marker-driver.js';
-import type { MountedBy } from '../mounter.js';
+import type { MountedBy, MountRecipe } from '../mounter.js';
 import { unmount } from '../mounters/unmount.js';
 import { naiveSize } from '../naive-diff.js';
 import { VfsLayout } from '../vfs-layout.js';
@@ -37,6 +37,10 @@ class VfsDriver extends LayerDriver {
     const { own } = this.directories(id);
     this.#inPlace.set(id, (this.#inPlace.get(id) ?? 0) + 1);
     return { path: own, by: 'none' };
+  }
+
+  recipe(id: string): MountRecipe {
+    return { by: 'bind', path: this.directories(id).own };
   }
 
   override async put(id: string, target?: string): Promise<void> {

@@ -5,7 +5,7 @@ import { accessSync, constants, existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { messageOf, PlyfsError } from '../../base/error.js';
-import type { Mounter, UnionMount } from '../mounter.js';
+import type { Mounter, MountIds, UnionMount } from '../mounter.js';
 import { unmount } from './unmount.js';
 
 /** From dist/src/graphdriver/mounters/, where this file is when it runs. */
@@ -26,15 +26,10 @@ export const fuseMounter: Mounter = {
     return undefined;
   },
 
+  recipe: (mount, ids) => ({ by: 'program', words: [program, ...wordsOf(mount, ids)] }),
+
   async mount(mount) {
-    const options = optionsOf(mount);
-    if (Buffer.byteLength(options) >= WORD_LIMIT) {
-      throw new PlyfsError(
-        'mount-options-too-long',
-        `the names of the ${mount.lowers.length} layers at ${mount.target} are too long together: use a data root with a shorter path.`,
-      );
-    }
-    const child = spawn(program, ['-o', options, '--', mount.target], { stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawn(program, [...wordsOf(mount, undefined), mount.target], { stdio: ['ignore', 'ignore', 'pipe'] });
     let said = '';
     child.stderr.setEncoding('utf8').on('data', (text: string) => (said += text));
     let status: number | null;
@@ -58,12 +53,31 @@ export const fuseMounter: Mounter = {
   unmount: (target, { lazy = false } = {}) => unmount(target, lazy),
 };
 
-function optionsOf({ lowers, upper, form, ownership, readOnly, source }: UnionMount): string {
+function wordsOf(mount: Omit<UnionMount, 'target'>, ids: MountIds | undefined): string[] {
+  const options = optionsOf(mount, ids);
+  if (Buffer.byteLength(options) < WORD_LIMIT) return ['-o', options, '--'];
+  throw new PlyfsError(
+    'mount-options-too-long',
+    `the names of the ${mount.lowers.length} layers of ${mount.source} are too long together: use a data root with a shorter path.`,
+  );
+}
+
+/** What a mount does with the owners that are kept beside the files. */
+const ownersFor: Readonly<Record<MountIds, readonly string[]>> = {
+  // Whose files they are on disk is whose they are: the owners that are kept aside are shown, and do not lock that user out.
+  host: ['permissions=off'],
+  // Each of the namespace's ids means what it means in the layer.
+  ranges: ['noacl'],
+  emulated: ['permissions=off', 'emulate_owners'],
+  single: ['permissions=off', 'squash_to_root'],
+  squashed: ['permissions=off', `squash_to_uid=${process.geteuid?.() ?? 0}`, `squash_to_gid=${process.getegid?.() ?? 0}`],
+};
+
+function optionsOf({ lowers, upper, form, ownership, readOnly, source }: Omit<UnionMount, 'target'>, ids: MountIds | undefined): string {
   const words = [`lowerdir=${lowers.map(escaped).join(':')}`];
   if (upper !== undefined) words.push(`upperdir=${escaped(upper.path)}`, `workdir=${escaped(upper.work)}`, `upper_whiteout=${form}`);
   words.push(`whiteout=${form}`, `fsname=${escaped(source)}`);
-  // Whose files they are on disk is whose they are: the owners that are kept aside are shown, and do not lock that user out.
-  if (ownership === 'override') words.push('xattr_permissions=2', 'permissions=off');
+  if (ownership === 'override') words.push('xattr_permissions=2', ...ownersFor[ids ?? 'host']);
   if (readOnly) words.push('ro');
   return words.join(',');
 }

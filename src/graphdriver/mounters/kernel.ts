@@ -21,10 +21,14 @@ export const kernelMounter: Mounter = {
     return undefined;
   },
 
+  recipe(mount) {
+    assertSuitable(mount);
+    const { from, data } = chooseOptions(mount);
+    return { by: 'mount', source: mount.source, type: 'overlay', flags: flagsOf(mount), data, from: from ?? '/' };
+  },
+
   async mount(mount) {
-    if (mount.form !== 'overlay') {
-      throw new PlyfsError('mounter-unsuitable', `the kernel's overlay cannot read the .wh. files of ${mount.source}: mount it by fuse.`);
-    }
+    assertSuitable(mount);
     const result = mountOverlay(mount);
     if (result < 0) {
       const remedy =
@@ -44,26 +48,40 @@ interface Directories {
   readonly upper?: { readonly path: string; readonly work: string };
 }
 
+function assertSuitable({ form, source }: Pick<UnionMount, 'form' | 'source'>): void {
+  if (form === 'overlay') return;
+  throw new PlyfsError('mounter-unsuitable', `the kernel's overlay cannot read the .wh. files of ${source}: mount it by fuse.`);
+}
+
+function flagsOf({ readOnly }: Pick<UnionMount, 'readOnly'>): number {
+  return readOnly ? MS_RDONLY : 0;
+}
+
+/** The options that fit a page, and where the relative paths in them start. */
+function chooseOptions(mount: Omit<UnionMount, 'target'>): { data: string; from?: string } {
+  const data = overlayOptions(mount);
+  if (Buffer.byteLength(data) <= DATA_LIMIT) return { data };
+  const shorter = mount.relative === undefined ? data : overlayOptions(mount.relative);
+  const length = Buffer.byteLength(shorter);
+  if (mount.relative !== undefined && length <= DATA_LIMIT) return { data: shorter, from: mount.relative.from };
+  throw new PlyfsError(
+    'mount-options-too-long',
+    `the names of the ${mount.lowers.length} layers of ${mount.source} take ${length} bytes, and the kernel takes ${DATA_LIMIT}: mount it by fuse.`,
+  );
+}
+
 /** 0 or `-errno`. */
 function mountOverlay(mount: UnionMount): number {
   const source = bytesOf(mount.source);
   const target = bytesOf(mount.target);
   const type = bytesOf('overlay');
-  const flags = mount.readOnly ? MS_RDONLY : 0;
-  const data = bytesOf(overlayOptions(mount));
-  if (data.length <= DATA_LIMIT) return sys.mount(source, target, type, flags, data);
-  const shorter = mount.relative === undefined ? data : bytesOf(overlayOptions(mount.relative));
-  if (mount.relative === undefined || shorter.length > DATA_LIMIT) {
-    throw new PlyfsError(
-      'mount-options-too-long',
-      `the names of the ${mount.lowers.length} layers at ${mount.target} take ${shorter.length} bytes, and the kernel takes ${DATA_LIMIT}: mount it by fuse.`,
-    );
-  }
-  const from = check(sys.openat(AT_FDCWD, bytesOf(mount.relative.from), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0), mount.relative.from);
+  const { data, from } = chooseOptions(mount);
+  if (from === undefined) return sys.mount(source, target, type, flagsOf(mount), bytesOf(data));
+  const start = check(sys.openat(AT_FDCWD, bytesOf(from), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0), from);
   try {
-    return sys.mountFrom(from, source, target, type, flags, shorter);
+    return sys.mountFrom(start, source, target, type, flagsOf(mount), bytesOf(data));
   } finally {
-    sys.close(from);
+    sys.close(start);
   }
 }
 
