@@ -20,10 +20,19 @@ export class ProgramContext implements CommandContext {
   readonly #openRoots: DataRoot[] = [];
   #progress: Progress = silent;
 
-  constructor(globals: GlobalOptions, signal: AbortSignal) {
+  readonly releaseSignals: () => void;
+  /** As the command says. */
+  status = 0;
+
+  constructor(globals: GlobalOptions, signal: AbortSignal, releaseSignals: () => void) {
     this.globals = globals;
     this.signal = signal;
+    this.releaseSignals = releaseSignals;
   }
+
+  readonly exitWith = (status: number): void => {
+    this.status = status;
+  };
 
   readonly openRoot = async (write: boolean): Promise<DataRoot> => {
     const { openDataRoot } = await import('../engine/data-root.js');

@@ -25,6 +25,10 @@ export interface CommandContext {
   readonly print: (text: string) => Promise<void>;
   /** One JSON document. */
   readonly printJson: (value: unknown) => Promise<void>;
+  /** What ply ends with when the command has ended well. */
+  readonly exitWith: (status: number) => void;
+  /** Signals are the command's own from now on, and `signal` is not aborted any more. */
+  readonly releaseSignals: () => void;
   /** One sentence about what stops nothing. */
   readonly warn: (sentence: string) => void;
 }

@@ -17,36 +17,53 @@ const OUTPUT_CLOSED_STATUS = 141;
 
 const aborter = new AbortController();
 let signalled: number | undefined;
-for (const [signal, status] of Object.entries(signalStatus)) {
-  process.on(signal, () => {
+const handlers = Object.entries(signalStatus).map(([signal, status]) => ({
+  signal,
+  handle: () => {
     // Asked again: what is under way stays as a killed process leaves it.
     if (signalled !== undefined) process.exit(status);
     signalled = status;
     aborter.abort();
-  });
+  },
+}));
+for (const { signal, handle } of handlers) process.on(signal, handle);
+
+function releaseSignals(): void {
+  for (const { signal, handle } of handlers) process.off(signal, handle);
 }
 
-async function main(): Promise<void> {
+/** What ply ends with. */
+async function main(): Promise<number> {
   const program = bareCommand('ply').option('-V, --version', 'print the version');
   for (const option of globalOptions()) program.addOption(option);
   program.configureHelp({ formatHelp: help });
   const { globals, name, rest } = splitCommandLine(program, rawArguments());
-  if (program.opts<{ version?: true }>().version === true) return print(`ply ${packageVersion()}\n`);
+  if (program.opts<{ version?: true }>().version === true) return shown(`ply ${packageVersion()}\n`);
   if (name === undefined) throw new UsageError('Say what to do: ply --help lists the commands');
-  if (name === 'help' && rest.length === 0) return print(help());
+  if (name === 'help' && rest.length === 0) return shown(help());
 
   const entry = commands.find((candidate) => candidate.name === name);
   if (entry === undefined) throw new UsageError(`There is no command '${textOf(name as ByteString)}': ply --help lists them`);
+  failureStatus = entry.failureStatus;
   const definition = await entry.load();
   const command = subcommand(entry.name, entry.summary);
   definition.declare(command);
   if (entry.raw !== true) command.parse(rest, { from: 'user' });
-  const context = new ProgramContext(joined(globals, command.opts()), aborter.signal);
+  const context = new ProgramContext(joined(globals, command.opts()), aborter.signal, releaseSignals);
   try {
     await definition.run(entry.raw === true ? rest : (command.args as typeof rest), command.opts(), context);
+    return context.status;
   } finally {
     context.close();
   }
+}
+
+/** Where failures of the command are told from what a program ends with that it runs. */
+let failureStatus: number | undefined;
+
+async function shown(text: string): Promise<number> {
+  await print(text);
+  return 0;
 }
 
 /** What stands after the command counts more; an option that may be repeated is one list. */
@@ -67,8 +84,8 @@ function help(): string {
 /** What the process ends with. */
 async function status(): Promise<number> {
   try {
-    await main();
-    return signalled ?? 0;
+    const ended = await main();
+    return signalled ?? ended;
   } catch (error) {
     if (error instanceof HelpAsked) {
       await print(error.text);
@@ -77,7 +94,7 @@ async function status(): Promise<number> {
     if (signalled !== undefined) return signalled;
     if (error instanceof OutputClosed) return OUTPUT_CLOSED_STATUS;
     writeSync(2, reportLine('ply', error));
-    return exitStatusOf(error);
+    return exitStatusOf(error, failureStatus);
   }
 }
 

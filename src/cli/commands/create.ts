@@ -1,65 +1,28 @@
 import { textOf, type ByteString } from '../../base/bytes.js';
-import { UsageError } from '../../base/error.js';
 import { createContainer } from '../../engine/create-container.js';
 import { defineCommand } from '../command.js';
 import { parseSize } from '../human-format.js';
-import { collect } from '../ply-command-line.js';
+import { containerOptionsOf, declareContainerOptions, type ContainerOptions } from './container-options.js';
 
-interface Options {
-  readonly name?: ByteString;
-  readonly entrypoint?: ByteString;
-  readonly env?: readonly ByteString[];
-  readonly workdir?: ByteString;
-  readonly user?: ByteString;
-  readonly hostname?: ByteString;
-  readonly label?: readonly ByteString[];
+interface Options extends ContainerOptions {
   readonly size?: ByteString;
 }
 
 export const create = defineCommand<Options>({
   declare: (command) =>
-    void command
-      .passThroughOptions()
-      .argument('<IMAGE|CHAINID>', 'what it is made of')
-      .argument('[COMMAND...]', "what it is to run, instead of the image's command")
-      .option('--name <TEXT>', 'what it is called (default: a random name)')
-      .option('-e, --env <NAME=VALUE>', "an environment variable; without = it is that of ply's environment; may be repeated", collect)
-      .option('-w, --workdir <PATH>', 'the working directory in it')
-      .option('-u, --user <USER>', 'who runs its command: NAME or UID, and :GROUP or :GID')
-      .option('--hostname <TEXT>', "the container's host name")
-      .option('-l, --label <KEY=TEXT>', 'a label; may be repeated', collect)
-      .option('--entrypoint <PROGRAM>', "a program instead of the image's entrypoint; empty: none")
-      .option('--size <BYTES>', 'most that can be written, as 10G, where the storage driver can keep that'),
+    void declareContainerOptions(
+      command
+        .passThroughOptions()
+        .argument('<IMAGE|CHAINID>', 'what it is made of')
+        .argument('[COMMAND...]', "what it is to run, instead of the image's command"),
+    ).option('--size <BYTES>', 'most that can be written, as 10G, where the storage driver can keep that'),
   async run([word, ...command], options, { globals, openRoot, print, printJson }) {
-    const { name, entrypoint, env, workdir, user, hostname, label, size } = options;
-    const limit = size === undefined ? undefined : parseSize(textOf(size));
+    const limit = options.size === undefined ? undefined : parseSize(textOf(options.size));
     const container = await createContainer(await openRoot(true), textOf(word!), {
-      ...(name !== undefined && { name: textOf(name) }),
+      ...containerOptionsOf(options),
       ...(command.length > 0 && { command: command.map(textOf) }),
-      ...(entrypoint !== undefined && { entrypoint: entrypoint === '' ? [] : [textOf(entrypoint)] }),
-      ...(env !== undefined && { env: env.flatMap(variableOf) }),
-      ...(workdir !== undefined && { workdir: textOf(workdir) }),
-      ...(user !== undefined && { user: textOf(user) }),
-      ...(hostname !== undefined && { hostname: textOf(hostname) }),
-      ...(label !== undefined && { labels: new Map(label.map(labelOf)) }),
       ...(limit !== undefined && { size: limit }),
     });
     await (globals.json === true ? printJson({ id: container.id, name: container.name }) : print(`${container.id}\n`));
   },
 });
-
-/** A name alone stands for the variable that ply was given, and for nothing where there is none. */
-function variableOf(word: ByteString): string[] {
-  const text = textOf(word);
-  const [name = '', value] = text.split(/=([^]*)/, 2);
-  if (name === '') throw new UsageError(`'${text}' is no environment variable: write it as NAME=VALUE`);
-  if (value !== undefined) return [text];
-  const own = process.env[name];
-  return own === undefined ? [] : [`${name}=${own}`];
-}
-
-function labelOf(word: ByteString): [string, string] {
-  const [key = '', value = ''] = textOf(word).split(/=([^]*)/, 2);
-  if (key === '') throw new UsageError(`'${textOf(word)}' is no label: write it as KEY=TEXT`);
-  return [key, value];
-}

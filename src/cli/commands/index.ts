@@ -7,6 +7,8 @@ export interface CommandEntry {
   readonly group: 'Images' | 'Containers' | 'Mounts' | 'Data root' | 'Program' | 'Hidden';
   /** Its words are another command's: they are not parsed. */
   readonly raw?: true;
+  /** What ply ends with when the command fails, where that would be taken for something else. */
+  readonly failureStatus?: number;
   load(): Promise<CommandDefinition<object>>;
 }
 
@@ -85,6 +87,20 @@ export const commands: readonly CommandEntry[] = [
     name: 'prune',
     summary: 'Remove all containers that nobody uses',
     load: async () => (await import('./prune.js')).prune,
+  },
+  {
+    group: 'Containers',
+    name: 'run',
+    summary: 'Run a program in a container',
+    // As docker run.
+    failureStatus: 125,
+    load: async () => (await import('./run.js')).run,
+  },
+  {
+    group: 'Containers',
+    name: 'bundle',
+    summary: 'Make an OCI bundle, for crun, runc and others',
+    load: async () => (await import('./bundle.js')).bundle,
   },
   {
     group: 'Mounts',

@@ -1,0 +1,98 @@
+/**
+ * What a sandbox is to be: made by who starts it, read by the processes inside. Everything in it is plain JSON.
+ *
+ * A sandbox is three processes besides the union's, one in the other's namespaces, so that the kernel ends all of them with the first:
+ *
+ * - the starter (sandbox.ts), outside: gives ids, carries standard streams and signals, returns the exit status;
+ * - the supervisor (supervisor.ts), process 1 of a PID namespace in which nothing else outlives it: shows the root file system in its own mount namespace, starts the
+ *   container, answers what root cannot do where there is one id only, and unmounts at the end;
+ * - the container (container.ts), process 1 of a PID namespace below: makes its mounts, leaves the host's tree, and becomes the program.
+ */
+import type { ByteString } from '../base/bytes.js';
+
+/**
+ * Whose ids the container has. `host`: the machine's, for root. `ranges`: a user namespace with a range of subordinate ids. `emulated`: one that has room for a single
+ * id, with a supervisor that answers for the others. `single`: the same where the kernel cannot have calls answered: everything is root's.
+ */
+export type IdMode = 'host' | 'ranges' | 'emulated' | 'single';
+
+/** How the root file system comes about, in the supervisor's mount namespace. */
+export type RootFileSystem =
+  /** A program that mounts at the directory that follows its words, and returns when that answers. */
+  | { readonly by: 'program'; readonly words: readonly string[] }
+  | {
+      readonly by: 'mount';
+      readonly source: string;
+      readonly type: string;
+      readonly flags: number;
+      readonly data: string;
+      /** Where relative paths in `data` start. */
+      readonly from: string;
+    }
+  | { readonly by: 'bind'; readonly path: string };
+
+export interface Volume {
+  /** Absolute, on the host; a directory or a file. */
+  readonly source: ByteString;
+  /** Absolute, in the container. */
+  readonly target: ByteString;
+  readonly readOnly: boolean;
+}
+
+export interface ContainerProcess {
+  /** Not empty. */
+  readonly args: readonly ByteString[];
+  /** Without HOME, unless it was given: the user's is added. */
+  readonly env: readonly ByteString[];
+  /** Absolute. Made if it is not there. */
+  readonly cwd: ByteString;
+  /** `USER[:GROUP]`, names or numbers; empty: 0. */
+  readonly user: ByteString;
+}
+
+export interface SandboxPlan {
+  readonly root: RootFileSystem;
+  readonly ids: IdMode;
+  /** An existing empty directory, which nothing outside is mounted at. */
+  readonly scratch: string;
+  readonly network: 'host' | 'none';
+  readonly hostname: string;
+  /** Contents of files in /etc that are the runtime's. */
+  readonly etc: Readonly<Record<'resolv.conf' | 'hosts' | 'hostname', string>>;
+  readonly readOnly: boolean;
+  readonly volumes: readonly Volume[];
+  readonly process: ContainerProcess;
+  /** An OCI runtime that is handed a bundle, in place of the container process. */
+  readonly runtime?: string;
+  readonly terminal?: { readonly rows: number; readonly columns: number };
+}
+
+/** Descriptors that the processes inside find open. */
+export const CONTROL_FD = 3;
+export const GATE_FD = 4;
+export const TERMINAL_FD = 5;
+/** In the container: where the supervisor hears of its calls. */
+export const FILTER_FD = 4;
+
+/** From the starter to the supervisor, after the plan; a line of JSON each. */
+export interface SignalMessage {
+  readonly signal: number;
+}
+
+/** From the supervisor to the starter. */
+export type SupervisorMessage =
+  | { readonly started: true }
+  /** The container's program could not be started, or the sandbox not be made. */
+  | { readonly failed: Failure }
+  /** As wait(2) says. */
+  | { readonly exited: number | null; readonly signal: string | null };
+
+/** From the container to the supervisor, before it becomes its program. */
+export type ContainerMessage = { readonly ids: readonly number[] } | { readonly failed: Failure };
+
+export interface Failure {
+  /** 125: no sandbox; 126: the program cannot be run; 127: it is not there. As docker run ends. */
+  readonly status: 125 | 126 | 127;
+  readonly code: string;
+  readonly sentence: string;
+}

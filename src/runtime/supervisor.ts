@@ -1,0 +1,224 @@
+/**
+ * Process 1 of a sandbox: shows the root file system, starts the container and waits for it, and unmounts.
+ *
+ * Whatever ends it, the kernel ends all that was started below with it, and the mount namespace goes with the last of them. It never looks at the union from the main thread
+ * once that is mounted; the thread that answers the container's calls does, and the union is another process.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, openSync, writeFileSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { basename } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { bytesOf } from '../base/bytes.js';
+import { check, errnoName } from '../base/errno.js';
+import { messageOf, PlyfsError } from '../base/error.js';
+import * as c from '../sys/constants.js';
+import { sessions, sys } from '../sys/index.js';
+import { StatField, STAT_FIELDS } from '../sys/syscalls.js';
+import { failureOf, SandboxError } from './failure.js';
+import { eachMessage, lineOf } from './messages.js';
+import { ociConfig } from './oci-config.js';
+import { CONTROL_FD, TERMINAL_FD, type ContainerMessage, type SandboxPlan, type SignalMessage, type SupervisorMessage } from './plan.js';
+import { readInRoot } from './read-in-root.js';
+import { findUser } from './user.js';
+
+const containerProgram = fileURLToPath(new URL('./container.js', import.meta.url));
+const NOTHING = bytesOf('');
+
+/** Close-on-exec: what is started here gets what it is given. */
+const [control, terminal] = [CONTROL_FD, TERMINAL_FD].map((fd) => {
+  const own = sys.dup(fd);
+  if (own >= 0) sys.close(fd);
+  return own;
+}) as [number, number];
+const starter = new Socket({ fd: control });
+
+function tell(message: SupervisorMessage): Promise<void> {
+  return new Promise((resolve) => starter.write(lineOf(message), () => resolve()));
+}
+
+function mountAt(source: string, target: string, type: string, flags: number, data: string): void {
+  const result = sys.mount(bytesOf(source), bytesOf(target), bytesOf(type), flags, bytesOf(data));
+  if (result < 0) throw new PlyfsError('sandbox-denied', `Cannot mount ${type} at ${target} in a namespace (${errnoName(-result)}).`);
+}
+
+/** Process numbers here are those of this namespace: what is asked about processes below must be. */
+function mountProc(): number {
+  const result = sys.mount(bytesOf('proc'), bytesOf('/proc'), bytesOf('proc'), c.MS_NOSUID | c.MS_NODEV | c.MS_NOEXEC, NOTHING);
+  if (result < 0) {
+    throw new PlyfsError(
+      'sandbox-denied',
+      `The kernel refuses a /proc for a container (${errnoName(-result)}): within another container, that one must not hide parts of /proc.`,
+    );
+  }
+  return openSync('/proc', c.O_RDONLY | c.O_DIRECTORY);
+}
+
+function prepareScratch({ scratch, etc }: SandboxPlan): void {
+  mountAt('tmpfs', scratch, 'tmpfs', c.MS_NOSUID | c.MS_NODEV, 'mode=755,size=16m');
+  mkdirSync(`${scratch}/root`);
+  mkdirSync(`${scratch}/etc`);
+  for (const [name, content] of Object.entries(etc)) writeFileSync(`${scratch}/etc/${name}`, content, { mode: 0o644 });
+}
+
+async function showRoot({ root, scratch }: SandboxPlan): Promise<void> {
+  const target = `${scratch}/root`;
+  switch (root.by) {
+    case 'bind':
+      mountAt(root.path, target, '', c.MS_BIND, '');
+      break;
+    case 'mount': {
+      const from = check(sys.openat(c.AT_FDCWD, bytesOf(root.from), c.O_RDONLY | c.O_DIRECTORY | c.O_CLOEXEC, 0), root.from);
+      const result = sys.mountFrom(from, bytesOf(root.source), bytesOf(target), bytesOf(root.type), root.flags, bytesOf(root.data));
+      sys.close(from);
+      if (result < 0) throw new PlyfsError('mount-failed', `The kernel refuses to mount ${root.source} (${errnoName(-result)}).`);
+      break;
+    }
+    case 'program': {
+      const [program = '', ...words] = root.words;
+      const child = spawn(program, [...words, target], { stdio: ['ignore', 'ignore', 'pipe'] });
+      let said = '';
+      child.stderr.setEncoding('utf8').on('data', (text: string) => (said += text));
+      const [status] = (await once(child, 'close')) as [number | null];
+      if (status !== 0) {
+        const why = said.trim().split('\n').at(-1) ?? '';
+        throw new PlyfsError('mount-failed', `The container's root cannot be mounted: ${why === '' ? `${program} has failed` : why}`);
+      }
+    }
+  }
+}
+
+interface Started {
+  readonly child: ChildProcess;
+  /** Settles when it runs its program. */
+  readonly running: Promise<void>;
+}
+
+function startContainer(plan: SandboxPlan, proc: number): Started {
+  const filter = plan.ids === 'emulated' ? sessions.socketpair() : undefined;
+  if (typeof filter === 'number') throw new PlyfsError('sandbox-failed', `No socket can be had (${errnoName(-filter)}).`);
+  const ours = check(sys.openat(c.AT_FDCWD, bytesOf('/proc/self/ns/pid'), c.O_RDONLY | c.O_CLOEXEC, 0), 'pid namespace');
+  // What is started between the two calls is process 1 of a namespace of its own. Threads could not be started meanwhile, and are not.
+  check(sys.unshare(c.CLONE_NEWPID), 'unshare');
+  const child = spawn(process.execPath, [containerProgram], {
+    stdio: ['inherit', 'inherit', 'inherit', 'pipe', filter?.[1] ?? 'ignore', terminal >= 0 ? terminal : 'ignore'],
+  });
+  check(sys.setns(ours, c.CLONE_NEWPID), 'setns');
+  sys.close(ours);
+  if (filter !== undefined) sys.close(filter[1]);
+
+  const channel = child.stdio[CONTROL_FD] as Socket;
+  channel.write(lineOf(plan));
+  const running = new Promise<void>((resolve, reject) => {
+    let told = false;
+    eachMessage(channel, (message) => {
+      const said = message as ContainerMessage;
+      try {
+        if ('failed' in said) throw new SandboxError(said.failed);
+        told = true;
+        if (filter !== undefined) emulate(filter[0], proc, said.ids);
+      } catch (error) {
+        reject(error instanceof Error ? error : new Error(String(error)));
+      }
+    });
+    // It closes when the program takes the process's place.
+    channel.once('close', () => {
+      if (told) resolve();
+      else reject(new PlyfsError('sandbox-failed', 'The container ended before it had begun.'));
+    });
+    child.once('error', reject);
+  });
+  return { child, running };
+}
+
+/** Waits for the container's filter, which it sends next. */
+function emulate(socket: number, proc: number, [uid = 0, gid = 0, ...groups]: readonly number[]): void {
+  const listener = sessions.receiveFd(socket);
+  sys.close(socket);
+  if (listener < 0) throw new PlyfsError('sandbox-failed', `The container's calls cannot be followed (${errnoName(-listener)}).`);
+  check(sys.startRootEmulation(listener, proc, device[0], device[1], uid, gid, new Float64Array(groups)), 'emulation');
+}
+
+/** Hands a bundle to an OCI runtime, which makes the namespaces below these itself. Where it and its containers' state lie goes with this mount namespace. */
+async function startRuntime(plan: SandboxPlan, runtime: string): Promise<Started> {
+  const bundle = `${plan.scratch}/bundle`;
+  const root = `${plan.scratch}/root`;
+  mkdirSync(bundle);
+  if (plan.network === 'none') sys.loopbackUp();
+  const config = ociConfig({
+    process: plan.process,
+    user: findUser(plan.process.user, await readInRoot(root, ['/etc/passwd', '/etc/group'])),
+    rootPath: root,
+    readOnly: plan.readOnly,
+    hostname: plan.hostname,
+    network: 'shared',
+    terminal: plan.terminal !== undefined,
+    volumes: plan.volumes,
+    etc: Object.fromEntries(Object.keys(plan.etc).map((name) => [name, `${plan.scratch}/etc/${name}`])),
+    ownSys: plan.ids === 'host' || plan.network === 'none',
+    manyIds: plan.ids === 'host' || plan.ids === 'ranges',
+  });
+  writeFileSync(`${bundle}/config.json`, JSON.stringify(config));
+  const words = ['--root', `${plan.scratch}/state`, 'run', '--bundle', bundle, 'ply'];
+  // There is nobody to ask for a cgroup, and crun refuses the sight of some that it is not to use.
+  const crun = basename(runtime) === 'crun';
+  if (crun) sys.mount(bytesOf('tmpfs'), bytesOf('/sys/fs/cgroup'), bytesOf('tmpfs'), c.MS_RDONLY, bytesOf('size=0'));
+  const child = spawn(runtime, [...(crun ? ['--cgroup-manager=disabled'] : []), ...words], { stdio: 'inherit' });
+  const running = once(child, 'spawn').then(
+    () => undefined,
+    (error: unknown) => {
+      throw new PlyfsError('runtime-missing', `${runtime} cannot be run (${messageOf(error)}): install it, or leave --runtime out.`);
+    },
+  );
+  return { child, running };
+}
+
+let device: readonly [major: number, minor: number] = [0, 0];
+
+function deviceOf(path: string): readonly [number, number] {
+  const stat = new Float64Array(STAT_FIELDS);
+  check(sys.statx(c.AT_FDCWD, bytesOf(path), stat, 0), path);
+  return [stat[StatField.DevMajor] as number, stat[StatField.DevMinor] as number];
+}
+
+async function supervise(plan: SandboxPlan): Promise<void> {
+  const proc = mountProc();
+  prepareScratch(plan);
+  await showRoot(plan);
+  device = deviceOf(`${plan.scratch}/root`);
+  const { child, running } = plan.runtime === undefined ? startContainer(plan, proc) : await startRuntime(plan, plan.runtime);
+  const ended = once(child, 'exit') as Promise<[number | null, string | null]>;
+  signals.push((signal) => child.kill(signal));
+  try {
+    await running;
+    await tell({ started: true });
+    const [exited, signal] = await ended;
+    await tell({ exited, signal });
+  } finally {
+    await sys.umount2Async(bytesOf(`${plan.scratch}/root`), c.UMOUNT_NOFOLLOW);
+  }
+}
+
+const signals: ((signal: number) => void)[] = [];
+let planned = false;
+
+eachMessage(starter, (message) => {
+  if (planned) {
+    const { signal } = message as SignalMessage;
+    for (const pass of signals) pass(signal);
+    return;
+  }
+  planned = true;
+  supervise(message as SandboxPlan)
+    .catch((error: unknown) => tell({ failed: failureOf(error) }))
+    .finally(() => process.exit(0));
+});
+// Who started all this is gone.
+starter.on('close', () => sys.exitNow(1));
+starter.on('error', () => sys.exitNow(1));
+for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
+  process.on(event, (error: unknown) => {
+    void tell({ failed: { status: 125, code: 'sandbox-failed', sentence: messageOf(error) } }).finally(() => process.exit(1));
+  });
+}
