@@ -3,7 +3,6 @@ import { chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import t from 'tap';
 import { succeed } from '../support/command.js';
 import { NOBODY, asNobody, copyProgram, isRoot, openFuseDevice } from '../support/users.js';
-import { tarOf } from '../layer/fixture.js';
 import { workspace } from '../suites/workspace.js';
 
 t.setTimeout(180_000);
@@ -11,17 +10,14 @@ const skip = !isRoot && 'the test becomes another user, which takes root';
 
 t.test('created, changed, committed, copied and removed', { skip }, async (t) => {
   openFuseDevice(t);
-  const base = await workspace(t, 'mnt', 'home');
+  const base = await workspace(t, 'mnt', 'home', 'tree');
   for (const path of ['mnt', 'home']) chownSync(`${base}/${path}`, NOBODY, NOBODY);
   const program = copyProgram(base);
   const ply = (...words: string[]): Promise<string> =>
     succeed([...asNobody, `${program}/bin/ply`, '--root', `${base}/home/root`, ...words], { cwd: `${base}/home` });
-  const entries = {
-    'etc/': { type: 'directory', mode: 0o755 },
-    'etc/shadow': { type: 'file', mode: 0o640, uid: 0, gid: 42, size: 0 },
-    'bin/su': { type: 'file', mode: 0o4755, uid: 0, gid: 0, size: 0 },
-  } as const;
-  writeFileSync(`${base}/image.tar`, await tarOf(entries));
+  const script =
+    'mkdir -p etc bin; touch etc/shadow bin/su; chown 0:42 etc/shadow; chmod 640 etc/shadow; chmod 4755 bin/su; tar -cf ../image.tar etc bin';
+  await succeed(['sh', '-ec', script], { cwd: `${base}/tree` });
   await ply('import', '-q', `${base}/image.tar`, 'base:1');
   await ply('create', '--name', 'one', 'base:1');
   await ply('mount', 'one', `${base}/mnt`);
