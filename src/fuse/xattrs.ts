@@ -33,7 +33,7 @@ export function getxattr(c: Connection, slot: Slot): Awaitable<number> {
   const name = attributeName(slot);
   return after(
     orNoAcl(c, name, () => c.fs.getxattr(slot.node, name)),
-    (bytes) => value(slot, size, bytes),
+    (bytes) => (bytes === null ? -E.ENODATA : value(slot, size, bytes)),
   );
 }
 
@@ -41,10 +41,11 @@ export function getxattr(c: Connection, slot: Slot): Awaitable<number> {
  * A file on a file system without ACLs has none. While the kernel checks permissions it takes EOPNOTSUPP for a refusal
  * (fs/fuse/acl.c, __fuse_get_acl), once ACLs were negotiated.
  */
-function orNoAcl(c: Connection, name: ByteString, get: () => Awaitable<Uint8Array>): Awaitable<Uint8Array> {
+function orNoAcl(c: Connection, name: ByteString, get: () => Awaitable<Uint8Array | null>): Awaitable<Uint8Array | null> {
   if ((c.flags & InitFlag.POSIX_ACL) === 0 || !name.startsWith('system.posix_acl_')) return get();
-  const failed = (error: unknown): never => {
-    throw error instanceof Errno && error.errno === E.EOPNOTSUPP ? new Errno(E.ENODATA, name) : error;
+  const failed = (error: unknown): null => {
+    if (error instanceof Errno && error.errno === E.EOPNOTSUPP) return null;
+    throw error;
   };
   try {
     const bytes = get();

@@ -35,16 +35,16 @@ function requireSupported(context: UnionContext, name: ByteString): void {
   if (!context.options.acl && name.startsWith(ACL_NAMES)) throw new Errno(E.EOPNOTSUPP, name);
 }
 
-export function getxattr(context: UnionContext, node: Node, name: ByteString): Uint8Array {
+export function getxattr(context: UnionContext, node: Node, name: ByteString): Uint8Array | null {
   requireSupported(context, name);
   if (name === OWNER_XATTR && context.ownership.emulated) return ownerOf(context, node);
   const attribute = xattrToDisk(name);
-  if (attribute === undefined) throw new Errno(E.ENODATA, name);
+  if (attribute === undefined) return null;
   const size = read(node, (directory, file) =>
     typeof directory === 'number' ? sys.getxattrat(directory, file, attribute, scratch) : directory.getxattr(file, attribute, scratch),
   );
   // "Not supported" would make every access to the file fail: Linux asks for ACLs before it grants one (fs/fuse/acl.c, fuse_get_acl).
-  if (size === -E.EOPNOTSUPP && name.startsWith(ACL_NAMES)) throw new Errno(E.ENODATA, name);
+  if (size === -E.ENODATA || (size === -E.EOPNOTSUPP && name.startsWith(ACL_NAMES))) return null;
   return Buffer.from(scratch.subarray(0, check(size, name)));
 }
 
@@ -110,7 +110,7 @@ export function removexattr(context: UnionContext, node: Node, name: ByteString,
   const attribute = xattrToDisk(name);
   if (attribute === undefined) throw new Errno(E.ENODATA, name);
   // Removing what is not there is no reason for a copy-up.
-  if (!node.inUpper) getxattr(context, node, name);
+  if (!node.inUpper && getxattr(context, node, name) === null) throw new Errno(E.ENODATA, name);
   return after(copyUp(context, node, caller), () => {
     const { dirfd, name: file } = upperTarget(context, node);
     check(sys.removexattrat(dirfd, file, attribute), name);

@@ -171,8 +171,8 @@ export interface FileSystem {
   syncfs(): Awaitable<void>;
   statfs(out: FileSystemStatistics): Awaitable<void>;
 
-  /** Throws ENODATA when there is no such attribute. */
-  getxattr(node: NodeId, name: ByteString): Awaitable<Uint8Array>;
+  /** Null when there is no such attribute: Linux asks for some that hardly a file has at each write and chown, and a throw is dear. */
+  getxattr(node: NodeId, name: ByteString): Awaitable<Uint8Array | null>;
   /** NUL-terminated names. Of `trusted.*` only a caller with CAP_SYS_ADMIN is told, as by the kernel. */
   listxattr(node: NodeId, caller: Caller): Awaitable<Uint8Array>;
   /** `flags`: 0, XATTR_CREATE (1), XATTR_REPLACE (2). `killSetGid`: FUSE_SETXATTR_ACL_KILL_SGID. */

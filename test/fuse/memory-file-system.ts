@@ -328,12 +328,8 @@ export class MemoryFileSystem implements FileSystem {
     });
   }
 
-  getxattr(node: NodeId, name: ByteString): Awaitable<Uint8Array> {
-    return this.#do('getxattr', `${node} ${name}`, () => {
-      const value = this.#node(node).xattrs.get(name);
-      if (value === undefined) throw new Errno(E.ENODATA);
-      return value;
-    });
+  getxattr(node: NodeId, name: ByteString): Awaitable<Uint8Array | null> {
+    return this.#do('getxattr', `${node} ${name}`, () => this.#node(node).xattrs.get(name) ?? null);
   }
 
   listxattr(node: NodeId): Awaitable<Uint8Array> {

@@ -229,10 +229,8 @@ export class MemoryFileSystem implements FileSystem {
     });
   }
 
-  getxattr(node: NodeId, name: ByteString): Uint8Array {
-    const value = this.#node(node).xattrs.get(name);
-    if (value === undefined) throw new Errno(E.ENODATA);
-    return value;
+  getxattr(node: NodeId, name: ByteString): Uint8Array | null {
+    return this.#node(node).xattrs.get(name) ?? null;
   }
 
   listxattr(node: NodeId): Uint8Array {

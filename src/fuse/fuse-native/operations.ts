@@ -210,7 +210,9 @@ export class Operations {
   }
 
   async getxattr(path: string, name: string): Promise<Uint8Array> {
-    return this.#at(path, (node) => this.#fileSystem.getxattr(node, bytesOf(name)));
+    const value = await this.#at(path, (node) => this.#fileSystem.getxattr(node, bytesOf(name)));
+    if (value === null) throw new Errno(E.ENODATA, name);
+    return value;
   }
 
   async listxattr(path: string): Promise<Uint8Array> {
