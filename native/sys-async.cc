@@ -92,6 +92,14 @@ napi_value FsyncAsync(napi_env env, napi_callback_info info) {
   return Start(env, task);
 }
 
+napi_value WriteOutAsync(napi_env env, napi_callback_info info) {
+  Args<1> args(env, info);
+  Task task{[](const Task& t) -> int64_t { return WriteOut(t.fd); }};
+  task.fd = args.Int(0);
+  if (args.Failed()) return args.Failure();
+  return Start(env, task);
+}
+
 napi_value SyncfsAsync(napi_env env, napi_callback_info info) {
   Args<1> args(env, info);
   Task task{[](const Task& t) { return Retry("syncfs", t.fd, [&] { return syncfs(t.fd); }); }};
@@ -125,18 +133,13 @@ napi_value CopyDataAsync(napi_env env, napi_callback_info info) {
 
 napi_value CopyFileRangeAsync(napi_env env, napi_callback_info info) {
   Args<5> args(env, info);
-  Task task{[](const Task& t) {
-    off_t from = t.offset;
-    off_t to = t.offset2;
-    return Retry("copy_file_range", t.fd2, [&] { return copy_file_range(t.fd, &from, t.fd2, &to, t.length, 0); });
-  }};
+  Task task{[](const Task& t) { return CopyRange(t.fd, t.offset, t.fd2, t.offset2, t.length); }};
   task.fd = args.Int(0);
   task.offset = args.Int64(1);
   task.fd2 = args.Int(2);
   task.offset2 = args.Int64(3);
   task.length = args.Int64(4);
   if (args.Failed()) return args.Failure();
-  if (task.length < 0) task.length = 0;
   return Start(env, task);
 }
 
@@ -157,7 +160,7 @@ napi_value Umount2Async(napi_env env, napi_callback_info info) {
 }
 
 constexpr Function kFunctions[] = {
-    {"fsyncAsync", FsyncAsync},       {"syncfsAsync", SyncfsAsync},
+    {"fsyncAsync", FsyncAsync},       {"writeOutAsync", WriteOutAsync}, {"syncfsAsync", SyncfsAsync},
     {"fallocateAsync", FallocateAsync}, {"copyDataAsync", CopyDataAsync},
     {"copyFileRangeAsync", CopyFileRangeAsync}, {"umount2Async", Umount2Async},
 };

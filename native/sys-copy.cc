@@ -115,7 +115,40 @@ int64_t CopyData(int from, int to, int64_t offset, int64_t length, bool reflink)
   return end - offset;
 }
 
+int64_t CopyRange(int from, int64_t from_offset, int to, int64_t to_offset, int64_t length) {
+  off_t source = from_offset;
+  off_t target = to_offset;
+  const size_t wanted = length < 0 ? 0 : length;
+  const auto copy = [&] { return copy_file_range(from, &source, to, &target, wanted, 0); };
+  const ssize_t copied = Change("copy_file_range", to, [&] { return Retry(copy); });
+  return copied < 0 ? -errno : copied;
+}
+
+int64_t WriteOut(int fd) {
+  constexpr unsigned kAll = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+  const int result = Change("sync_file_range", fd, [&] { return Retry([&] { return sync_file_range(fd, 0, 0, kAll); }); });
+  return result < 0 ? -errno : 0;
+}
+
 namespace {
+
+napi_value CopyRangeCall(napi_env env, napi_callback_info info) {
+  Args<5> args(env, info);
+  const int from = args.Int(0);
+  const int64_t from_offset = args.Int64(1);
+  const int to = args.Int(2);
+  const int64_t to_offset = args.Int64(3);
+  const int64_t length = args.Int64(4);
+  if (args.Failed()) return args.Failure();
+  return args.Value(CopyRange(from, from_offset, to, to_offset, length));
+}
+
+napi_value WriteOutCall(napi_env env, napi_callback_info info) {
+  Args<1> args(env, info);
+  const int fd = args.Int(0);
+  if (args.Failed()) return args.Failure();
+  return args.Value(WriteOut(fd));
+}
 
 napi_value CopyDataCall(napi_env env, napi_callback_info info) {
   Args<5> args(env, info);
@@ -128,7 +161,7 @@ napi_value CopyDataCall(napi_env env, napi_callback_info info) {
   return args.Value(CopyData(from, to, offset, length, reflink));
 }
 
-constexpr Function kFunctions[] = {{"copyData", CopyDataCall}};
+constexpr Function kFunctions[] = {{"copyData", CopyDataCall}, {"copyFileRange", CopyRangeCall}, {"writeOut", WriteOutCall}};
 
 }  // namespace
 

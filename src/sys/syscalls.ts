@@ -121,6 +121,8 @@ export interface Syscalls {
   pread(fd: number, buffer: Uint8Array, offset: number): number;
   pwrite(fd: number, buffer: Uint8Array, offset: number): number;
   fsync(fd: number): number;
+  /** Waits until the file's data lies on the device; what describes the file (its size, its name) need not: sync_file_range(2) of all of it. */
+  writeOut(fd: number): number;
   /**
    * Copies `length` bytes at `offset` from one file to the same place in another: FICLONERANGE if `reflink` and it works,
    * else copy_file_range, else read and write; holes of the source stay holes (SEEK_DATA/SEEK_HOLE).
@@ -129,6 +131,8 @@ export interface Syscalls {
    * afterwards. The caller sets its size with `ftruncate`. Moves the position of `from`.
    */
   copyData(from: number, to: number, offset: number, length: number, reflink: boolean): number;
+  /** copy_file_range(2) proper: different offsets, no hole handling. */
+  copyFileRange(from: number, fromOffset: number, to: number, toOffset: number, length: number): number;
 
   /** The file handle's bytes (struct file_handle: handle_bytes u32, handle_type i32, f_handle; 136 at most) into `buffer`; returns their count. */
   name_to_handle_at(dirfd: number, name: ByteString, buffer: Uint8Array): number;
@@ -220,10 +224,10 @@ export interface Syscalls {
 
   // Descriptors stay open until the promise is settled: that is the caller's to see to.
   fsyncAsync(fd: number, dataOnly: boolean): Promise<number>;
+  writeOutAsync(fd: number): Promise<number>;
   syncfsAsync(fd: number): Promise<number>;
   fallocateAsync(fd: number, mode: number, offset: number, length: number): Promise<number>;
   copyDataAsync(from: number, to: number, offset: number, length: number, reflink: boolean): Promise<number>;
-  /** copy_file_range(2) proper: different offsets, no hole handling. */
   copyFileRangeAsync(from: number, fromOffset: number, to: number, toOffset: number, length: number): Promise<number>;
   /** For a mount that this process serves: umount(2) waits until what is dirty was written back. */
   umount2Async(target: ByteString, flags: number): Promise<number>;

@@ -5,7 +5,7 @@
  * mode, xattrs and times, flushed, and put in its place last: whoever looks, or crashes, at any moment finds the old file or the
  * new one. The parent's times stay what they were. A large file is copied on other threads while the union goes on.
  */
-import type { Awaitable } from '../base/awaitable.js';
+import { after, type Awaitable } from '../base/awaitable.js';
 import type { ByteString, Name } from '../base/bytes.js';
 import { check, E, Errno } from '../base/errno.js';
 import { sys } from '../sys/index.js';
@@ -24,7 +24,7 @@ import { field, newStatBuffer, S_IFLNK, S_IFREG } from './stat-buffer.js';
 import type { UpperLayer } from './upper-layer.js';
 
 /** Up to this many bytes are copied on the main thread: for less than a millisecond, a hop to another costs more. */
-const COPY_AT_ONCE = 1 << 20;
+export const COPY_AT_ONCE = 1 << 20;
 /** A large copy looks between pieces of this size whether its caller was interrupted. */
 const PIECE = 32 << 20;
 
@@ -224,10 +224,7 @@ function copyUpFile(context: UnionContext, node: Node, caller: Caller | null, ke
       publish();
       return;
     }
-    return sys.fsyncAsync(copy, false).then((result) => {
-      check(result, 'fsync');
-      publish();
-    });
+    return after(upper.copies.flush(copy, length), publish);
   };
   let published = false;
   const publish = (): void => {

@@ -31,7 +31,7 @@ import { NO_NODE, ROOT_NODE } from '../vfs/filesystem.js';
 import { fillAttributes, getattr, hasSetId, killSetId, setattr } from './attributes.js';
 import { mayKeepSetId } from './capability.js';
 import type { UnionContext } from './context.js';
-import { copyUp } from './copy-up.js';
+import { copyUp, COPY_AT_ONCE } from './copy-up.js';
 import { create, link, tmpfile } from './create.js';
 import { dataOf } from './data.js';
 import { DirectoryDescriptors, onDisk } from './disk-directory.js';
@@ -49,7 +49,7 @@ import {
   type OpenedDirectory,
 } from './layers-on-disk.js';
 import { ListingHabit } from './listing-habit.js';
-import { findDentry, nodeOf } from './merge.js';
+import { findDentry, nodeOf, statNode } from './merge.js';
 import { NodeTable } from './node-table.js';
 import { DirectoryNode, type Node } from './node.js';
 import { OpenFiles } from './open-files.js';
@@ -390,17 +390,35 @@ class UnionFileSystem implements Union {
     return check(sys.lseek(this.#context.files.get(node, false), offset, whence), 'lseek');
   }
 
-  async copyFileRange(from: NodeId, fromOffset: number, to: NodeId, toOffset: number, length: number, caller: Caller): Promise<number> {
+  copyFileRange(from: NodeId, fromOffset: number, to: NodeId, toOffset: number, length: number, caller: Caller): Awaitable<number> {
     const context = this.#context;
     const source = this.#regular(from);
     const target = this.#regular(to);
-    await copyUp(context, target, caller);
-    dataOf(context, source);
-    const sourceFd = check(sys.dup(context.files.get(source, false)), 'dup');
+    return after(copyUp(context, target, caller), () => {
+      dataOf(context, source);
+      check(statNode(source, context.stat), source.name);
+      const sourceFd = context.files.get(source, false);
+      const targetFd = context.files.get(target, true);
+      if (Math.min(length, field(context.stat, 0, StatField.Size) - fromOffset) > COPY_AT_ONCE)
+        return this.#copyAside(sourceFd, fromOffset, to, targetFd, toOffset, length, caller);
+      const copied = check(sys.copyFileRange(sourceFd, fromOffset, targetFd, toOffset, length), 'copy_file_range');
+      if (copied > 0) this.#dataChanged(to, caller);
+      return copied;
+    });
+  }
+
+  async #copyAside(
+    from: number,
+    fromOffset: number,
+    to: NodeId,
+    toFd: number,
+    toOffset: number,
+    length: number,
+    caller: Caller,
+  ): Promise<number> {
+    const sourceFd = check(sys.dup(from), 'dup');
     try {
-      const copied = await this.#onDuplicate(context.files.get(target, true), (fd) =>
-        sys.copyFileRangeAsync(sourceFd, fromOffset, fd, toOffset, length),
-      );
+      const copied = await this.#onDuplicate(toFd, (fd) => sys.copyFileRangeAsync(sourceFd, fromOffset, fd, toOffset, length));
       if (copied > 0) this.#dataChanged(to, caller);
       return copied;
     } finally {
@@ -441,7 +459,7 @@ class UnionFileSystem implements Union {
     ];
   }
 
-  getxattr(node: NodeId, name: ByteString): Uint8Array {
+  getxattr(node: NodeId, name: ByteString): Uint8Array | null {
     return getxattr(this.#context, this.#context.nodes.get(node), name);
   }
 

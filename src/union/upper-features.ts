@@ -4,6 +4,7 @@ import { E, errnoName } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import { sys } from '../sys/index.js';
 import { O_CLOEXEC, O_RDWR, O_TMPFILE } from '../sys/constants.js';
+import { ordersNamesAfterData } from './copy-flush.js';
 import type { DiskDirectory } from './disk-directory.js';
 import type { OverlayPrefix } from './overlay-xattrs.js';
 import { ACL_ACCESS, ACL_DEFAULT } from './posix-acl.js';
@@ -72,5 +73,5 @@ export function tryFeatures(
     const reason = device === -E.EPERM ? 'this user may not make device nodes' : errnoName(-device);
     warn(`upperdir ${shown} takes no whiteout devices (${reason}): deletions are kept as .wh. files.`);
   }
-  return { prefix, whiteoutDevices, opaqueMarkers: prefix === undefined, tmpfile };
+  return { prefix, whiteoutDevices, opaqueMarkers: prefix === undefined, tmpfile, namesAfterData: ordersNamesAfterData(work.fd()) };
 }

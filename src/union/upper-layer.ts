@@ -18,6 +18,7 @@ import {
   RENAME_NOREPLACE,
   RENAME_WHITEOUT,
 } from '../sys/constants.js';
+import { CopyFlush } from './copy-flush.js';
 import type { DiskDirectory } from './disk-directory.js';
 import type { Layer } from './layer.js';
 import type { OverlayPrefix } from './overlay-xattrs.js';
@@ -34,6 +35,8 @@ export interface UpperFeatures {
   readonly opaqueMarkers: boolean;
   /** O_TMPFILE works. */
   readonly tmpfile: boolean;
+  /** Data written out before a name is given is there whenever the name is (copy-flush.ts). */
+  readonly namesAfterData: boolean;
 }
 
 const yes = Buffer.from('y');
@@ -46,6 +49,7 @@ export class UpperLayer {
   readonly root: DiskDirectory;
   readonly work: DiskDirectory;
   readonly features: UpperFeatures;
+  readonly copies: CopyFlush;
   #temporaries = 0;
   /** O_PATH, of the whiteout that further ones are links of; -1 when there is none. */
   #whiteout = -1;
@@ -55,6 +59,7 @@ export class UpperLayer {
     this.root = root;
     this.work = work;
     this.features = features;
+    this.copies = new CopyFlush(features.namesAfterData);
   }
 
   /** A name in `work` that nobody has. */

@@ -176,7 +176,11 @@ static void run_command(void) {
     /* to, from, offset in `from`, length */
     off_t from = number(3);
     result(sendfile((int)number(1), (int)number(2), &from, (size_t)number(4)));
-  } else if (IS("ioctl")) result(ioctl((int)number(1), (unsigned long)number(2), buffer));
+  } else if (IS("ioctl")) {
+    uint32_t word = (uint32_t)number(3);
+    memcpy(buffer, &word, sizeof word);
+    result(ioctl((int)number(1), (unsigned long)number(2), buffer));
+  }
   else if (IS("lsetxattr")) {
     char *value = bytes(3);
     result(lsetxattr(bytes(1), bytes(2), value, length[3], (int)number(4)));

@@ -278,8 +278,9 @@ export class Actor {
   sendfile(to: number, from: number, fromOffset: number, length: number): Promise<number> {
     return this.number('sendfile', to, from, fromOffset, length);
   }
-  ioctl(fd: number, request: number): Promise<number> {
-    return this.number('ioctl', fd, request);
+  /** The argument points to `word`, with room behind it. */
+  ioctl(fd: number, request: number, word = 0): Promise<number> {
+    return this.number('ioctl', fd, request, word);
   }
   setxattr(path: Bytes, name: Bytes, value: Bytes, flags = 0): Promise<number> {
     return this.number('lsetxattr', path, name, value, flags);
