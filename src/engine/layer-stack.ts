@@ -62,7 +62,8 @@ export function knownBy(root: DataRoot, layers: readonly StackLayer[]): StackLay
   return known.map(({ layer, stored: its }) => {
     if (its === undefined) return /\/[0-9a-f]{64}-init\//.test(layer.directory) ? { ...layer, createdBy: INIT_LAYER } : layer;
     const createdBy = steps.get(its.chainId);
-    return { ...layer, chainId: its.chainId, size: its.size, ...(createdBy !== undefined && { createdBy }) };
+    // An imported layer's step says nothing.
+    return { ...layer, chainId: its.chainId, size: its.size, ...(createdBy !== undefined && createdBy !== '' && { createdBy }) };
   });
 }
 

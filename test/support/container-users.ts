@@ -16,6 +16,8 @@ export interface ContainerUser {
   /** Words that run ply on the data root. */
   readonly words: readonly string[];
   ply(...words: string[]): Promise<Outcome>;
+  /** The same in the mount namespace of the test, without a range. */
+  here(...words: string[]): Promise<Outcome>;
 }
 
 /** First id of the range, and how many. */
@@ -25,15 +27,24 @@ export const RANGE = [300000, 65536] as const;
 export async function containerUsers(t: Test): Promise<ContainerUser[]> {
   const directory = await temporaryDirectory(t);
   chmodSync(directory, 0o755);
-  const user = (name: string, uid: number, prefix: readonly string[], program: string): ContainerUser => {
+  const user = (name: string, uid: number, namespace: readonly string[], prefix: readonly string[], program: string): ContainerUser => {
     const own = join(directory, name);
     mkdirSync(own);
     if (isRoot) chownSync(own, uid, uid);
     const dataRoot = join(own, 'root');
-    const words = [...prefix, 'env', '-u', 'XDG_RUNTIME_DIR', `TMPDIR=${own}`, `HOME=${own}`, program, '--root', dataRoot];
-    return { name, uid, directory: own, dataRoot, words, ply: (...more) => run([...words, ...more]) };
+    const called = [...prefix, 'env', '-u', 'XDG_RUNTIME_DIR', `TMPDIR=${own}`, `HOME=${own}`, program, '--root', dataRoot];
+    const words = [...namespace, ...called];
+    return {
+      name,
+      uid,
+      directory: own,
+      dataRoot,
+      words,
+      ply: (...more) => run([...words, ...more]),
+      here: (...more) => run([...called, ...more]),
+    };
   };
-  if (!isRoot) return [user('ordinary', process.getuid?.() ?? 0, [], plyProgram)];
+  if (!isRoot) return [user('ordinary', process.getuid?.() ?? 0, [], [], plyProgram)];
   openFuseDevice(t);
   const program = join(copyProgram(directory), 'bin/ply');
   const ranges = join(directory, 'subid-ranges');
@@ -45,11 +56,10 @@ export async function containerUsers(t: Test): Promise<ContainerUser[]> {
     ...['unshare', '--mount', '--propagation', 'private', 'sh', '-c'],
     'mount --bind "$0" /etc/subuid && mount --bind "$0" /etc/subgid && exec "$@"',
     file,
-    ...asNobody,
   ];
   return [
-    user('root', 0, [], plyProgram),
-    user('single', NOBODY, granted(none), program),
-    user('ranges', NOBODY, granted(ranges), program),
+    user('root', 0, [], [], plyProgram),
+    user('single', NOBODY, granted(none), asNobody, program),
+    user('ranges', NOBODY, granted(ranges), asNobody, program),
   ];
 }
