@@ -21,7 +21,8 @@
 import type { Change } from '../archive/changes.js';
 import type { LayerReader } from '../archive/layer-reader.js';
 import type { ByteSource } from '../base/byte-source.js';
-import type { MountedBy, MountIds, MountRecipe } from './mounter.js';
+import type { MountedBy, MountIds } from './mounter.js';
+import type { MountRecipe } from '../sys/mount-recipe.js';
 
 export type DriverName = 'overlay2' | 'fuse-overlayfs' | 'aufs' | 'vfs';
 

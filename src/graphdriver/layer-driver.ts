@@ -10,7 +10,8 @@ import { ownership } from './home.js';
 import { exchangeDirectories } from './exchange-directories.js';
 import type { Layout } from './layout.js';
 import { LayerMounts } from './layer-mounts.js';
-import type { MountedBy, MountIds, MountRecipe } from './mounter.js';
+import type { MountedBy, MountIds } from './mounter.js';
+import type { MountRecipe } from '../sys/mount-recipe.js';
 import { naiveChanges, naiveDiff } from './naive-diff.js';
 
 /** Published on `plyfs:graphdriver:apply`: sentences about what the files of a layer could not keep. */

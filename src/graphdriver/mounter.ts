@@ -1,4 +1,5 @@
 /** How the union of a layer's directories is shown: by plyfs over FUSE, or by the kernel's overlayfs. */
+import type { MountRecipe } from '../sys/mount-recipe.js';
 import type { LayerForm } from './driver.js';
 
 export interface UnionMount {
@@ -34,21 +35,6 @@ export interface MountedBy {
  * answers for the others, or nobody does. `squashed`: in one like that, made elsewhere, of a mount made here.
  */
 export type MountIds = 'host' | 'ranges' | 'emulated' | 'single' | 'squashed';
-
-/** How a layer is shown by another process, at a directory of its choice. */
-export type MountRecipe =
-  /** A program that mounts at the directory that follows its words, and returns when that answers. */
-  | { readonly by: 'program'; readonly words: readonly string[] }
-  | {
-      readonly by: 'mount';
-      readonly source: string;
-      readonly type: string;
-      readonly flags: number;
-      readonly data: string;
-      /** Where relative paths in `data` start. */
-      readonly from: string;
-    }
-  | { readonly by: 'bind'; readonly path: string };
 
 export interface Mounter {
   readonly name: 'fuse' | 'kernel';

@@ -9,7 +9,8 @@ import type { DriverOptions, LayerMount } from './driver.js';
 import { ownership } from './home.js';
 import { LayerDriver } from './layer-driver.js';
 import type { Layout } from './layout.js';
-import type { MountedBy, Mounter, MountIds, MountRecipe, UnionMount } from './mounter.js';
+import type { MountedBy, Mounter, MountIds, UnionMount } from './mounter.js';
+import type { MountRecipe } from '../sys/mount-recipe.js';
 import { mounters } from './mounters/index.js';
 import { emptyDirectory } from './runtime-directory.js';
 

@@ -9,27 +9,13 @@
  * - the container (container.ts), process 1 of a PID namespace below: makes its mounts, leaves the host's tree, and becomes the program.
  */
 import type { ByteString } from '../base/bytes.js';
+import type { MountRecipe } from '../sys/mount-recipe.js';
 
 /**
  * Whose ids the container has. `host`: the machine's, for root. `ranges`: a user namespace with a range of subordinate ids. `emulated`: one that has room for a single
  * id, with a supervisor that answers for the others. `single`: the same where the kernel cannot have calls answered: everything is root's.
  */
 export type IdMode = 'host' | 'ranges' | 'emulated' | 'single';
-
-/** How the root file system comes about, in the supervisor's mount namespace. */
-export type RootFileSystem =
-  /** A program that mounts at the directory that follows its words, and returns when that answers. */
-  | { readonly by: 'program'; readonly words: readonly string[] }
-  | {
-      readonly by: 'mount';
-      readonly source: string;
-      readonly type: string;
-      readonly flags: number;
-      readonly data: string;
-      /** Where relative paths in `data` start. */
-      readonly from: string;
-    }
-  | { readonly by: 'bind'; readonly path: string };
 
 export interface Volume {
   /** Absolute, on the host; a directory or a file. */
@@ -51,7 +37,7 @@ export interface ContainerProcess {
 }
 
 export interface SandboxPlan {
-  readonly root: RootFileSystem;
+  readonly root: MountRecipe;
   readonly ids: IdMode;
   /** An existing empty directory, which nothing outside is mounted at. */
   readonly scratch: string;

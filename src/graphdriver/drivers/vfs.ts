@@ -11,7 +11,8 @@ import type { DriverDefinition, DriverOptions, GetOptions, LayerMount } from '..
 import { backingFileSystem } from '../feature-detection.js';
 import { LayerDriver } from '../layer-driver.js';
 import { refuseOptions } from '../marker-driver.js';
-import type { MountedBy, MountRecipe } from '../mounter.js';
+import type { MountedBy } from '../mounter.js';
+import type { MountRecipe } from '../../sys/mount-recipe.js';
 import { unmount } from '../mounters/unmount.js';
 import { naiveSize } from '../naive-diff.js';
 import { VfsLayout } from '../vfs-layout.js';
