@@ -160,7 +160,7 @@ t.test('-o trace=- stays in the foreground', async (t) => {
   await succeed(['umount', mountpoint]);
   const { status, stdout } = await outcome;
   t.equal(status, 0);
-  t.match(stdout, /^lookup \/both: layer 1\n/m, 'names that came with a listing');
+  t.match(stdout, /^lookup \/dir: layer 2\n/m, 'a directory that came with a listing');
   t.match(stdout, /^whiteout \/low$/m);
   t.match(stdout, /^lookup "\/x\\ny\\u001b\[1m": nothing there$/m);
 });
