@@ -85,8 +85,11 @@ export function figure(t: Test, mounter: Mounter, text: string): void {
   if (mounter.name !== 'kernel') t.comment(`figure: ${text}`);
 }
 
-/** Descriptors that stay once they were needed: the whiteout that others are links of. */
-const KEPT_DESCRIPTORS = 1;
+/**
+ * Descriptors that come after the first look and stay: the whiteout that others are links of, the device for notifications, and the socket at which the mount answers
+ * questions, with the one that libuv keeps in reserve for it.
+ */
+const KEPT_DESCRIPTORS = 4;
 
 /**
  * Runs `load` on a mount that was just made, then has the kernel forget everything, and asserts that the daemon holds no more
