@@ -53,8 +53,8 @@ function entriesOf(directory: DiskDirectory): { name: Name; type: number }[] {
   return entries;
 }
 
-/** Milliseconds. */
-const LOCK_PATIENCE = 3000;
+/** Milliseconds: a daemon takes back some ten thousand nodes a second from the kernel before it ends, fewer on a busy machine. */
+const LOCK_PATIENCE = 10_000;
 /** What overlayfs and fuse-overlayfs keep in a workdir. */
 const known: readonly string[] = ['work', 'index'];
 
