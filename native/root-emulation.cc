@@ -29,6 +29,9 @@
 #include "native-thread.h"
 #include "syscalls.h"
 
+#ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+#define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
+#endif
 #ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
 #define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
 #define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
@@ -574,7 +577,11 @@ int InstallRootFilter() {
   sock_fprog program{};
   program.len = static_cast<unsigned short>(code.size());
   program.filter = code.data();
-  return static_cast<int>(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program));
+  // A signal does not take a process out of a call that is being answered: execve(2) and chown(2) never fail with EINTR. Since Linux 5.19.
+  constexpr unsigned long listener = SECCOMP_FILTER_FLAG_NEW_LISTENER;
+  const long fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, listener | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &program);
+  if (fd >= 0 || errno != EINVAL) return static_cast<int>(fd);
+  return static_cast<int>(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, listener, &program));
 }
 
 /** Whether calls of another process can be answered here: Linux 5.5 and newer (SECCOMP_USER_NOTIF_FLAG_CONTINUE), on some processors. */

@@ -40,6 +40,8 @@ async function installs(t: Test, user: ContainerUser): Promise<void> {
   t.match(await user.ply('run', 'installed', 'setpriv', '--reuid=man', '--regid=man', '--init-groups', 'id', '-un'), { stdout: 'man\n' });
 }
 
+t.setTimeout(300_000);
+
 t.test('Debian packages are installed in a container of an ordinary user', { skip }, async (t) => {
   const directory = await temporaryDirectory(t);
   chmodSync(directory, 0o755);

@@ -231,7 +231,7 @@ async function terminal(t: Test, user: ContainerUser): Promise<void> {
   sys.setWindowSize(master, 30, 100);
   const slave = sys.openat(AT_FDCWD, bytesOf(`/dev/pts/${number}`), O_RDWR | O_NOCTTY | O_CLOEXEC, 0);
   const words = [...user.words, 'run', '--rm', '-it', 'image:1', 'sh', '-c'];
-  const script = 'tty; stty size; trap "stty size; exit 5" WINCH; echo ready; while :; do sleep 0.1; done';
+  const script = 'tty; stty size; trap "stty size; exit 5" WINCH; echo ready; while :; do sleep 0.1 2>/dev/null; done';
   const child = spawn('setsid', ['--ctty', '--wait', ...words, script], { stdio: [slave, slave, slave] });
   sys.close(slave);
   const stream = new ReadStream(master);
@@ -258,6 +258,8 @@ async function terminal(t: Test, user: ContainerUser): Promise<void> {
   // A pseudo-terminal ends lines with both characters.
   t.equal(said, '/dev/pts/0\r\n30 100\r\nready\r\n40 120\r\n');
 }
+
+t.setTimeout(300_000);
 
 t.test('containers', async (t) => {
   const directory = await temporaryDirectory(t);
