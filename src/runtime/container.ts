@@ -4,7 +4,7 @@
  * Everything here is done on the main thread, without waiting: a mount namespace, a root directory and credentials are a thread's own until execve(2). Nothing of the image is believed:
  * each mount point is looked up within the root by the kernel (openat2(2), RESOLVE_IN_ROOT), and mounted at by its descriptor.
  */
-import { closeSync, lstatSync, readFileSync } from 'node:fs';
+import { closeSync, lstatSync } from 'node:fs';
 import { dirname } from 'node:path/posix';
 import { bytesOf, textOf, type ByteString } from '../base/bytes.js';
 import { check, E, Errno, errnoName } from '../base/errno.js';
@@ -16,7 +16,7 @@ import { deviceLinks, devices, maskedPaths, readOnlyPaths, standardMounts, type 
 import { failureOf, SandboxError } from './failure.js';
 import { readMessage, writeMessage } from './messages.js';
 import { CONTROL_FD, FILTER_FD, TERMINAL_FD, type ContainerMessage, type ContainerProcess, type SandboxPlan } from './plan.js';
-import { LARGEST_FILE } from './read-in-root.js';
+import { contentsOf } from './read-in-root.js';
 import { findUser, type User } from './user.js';
 
 const NOTHING = '' as ByteString;
@@ -74,7 +74,7 @@ class Root {
     const fd = this.open(path, c.O_RDONLY | c.O_CLOEXEC | c.O_NONBLOCK);
     if (fd < 0) return '';
     try {
-      return readFileSync(fd).toString('latin1', 0, LARGEST_FILE);
+      return contentsOf(fd);
     } catch {
       return '';
     } finally {

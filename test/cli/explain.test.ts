@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import t from 'tap';
 import type { Test } from 'tap';
 import { archiveOf, docker20, imageOf } from '../image/fixture.js';
-import { run, succeed } from '../support/command.js';
+import { ended, run, succeed } from '../support/command.js';
+import { daemonsOf } from '../support/mounts.js';
 import { layers, plyfs, plyfsProgram } from '../support/plyfs.js';
 import { ply, plyOn, plyProgram, type Ply } from '../support/ply.js';
 import { root } from '../support/root.js';
@@ -216,7 +217,9 @@ t.test('the storage drivers', { skip: noRoot }, async (t) => {
 t.test('a mount whose process is gone', { skip: !isRoot && 'needs root' }, async (t) => {
   const { mountpoint, options } = await layers(t);
   await plyfs('-o', options, mountpoint);
-  await run(['sh', '-c', 'kill -KILL $(pgrep -f -- "$0")', `cli/plyfs.js .* ${mountpoint}$`]);
+  const [daemon] = daemonsOf(mountpoint);
+  process.kill(daemon!, 'SIGKILL');
+  await ended(daemon!);
   const said = { status: 1, stdout: '', stderr: /^ply: [^\n]*`ply umount [^\n]*\n$/ };
   t.match(await ply('explain', `${mountpoint}/both`), said);
   t.match(await ply('trace', mountpoint), said);

@@ -1,5 +1,5 @@
 /** What an ordinary user does with images by ply, in the data root that ply chooses for them: nothing of it needs root. */
-import { chownSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chownSync, existsSync, writeFileSync } from 'node:fs';
 import t from 'tap';
 import { mountAt } from '../../src/sys/mount-table.js';
 import { textOf, type ByteString } from '../../src/base/bytes.js';
@@ -52,7 +52,7 @@ t.test('load, images, mount, change, umount, mount again, save, rm, rmi', { skip
   const list = "find . -mindepth 1 ! -type l -printf '%P %y %m %U:%G\\n' | sort; stat -c '%t:%T' dev/*";
 
   t.equal(await ply('load', '-q', '-i', `${directory}/image.tar`), 'Loaded image: sample:1');
-  t.equal(await ply('info', '--format', '{{.Root}}').catch(() => `${home}/data/plyfs`), `${home}/data/plyfs`);
+  t.ok((await ply('info')).includes(`${home}/data/plyfs\n`), 'below XDG_DATA_HOME');
   t.match(await ply('images', '--format', '{{.Repository}}:{{.Tag}}'), 'sample:1');
   t.equal(await ply('mount', '--name', 'mine', 'sample:1', mnt), 'mine');
   t.match(mountAt(mnt), { type: 'fuse.plyfs' });
@@ -95,10 +95,10 @@ t.test('load, images, mount, change, umount, mount again, save, rm, rmi', { skip
   t.match(await run([...words, 'rmi', 'sample:1'], { env }), { status: 1, stderr: /mine/ });
   t.equal(await ply('rm', 'mine'), 'mine');
   t.match(await ply('rmi', 'sample:1'), /^Untagged: sample:1\n(Deleted: sha256:\w{64}\n?)+$/);
-  t.match(await ply('fsck', '--deep'), /.*/);
+  t.same(JSON.parse(await ply('fsck', '--deep', '--json')), { repaired: [], left: [] });
   t.equal(await ply('images', '-q'), '');
   t.equal(await ply('load', '-q', '-i', `${home}/tmp/saved.tar`), 'Loaded image: sample:1', 'what was saved is the image');
   t.same(daemonsOf(mnt), []);
   await succeed([...asNobody, 'rm', '-rf', `${home}/data`]);
-  mkdirSync(`${home}/data`);
+  t.notOk(existsSync(`${home}/data`), 'all of it is the own of who made it');
 });

@@ -13,7 +13,7 @@ import { socketPrefix } from '../../src/engine/mount-questions.js';
 import { runtimeDirectory } from '../../src/graphdriver/runtime-directory.js';
 import { ended, outcomeOf, run, succeed } from '../support/command.js';
 import { daemonsOf, mountAt } from '../support/mounts.js';
-import { layers, plyfs, plyfsProgram, type Layers } from '../support/plyfs.js';
+import { foreground, layers, plyfs, type Layers } from '../support/plyfs.js';
 import { ply, plyProgram } from '../support/ply.js';
 import { asNobody, copyProgram, isRoot, NOBODY, openFuseDevice } from '../support/users.js';
 import { workspace } from '../suites/workspace.js';
@@ -110,15 +110,20 @@ t.test('ply trace --format json, and Ctrl-C', async (t) => {
   const { mountpoint, options } = await scene(t);
   await plyfs('-o', options, mountpoint);
   const child = spawn(plyProgram, ['trace', '--format', 'json', mountpoint], { stdio: ['ignore', 'pipe', 'inherit'] });
+  t.teardown(() => child.kill('SIGKILL'));
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   // It follows from some moment on: something happens again and again until it is told of.
   let running = true;
   const busy = (async () => {
     for (let i = 0; running; i++) await run(['cat', join(mountpoint, `nothing${i}`)]);
   })();
-  const first = await lines.next();
-  running = false;
-  await busy;
+  let first: IteratorResult<string>;
+  try {
+    first = await lines.next();
+  } finally {
+    running = false;
+    await busy;
+  }
   t.match(JSON.parse(first.value as string), { type: 'lookup', layer: null, path: /^\/nothing\d+$/, time: /^\d{4}-\d\d-\d\dT[\d:.]+Z$/ });
   await succeed(['sh', '-c', CHANGES], { cwd: mountpoint });
   const events: Event[] = [];
@@ -151,10 +156,7 @@ t.test('-o trace=FILE, from the beginning, appended', async (t) => {
 
 t.test('-o trace=- stays in the foreground', async (t) => {
   const { mountpoint, options } = await scene(t);
-  const child = spawn(plyfsProgram, [mountpoint, '-o', options, '-o', 'rw,trace=-'], { stdio: ['ignore', 'pipe', 'pipe'] });
-  t.teardown(() => child.kill('SIGKILL'));
-  const outcome = outcomeOf(child);
-  while ((await run(['mountpoint', '-q', mountpoint])).status !== 0) if (child.exitCode !== null) throw new Error('it ended');
+  const outcome = outcomeOf(await foreground(t, mountpoint, [mountpoint, '-o', options, '-o', 'rw,trace=-']));
   // Names that would steer a terminal, or break the line.
   await succeed(['sh', '-c', 'ls; touch "$(printf "x\\ny\\033[1m")"; rm low'], { cwd: mountpoint });
   await succeed(['umount', mountpoint]);

@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import t, { type Test } from 'tap';
-import { succeed } from '../support/command.js';
+import { ended, succeed } from '../support/command.js';
 import { mountExt4, mountImage } from '../support/disk-image.js';
 import { daemonsOf } from '../support/mounts.js';
 import { isRoot } from '../support/users.js';
@@ -13,7 +13,6 @@ import { Actor } from '../suites/actor.js';
 import { O_CREAT, O_DIRECTORY, O_RDONLY, O_RDWR } from '../suites/constants.js';
 import { plyfs, unavailable, unmount } from '../suites/mounters.js';
 import { workspace } from '../suites/workspace.js';
-import { eventually, stateOf } from '../union/with-union.js';
 import { CHANGES, FaultPlan, unmountDead } from './fault-plan.js';
 
 interface Scene {
@@ -64,7 +63,7 @@ async function flushed(t: Test, options: readonly string[], run: (scene: Scene) 
   const [daemon] = daemonsOf(`${base}/mnt`);
   if (daemon === undefined) throw new Error('no daemon serves the mount');
   process.kill(daemon, 'SIGKILL');
-  await eventually(() => [undefined, 'Z'].includes(stateOf(daemon)), 'the daemon is dead');
+  await ended(daemon);
   await unmountDead(`${base}/mnt`);
 }
 

@@ -11,6 +11,7 @@
  */
 import { dirname } from 'node:path';
 import type { Test } from 'tap';
+import { ended } from '../support/command.js';
 import { Errno } from '../../src/base/errno.js';
 import { daemonsOf } from '../support/mounts.js';
 import { Actor } from '../suites/actor.js';
@@ -31,7 +32,6 @@ import {
   withoutNumbers,
   type Place,
 } from './trials.js';
-import { eventually, stateOf } from '../union/with-union.js';
 
 const ENOTCONN = 107;
 
@@ -119,7 +119,7 @@ class Sweep {
         await unmountWholly(this.union.mnt);
         return n - 1;
       }
-      await eventually(() => [undefined, 'Z'].includes(stateOf(daemon)), 'the daemon is dead');
+      await ended(daemon);
       await trial.end();
       this.plan.disarm();
       const log = this.plan.log.map(({ name }) => name);

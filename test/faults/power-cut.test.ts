@@ -4,7 +4,7 @@
  */
 import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
 import t, { type Test } from 'tap';
-import { succeed } from '../support/command.js';
+import { ended, succeed } from '../support/command.js';
 import { mountExt4, mountImage } from '../support/disk-image.js';
 import { daemonsOf } from '../support/mounts.js';
 import { isRoot } from '../support/users.js';
@@ -12,7 +12,6 @@ import { Actor } from '../suites/actor.js';
 import { O_RDONLY, O_DIRECTORY } from '../suites/constants.js';
 import { plyfs, unavailable } from '../suites/mounters.js';
 import { workspace } from '../suites/workspace.js';
-import { eventually, stateOf } from '../union/with-union.js';
 import { unmountDead } from './fault-plan.js';
 
 /** _IOR('X', 125, __u32) of fs/ext4/ext4.h, and its flag "commit the journal first". */
@@ -44,7 +43,7 @@ async function afterPowerCut(t: Test, options: readonly string[]): Promise<Map<s
   await disk.ioctl(await disk.open('.', O_RDONLY | O_DIRECTORY), EXT4_IOC_SHUTDOWN, LOGFLUSH);
   await disk.end();
   process.kill(daemon, 'SIGKILL');
-  await eventually(() => [undefined, 'Z'].includes(stateOf(daemon)), 'the daemon is dead');
+  await ended(daemon);
   await unmountDead(`${base}/mnt`);
 
   // Of a copy: the stopped file system lives on for as long as a process that ends holds a file of it.

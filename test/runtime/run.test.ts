@@ -3,13 +3,12 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, chownSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as later } from 'node:timers/promises';
 import { ReadStream } from 'node:tty';
 import t, { type Test } from 'tap';
 import { bytesOf } from '../../src/base/bytes.js';
 import { AT_FDCWD, O_CLOEXEC, O_NOCTTY, O_RDWR } from '../../src/sys/constants.js';
 import { sys } from '../../src/sys/index.js';
-import { outcomeOf, succeed } from '../support/command.js';
+import { ended, outcomeOf, says, succeed } from '../support/command.js';
 import { containerImage } from '../support/container-image.js';
 import { containerUsers, type ContainerUser } from '../support/container-users.js';
 import { temporaryDirectory } from '../support/mounts.js';
@@ -48,9 +47,9 @@ async function looks(t: Test, user: ContainerUser): Promise<void> {
     stat -c %i / /proc/1/root/ /.. /proc/1/root/../.. | { read -r a; read -r b; read -r c; read -r d; [ "$a$a$a" = "$b$c$d" ] && echo same; }
     [ -e /proc/1/root$0 ] || [ -e $0 ] || echo hidden
     ls /proc/self/fd | { n=0; while read -r _; do n=$((n+1)); done; echo $n; }
-    echo $HOME $A "$B"; pwd
+    echo $HOME $A "$B"
     cat /etc/hostname`;
-  const options = ['--hostname', 'box', '-e', 'A=b', '-e', 'B=c d', '-w', '/work/dir'];
+  const options = ['--hostname', 'box', '-e', 'A=b', '-e', 'B=c d', '-w', '/made/for/it'];
   const { stdout, stderr, status } = await user.ply(
     'run',
     '--rm',
@@ -58,7 +57,7 @@ async function looks(t: Test, user: ContainerUser): Promise<void> {
     'image:1',
     'sh',
     '-c',
-    `cd /; ${script.replaceAll('pwd', 'echo $PWD')}; exit 0`,
+    `echo $PWD; cd /; ${script}; exit 0`,
     user.directory,
   );
   t.equal(status, 0, stderr);
@@ -66,6 +65,7 @@ async function looks(t: Test, user: ContainerUser): Promise<void> {
     stdout.trim().split('\n'),
     [
       ...[
+        '/made/for/it',
         '0',
         '0',
         '33:44 4755',
@@ -83,7 +83,7 @@ async function looks(t: Test, user: ContainerUser): Promise<void> {
       ...['same', 'hidden'],
       // The three standard streams, and that by which the directory is read.
       '4',
-      ...['/root b c d', '/', 'box'],
+      ...['/root b c d', 'box'],
     ],
     'what the image says is shown, and what is changed sticks; nothing of the host is',
   );
@@ -121,6 +121,17 @@ async function confinement(t: Test, user: ContainerUser): Promise<void> {
   t.same(await lines(user, ['-u', '7:8'], 'id -u; id -G'), ['7', '8']);
 }
 
+/** Files that decide whom a program runs as, and never end, or never begin. */
+async function endless(t: Test, user: ContainerUser): Promise<void> {
+  const script = 'rm /etc/passwd /etc/group; ln -s /dev/zero /etc/passwd; mknod /etc/group p';
+  t.match(await user.ply('run', '--name', 'endless', 'image:1', 'sh', '-c', script), { status: 0, stderr: '' });
+  t.match(await user.ply('commit', 'endless', 'endless:1'), { status: 0 });
+  t.match(await user.ply('rm', 'endless'), { status: 0 });
+  t.match(await user.ply('run', '--rm', '-u', '7', 'endless:1', 'id', '-u'), { status: 0, stdout: '7\n' }, 'they say nothing');
+  t.match(await user.ply('run', '--rm', '-u', 'web', 'endless:1', 'id', '-u'), { status: 125, stderr: /web/ });
+  t.match(await user.ply('rmi', 'endless:1'), { status: 0 });
+}
+
 async function endings(t: Test, user: ContainerUser): Promise<void> {
   const statusOf = async (...words: string[]): Promise<number | null> => (await user.ply('run', '--rm', ...words)).status;
   // The statuses are docker run's (docs.docker.com/reference/cli/docker/container/run, "Exit status").
@@ -146,17 +157,12 @@ async function endings(t: Test, user: ContainerUser): Promise<void> {
     'trap "echo got; exit 3" TERM; echo ready; read -r line; echo $line; while :; do sleep 0.1; done',
   ]);
   child.stdin.write('hello\n');
-  const ended = outcomeOf(child);
-  await new Promise<void>((resolve) => {
-    let said = '';
-    child.stdout.on('data', (text: string) => {
-      said += text;
-      if (said.includes('hello')) resolve();
-    });
-  });
+  t.teardown(() => child.kill('SIGKILL'));
+  const outcome = outcomeOf(child);
+  await says(child, child.stdout, 'hello');
   // Wrappers of this test become ply by exec.
   child.kill('SIGTERM');
-  t.match(await ended, { status: 3, stdout: 'ready\nhello\ngot\n' }, 'a signal and standard input reach it');
+  t.match(await outcome, { status: 3, stdout: 'ready\nhello\ngot\n' }, 'a signal and standard input reach it');
 }
 
 async function killing(t: Test, user: ContainerUser): Promise<void> {
@@ -174,7 +180,7 @@ async function killing(t: Test, user: ContainerUser): Promise<void> {
   const namespace = processesInMountNamespaceOf(supervisor);
   t.ok(namespace.length >= 2, 'the supervisor and the union');
   child.kill('SIGKILL');
-  await Promise.all([...namespace, ...inside].map(over));
+  await Promise.all([...namespace, ...inside].map((pid) => ended(Number(pid))));
   t.same(
     processesWith(word).filter((pid) => existsSync(`/proc/${pid}/root/.`)),
     [],
@@ -200,19 +206,6 @@ async function killing(t: Test, user: ContainerUser): Promise<void> {
   );
 }
 
-/** No process is there any more, or one that only waits for its parent's wait(2), which may be long in coming where process 1 is no init. */
-async function over(pid: string): Promise<void> {
-  for (;;) {
-    try {
-      if (/^State:\s*[ZX]/m.test(readFileSync(`/proc/${pid}/status`, 'latin1'))) return;
-    } catch {
-      return;
-    }
-    // Nothing tells of the end of a process that is no child.
-    await later(20);
-  }
-}
-
 function processesInMountNamespaceOf(pid: string): string[] {
   const namespace = (of: string): string | undefined => {
     try {
@@ -234,21 +227,12 @@ async function terminal(t: Test, user: ContainerUser): Promise<void> {
   const script = 'tty; stty size; trap "stty size; exit 5" WINCH; echo ready; while :; do sleep 0.1 2>/dev/null; done';
   const child = spawn('setsid', ['--ctty', '--wait', ...words, script], { stdio: [slave, slave, slave] });
   sys.close(slave);
+  t.teardown(() => child.kill('SIGKILL'));
   const stream = new ReadStream(master);
   let said = '';
-  const sees = (word: string): Promise<void> =>
-    new Promise((resolve) => {
-      const look = (): void => {
-        if (said.includes(word)) resolve();
-      };
-      stream.on('data', (bytes: Buffer) => {
-        said += bytes.toString('latin1');
-        look();
-      });
-      look();
-    });
+  stream.on('data', (bytes: Buffer) => (said += bytes.toString('latin1')));
   stream.on('error', () => undefined);
-  await sees('ready');
+  await says(child, stream, 'ready');
   sys.setWindowSize(master, 40, 120);
   const closed = new Promise<void>((resolve) => stream.once('close', () => resolve()));
   const [status] = (await once(child, 'exit')) as [number | null];
@@ -273,6 +257,7 @@ t.test('containers', async (t) => {
       t.equal(imported.status, 0, imported.stderr);
       await t.test('it shows what the image says', (t) => looks(t, user));
       await t.test('and is confined to it', (t) => confinement(t, user));
+      await t.test('an image whose /etc/passwd never ends', (t) => endless(t, user));
       await t.test('it ends as docker does', (t) => endings(t, user));
       await t.test('a terminal', (t) => terminal(t, user));
       await t.test('nothing outlives SIGKILL, and all can be removed', (t) => killing(t, user));

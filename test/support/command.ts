@@ -1,5 +1,8 @@
 import { spawn, type ChildProcess, type SpawnOptions } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import type { Readable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
 
 export interface Outcome {
   /** Exit status; null when a signal ended it. */
@@ -36,7 +39,35 @@ export async function succeed(argv: readonly string[], options: SpawnOptions & {
   return outcome.stdout;
 }
 
-/** Waits for the end of a process that is not a child of this one. */
+/** A process's state letter, `Z` for one that has ended; undefined when it is gone. */
+export function stateOf(pid: number): string | undefined {
+  try {
+    return /\) (\w)/.exec(readFileSync(`/proc/${pid}/stat`, 'latin1'))?.[1];
+  } catch {
+    return undefined;
+  }
+}
+
+/** Waits for the end of a process that is not a child of this one, of which nothing tells. Whoever is to reap it may take its time. Rejects after a minute. */
 export async function ended(pid: number): Promise<void> {
-  await run(['tail', '--sleep-interval=0.02', `--pid=${pid}`, '-f', '/dev/null']);
+  const until = Date.now() + 60_000;
+  while (![undefined, 'Z', 'X'].includes(stateOf(pid))) {
+    if (Date.now() > until) throw new Error(`process ${pid} goes on`);
+    await delay(5);
+  }
+}
+
+/** Resolves when the child has said `word` on `stream`; rejects, with what it said, when it ends without. */
+export async function says(child: ChildProcess, stream: Readable, word: string): Promise<void> {
+  let said = '';
+  await new Promise<void>((resolve, reject) => {
+    stream.on('data', (bytes: Buffer | string) => {
+      said += bytes.toString('latin1');
+      if (said.includes(word)) resolve();
+    });
+    child.once('close', (status, signal) => {
+      reject(new Error(`ended (${status ?? signal ?? ''}) without ${JSON.stringify(word)}: ${said}`));
+    });
+    child.once('error', reject);
+  });
 }

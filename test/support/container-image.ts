@@ -4,7 +4,7 @@ import { cpSync, existsSync, mkdirSync, realpathSync, writeFileSync } from 'node
 import { dirname, join } from 'node:path';
 import { tarOf } from './layer-tar.js';
 
-const programs = 'sh cat chmod chown env id ls mkdir mknod rm setpriv sleep stat stty touch tty'.split(' ');
+const programs = 'sh cat chmod chown env id ln ls mkdir mknod rm setpriv sleep stat stty touch tty'.split(' ');
 
 /** Written to `directory`; returns the path of its tar. Readable for everybody. */
 export async function containerImage(directory: string): Promise<string> {

@@ -1,5 +1,5 @@
 /** What the tests of this directory share: a union mounted by the built program, its daemon, and the kernel's caches. */
-import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
 import type { Test } from 'tap';
 import { daemonsOf } from '../support/mounts.js';
 import { isRoot } from '../support/users.js';
@@ -46,14 +46,5 @@ export async function eventually(reached: () => boolean | Promise<boolean>, what
   while (!(await reached())) {
     if (Date.now() > until) throw new Error(`not within ten seconds: ${what}`);
     await new Promise((resolve) => setImmediate(resolve));
-  }
-}
-
-/** A process's state letter, `Z` for one that has ended; undefined when it is gone. */
-export function stateOf(pid: number): string | undefined {
-  try {
-    return /\) (\w)/.exec(readFileSync(`/proc/${pid}/stat`, 'latin1'))?.[1];
-  } catch {
-    return undefined;
   }
 }
