@@ -13,7 +13,7 @@ export const isRoot = process.getuid?.() === 0;
 /** The words that, before a command, have it run by `nobody`. */
 export const asNobody: readonly string[] = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups'];
 
-/** Lets every user open /dev/fuse, as most distributions do, until the test ends. */
+/** Lets every user open /dev/fuse, as most distributions do, until the test ends. For a file that is run alone: scripts/run-tests does it for all it runs. */
 export function openFuseDevice(t: Test): void {
   const mode = statSync('/dev/fuse').mode & 0o7777;
   if ((mode & 0o006) === 0o006) return;
