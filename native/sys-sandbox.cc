@@ -1,13 +1,10 @@
 /** What makes a process a container, where no program of the system does it: pivot_root in the process itself, terminals, and the last step, execve. */
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <linux/capability.h>
 #include <net/if.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -22,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "fd-passing.h"
 #include "napi-helpers.h"
 #include "root-emulation.h"
 #include "syscalls.h"
@@ -116,29 +114,12 @@ napi_value SetWindowSize(napi_env env, napi_callback_info info) {
   return args.Result(ioctl(fd, TIOCSWINSZ, &size));
 }
 
-int SendDescriptor(int socket, int fd) {
-  uint8_t byte = 0;
-  iovec data{&byte, 1};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &data;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  cmsghdr* part = CMSG_FIRSTHDR(&message);
-  part->cmsg_level = SOL_SOCKET;
-  part->cmsg_type = SCM_RIGHTS;
-  part->cmsg_len = CMSG_LEN(sizeof(int));
-  memcpy(CMSG_DATA(part), &fd, sizeof fd);
-  return sendmsg(socket, &message, MSG_NOSIGNAL) < 0 ? -1 : 0;
-}
-
 napi_value SendFd(napi_env env, napi_callback_info info) {
   Args<2> args(env, info);
   const int socket = args.Int(0);
   const int fd = args.Int(1);
   if (args.Failed()) return args.Failure();
-  return args.Result(SendDescriptor(socket, fd));
+  return args.Value(SendDescriptor(socket, fd));
 }
 
 /** An array of byte strings, of any length. */
@@ -258,8 +239,10 @@ napi_value ExecContainer(napi_env env, napi_callback_info info) {
   if (filter_socket >= 0) {
     if (MarkProcess(0, 0, uid, gid) < 0) return args.Result(-1);
     const int listener = InstallRootFilter();
-    if (listener < 0 || SendDescriptor(filter_socket, listener) < 0) return args.Result(-1);
+    if (listener < 0) return args.Result(-1);
+    const int sent = SendDescriptor(filter_socket, listener);
     close(listener);
+    if (sent < 0) return args.Value(sent);
     if (KeepCapabilities(kept) < 0) return args.Result(-1);
   } else {
     // Only as root of a namespace with several ids, where these calls are allowed.
