@@ -10,11 +10,9 @@
 #include <sched.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -23,8 +21,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
+#include "emulated-ids.h"
 #include "napi-helpers.h"
 #include "native-thread.h"
 #include "syscalls.h"
@@ -47,12 +47,6 @@
 
 namespace plyfs {
 
-int MarkProcess(pid_t pid, uint64_t index, uint32_t uid, uint32_t gid) {
-  const rlimit identity{index, RLIM_INFINITY};
-  const rlimit files{PackIds(uid, gid), RLIM_INFINITY};
-  return prlimit(pid, RLIMIT_RSS, &identity, nullptr) < 0 || prlimit(pid, __RLIMIT_LOCKS, &files, nullptr) < 0 ? -1 : 0;
-}
-
 #ifdef PLYFS_AUDIT_ARCH
 
 namespace {
@@ -68,30 +62,7 @@ constexpr int kEmulated[] = {
 };
 constexpr size_t kEmulatedCount = sizeof kEmulated / sizeof *kEmulated;
 
-/** NGROUPS_MAX of linux/limits.h is this; nobody has so many. */
-constexpr size_t kMaxGroups = 65536;
-constexpr uint32_t kNoId = UINT32_MAX;
 constexpr size_t kStackBytes = 128 * 1024;
-
-struct Ids {
-  uint32_t real = 0, effective = 0, saved = 0, files = 0;
-  bool operator==(const Ids& other) const {
-    return real == other.real && effective == other.effective && saved == other.saved && files == other.files;
-  }
-  bool Has(uint32_t id) const { return id == real || id == effective || id == saved; }
-};
-
-struct Credentials {
-  Ids user, group;
-  std::vector<uint32_t> groups;
-  /** Stands for the capabilities that these calls ask for. */
-  bool privileged = true;
-  /** PR_SET_KEEPCAPS: they outlive the last of root's ids. */
-  bool keeps = false;
-  bool operator==(const Credentials& other) const {
-    return user == other.user && group == other.group && groups == other.groups && privileged == other.privileged && keeps == other.keeps;
-  }
-};
 
 /** What becomes of a call: it goes on as if nothing had stopped it, or has this result. */
 struct Answer {
@@ -102,67 +73,94 @@ constexpr Answer kProceed{true, 0};
 constexpr Answer Fail(int error) { return {false, -error}; }
 constexpr Answer Give(int64_t value) { return {false, value}; }
 
-class Descriptor {
+class OwnedFd {
  public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
+  explicit OwnedFd(int fd) : fd_(fd) {}
+  ~OwnedFd() {
     if (fd_ >= 0) close(fd_);
   }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
+  OwnedFd(const OwnedFd&) = delete;
+  OwnedFd& operator=(const OwnedFd&) = delete;
   int get() const { return fd_; }
 
  private:
-  int fd_;
+  const int fd_;
 };
 
-bool ReadMemory(pid_t pid, uint64_t address, void* to, size_t size) {
-  const iovec local{to, size};
-  const iovec remote{reinterpret_cast<void*>(address), size};
-  return process_vm_readv(pid, &local, 1, &remote, 1, 0) == static_cast<ssize_t>(size);
-}
+/** Who waits for an answer, and its memory. */
+class Caller {
+ public:
+  Caller(int listener, const seccomp_notif& call) : listener_(listener), id_(call.id), pid_(static_cast<pid_t>(call.pid)) {}
 
-bool WriteMemory(pid_t pid, uint64_t address, const void* from, size_t size) {
-  const iovec local{const_cast<void*>(from), size};
-  const iovec remote{reinterpret_cast<void*>(address), size};
-  return process_vm_writev(pid, &local, 1, &remote, 1, 0) == static_cast<ssize_t>(size);
-}
+  pid_t pid() const { return pid_; }
 
-/** A NUL-terminated path of at most PATH_MAX bytes. What follows it may be on a page that is not there. */
-bool ReadPath(pid_t pid, uint64_t address, char (&path)[PATH_MAX]) {
-  static const uint64_t page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  for (size_t length = 0; length < sizeof path;) {
-    const uint64_t at = address + length;
-    const size_t rest = sizeof path - length;
-    const size_t here = page - at % page;
-    const size_t size = here < rest ? here : rest;
-    if (!ReadMemory(pid, at, path + length, size)) return false;
-    if (memchr(path + length, 0, size) != nullptr) return true;
-    length += size;
+  /**
+   * False once it was killed, when its number may be another's: asked after the last thing learned through the number and before anything is done with
+   * it. What is answered then reaches nobody. Only ENOENT says so: before Linux 5.9 this ioctl(2) had another number.
+   */
+  bool Alive() const { return ioctl(listener_, SECCOMP_IOCTL_NOTIF_ID_VALID, &id_) == 0 || errno != ENOENT; }
+
+  bool Read(uint64_t address, void* to, size_t size) const {
+    const iovec local{to, size};
+    const iovec remote{reinterpret_cast<void*>(address), size};
+    return process_vm_readv(pid_, &local, 1, &remote, 1, 0) == static_cast<ssize_t>(size);
   }
-  return false;
-}
+
+  bool Write(uint64_t address, const void* from, size_t size) const {
+    const iovec local{const_cast<void*>(from), size};
+    const iovec remote{reinterpret_cast<void*>(address), size};
+    return Alive() && process_vm_writev(pid_, &local, 1, &remote, 1, 0) == static_cast<ssize_t>(size);
+  }
+
+  /** A NUL-terminated path of at most PATH_MAX bytes. What follows it may be on a page that is not there. */
+  bool ReadPath(uint64_t address, char (&path)[PATH_MAX]) const {
+    static const uint64_t page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+    for (size_t length = 0; length < sizeof path;) {
+      const uint64_t at = address + length;
+      const size_t rest = sizeof path - length;
+      const size_t here = page - at % page;
+      const size_t size = here < rest ? here : rest;
+      if (!Read(at, path + length, size)) return false;
+      if (memchr(path + length, 0, size) != nullptr) return true;
+      length += size;
+    }
+    return false;
+  }
+
+ private:
+  const int listener_;
+  const uint64_t id_;
+  const pid_t pid_;
+};
 
 class Emulation {
  public:
-  Emulation(int listener, int proc, dev_t device, Credentials first) : listener_(listener), proc_(proc), device_(device) {
-    known_.push_back(std::move(first));
-  }
+  /** Owns `listener`: closed, it makes calls that wait, and later ones, fail with ENOSYS. `proc` is the caller's, and stays open. */
+  Emulation(int listener, int proc, dev_t device, Credentials first) : listener_(listener), proc_(proc), device_(device), ids_(std::move(first)) {}
 
+  /** Until no process has the filter any more, or the listener fails. */
   void Run() {
     seccomp_notif_sizes sizes{};
     if (unshare(CLONE_FS) < 0 || syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes) < 0) return;
     // Who was stopped waits for this thread alone: on one processor the switch costs least. Since Linux 6.6.
-    ioctl(listener_, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
+    ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
     std::vector<uint64_t> request(sizes.seccomp_notif / 8 + sizeof(seccomp_notif) / 8 + 1);
     std::vector<uint64_t> response(sizes.seccomp_notif_resp / 8 + sizeof(seccomp_notif_resp) / 8 + 1);
     for (;;) {
-      pollfd ready{listener_, POLLIN, 0};
-      if (poll(&ready, 1, -1) < 0 && errno != EINTR) return;
-      if ((ready.revents & (POLLIN | POLLHUP)) == POLLHUP) return;
+      pollfd ready{listener_.get(), POLLIN, 0};
+      if (poll(&ready, 1, -1) < 0) {
+        if (errno == EINTR) continue;
+        return;
+      }
+      // POLLERR tells that a signal was in the way (seccomp_notify_poll, kernel/seccomp.c); of another kind of file RECV fails.
+      if ((ready.revents & (POLLIN | POLLERR)) == 0) return;
       std::fill(request.begin(), request.end(), 0);
       auto* call = reinterpret_cast<seccomp_notif*>(request.data());
-      if (ioctl(listener_, SECCOMP_IOCTL_NOTIF_RECV, call) < 0) continue;
+      if (ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_RECV, call) < 0) {
+        // ENOENT: the caller was killed meanwhile.
+        if (errno == ENOENT || errno == EINTR) continue;
+        return;
+      }
       const Answer answer = Handle(*call);
       std::fill(response.begin(), response.end(), 0);
       auto* reply = reinterpret_cast<seccomp_notif_resp*>(response.data());
@@ -175,53 +173,49 @@ class Emulation {
         reply->val = answer.value;
       }
       // ENOENT: the caller was killed, or a signal took it out of the call.
-      ioctl(listener_, SECCOMP_IOCTL_NOTIF_SEND, reply);
+      ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_SEND, reply);
     }
   }
 
  private:
   Answer Handle(const seccomp_notif& call) {
-    const auto pid = static_cast<pid_t>(call.pid);
+    const Caller caller(listener_.get(), call);
     const __u64* args = call.data.args;
     const auto id = [args](size_t i) { return static_cast<uint32_t>(args[i]); };
     const auto fd = [args](size_t i) { return static_cast<int>(args[i]); };
     switch (call.data.nr) {
 #ifdef __NR_stat
       case __NR_stat:
-        return Stat(pid, AT_FDCWD, args[0], 0, args[1]);
+        return Stat(caller, AT_FDCWD, args[0], 0, args[1]);
       case __NR_lstat:
-        return Stat(pid, AT_FDCWD, args[0], AT_SYMLINK_NOFOLLOW, args[1]);
+        return Stat(caller, AT_FDCWD, args[0], AT_SYMLINK_NOFOLLOW, args[1]);
       case __NR_chown:
-        return Chown(pid, AT_FDCWD, args[0], 0, id(1), id(2));
+        return Chown(caller, AT_FDCWD, args[0], 0, id(1), id(2));
       case __NR_lchown:
-        return Chown(pid, AT_FDCWD, args[0], AT_SYMLINK_NOFOLLOW, id(1), id(2));
+        return Chown(caller, AT_FDCWD, args[0], AT_SYMLINK_NOFOLLOW, id(1), id(2));
 #endif
       case __NR_fstat:
-        return Stat(pid, fd(0), 0, AT_EMPTY_PATH, args[1]);
+        return Stat(caller, fd(0), 0, AT_EMPTY_PATH, args[1]);
       case __NR_newfstatat:
-        return Stat(pid, fd(0), args[1], fd(3), args[2]);
+        return Stat(caller, fd(0), args[1], fd(3), args[2]);
       case __NR_statx:
-        return Statx(pid, fd(0), args[1], fd(2), static_cast<unsigned>(args[3]), args[4]);
+        return Statx(caller, fd(0), args[1], fd(2), static_cast<unsigned>(args[3]), args[4]);
       case __NR_fchown:
-        return Chown(pid, fd(0), 0, AT_EMPTY_PATH, id(1), id(2));
+        return Chown(caller, fd(0), 0, AT_EMPTY_PATH, id(1), id(2));
       case __NR_fchownat:
-        return Chown(pid, fd(0), args[1], fd(4), id(2), id(3));
+        return Chown(caller, fd(0), args[1], fd(4), id(2), id(3));
       case __NR_execve:
-        return Execute(pid, AT_FDCWD, args[0], 0);
+        return Execute(caller, AT_FDCWD, args[0], 0);
       case __NR_execveat:
-        return Execute(pid, fd(0), args[1], fd(4));
+        return Execute(caller, fd(0), args[1], fd(4));
       default:
-        return HandleIds(call);
+        return HandleIds(caller, call.data.nr, args);
     }
   }
 
-  Answer HandleIds(const seccomp_notif& call) {
-    const auto pid = static_cast<pid_t>(call.pid);
-    const __u64* args = call.data.args;
-    const auto id = [args](size_t i) { return static_cast<uint32_t>(args[i]); };
-    Credentials current = Of(pid);
-    const bool privileged = current.privileged;
-    switch (call.data.nr) {
+  Answer HandleIds(const Caller& caller, int call, const __u64* args) {
+    const Credentials& current = ids_.Of(caller.pid());
+    switch (call) {
       case __NR_getuid:
         return Give(current.user.real);
       case __NR_geteuid:
@@ -231,140 +225,89 @@ class Emulation {
       case __NR_getegid:
         return Give(current.group.effective);
       case __NR_getresuid:
-        return GiveThree(pid, args, current.user);
+        return GiveThree(caller, args, current.user);
       case __NR_getresgid:
-        return GiveThree(pid, args, current.group);
+        return GiveThree(caller, args, current.group);
       case __NR_getgroups:
-        return GetGroups(pid, static_cast<int>(args[0]), args[1], current.groups);
-      case __NR_setgroups:
-        return SetGroups(pid, static_cast<int>(args[0]), args[1], current);
+        return GetGroups(caller, static_cast<int>(args[0]), args[1], current.groups);
+      default:
+        return ChangeIds(caller, call, args, current);
+    }
+  }
+
+  Answer ChangeIds(const Caller& caller, int call, const __u64* args, const Credentials& current) {
+    const auto id = [args](size_t i) { return static_cast<uint32_t>(args[i]); };
+    const bool privileged = current.privileged;
+    Credentials next = current;
+    switch (call) {
       case __NR_setuid:
-        return BecomeUser(pid, current, SetOne(current.user, id(0), privileged));
+        return BecomeUser(caller, current, next, next.user.SetOne(id(0), privileged));
       case __NR_setgid:
-        return Become(pid, current, SetOne(current.group, id(0), privileged));
+        return Become(caller, next, next.group.SetOne(id(0), privileged));
       case __NR_setreuid:
-        return BecomeUser(pid, current, SetTwo(current.user, id(0), id(1), privileged));
+        return BecomeUser(caller, current, next, next.user.SetTwo(id(0), id(1), privileged));
       case __NR_setregid:
-        return Become(pid, current, SetTwo(current.group, id(0), id(1), privileged));
+        return Become(caller, next, next.group.SetTwo(id(0), id(1), privileged));
       case __NR_setresuid:
-        return BecomeUser(pid, current, SetThree(current.user, id(0), id(1), id(2), privileged));
+        return BecomeUser(caller, current, next, next.user.SetThree(id(0), id(1), id(2), privileged));
       case __NR_setresgid:
-        return Become(pid, current, SetThree(current.group, id(0), id(1), id(2), privileged));
+        return Become(caller, next, next.group.SetThree(id(0), id(1), id(2), privileged));
+      // These two return the former id, whether or not it was changed.
       case __NR_setfsuid:
-        return SetFiles(pid, current, current.user, id(0), privileged);
+        Become(caller, next, next.user.SetFileSystem(id(0), privileged));
+        return Give(current.user.file_system);
       case __NR_setfsgid:
-        return SetFiles(pid, current, current.group, id(0), privileged);
-      case __NR_prctl:
-        current.keeps = args[1] == 1;
-        Become(pid, current, 0);
-        return kProceed;
+        Become(caller, next, next.group.SetFileSystem(id(0), privileged));
+        return Give(current.group.file_system);
+      case __NR_setgroups:
+        return SetGroups(caller, static_cast<int>(args[0]), args[1], next);
+      case __NR_prctl: {
+        // The kernel refuses other values.
+        if (args[1] > 1) return kProceed;
+        next.keeps = args[1] == 1;
+        const Answer answer = Become(caller, next, 0);
+        return answer.value < 0 ? answer : kProceed;
+      }
       default:
         return kProceed;
     }
   }
 
-  // Ids of processes. The rules are those of kernel/sys.c.
-
-  Credentials Of(pid_t pid) const {
-    rlimit identity{};
-    if (prlimit(pid, RLIMIT_RSS, nullptr, &identity) < 0 || identity.rlim_cur >= known_.size()) return known_[0];
-    return known_[identity.rlim_cur];
+  Answer BecomeUser(const Caller& caller, const Credentials& current, Credentials& next, int error) {
+    next.UserChanged(current.user);
+    return Become(caller, next, error);
   }
 
-  /** After a change of user ids: what becomes of capabilities (capabilities(7), "Effect of user ID changes"). */
-  Answer BecomeUser(pid_t pid, Credentials& next, int error) {
-    const Ids old = Of(pid).user;
-    if (old.Has(0) && !next.user.Has(0)) {
-      next.privileged = next.privileged && next.keeps;
-    } else if ((old.effective == 0) != (next.user.effective == 0)) {
-      next.privileged = next.user.effective == 0;
-    }
-    return Become(pid, next, error);
-  }
-
-  Answer Become(pid_t pid, const Credentials& next, int error) {
+  Answer Become(const Caller& caller, const Credentials& next, int error) {
+    uint64_t number = 0;
+    if (error == 0 && !caller.Alive()) error = ESRCH;
+    if (error == 0) error = ids_.NumberOf(next, &number);
     if (error != 0) return Fail(error);
-    size_t index = 0;
-    while (index < known_.size() && !(known_[index] == next)) index++;
-    if (index == known_.size()) known_.push_back(next);
-    return MarkProcess(pid, index, next.user.files, next.group.files) < 0 ? Fail(EPERM) : Give(0);
+    return MarkProcess(caller.pid(), number, next.user.file_system, next.group.file_system) < 0 ? Fail(EPERM) : Give(0);
   }
 
-  static bool Valid(uint32_t id) { return id <= kMaxEmulatedId; }
-
-  static int SetOne(Ids& ids, uint32_t id, bool privileged) {
-    if (!Valid(id)) return EINVAL;
-    if (privileged) {
-      ids = Ids{id, id, id, id};
-      return 0;
-    }
-    if (id != ids.real && id != ids.saved) return EPERM;
-    ids.effective = ids.files = id;
-    return 0;
-  }
-
-  static int SetTwo(Ids& ids, uint32_t real, uint32_t effective, bool privileged) {
-    const Ids old = ids;
-    if (real != kNoId) {
-      if (!Valid(real)) return EINVAL;
-      if (!privileged && real != old.real && real != old.effective) return EPERM;
-      ids.real = real;
-    }
-    if (effective != kNoId) {
-      if (!Valid(effective)) return EINVAL;
-      if (!privileged && !old.Has(effective)) return EPERM;
-      ids.effective = effective;
-    }
-    if (real != kNoId || (effective != kNoId && effective != old.real)) ids.saved = ids.effective;
-    ids.files = ids.effective;
-    return 0;
-  }
-
-  static int SetThree(Ids& ids, uint32_t real, uint32_t effective, uint32_t saved, bool privileged) {
-    const Ids old = ids;
-    for (const uint32_t id : {real, effective, saved}) {
-      if (id == kNoId) continue;
-      if (!Valid(id)) return EINVAL;
-      if (!privileged && !old.Has(id)) return EPERM;
-    }
-    if (real != kNoId) ids.real = real;
-    if (effective != kNoId) ids.effective = effective;
-    if (saved != kNoId) ids.saved = saved;
-    ids.files = ids.effective;
-    return 0;
-  }
-
-  /** Returns the former id, whether or not it was changed. */
-  Answer SetFiles(pid_t pid, Credentials& current, Ids& ids, uint32_t id, bool privileged) {
-    const uint32_t former = ids.files;
-    if (!Valid(id) || !(privileged || ids.Has(id) || id == former)) return Give(former);
-    ids.files = id;
-    Become(pid, current, 0);
-    return Give(former);
-  }
-
-  static Answer GiveThree(pid_t pid, const __u64* addresses, const Ids& ids) {
+  static Answer GiveThree(const Caller& caller, const __u64* addresses, const Ids& ids) {
     const uint32_t values[] = {ids.real, ids.effective, ids.saved};
     for (size_t i = 0; i < 3; i++) {
-      if (!WriteMemory(pid, addresses[i], &values[i], sizeof values[i])) return Fail(EFAULT);
+      if (!caller.Write(addresses[i], &values[i], sizeof values[i])) return Fail(EFAULT);
     }
     return Give(0);
   }
 
-  static Answer GetGroups(pid_t pid, int room, uint64_t address, const std::vector<uint32_t>& groups) {
+  static Answer GetGroups(const Caller& caller, int room, uint64_t address, const std::vector<uint32_t>& groups) {
     const int count = static_cast<int>(groups.size());
     if (room < 0 || (room > 0 && room < count)) return Fail(EINVAL);
-    if (room > 0 && count > 0 && !WriteMemory(pid, address, groups.data(), groups.size() * sizeof(uint32_t))) return Fail(EFAULT);
+    if (room > 0 && count > 0 && !caller.Write(address, groups.data(), groups.size() * sizeof(uint32_t))) return Fail(EFAULT);
     return Give(count);
   }
 
-  Answer SetGroups(pid_t pid, int count, uint64_t address, Credentials& current) {
-    if (!current.privileged) return Fail(EPERM);
+  Answer SetGroups(const Caller& caller, int count, uint64_t address, Credentials& next) {
+    if (!next.privileged) return Fail(EPERM);
     if (count < 0 || static_cast<size_t>(count) > kMaxGroups) return Fail(EINVAL);
     std::vector<uint32_t> groups(static_cast<size_t>(count));
-    if (count > 0 && !ReadMemory(pid, address, groups.data(), groups.size() * sizeof(uint32_t))) return Fail(EFAULT);
-    current.groups = std::move(groups);
-    return Become(pid, current, 0);
+    if (count > 0 && !caller.Read(address, groups.data(), groups.size() * sizeof(uint32_t))) return Fail(EFAULT);
+    next.groups = std::move(groups);
+    return Become(caller, next, 0);
   }
 
   // Files. What this thread cannot find, the kernel is left to answer for.
@@ -373,7 +316,7 @@ class Emulation {
   bool EnterRoot(pid_t pid) {
     char path[32];
     snprintf(path, sizeof path, "%d/root", pid);
-    const Descriptor root(openat(proc_, path, O_PATH | O_DIRECTORY | O_CLOEXEC));
+    const OwnedFd root(openat(proc_, path, O_PATH | O_DIRECTORY | O_CLOEXEC));
     struct statx found{};
     if (root.get() < 0 || statx(root.get(), "", AT_EMPTY_PATH, STATX_INO | STATX_MNT_ID, &found) < 0) return false;
     const bool same = entered_ && (found.stx_mask & STATX_MNT_ID) != 0 && found.stx_mnt_id == root_.stx_mnt_id &&
@@ -386,22 +329,28 @@ class Emulation {
   }
 
   /** The file that the caller means, as an O_PATH descriptor, or -1. */
-  int Open(pid_t pid, int dirfd, uint64_t address, int flags) {
+  int Open(const Caller& caller, int dirfd, uint64_t address, int flags) {
     char path[PATH_MAX];
     path[0] = '\0';
-    if (address != 0 && !ReadPath(pid, address, path)) return -1;
+    if (address != 0 && !caller.ReadPath(address, path)) return -1;
     char from[40];
     if (dirfd == AT_FDCWD) {
-      snprintf(from, sizeof from, "%d/cwd", pid);
+      snprintf(from, sizeof from, "%d/cwd", caller.pid());
     } else {
-      snprintf(from, sizeof from, "%d/fd/%d", pid, dirfd);
+      snprintf(from, sizeof from, "%d/fd/%d", caller.pid(), dirfd);
     }
-    if (path[0] == '\0') return (flags & AT_EMPTY_PATH) == 0 ? -1 : openat(proc_, from, O_PATH | O_CLOEXEC);
-    if (!EnterRoot(pid)) return -1;
+    if (path[0] == '\0') {
+      if ((flags & AT_EMPTY_PATH) == 0) return -1;
+      const int file = openat(proc_, from, O_PATH | O_CLOEXEC);
+      if (caller.Alive()) return file;
+      if (file >= 0) close(file);
+      return -1;
+    }
+    const bool absolute = path[0] == '/';
+    const OwnedFd base(absolute ? -1 : openat(proc_, from, O_PATH | O_CLOEXEC));
+    if ((!absolute && base.get() < 0) || !EnterRoot(caller.pid()) || !caller.Alive()) return -1;
     const int follow = (flags & AT_SYMLINK_NOFOLLOW) != 0 ? O_NOFOLLOW : 0;
-    if (path[0] == '/') return openat(AT_FDCWD, path, O_PATH | O_CLOEXEC | follow);
-    const Descriptor base(openat(proc_, from, O_PATH | O_CLOEXEC));
-    return base.get() < 0 ? -1 : openat(base.get(), path, O_PATH | O_CLOEXEC | follow);
+    return openat(base.get(), path, O_PATH | O_CLOEXEC | follow);
   }
 
   static void NameOf(int fd, char (&name)[32]) { snprintf(name, sizeof name, "self/fd/%d", fd); }
@@ -418,19 +367,19 @@ class Emulation {
     return sscanf(value, "%u:%u", uid, gid) == 2;
   }
 
-  Answer Stat(pid_t pid, int dirfd, uint64_t path, int flags, uint64_t buffer) {
-    const Descriptor file(Open(pid, dirfd, path, flags));
+  Answer Stat(const Caller& caller, int dirfd, uint64_t path, int flags, uint64_t buffer) {
+    const OwnedFd file(Open(caller, dirfd, path, flags));
     struct stat found{};
     if (file.get() < 0 || fstat(file.get(), &found) < 0 || found.st_dev != device_) return kProceed;
     uint32_t uid = 0, gid = 0;
     if (!OwnerOf(file.get(), &uid, &gid) || (uid == 0 && gid == 0)) return kProceed;
     found.st_uid = uid;
     found.st_gid = gid;
-    return WriteMemory(pid, buffer, &found, sizeof found) ? Give(0) : Fail(EFAULT);
+    return caller.Write(buffer, &found, sizeof found) ? Give(0) : Fail(EFAULT);
   }
 
-  Answer Statx(pid_t pid, int dirfd, uint64_t path, int flags, unsigned mask, uint64_t buffer) {
-    const Descriptor file(Open(pid, dirfd, path, flags));
+  Answer Statx(const Caller& caller, int dirfd, uint64_t path, int flags, unsigned mask, uint64_t buffer) {
+    const OwnedFd file(Open(caller, dirfd, path, flags));
     struct statx found{};
     if (file.get() < 0 || statx(file.get(), "", AT_EMPTY_PATH | (flags & AT_STATX_SYNC_TYPE), mask, &found) < 0) return kProceed;
     if (makedev(found.stx_dev_major, found.stx_dev_minor) != device_) return kProceed;
@@ -438,30 +387,30 @@ class Emulation {
     if (!OwnerOf(file.get(), &uid, &gid) || (uid == 0 && gid == 0)) return kProceed;
     found.stx_uid = uid;
     found.stx_gid = gid;
-    return WriteMemory(pid, buffer, &found, sizeof found) ? Give(0) : Fail(EFAULT);
+    return caller.Write(buffer, &found, sizeof found) ? Give(0) : Fail(EFAULT);
   }
 
-  Answer Chown(pid_t pid, int dirfd, uint64_t path, int flags, uint32_t uid, uint32_t gid) {
-    const Descriptor file(Open(pid, dirfd, path, flags));
+  Answer Chown(const Caller& caller, int dirfd, uint64_t path, int flags, uint32_t uid, uint32_t gid) {
+    const OwnedFd file(Open(caller, dirfd, path, flags));
     struct stat found{};
     if (file.get() < 0 || fstat(file.get(), &found) < 0) return kProceed;
-    if ((uid != kNoId && !Valid(uid)) || (gid != kNoId && !Valid(gid))) return Fail(EINVAL);
-    const Credentials caller = Of(pid);
+    if (!ValidOrNone(uid) || !ValidOrNone(gid)) return Fail(EINVAL);
+    const Credentials& current = ids_.Of(caller.pid());
     if (found.st_dev != device_) {
       // Nowhere to keep it: a terminal, a volume.
-      return caller.privileged ? Give(0) : kProceed;
+      return current.privileged ? Give(0) : kProceed;
     }
     uint32_t owner = 0, group = 0;
     OwnerOf(file.get(), &owner, &group);
-    if (!caller.privileged) {
-      const bool in_group = gid == caller.group.files || Contains(caller.groups, gid);
-      if (caller.user.files != owner || (uid != kNoId && uid != owner) || (gid != kNoId && gid != group && !in_group)) return Fail(EPERM);
+    if (!current.privileged) {
+      const bool given = (uid != kNoId && uid != owner) || (gid != kNoId && gid != group && !current.InGroup(gid));
+      if (current.user.file_system != owner || given) return Fail(EPERM);
     }
     char value[32];
     const int length = snprintf(value, sizeof value, "%d:%d", static_cast<int>(uid), static_cast<int>(gid));
     char name[32];
     NameOf(file.get(), name);
-    if (fchdir(proc_) < 0) return kProceed;
+    if (fchdir(proc_) < 0 || !caller.Alive()) return kProceed;
     if (setxattr(name, kOwnerAttribute, value, static_cast<size_t>(length), 0) < 0) return Fail(errno);
     // chown(2) takes the set-id bits of a file away; the kernel, which remembers the mode, must know it.
     const mode_t cleared = S_ISUID | ((found.st_mode & S_IXGRP) != 0 ? S_ISGID : 0u);
@@ -469,27 +418,29 @@ class Emulation {
     return Give(0);
   }
 
-  /** A set-id program changes the ids; any takes the kept capabilities from who is not root. The kernel does the rest. */
-  Answer Execute(pid_t pid, int dirfd, uint64_t path, int flags) {
-    Credentials next = Of(pid);
-    const Credentials before = next;
-    const Descriptor file(Open(pid, dirfd, path, flags));
+  /**
+   * A set-id program changes the ids; any takes the kept capabilities from who is not root. The kernel does the rest, and tells nobody when that fails
+   * (ENOEXEC, E2BIG): the caller has the new ids then.
+   */
+  Answer Execute(const Caller& caller, int dirfd, uint64_t path, int flags) {
+    const OwnedFd file(Open(caller, dirfd, path, flags));
     struct stat found{};
     if (file.get() < 0 || fstat(file.get(), &found) < 0 || !S_ISREG(found.st_mode) || (found.st_mode & 0111) == 0) return kProceed;
     const bool set_user = (found.st_mode & S_ISUID) != 0;
     const bool set_group = (found.st_mode & S_ISGID) != 0 && (found.st_mode & S_IXGRP) != 0;
+    uint32_t uid = kNoId, gid = kNoId;
     if ((set_user || set_group) && found.st_dev == device_ && !IsScript(file.get())) {
-      uint32_t uid = 0, gid = 0;
-      OwnerOf(file.get(), &uid, &gid);
-      if (set_user) next.user.effective = uid;
-      if (set_group) next.group.effective = gid;
+      uint32_t owner = 0, group = 0;
+      OwnerOf(file.get(), &owner, &group);
+      if (set_user) uid = owner;
+      if (set_group) gid = group;
     }
-    next.user.saved = next.user.files = next.user.effective;
-    next.group.saved = next.group.files = next.group.effective;
-    next.privileged = next.user.effective == 0 || next.user.real == 0;
-    next.keeps = false;
-    if (!(next == before)) Become(pid, next, 0);
-    return kProceed;
+    const Credentials& current = ids_.Of(caller.pid());
+    Credentials next = current;
+    next.Execute(uid, gid);
+    if (next == current) return kProceed;
+    const Answer answer = Become(caller, next, 0);
+    return answer.value < 0 ? answer : kProceed;
   }
 
   /** Linux honours no set-id bit of a script. */
@@ -497,25 +448,17 @@ class Emulation {
     char name[32];
     NameOf(fd, name);
     if (fchdir(proc_) < 0) return true;
-    const Descriptor file(open(name, O_RDONLY | O_CLOEXEC));
+    const OwnedFd file(open(name, O_RDONLY | O_CLOEXEC));
     char start[2] = {};
     return file.get() < 0 || read(file.get(), start, sizeof start) != sizeof start || (start[0] == '#' && start[1] == '!');
   }
 
-  static bool Contains(const std::vector<uint32_t>& groups, uint32_t id) {
-    for (const uint32_t group : groups) {
-      if (group == id) return true;
-    }
-    return false;
-  }
-
-  const int listener_;
+  const OwnedFd listener_;
   /** A procfs that knows processes by the numbers that the listener tells. */
   const int proc_;
   /** The union's. */
   const dev_t device_;
-  /** By index; the first is what the container began as. */
-  std::vector<Credentials> known_;
+  IdTable ids_;
   bool entered_ = false;
   struct statx root_{};
 };
@@ -527,7 +470,7 @@ void* Entry(void* argument) {
   return nullptr;
 }
 
-/** startRootEmulation(listener, proc, deviceMajor, deviceMinor, uid, gid, groups: Float64Array) */
+/** startRootEmulation(listener, proc, deviceMajor, deviceMinor, uid, gid, groups: Float64Array): `listener` is closed when it ends, and when it fails. */
 napi_value Start(napi_env env, napi_callback_info info) {
   Args<7> args(env, info);
   const int listener = args.Int(0);
@@ -538,8 +481,8 @@ napi_value Start(napi_env env, napi_callback_info info) {
   const Doubles groups = args.Float64s(6);
   if (args.Failed()) return args.Failure();
   Credentials first;
-  first.user = Ids{uid, uid, uid, uid};
-  first.group = Ids{gid, gid, gid, gid};
+  first.user = Ids::All(uid);
+  first.group = Ids::All(gid);
   first.privileged = uid == 0;
   for (size_t i = 0; i < groups.length; i++) first.groups.push_back(static_cast<uint32_t>(groups.data[i]));
   auto* emulation = new Emulation(listener, proc, device, std::move(first));
@@ -555,25 +498,33 @@ napi_value Start(napi_env env, napi_callback_info info) {
 }  // namespace
 
 int InstallRootFilter() {
-  std::vector<sock_filter> code;
-  code.push_back(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, arch)));
-  // Programs of another architecture (32-bit ones) go without.
-  code.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PLYFS_AUDIT_ARCH, 1, 0));
-  code.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
-  code.push_back(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)));
-  // Of prctl(2) only PR_SET_KEEPCAPS. Its low half comes first on every processor that this is for.
-  code.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_prctl, 0, 4));
-  code.push_back(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args)));
-  code.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PR_SET_KEEPCAPS, 0, 1));
-  code.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF));
-  code.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+  // Of an argument the low half is first on every processor that this is for.
+  const auto argument = [](size_t index) { return static_cast<__u32>(offsetof(seccomp_data, args) + index * sizeof(__u64)); };
+  const auto load = [](size_t offset) -> sock_filter { return BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<__u32>(offset)); };
+  const auto unless = [](__u32 value, __u8 skipped) -> sock_filter { return BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, skipped); };
+  const auto when = [](__u32 value, __u8 skipped) -> sock_filter { return BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, skipped, 0); };
+  const sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+  const sock_filter notify = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
+  std::vector<sock_filter> code{
+      load(offsetof(seccomp_data, arch)),
+      // Programs of another architecture (32-bit ones) go without.
+      when(PLYFS_AUDIT_ARCH, 1),
+      allow,
+      load(offsetof(seccomp_data, nr)),
+      // Of prctl(2) only PR_SET_KEEPCAPS.
+      unless(__NR_prctl, 4),
+      load(argument(0)),
+      unless(PR_SET_KEEPCAPS, 1),
+      notify,
+      allow,
+  };
   for (size_t i = 0; i < kEmulatedCount; i++) {
     // To the last instruction, past what is left of these and the one that allows.
     const auto jump = static_cast<__u8>(kEmulatedCount - i);
-    code.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<__u32>(kEmulated[i]), jump, 0));
+    code.push_back(when(static_cast<__u32>(kEmulated[i]), jump));
   }
-  code.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
-  code.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF));
+  code.push_back(allow);
+  code.push_back(notify);
   sock_fprog program{};
   program.len = static_cast<unsigned short>(code.size());
   program.filter = code.data();
@@ -616,7 +567,7 @@ int InstallRootFilter() {
 
 namespace {
 
-/** The ids that a process's new files get: uid * 2^31 + gid would not fit a double with room to spare, so they come one by one. */
+/** emulatedIds(pid, out: Float64Array): in two numbers, because together they would leave a double little room. */
 napi_value EmulatedIds(napi_env env, napi_callback_info info) {
   Args<2> args(env, info);
   const auto pid = static_cast<pid_t>(args.Int(0));
@@ -626,11 +577,10 @@ napi_value EmulatedIds(napi_env env, napi_callback_info info) {
     args.TooSmall(1, "2 doubles");
     return args.Failure();
   }
-  rlimit files{};
-  if (prlimit(pid, __RLIMIT_LOCKS, nullptr, &files) < 0) return args.Result(-1);
-  const bool marked = files.rlim_cur != RLIM_INFINITY && (files.rlim_cur & kPackedMark) != 0;
-  out.data[0] = marked ? static_cast<double>((files.rlim_cur ^ kPackedMark) >> 31) : 0;
-  out.data[1] = marked ? static_cast<double>(files.rlim_cur & kMaxEmulatedId) : 0;
+  uint32_t uid = 0, gid = 0;
+  if (FileSystemIdsOf(pid, &uid, &gid) < 0) return args.Result(-1);
+  out.data[0] = uid;
+  out.data[1] = gid;
   return args.Value(0);
 }
 

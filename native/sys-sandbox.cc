@@ -13,12 +13,12 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include <string>
 #include <vector>
 
+#include "emulated-ids.h"
 #include "fd-passing.h"
 #include "napi-helpers.h"
 #include "root-emulation.h"

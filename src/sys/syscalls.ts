@@ -204,8 +204,9 @@ export interface Syscalls {
   /** Whether `startRootEmulation` can work here: 0 or `-errno`. */
   rootEmulationPossible(): number;
   /**
-   * Answers, on a thread of its own and until `listener` has no process left, the calls of a container whose user namespace has one id. `proc`: a descriptor of a
-   * procfs of this PID namespace; the device is that of the union that keeps owners; the rest is whom the container runs as.
+   * Answers, on a thread of its own and until `listener` has no process left, the calls of a container whose user namespace has one id. `listener` belongs to
+   * the thread from here on, also when this fails: it is closed when the answering ends, and the container's calls then fail instead of waiting. `proc`: a descriptor
+   * of a procfs of this PID namespace, which stays the caller's and open; the device is that of the union that keeps owners; the rest is whom the container runs as.
    */
   startRootEmulation(
     listener: number,
