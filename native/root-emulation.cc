@@ -37,6 +37,10 @@
 #define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
 #endif
 
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438
+#endif
+
 #if defined(__x86_64__)
 #define PLYFS_AUDIT_ARCH AUDIT_ARCH_X86_64
 #elif defined(__aarch64__)
@@ -535,11 +539,16 @@ int InstallRootFilter() {
   return static_cast<int>(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, listener, &program));
 }
 
-/** Whether calls of another process can be answered here: Linux 5.5 and newer (SECCOMP_USER_NOTIF_FLAG_CONTINUE), on some processors. */
+/**
+ * Whether calls of another process can be answered here. They need SECCOMP_USER_NOTIF_FLAG_CONTINUE of Linux 5.5, which nothing tells of: pidfd_getfd(2) came
+ * with the next.
+ */
 napi_value Possible(napi_env env, napi_callback_info info) {
   Args<1> args(env, info);
   const uint32_t action = SECCOMP_RET_USER_NOTIF;
-  return args.Result(syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action));
+  if (syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) < 0) return args.Result(-1);
+  if (syscall(SYS_pidfd_getfd, -1, -1, 0) < 0 && errno == ENOSYS) return args.Result(-1);
+  return args.Result(MarkingPossible());
 }
 
 #else

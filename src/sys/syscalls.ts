@@ -201,7 +201,7 @@ export interface Syscalls {
     files: number,
   ): number;
 
-  /** Whether `startRootEmulation` can work here: 0 or `-errno`. */
+  /** Whether `startRootEmulation` can work here (native/root-emulation.h): 0 or `-errno`; -EPERM where RLIMIT_RSS or RLIMIT_LOCKS has a hard limit. */
   rootEmulationPossible(): number;
   /**
    * Answers, on a thread of its own and until `listener` has no process left, the calls of a container whose user namespace has one id. `listener` belongs to
