@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -509,6 +510,7 @@ int InstallRootFilter() {
   const auto when = [](__u32 value, __u8 skipped) -> sock_filter { return BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, skipped, 0); };
   const sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
   const sock_filter notify = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
+  const sock_filter pretend = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO);
   std::vector<sock_filter> code{
       load(offsetof(seccomp_data, arch)),
       // Programs of another architecture (32-bit ones) go without.
@@ -521,6 +523,25 @@ int InstallRootFilter() {
       unless(PR_SET_KEEPCAPS, 1),
       notify,
       allow,
+      // The two limits that hold ids are never set by the container; what asks for it is told that it was done.
+      unless(__NR_prlimit64, 9),
+      load(argument(1)),
+      when(RLIMIT_RSS, 1),
+      unless(__RLIMIT_LOCKS, 5),
+      load(argument(2)),
+      unless(0, 2),
+      load(argument(2) + sizeof(__u32)),
+      when(0, 1),
+      pretend,
+      allow,
+#ifdef __NR_setrlimit
+      unless(__NR_setrlimit, 5),
+      load(argument(0)),
+      when(RLIMIT_RSS, 1),
+      unless(__RLIMIT_LOCKS, 1),
+      pretend,
+      allow,
+#endif
   };
   for (size_t i = 0; i < kEmulatedCount; i++) {
     // To the last instruction, past what is left of these and the one that allows.

@@ -132,6 +132,19 @@ async function endless(t: Test, user: ContainerUser): Promise<void> {
   t.match(await user.ply('rmi', 'endless:1'), { status: 0 });
 }
 
+async function limits(t: Test, user: ContainerUser): Promise<void> {
+  // `-m` is RLIMIT_RSS and `-w` RLIMIT_LOCKS, hard and soft. A shell keeps the ids that a set-id bit gave it with -p only.
+  const script = `
+    cat /bin/sh >/tmp/sh; chown 33:44 /tmp/sh; chmod 6755 /tmp/sh
+    ulimit -m 0; ulimit -w 0; id -u; touch /tmp/a
+    /tmp/sh -p -c '
+      id -u; id -g; ulimit -m 1024; ulimit -w 1024; id -u; id -g; touch /tmp/b
+      setpriv --reuid=33 --regid=44 --keep-groups sh -c "ulimit -m 0; id -u; id -ru; touch /tmp/c"'
+    stat -c %u:%g /tmp/a /tmp/b /tmp/c`;
+  const ids = ['0', '33', '44', '33', '44', '33', '33', '0:0', '33:44', '33:44'];
+  t.same(await lines(user, [], script), ids, 'a limit that a container sets changes nobody');
+}
+
 async function endings(t: Test, user: ContainerUser): Promise<void> {
   const statusOf = async (...words: string[]): Promise<number | null> => (await user.ply('run', '--rm', ...words)).status;
   // The statuses are docker run's (docs.docker.com/reference/cli/docker/container/run, "Exit status").
@@ -258,6 +271,7 @@ t.test('containers', async (t) => {
       await t.test('it shows what the image says', (t) => looks(t, user));
       await t.test('and is confined to it', (t) => confinement(t, user));
       await t.test('an image whose /etc/passwd never ends', (t) => endless(t, user));
+      await t.test('limits are not ids', (t) => limits(t, user));
       await t.test('it ends as docker does', (t) => endings(t, user));
       await t.test('a terminal', (t) => terminal(t, user));
       await t.test('nothing outlives SIGKILL, and all can be removed', (t) => killing(t, user));
