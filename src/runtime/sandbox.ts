@@ -136,7 +136,8 @@ async function follow(
   }
   gate.write('\n');
   control.write(lineOf(plan));
-  passSignals(control, restore);
+  // A terminal that is resized here sends SIGWINCH by itself.
+  passSignals(control, terminal === undefined ? passedSignals : passedSignals.filter((name) => name !== 'SIGWINCH'), restore);
 
   let drained = Promise.resolve();
   return new Promise<number>((resolve, reject) => {
@@ -176,9 +177,9 @@ async function inUserNamespace(child: ChildProcess): Promise<void> {
   }
 }
 
-function passSignals(control: Socket, restore: (() => void)[]): void {
+function passSignals(control: Socket, names: readonly NodeJS.Signals[], restore: (() => void)[]): void {
   let asked = 0;
-  for (const name of passedSignals) {
+  for (const name of names) {
     const pass = (): void => {
       const ends = name === 'SIGINT' || name === 'SIGTERM' || name === 'SIGHUP';
       if (ends) asked++;

@@ -237,7 +237,9 @@ async function terminal(t: Test, user: ContainerUser): Promise<void> {
   sys.setWindowSize(master, 30, 100);
   const slave = sys.openat(AT_FDCWD, bytesOf(`/dev/pts/${number}`), O_RDWR | O_NOCTTY | O_CLOEXEC, 0);
   const words = [...user.words, 'run', '--rm', '-it', 'image:1', 'sh', '-c'];
-  const script = 'tty; stty size; trap "stty size; exit 5" WINCH; echo ready; while :; do sleep 0.1 2>/dev/null; done';
+  // In a wait, which a signal ends, no second one is lost before the first has been answered.
+  const script =
+    'tty; stty size; trap "stty size" WINCH; trap ended=1 USR1; echo ready; sleep 300 & until [ "$ended" ]; do wait; done; exit 5';
   const child = spawn('setsid', ['--ctty', '--wait', ...words, script], { stdio: [slave, slave, slave] });
   sys.close(slave);
   t.teardown(() => child.kill('SIGKILL'));
@@ -246,13 +248,17 @@ async function terminal(t: Test, user: ContainerUser): Promise<void> {
   stream.on('data', (bytes: Buffer) => (said += bytes.toString('latin1')));
   stream.on('error', () => undefined);
   await says(child, stream, 'ready');
+  const resized = says(child, stream, '40 120');
   sys.setWindowSize(master, 40, 120);
+  await resized;
   const closed = new Promise<void>((resolve) => stream.once('close', () => resolve()));
+  // Signals are passed in their order: after this one, no other SIGWINCH is on its way.
+  child.kill('SIGUSR1');
   const [status] = (await once(child, 'exit')) as [number | null];
   t.equal(status, 5);
   // EIO, once what was written has been read.
   await closed;
-  // A pseudo-terminal ends lines with both characters.
+  // The new size once: the terminal tells of it, and nobody else. A pseudo-terminal ends lines with both characters.
   t.equal(said, '/dev/pts/0\r\n30 100\r\nready\r\n40 120\r\n');
 }
 
