@@ -106,6 +106,10 @@ bool Session::Start(napi_value* object) {
     if (made) AddHandle(reinterpret_cast<uv_handle_t*>(&slot_free_));
     else uv_close(reinterpret_cast<uv_handle_t*>(&poll_), OnHandleClosed);
   }
+  if (made) {
+    uv_timer_init(loop, &tick_);
+    AddHandle(reinterpret_cast<uv_handle_t*>(&tick_));
+  }
   if (!made) {
     napi_delete_reference(env_, slots_array_);
     slots_array_ = nullptr;
@@ -208,6 +212,12 @@ void Session::OnSlotFree(uv_async_t* handle) {
   auto* session = static_cast<Session*>(handle->data);
   session->slots_.EndAwait();
   session->RunResume();
+}
+
+void Session::OnTick(uv_timer_t* handle) {
+  auto* session = static_cast<Session*>(handle->data);
+  session->awake_.Tick();
+  if (!session->awake_.asked()) uv_timer_stop(handle);
 }
 
 void Session::OnHandleClosed(uv_handle_t* handle) {

@@ -55,11 +55,15 @@ int Session::Next() {
     }
     if (length > 0) {
       requests_in_turn_++;
+      if (awake_.Request()) uv_timer_start(&tick_, OnTick, Awake::kTickMilliseconds, Awake::kTickMilliseconds);
       if (Accept(slot, static_cast<size_t>(length))) return slot;
       continue;
     }
     if (length < 0) {
-      if (errno == EAGAIN) return BackToEventLoop();
+      if (errno == EAGAIN) {
+        awake_.Pause();
+        return BackToEventLoop();
+      }
       // ENOENT: the request was interrupted while it was being read.
       if (errno == EINTR || errno == ENOENT) {
         requests_in_turn_++;
@@ -152,6 +156,7 @@ void Session::Close() {
   // libuv takes the device out of its epoll set first.
   uv_close(reinterpret_cast<uv_handle_t*>(&poll_), OnHandleClosed);
   uv_close(reinterpret_cast<uv_handle_t*>(&slot_free_), OnHandleClosed);
+  uv_close(reinterpret_cast<uv_handle_t*>(&tick_), OnHandleClosed);
   watching_ = false;
   resume_due_ = false;
   close(device_);

@@ -16,6 +16,7 @@
 #include <node_api.h>
 #include <uv.h>
 
+#include "awake.h"
 #include "data-path.h"
 #include "descriptor-table.h"
 #include "notifier.h"
@@ -91,6 +92,7 @@ class Session {
 
   static void OnDevice(uv_poll_t* handle, int status, int events);
   static void OnSlotFree(uv_async_t* handle);
+  static void OnTick(uv_timer_t* handle);
   static void OnHandleClosed(uv_handle_t* handle);
   static void OnEnvironmentCleanup(napi_async_cleanup_hook_handle handle, void* session);
 
@@ -103,6 +105,7 @@ class Session {
   DataPath data_path_;
   Notifier notifier_;
   Spin spin_;
+  Awake awake_{spin_.wanted()};
 
   bool unmounted_ = false;
   bool closed_ = false;
@@ -118,6 +121,8 @@ class Session {
   bool watching_ = false;
   /** Sent when a slot is free again. */
   uv_async_t slot_free_{};
+  /** Active while `awake_.asked()`. */
+  uv_timer_t tick_{};
   int handles_ = 0;
   napi_async_cleanup_hook_handle cleanup_ = nullptr;
   napi_ref slots_array_ = nullptr;

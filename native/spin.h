@@ -25,6 +25,8 @@ class Spin {
     length_ = int64_t{microseconds} * 1000;
   }
 
+  bool wanted() const { return length_ > 0; }
+
   /** Calls `found` until it is true, at most for the time of a spin. */
   template <typename Found>
   bool Run(Found found) {
