@@ -44,6 +44,9 @@ bool Refused() {
   return true;
 }
 
+/** The kernel allocates and clears as much memory as it is told to fill: what is asked for first. */
+constexpr size_t kUsualValue = 512;
+
 size_t Clamp(size_t length) { return length > kLargestValue ? kLargestValue : length; }
 
 /** `call`, which returns a result or `-errno`, counted as one whichever way it goes. */
@@ -56,6 +59,14 @@ int64_t CountedXattr(CallKind kind, const char* what, int dirfd, Call call) {
     return -1;
   });
   return result < 0 ? -errno : result;
+}
+
+/** `fill` with a small part of the buffer, and with all of it for the few that need it. */
+template <typename Fill>
+int64_t Fitted(Bytes buffer, Fill fill) {
+  if (buffer.length <= kUsualValue) return fill(buffer);
+  const int64_t result = fill(Bytes{buffer.data, kUsualValue});
+  return result == -ERANGE ? fill(buffer) : result;
 }
 
 int64_t Get(int dirfd, const Path& name, const char* attribute, Bytes buffer) {
@@ -133,7 +144,7 @@ napi_value Getxattrat(napi_env env, napi_callback_info info) {
   const Path attribute(args, 2);
   const Bytes buffer = args.BufferOrNull(3);
   if (args.Failed()) return args.Failure();
-  const auto get = [&] { return Get(dirfd, name, attribute.c_str(), buffer); };
+  const auto get = [&] { return Fitted(buffer, [&](Bytes part) { return Get(dirfd, name, attribute.c_str(), part); }); };
   return args.Value(CountedXattr(CallKind::kLook, "getxattrat", dirfd, get));
 }
 
@@ -143,7 +154,8 @@ napi_value Listxattrat(napi_env env, napi_callback_info info) {
   const Path name(args, 1);
   const Bytes buffer = args.BufferOrNull(2);
   if (args.Failed()) return args.Failure();
-  return args.Value(CountedXattr(CallKind::kLook, "listxattrat", dirfd, [&] { return List(dirfd, name, buffer); }));
+  const auto list = [&] { return Fitted(buffer, [&](Bytes part) { return List(dirfd, name, part); }); };
+  return args.Value(CountedXattr(CallKind::kLook, "listxattrat", dirfd, list));
 }
 
 napi_value Setxattrat(napi_env env, napi_callback_info info) {

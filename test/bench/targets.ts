@@ -6,7 +6,8 @@ import { daemonsOf } from '../support/mounts.js';
 import { fuseOverlayfs, plyfs, plyfsFuseNative, programUnderTest, type UnionSpec } from '../suites/mounters.js';
 import { missing, run, succeed } from './program.js';
 
-export type TargetName = 'kernel' | 'plyfs' | 'plyfs-passthrough' | 'plyfs-fuse-native' | 'fuse-overlayfs' | 'mergerfs' | 'unionfs-fuse';
+export type TargetName =
+  'kernel' | 'plyfs' | 'plyfs-passthrough' | 'plyfs-writeback' | 'plyfs-fuse-native' | 'fuse-overlayfs' | 'mergerfs' | 'unionfs-fuse';
 
 export interface Target {
   readonly name: TargetName;
@@ -72,6 +73,12 @@ export const targets: readonly Target[] = [
     name: 'plyfs-passthrough',
     unavailable: passthroughUnavailable,
     mount: (spec, dir) => plyfs.mount({ ...spec, options: ['passthrough'] }, dir),
+    daemon: (dir) => daemonsOf(dir)[0],
+  },
+  {
+    name: 'plyfs-writeback',
+    unavailable: async () => undefined,
+    mount: (spec, dir) => plyfs.mount({ ...spec, options: ['writeback'] }, dir),
     daemon: (dir) => daemonsOf(dir)[0],
   },
   {
