@@ -14,6 +14,8 @@ BIN := node_modules/.bin
 NPM_STAMP := node_modules/.package-lock.json
 ADDON_STAMP := build/.built
 TSC_STAMP := dist/.built
+# The mount program in one file: Node starts it a tenth of a second sooner than it finds eighty modules.
+PROGRAM := dist/src/programs/plyfs.js
 
 NATIVE_SOURCES := $(wildcard binding.gyp native/*.cc native/*.c native/*.h)
 TYPESCRIPT := $(shell find src test -name '*.ts' 2>/dev/null)
@@ -39,7 +41,7 @@ ARGS ?=
 RESULTS := dist/results
 
 .PHONY: build
-build: $(ADDON_STAMP) $(TSC_STAMP) ## npm packages, native addon, TypeScript
+build: $(ADDON_STAMP) $(PROGRAM) ## npm packages, native addon, TypeScript
 
 $(NPM_STAMP): package.json package-lock.json .npmrc
 	@scripts/need-tools node
@@ -58,6 +60,10 @@ $(ADDON_STAMP): $(NATIVE_SOURCES) $(NPM_STAMP)
 $(TSC_STAMP): $(TYPESCRIPT) tsconfig.json $(NPM_STAMP)
 	$(BIN)/tsc
 	@touch $@
+
+# As deep as the modules it is made of: they find the addon relative to themselves.
+$(PROGRAM): $(TSC_STAMP)
+	@$(BIN)/esbuild dist/src/cli/plyfs.js --bundle --platform=node --format=esm --target=node20 --log-level=warning --outfile=$@
 
 .PHONY: check
 check: $(TSC_STAMP) ## format, lint, types, import directions
