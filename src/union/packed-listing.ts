@@ -25,10 +25,16 @@ export interface PackedListing {
   readonly stack: readonly LayerDirectory[];
 }
 
-/** Where most listings fit; one that does not is read again into a larger one. */
-let scratch = Buffer.allocUnsafeSlow(64 * 1024);
+/** Where most listings fit; one that does not is read again into a larger buffer of its own. */
+const usual = Buffer.allocUnsafeSlow(64 * 1024);
 const MOST_DIRECTORIES = 500;
 const sources = new Float64Array(2 * MOST_DIRECTORIES);
+
+/** Whether a packed listing may stand for the directory: no name of it is known but those of directories. */
+export function mayStayPacked(directory: DirectoryNode): boolean {
+  for (const dentry of directory.entries.values()) if (dentry.type !== DT_DIR) return false;
+  return true;
+}
 
 /**
  * Reads the directory from all its layers. Undefined where a name may be other than it looks (markers, whiteouts by xattr, override_stat, numbers
@@ -38,7 +44,6 @@ export function readPacked(context: UnionContext, directory: DirectoryNode): Pac
   const { stack } = directory;
   if (directory.impure || directory.xattrWhiteouts !== null || directory.opaque !== null) return undefined;
   if (!stack.every(isPlain) || stack.length > Math.min(MOST_DIRECTORIES, context.directories.max / 2)) return undefined;
-  for (const dentry of directory.entries.values()) if (dentry.type !== DT_DIR) return undefined;
   for (const [i, holder] of stack.entries()) {
     const base = context.inodes.baseOf(holder.layer.fileSystem);
     if (base === undefined) return undefined;
@@ -46,12 +51,12 @@ export function readPacked(context: UnionContext, directory: DirectoryNode): Pac
     sources[2 * i + 1] = base;
   }
   const upper = stack[0]?.layer.index === UPPER;
-  for (;;) {
-    const size = sys.listDirectories(sources, stack.length, upper, context.inodes.limit, scratch);
+  for (let buffer = usual; ;) {
+    const size = sys.listDirectories(sources, stack.length, upper, context.inodes.limit, buffer);
     if (size === -E.EOPNOTSUPP) return undefined;
     if (size < 0) throw new Errno(-size, 'readdir');
-    if (size <= scratch.length) return { records: Buffer.from(scratch.subarray(0, size)), stack: [...stack] };
-    scratch = Buffer.allocUnsafeSlow(2 * size);
+    if (size <= buffer.length) return { records: Buffer.from(buffer.subarray(0, size)), stack: [...stack] };
+    buffer = Buffer.allocUnsafeSlow(2 * size);
   }
 }
 

@@ -8,7 +8,7 @@ import type { UnionContext } from './context.js';
 import { dentryOf, FIRST_COOKIE, listingOf, positionAfter } from './listing.js';
 import { nodeFromStat, statNode } from './merge.js';
 import type { Dentry, DirectoryNode, Node } from './node.js';
-import { entryAt, readPacked, type PackedListing } from './packed-listing.js';
+import { entryAt, mayStayPacked, readPacked, type PackedListing } from './packed-listing.js';
 import { pathOf } from './path.js';
 import { field, newStatBuffer } from './stat-buffer.js';
 
@@ -46,7 +46,7 @@ function packedFor(context: UnionContext, directory: DirectoryNode, cookie: numb
     if (plus && cookie === 0 && directory.entries.size > 0) context.habit.withAttributes(directory);
     return null;
   }
-  directory.packed ??= readPacked(context, directory) ?? null;
+  if (directory.packed === null && mayStayPacked(directory)) directory.packed = readPacked(context, directory) ?? null;
   if (directory.packed === null || directory.packed.records.length === 0) return directory.packed;
   return plus && cookie === 0 && context.habit.withAttributes(directory) ? null : directory.packed;
 }
