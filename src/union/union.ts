@@ -397,8 +397,9 @@ class UnionFileSystem implements Union {
     return after(copyUp(context, target, caller), () => {
       dataOf(context, source);
       check(statNode(source, context.stat), source.name);
-      const sourceFd = context.files.get(source, false);
+      // In this order: a file that is copied within itself is then read by the descriptor that writes it.
       const targetFd = context.files.get(target, true);
+      const sourceFd = context.files.get(source, false);
       if (Math.min(length, field(context.stat, 0, StatField.Size) - fromOffset) > COPY_AT_ONCE)
         return this.#copyAside(sourceFd, fromOffset, to, targetFd, toOffset, length, caller);
       const copied = check(sys.copyFileRange(sourceFd, fromOffset, targetFd, toOffset, length), 'copy_file_range');
