@@ -25,18 +25,32 @@ const PROBE_BUDGET = 64;
 
 /** The name's dentry, or null when the union shows no such name. Throws `Errno` (ENAMETOOLONG, EIO …). */
 export function findDentry(context: UnionContext, directory: DirectoryNode, name: Name): Dentry | null {
+  const known = knownDentry(context, directory, name);
+  return known === undefined ? askLayers(context, directory, name) : known;
+}
+
+/** The name's node, its attributes in `context.stat` (entry 0); null when there is no such name. Throws `Errno`. */
+export function findNode(context: UnionContext, directory: DirectoryNode, name: Name): Node | null {
+  const known = knownDentry(context, directory, name);
+  if (known !== undefined) return known === null ? null : nodeOf(context, known);
+  const dentry = askLayers(context, directory, name);
+  return dentry === null ? null : nodeAsked(context, dentry);
+}
+
+/** What the directory knows of the name without asking its layers, or knows once it was listed; undefined when they must be asked. */
+function knownDentry(context: UnionContext, directory: DirectoryNode, name: Name): Dentry | null | undefined {
   const known = directory.entries.get(name);
   if (known !== undefined) return known;
   if (directory.complete || directory.lastStat !== null) return null;
-  if (directory.packed !== null) {
-    completeListing(context, directory);
-    return directory.entries.get(name) ?? null;
-  }
   const layers = directory.stack.length;
-  if (layers > 1 && (directory.probes += layers) > PROBE_BUDGET + layers) {
-    completeListing(context, directory);
-    return directory.entries.get(name) ?? null;
-  }
+  const often = layers > 1 && (directory.probes += layers) > PROBE_BUDGET + layers;
+  if (directory.packed === null && !often) return undefined;
+  completeListing(context, directory);
+  return directory.entries.get(name) ?? null;
+}
+
+/** Leaves the attributes of what it finds in `context.stat`. */
+function askLayers(context: UnionContext, directory: DirectoryNode, name: Name): Dentry | null {
   for (const holder of directory.stack) {
     const found = probe(directory, holder, name, context.stat);
     if (found === 'absent') continue;
@@ -55,7 +69,11 @@ export function findDentry(context: UnionContext, directory: DirectoryNode, name
 export function nodeOf(context: UnionContext, dentry: Dentry): Node {
   const failed = dentry.node === null ? dentry.holder.stat(dentry.name, context.stat, 0) : statNode(dentry.node, context.stat);
   if (failed < 0) throw new Errno(-failed, dentry.name);
-  if (dentry.node !== null) return dentry.node;
+  return dentry.node ?? nodeAsked(context, dentry);
+}
+
+/** The node of a dentry that has none, whose object's attributes are in `context.stat`. */
+function nodeAsked(context: UnionContext, dentry: Dentry): Node {
   const node = nodeFromStat(context, dentry, context.stat, 0);
   // The file may have been copied up through another of its names.
   if (node.links !== null && statNode(node, context.stat) < 0) throw new Errno(E.EIO, dentry.name);

@@ -49,7 +49,7 @@ import {
   type OpenedDirectory,
 } from './layers-on-disk.js';
 import { ListingHabit } from './listing-habit.js';
-import { findDentry, nodeOf, statNode } from './merge.js';
+import { findNode, statNode } from './merge.js';
 import { NodeTable } from './node-table.js';
 import { DirectoryNode, type Node } from './node.js';
 import { OpenFiles } from './open-files.js';
@@ -264,15 +264,14 @@ class UnionFileSystem implements Union {
   lookup(parent: NodeId, name: Name, out: Attributes): NodeId {
     const context = this.#context;
     const directory = context.nodes.directory(parent);
-    const dentry = findDentry(context, directory, name);
-    if (dentry === null) {
+    const node = findNode(context, directory, name);
+    if (node === null) {
       if (context.events.active) context.events.publish({ type: 'lookup', path: pathIn(directory, name), layer: null });
       return NO_NODE;
     }
-    const node = nodeOf(context, dentry);
     fillAttributes(context, node, context.stat, 0, out);
     node.lookups++;
-    context.habit.lookedUp(dentry.parent, node);
+    context.habit.lookedUp(directory, node);
     if (context.events.active) context.events.publish({ type: 'lookup', path: pathOf(node), layer: node.holder.layer.index });
     return node.id;
   }
