@@ -94,7 +94,7 @@ napi_value FsyncAsync(napi_env env, napi_callback_info info) {
 
 napi_value WriteOutAsync(napi_env env, napi_callback_info info) {
   Args<1> args(env, info);
-  Task task{[](const Task& t) -> int64_t { return WriteOut(t.fd); }};
+  Task task{[](const Task& t) -> int64_t { return WriteOut(t.fd, true); }};
   task.fd = args.Int(0);
   if (args.Failed()) return args.Failure();
   return Start(env, task);

@@ -83,6 +83,14 @@ int64_t CopyExtent(int from, int to, off_t offset, off_t end) {
   return position - offset;
 }
 
+/** Makes a shorter file so long, for what ends in a hole. */
+int Extend(int to, off_t length) {
+  struct stat status;
+  if (Look("fstat", to, [&] { return fstat(to, &status); }) < 0) return -1;
+  if (status.st_size >= length) return 0;
+  return Change("ftruncate", to, [&] { return Retry([&] { return ftruncate(to, length); }); });
+}
+
 }  // namespace
 
 int64_t CopyData(int from, int to, int64_t offset, int64_t length, bool reflink) {
@@ -95,11 +103,13 @@ int64_t CopyData(int from, int to, int64_t offset, int64_t length, bool reflink)
   if (reflink && Clone(from, to, offset, end - offset, status.st_size)) return end - offset;
 
   off_t position = offset;
+  // Where what was written ends.
+  off_t written = offset;
   while (position < end) {
     off_t data = Look("lseek", from, [&] { return lseek(from, position, SEEK_DATA); });
     if (data < 0) {
       // ENXIO: nothing but a hole up to the end of the file.
-      if (errno == ENXIO) return end - offset;
+      if (errno == ENXIO) break;
       if (errno != EINVAL && errno != EOPNOTSUPP && errno != ENOSYS) return -errno;
       data = position;
     }
@@ -110,9 +120,9 @@ int64_t CopyData(int from, int to, int64_t offset, int64_t length, bool reflink)
     if (copied < 0) return copied;
     // The file was cut short meanwhile.
     if (copied < hole - data) return data + copied - offset;
-    position = hole;
+    position = written = hole;
   }
-  return end - offset;
+  return written < end && Extend(to, end) < 0 ? -errno : end - offset;
 }
 
 int64_t CopyRange(int from, int64_t from_offset, int to, int64_t to_offset, int64_t length) {
@@ -124,9 +134,10 @@ int64_t CopyRange(int from, int64_t from_offset, int to, int64_t to_offset, int6
   return copied < 0 ? -errno : copied;
 }
 
-int64_t WriteOut(int fd) {
-  constexpr unsigned kAll = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
-  const int result = Change("sync_file_range", fd, [&] { return Retry([&] { return sync_file_range(fd, 0, 0, kAll); }); });
+int64_t WriteOut(int fd, bool wait) {
+  constexpr unsigned kWait = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WAIT_AFTER;
+  const unsigned flags = SYNC_FILE_RANGE_WRITE | (wait ? kWait : 0);
+  const int result = Change("sync_file_range", fd, [&] { return Retry([&] { return sync_file_range(fd, 0, 0, flags); }); });
   return result < 0 ? -errno : 0;
 }
 
@@ -144,10 +155,11 @@ napi_value CopyRangeCall(napi_env env, napi_callback_info info) {
 }
 
 napi_value WriteOutCall(napi_env env, napi_callback_info info) {
-  Args<1> args(env, info);
+  Args<2> args(env, info);
   const int fd = args.Int(0);
+  const bool wait = args.Bool(1);
   if (args.Failed()) return args.Failure();
-  return args.Value(WriteOut(fd));
+  return args.Value(WriteOut(fd, wait));
 }
 
 napi_value CopyDataCall(napi_env env, napi_callback_info info) {

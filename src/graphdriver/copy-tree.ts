@@ -125,11 +125,8 @@ class TreeCopy {
       const target = check(sys.openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600), name);
       try {
         const size = stat[StatField.Size]!;
-        if (size > 0) {
-          check(sys.copyData(source, target, 0, size, true), name);
-          // A hole at the end is not written.
-          check(sys.ftruncate(target, size), name);
-        }
+        // A file that is shorter than it was a moment ago stays as long as it was.
+        if (size > 0 && check(sys.copyData(source, target, 0, size, true), name) < size) check(sys.ftruncate(target, size), name);
         this.#attributes(source, HERE, target, HERE, stat);
       } finally {
         sys.close(target);

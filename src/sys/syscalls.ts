@@ -121,14 +121,17 @@ export interface Syscalls {
   pread(fd: number, buffer: Uint8Array, offset: number): number;
   pwrite(fd: number, buffer: Uint8Array, offset: number): number;
   fsync(fd: number): number;
-  /** Waits until the file's data lies on the device; what describes the file (its size, its name) need not: sync_file_range(2) of all of it. */
-  writeOut(fd: number): number;
+  /**
+   * Gives the file's data to the device, and if told so waits until it lies there; what describes the file (its size, its name) need not:
+   * sync_file_range(2) of all of it.
+   */
+  writeOut(fd: number, wait: boolean): number;
   /**
    * Copies `length` bytes at `offset` from one file to the same place in another: FICLONERANGE if `reflink` and it works,
    * else copy_file_range, else read and write; holes of the source stay holes (SEEK_DATA/SEEK_HOLE).
    * Returns bytes passed over (`length`, or fewer at the source's end of file).
-   * Holes are passed over, not written: the target must have no data there, and need not reach the end of a trailing hole
-   * afterwards. The caller sets its size with `ftruncate`. Moves the position of `from`.
+   * Holes are passed over, not written: the target must have no data there. It reaches to the end of what was passed over afterwards.
+   * Moves the position of `from`.
    */
   copyData(from: number, to: number, offset: number, length: number, reflink: boolean): number;
   /** copy_file_range(2) proper: different offsets, no hole handling. */

@@ -35,6 +35,11 @@ export class CopyFlush {
     this.#dataIsEnough = dataIsEnough;
   }
 
+  /** `fd` holds all `bytes` of its data: the device is given them while the rest of the copy is made. Throws `Errno`. */
+  start(fd: number, bytes: number): void {
+    if (this.#dataIsEnough && bytes <= AT_ONCE && this.#elsewhere === 0) check(sys.writeOut(fd, false), 'sync_file_range');
+  }
+
   /** Until `fd`, which holds `bytes`, may get its name. Throws `Errno`. */
   flush(fd: number, bytes: number): Awaitable<void> {
     if (!this.#dataIsEnough) return sys.fsyncAsync(fd, false).then((result) => void check(result, 'fsync'));
@@ -43,7 +48,7 @@ export class CopyFlush {
       return sys.writeOutAsync(fd).then((result) => void check(result, 'sync_file_range'));
     }
     const started = performance.now();
-    const result = sys.writeOut(fd);
+    const result = sys.writeOut(fd, true);
     if (performance.now() - started > SLOW) this.#elsewhere = RESPITE;
     check(result, 'sync_file_range');
   }

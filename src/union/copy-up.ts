@@ -215,12 +215,14 @@ function copyUpFile(context: UnionContext, node: Node, caller: Caller | null, ke
     temporary = upper.temporaryName();
     copy = check(sys.openat(upper.work.fd(), temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600), 'create');
   }
+  const flushed = length > 0 && context.options.fsync && !context.options.volatile;
   const finish = (): Awaitable<void> => {
+    if (flushed) upper.copies.start(copy, length);
     if (node.links === null) setOrigin(context, holder, name, copy, '' as ByteString);
     copyMetadata(context, holder, name, stat, copy, '' as ByteString);
     // What is cut short is changed, also if the truncation that asked for it never comes.
     if (length < size) check(sys.utimensat(copy, '' as ByteString, 0, UTIME_OMIT, 0, UTIME_NOW), 'utimensat');
-    if (length === 0 || !context.options.fsync || context.options.volatile) {
+    if (!flushed) {
       publish();
       return;
     }
@@ -259,21 +261,21 @@ function copyBytes(context: UnionContext, node: Node, to: number, length: number
   if (length <= COPY_AT_ONCE) {
     const copied = sys.copyData(from, to, 0, length, true);
     sys.close(from);
-    check(copied, 'copy');
-    check(sys.ftruncate(to, length), 'truncate');
+    if (check(copied, 'copy') < length) check(sys.ftruncate(to, length), 'truncate');
     return;
   }
   return copyPieces(from, to, length, caller).finally(() => sys.close(from));
 }
 
 async function copyPieces(from: number, to: number, length: number, caller: Caller | null): Promise<void> {
-  for (let at = 0; at < length;) {
+  let at = 0;
+  while (at < length) {
     if (caller?.interrupted === true) throw new Errno(E.EINTR, 'copy-up');
     const copied = check(await sys.copyDataAsync(from, to, at, Math.min(PIECE, length - at), true), 'copy');
     if (copied === 0) break;
     at += copied;
   }
-  check(sys.ftruncate(to, length), 'truncate');
+  if (at < length) check(sys.ftruncate(to, length), 'truncate');
 }
 
 /** Puts the finished copy in the place of the node's first name; the names may have changed while it was made. */
