@@ -16,7 +16,7 @@ export function daemonsOf(argument: string): number[] {
     if (!/^\d+$/.test(entry)) continue;
     try {
       const words = readFileSync(`/proc/${entry}/cmdline`, 'latin1').split('\0');
-      if (words[1]?.endsWith('/cli/plyfs.js') && words.includes(argument)) found.push(Number(entry));
+      if (words[1]?.endsWith('/plyfs.js') && words.includes(argument)) found.push(Number(entry));
     } catch {
       // It has ended.
     }
