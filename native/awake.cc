@@ -29,8 +29,10 @@ Awake::Awake(bool wanted) {
   if (wanted && IsVirtual()) device_ = open(kDevice, O_WRONLY | O_CLOEXEC);
 }
 
-Awake::~Awake() {
+void Awake::Close() {
   if (device_ >= 0) close(device_);
+  device_ = -1;
+  asked_ = false;
 }
 
 bool Awake::Ask() {
@@ -42,10 +44,7 @@ void Awake::Tick() {
   if (asked_ && requests_ < kStream) {
     asked_ = false;
     // What cannot be taken back by value is by closing.
-    if (write(device_, &kAny, sizeof kAny) != sizeof kAny) {
-      close(device_);
-      device_ = -1;
-    }
+    if (write(device_, &kAny, sizeof kAny) != sizeof kAny) Close();
   }
   requests_ = 0;
 }

@@ -19,7 +19,7 @@ class Awake {
 
   /** `wanted` false: it never asks. */
   explicit Awake(bool wanted);
-  ~Awake();
+  ~Awake() { Close(); }
   Awake(const Awake&) = delete;
   Awake& operator=(const Awake&) = delete;
 
@@ -33,6 +33,9 @@ class Awake {
 
   /** Gives up what was asked for when requests no longer stream. */
   void Tick();
+
+  /** For good. */
+  void Close();
 
   bool asked() const { return asked_; }
 

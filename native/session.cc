@@ -149,6 +149,7 @@ void Session::Retire(Descriptor* former) {
 void Session::Close() {
   if (closed_) return;
   closed_ = true;
+  awake_.Close();
   data_path_.Stop();
   notifier_.Stop([this] { AnswerWhileClosing(); });
   descriptors_.Clear([this](Descriptor* descriptor) { Retire(descriptor); });
