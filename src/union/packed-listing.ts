@@ -23,6 +23,8 @@ export interface PackedListing {
   readonly records: Buffer;
   /** What the records' numbers of directories mean. The node's own stack changes when it is copied up. */
   readonly stack: readonly LayerDirectory[];
+  /** Where a reader was last: a record's offset and number. */
+  readonly reached: { offset: number; number: number };
 }
 
 /** Where most listings fit; one that does not is read again into a larger buffer of its own. */
@@ -55,7 +57,8 @@ export function readPacked(context: UnionContext, directory: DirectoryNode): Pac
     const size = sys.listDirectories(sources, stack.length, upper, context.inodes.limit, buffer);
     if (size === -E.EOPNOTSUPP) return undefined;
     if (size < 0) throw new Errno(-size, 'readdir');
-    if (size <= buffer.length) return { records: Buffer.from(buffer.subarray(0, size)), stack: [...stack] };
+    if (size <= buffer.length)
+      return { records: Buffer.from(buffer.subarray(0, size)), stack: [...stack], reached: { offset: 0, number: 0 } };
     buffer = Buffer.allocUnsafeSlow(2 * size);
   }
 }
@@ -75,7 +78,7 @@ export interface PackedEntry {
   readonly end: number;
 }
 
-export function entryAt({ records, stack }: PackedListing, at: number): PackedEntry {
+export function entryAt({ records, stack }: Omit<PackedListing, 'reached'>, at: number): PackedEntry {
   const nameEnd = at + HEADER + (records[at + 13] as number);
   const count = records.readUInt16LE(at + 10);
   const below: LayerDirectory[] = [];

@@ -62,9 +62,14 @@ function deliverPacked(
 ): void {
   const { records } = packed;
   cursor[1] = Math.max(0, from - FIRST_COOKIE + 1);
-  cursor[0] = cursor[1] === 0 ? 0 : sys.skipEntries(records, cursor[1]);
+  const { reached } = packed;
+  if (cursor[1] === reached.number) cursor[0] = reached.offset;
+  else cursor[0] = sys.skipEntries(records, cursor[1]);
   for (;;) {
     const stop = sink.packed?.(records, cursor, FIRST_COOKIE);
+    // Whoever reads on begins here.
+    reached.offset = cursor[0];
+    reached.number = cursor[1];
     if (stop !== AT_DIRECTORY) return;
     const entry = entryAt(packed, cursor[0]);
     const cookie = FIRST_COOKIE + cursor[1];
