@@ -116,7 +116,7 @@ bool DataPath::ReadNow(int slot, const Transfer& transfer, Descriptor* descripto
   if (descriptor->reads == Descriptor::Reads::kMayBlock) return false;
   uint8_t* data = slots_.Data(slot);
   if (descriptor->reads == Descriptor::Reads::kMemory) {
-    Answer(device_, slots_[slot].unique, data, ReadAll(descriptor->fd(), data, transfer.size, transfer.offset));
+    Run(Job{slot, descriptor, transfer});
     return true;
   }
   uint32_t done = 0;

@@ -20,6 +20,8 @@ double RequestTimes::EndOf(uint32_t bucket) {
 
 void RequestTimes::Record(uint32_t opcode, uint64_t ticks) {
   if (opcode >= kOpcodes) return;
+  // Two processors may disagree by a few.
+  if (static_cast<int64_t>(ticks) < 0) ticks = 0;
   Opcode& of = opcodes_[opcode];
   of.buckets[BucketOf(ticks)].fetch_add(1, std::memory_order_relaxed);
   of.total.fetch_add(ticks, std::memory_order_relaxed);
@@ -36,10 +38,10 @@ RequestTimes::Summary RequestTimes::Summarize(uint32_t opcode) const {
   Summary summary;
   if (opcode >= kOpcodes) return summary;
   const Opcode& of = opcodes_[opcode];
-  uint32_t counts[kBuckets];
+  uint64_t counts[kBuckets];
   for (uint32_t i = 0; i < kBuckets; i++) {
     counts[i] = of.buckets[i].load(std::memory_order_relaxed);
-    summary.requests += counts[i];
+    summary.requests += static_cast<double>(counts[i]);
   }
   if (summary.requests == 0) return summary;
   const double nanoseconds = static_cast<double>(std::max<int64_t>(MonotonicNanoseconds() - start_, 1));
@@ -48,12 +50,12 @@ RequestTimes::Summary RequestTimes::Summarize(uint32_t opcode) const {
   const auto quantile = [&](double fraction) {
     double left = ceil(summary.requests * fraction);
     for (uint32_t i = 0; i < kBuckets; i++) {
-      left -= counts[i];
+      left -= static_cast<double>(counts[i]);
       if (left <= 0) return std::min(EndOf(i), max);
     }
     return max;
   };
-  summary.failed = of.failed.load(std::memory_order_relaxed);
+  summary.failed = static_cast<double>(of.failed.load(std::memory_order_relaxed));
   summary.total = static_cast<double>(of.total.load(std::memory_order_relaxed)) / ticks_per_microsecond;
   summary.p50 = quantile(0.5) / ticks_per_microsecond;
   summary.p99 = quantile(0.99) / ticks_per_microsecond;

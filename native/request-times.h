@@ -62,8 +62,8 @@ class RequestTimes {
   struct Opcode {
     std::atomic<uint64_t> total{0};
     std::atomic<uint64_t> max{0};
-    std::atomic<uint32_t> failed{0};
-    std::atomic<uint32_t> buckets[kBuckets]{};
+    std::atomic<uint64_t> failed{0};
+    std::atomic<uint64_t> buckets[kBuckets]{};
   };
 
   static uint32_t BucketOf(uint64_t ticks);
