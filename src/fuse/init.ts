@@ -100,7 +100,7 @@ const wanted2 =
   F2.ALLOW_IDMAP;
 
 /*
- * Not taken: SECURITY_CTX (labels are set by setxattr), DIRECT_IO_ALLOW_MMAP (no file is opened with FOPEN_DIRECT_IO),
+ * Not taken: SECURITY_CTX (labels are set by setxattr), DIRECT_IO_ALLOW_MMAP (what is opened with FOPEN_DIRECT_IO is so that each write is seen),
  * OVER_IO_URING, REQUEST_TIMEOUT (a long copy-up would abort the mount).
  */
 

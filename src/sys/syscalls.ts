@@ -156,9 +156,9 @@ export interface Syscalls {
   flock(fd: number, operation: number): number;
   /** _exit(2). process.exit waits for threads, and one of Node's may be in a read of a pipe that nobody writes to. */
   exitNow(status: number): never;
-  /** [soft, hard] of RLIMIT_NOFILE (infinity as Number.MAX_SAFE_INTEGER). */
   /** Hands free pages of malloc's heap back to the system (malloc_trim(3)), where the C library can. */
   trimMemory(): void;
+  /** [soft, hard] of RLIMIT_NOFILE (infinity as Number.MAX_SAFE_INTEGER). */
   getNofile(): [soft: number, hard: number];
   setNofile(soft: number): number;
 
