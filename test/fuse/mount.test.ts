@@ -123,8 +123,9 @@ t.test('unmounting what is in use, and what is gone', async (t) => {
   fs.before = (operation) => {
     if (operation === 'lookup') announce();
   };
-  // The lookup tells that the shell is in the mount, where it stays until something is written into the pipe.
-  const user = sh('mkfifo ../pipe; test -e name; read -r _ < ../pipe');
+  // The lookup tells that the shell is in the mount, where it stays until something is written into the pipe: opened before, because `..` leads
+  // nowhere from what is detached.
+  const user = sh('mkfifo ../pipe; exec 3<>../pipe; test -e name; read -r _ <&3');
   await there;
   t.equal(await mounted.unmount(false), -E.EBUSY);
   t.equal(await mounted.unmount(true), 0);

@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess, type SpawnOptions } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 
@@ -40,7 +40,7 @@ export async function succeed(argv: readonly string[], options: SpawnOptions & {
 }
 
 /** A process's state letter, `Z` for one that has ended; undefined when it is gone. */
-export function stateOf(pid: number): string | undefined {
+function stateOf(pid: number): string | undefined {
   try {
     return /\) (\w)/.exec(readFileSync(`/proc/${pid}/stat`, 'latin1'))?.[1];
   } catch {
@@ -48,10 +48,20 @@ export function stateOf(pid: number): string | undefined {
   }
 }
 
+/** Whether a process is gone but for its exit status. One whose first thread has ended is not while others have its files open. */
+function isOver(pid: number): boolean {
+  if (![undefined, 'Z', 'X'].includes(stateOf(pid))) return false;
+  try {
+    return readdirSync(`/proc/${pid}/task`).length <= 1;
+  } catch {
+    return true;
+  }
+}
+
 /** Waits for the end of a process that is not a child of this one, of which nothing tells. Whoever is to reap it may take its time. Rejects after a minute. */
 export async function ended(pid: number): Promise<void> {
   const until = Date.now() + 60_000;
-  while (![undefined, 'Z', 'X'].includes(stateOf(pid))) {
+  while (!isOver(pid)) {
     if (Date.now() > until) throw new Error(`process ${pid} goes on`);
     await delay(5);
   }
