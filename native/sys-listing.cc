@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <string>
@@ -227,6 +228,36 @@ size_t SizeOf(const uint8_t* record) {
   return kRecordHeader + record[13] + 2 * size_t{below};
 }
 
+/** openDirectories of src/sys/syscalls.ts. */
+napi_value OpenDirectories(napi_env env, napi_callback_info info) {
+  Args<4> args(env, info);
+  const Doubles parents = args.Float64s(0);
+  const uint32_t count = args.Uint(1);
+  const Path name(args, 2);
+  const Doubles out = args.Float64s(3);
+  if (!args.Failed() && count > parents.length) args.TooSmall(0, "count descriptors");
+  if (!args.Failed() && count > out.length / 2) args.TooSmall(3, "two numbers a directory");
+  if (args.Failed()) return args.Failure();
+  constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+  uint32_t done = 0;
+  while (done < count) {
+    const int parent = static_cast<int>(parents.data[done]);
+    int fd = Look("openat", parent, [&] { return openat(parent, name.c_str(), kFlags | O_NOATIME); });
+    // O_NOATIME is for the owner and CAP_FOWNER only.
+    if (fd < 0 && errno == EPERM) fd = Look("openat", parent, [&] { return openat(parent, name.c_str(), kFlags); });
+    double* const entry = out.data + 2 * done++;
+    entry[0] = fd < 0 ? -errno : fd;
+    entry[1] = 0;
+    if (fd >= 0) {
+      const ssize_t size = Look("flistxattr", fd, [&] { return flistxattr(fd, nullptr, 0); });
+      entry[1] = static_cast<double>(size < 0 ? -errno : size);
+    } else if (entry[0] != -ENOENT) {
+      break;
+    }
+  }
+  return args.Value(static_cast<int64_t>(done));
+}
+
 enum PackResult { kEnd = 0, kFull = 1, kDirectory = 2 };
 
 napi_value PackEntries(napi_env env, napi_callback_info info) {
@@ -291,6 +322,7 @@ napi_value SkipEntries(napi_env env, napi_callback_info info) {
 
 constexpr Function kFunctions[] = {
     {"listDirectories", ListDirectories},
+    {"openDirectories", OpenDirectories},
     {"packEntries", PackEntries},
     {"skipEntries", SkipEntries},
 };

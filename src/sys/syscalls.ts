@@ -85,6 +85,12 @@ export interface Syscalls {
     plus: boolean,
     cookieBase: number,
   ): number;
+  /**
+   * Opens the directory `name` in each of `count` directories (descriptors in `parents`), in order, until one has the name but cannot be opened so.
+   * Two numbers each in `out`: the descriptor (O_RDONLY, not through a symbolic link) or `-errno`, and the length of its list of xattrs or `-errno`.
+   * Returns how many were tried: all of them, or up to the first failure but ENOENT.
+   */
+  openDirectories(parents: Float64Array, count: number, name: ByteString, out: Float64Array): number;
   /** The offset of the record after the first `count`. */
   skipEntries(records: Uint8Array, count: number): number;
   lseek(fd: number, offset: number, whence: number): number;

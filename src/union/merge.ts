@@ -10,12 +10,14 @@ import { E, Errno } from '../base/errno.js';
 import { sys } from '../sys/index.js';
 import { StatField } from '../sys/syscalls.js';
 import type { UnionContext } from './context.js';
+import type { DiskDirectory } from './disk-directory.js';
 import { LinkGroup } from './hard-links.js';
 import { UPPER, type LayerDirectory } from './layer.js';
 import { adoptLink } from './copy-up.js';
 import { completeListing } from './listing.js';
 import { Dentry, DirectoryNode, Node } from './node.js';
-import { readMarks, readOverlayXattr, type DirectoryMarks } from './overlay-xattrs.js';
+import { NO_MARKS, readMarks, readOverlayXattr, type DirectoryMarks } from './overlay-xattrs.js';
+import { isPlain } from './packed-listing.js';
 import { approach, turn, type Approach } from './redirect.js';
 import { direntType, field, fileType, newStatBuffer, S_IFDIR } from './stat-buffer.js';
 import { hidesBelow, probe } from './whiteout.js';
@@ -188,26 +190,63 @@ interface Merged {
 function mergeStack(context: UnionContext, dentry: Dentry): Merged {
   const top = dentry.holder.descend(dentry.name);
   const merged: Merged = { stack: [], impure: false, xattrWhiteouts: null, opaque: null };
-  let marks = take(merged, top);
+  let marks = take(merged, top, readMarks(top));
   if (marks.opaque) return merged;
   if (marks.redirect === undefined) {
-    for (const holder of dentry.below ?? directoriesBelow(dentry)) {
-      marks = take(merged, holder.descend(dentry.name));
+    const opened = openedBelow(context, dentry);
+    const below =
+      opened ?? (dentry.below ?? directoriesBelow(dentry)).map((holder) => ({ directory: holder.descend(dentry.name), bare: false }));
+    for (const [i, { directory, bare }] of below.entries()) {
+      marks = take(merged, directory, bare ? NO_MARKS : readMarks(directory));
+      if (!marks.opaque && marks.redirect === undefined) continue;
+      opened?.slice(i + 1).forEach((further) => {
+        further.directory.release();
+      });
       if (marks.opaque) return merged;
-      if (marks.redirect !== undefined) break;
+      break;
     }
   }
   if (marks.redirect !== undefined) followRedirect(context, dentry, merged, marks.redirect);
   return merged;
 }
 
-function take(merged: Merged, directory: LayerDirectory): Readonly<DirectoryMarks> {
-  const marks = readMarks(directory);
+function take(merged: Merged, directory: LayerDirectory, marks: Readonly<DirectoryMarks>): Readonly<DirectoryMarks> {
   merged.stack.push(directory);
   if (marks.impure && directory.layer.index === UPPER) merged.impure = true;
   if (marks.opaque) merged.opaque = directory;
   if (marks.xattrWhiteouts) (merged.xattrWhiteouts ??= []).push(directory);
   return marks;
+}
+
+const MOST_LAYERS = 500;
+const parentFds = new Float64Array(MOST_LAYERS);
+const openedFds = new Float64Array(2 * MOST_LAYERS);
+
+/**
+ * The directories of the dentry's name below the winning one, down to where the search ends, all open; `bare`: without xattrs, and so without marks.
+ * Undefined where it takes a closer look at each: names may be other than they look.
+ */
+function openedBelow(
+  context: UnionContext,
+  { parent, holder, name, below }: Dentry,
+): { directory: DiskDirectory; bare: boolean }[] | undefined {
+  const holders = below ?? parent.stack.slice(parent.stack.indexOf(holder) + 1);
+  // All of both are open at once.
+  if (holders.length === 0 || holders.length > Math.min(MOST_LAYERS, context.directories.max / 4)) return undefined;
+  if (parent.opaque !== null || !isPlain(holder) || !holders.every(isPlain)) return undefined;
+  for (const [i, directory] of holders.entries()) parentFds[i] = directory.fd();
+  const tried = sys.openDirectories(parentFds, holders.length, name, openedFds);
+  const opened: { directory: DiskDirectory; bare: boolean }[] = [];
+  for (const [i, directory] of holders.slice(0, tried).entries()) {
+    const fd = openedFds[2 * i] as number;
+    if (fd >= 0) opened.push({ directory: directory.descendTo(name, fd), bare: openedFds[2 * i + 1] === 0 });
+    else if (fd === -E.ENOTDIR || fd === -E.ELOOP) break;
+    else if (fd !== -E.ENOENT) {
+      for (const { directory } of opened) directory.release();
+      return undefined;
+    }
+  }
+  return opened;
 }
 
 /** The parent's directories below the winning one that have a directory of the dentry's name, down to where the search ends. */
@@ -242,7 +281,8 @@ function followRedirect(context: UnionContext, dentry: Dentry, merged: Merged, f
     const what = probe(dentry.parent, state.holder, name, namesakeStat);
     if (what === 'absent') continue;
     if (what === 'whiteout' || fileType(namesakeStat, 0) !== S_IFDIR) return;
-    const marks = take(merged, state.holder.descend(name));
+    const directory = state.holder.descend(name);
+    const marks = take(merged, directory, readMarks(directory));
     if (marks.opaque) return;
     if (marks.redirect !== undefined) turn(state, 0, marks.redirect);
   }

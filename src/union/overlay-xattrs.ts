@@ -80,7 +80,7 @@ export interface DirectoryMarks {
   impure: boolean;
 }
 
-const plain: Readonly<DirectoryMarks> = { opaque: false, xattrWhiteouts: false, redirect: undefined, impure: false };
+export const NO_MARKS: Readonly<DirectoryMarks> = { opaque: false, xattrWhiteouts: false, redirect: undefined, impure: false };
 const AUFS_OPAQUE = '.wh..wh..opq' as Name;
 const probe = new Float64Array(24);
 
@@ -91,7 +91,7 @@ export function readMarks(directory: LayerDirectory): Readonly<DirectoryMarks> {
   if (size < 0) failUnless(size, withoutMarks);
   if (size > 0) {
     for (const attribute of scratch.toString('latin1', 0, size - 1).split('\0')) {
-      if (attribute === 'user.fuseoverlayfs.opaque' && valueIs(directory, attribute, 'y')) (marks ??= { ...plain }).opaque = true;
+      if (attribute === 'user.fuseoverlayfs.opaque' && valueIs(directory, attribute, 'y')) (marks ??= { ...NO_MARKS }).opaque = true;
       const prefix = prefixes.find((candidate) => attribute.startsWith(candidate));
       if (prefix === undefined) continue;
       const value = readXattr(directory, '' as ByteString, attribute as ByteString);
@@ -102,22 +102,22 @@ export function readMarks(directory: LayerDirectory): Readonly<DirectoryMarks> {
       const text = value.toString('latin1');
       switch (attribute.slice(prefix.length)) {
         case 'opaque':
-          if (text === 'y') (marks ??= { ...plain }).opaque = true;
-          if (text === 'x') (marks ??= { ...plain }).xattrWhiteouts = true;
+          if (text === 'y') (marks ??= { ...NO_MARKS }).opaque = true;
+          if (text === 'x') (marks ??= { ...NO_MARKS }).xattrWhiteouts = true;
           break;
         case 'redirect':
-          (marks ??= { ...plain }).redirect = text as ByteString;
+          (marks ??= { ...NO_MARKS }).redirect = text as ByteString;
           break;
         case 'impure':
-          if (text === 'y') (marks ??= { ...plain }).impure = true;
+          if (text === 'y') (marks ??= { ...NO_MARKS }).impure = true;
           break;
         default:
           break;
       }
     }
   }
-  if (directory.layer.form === 'aufs' && directory.stat(AUFS_OPAQUE, probe, 0) >= 0) (marks ??= { ...plain }).opaque = true;
-  return marks ?? plain;
+  if (directory.layer.form === 'aufs' && directory.stat(AUFS_OPAQUE, probe, 0) >= 0) (marks ??= { ...NO_MARKS }).opaque = true;
+  return marks ?? NO_MARKS;
 }
 
 function valueIs(directory: LayerDirectory, attribute: string, expected: string): boolean {

@@ -63,7 +63,8 @@ export function readPacked(context: UnionContext, directory: DirectoryNode): Pac
   }
 }
 
-function isPlain(directory: LayerDirectory): directory is DiskDirectory {
+/** Whether a name in it is what it looks like. */
+export function isPlain(directory: LayerDirectory): directory is DiskDirectory {
   return directory instanceof DiskDirectory && directory.layer.form === 'overlay' && directory.layer.overrideStat === undefined;
 }
 
