@@ -1,7 +1,8 @@
 /** Directories merged in one call, and their records as directory entries. */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, openSync, closeSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, fstatSync, mkdirSync, openSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
+import type { ByteString } from '../../src/base/bytes.js';
 import { E } from '../../src/base/errno.js';
 import { sys } from '../../src/sys/index.js';
 import type { LayerDirectory } from '../../src/union/layer.js';
@@ -41,6 +42,28 @@ function layers(t: Test, count: number): string[] {
     return `${base}/${i}`;
   });
 }
+
+t.test('one name is opened in several directories, down to something else', async (t) => {
+  const [a, b, c, d, e] = layers(t, 5) as [string, string, string, string, string];
+  for (const layer of [a, c, e]) mkdirSync(`${layer}/dir`);
+  symlinkSync(`${a}/dir`, `${d}/dir`);
+  execFileSync('setfattr', ['-n', 'user.mark', '-v', 'y', `${c}/dir`]);
+  const fds = [a, b, c, d, e].map((path) => openSync(path, 'r'));
+  const out = new Float64Array(10);
+  const tried = sys.openDirectories(Float64Array.from(fds), fds.length, 'dir' as ByteString, out);
+  fds.forEach(closeSync);
+  t.equal(tried, 4, 'a symbolic link ends the search');
+  const [first, firstMarks, second, , third, thirdMarks, fourth] = [...out] as [number, number, number, number, number, number, number];
+  t.equal(fstatSync(first).ino, statSync(`${a}/dir`).ino);
+  t.equal(second, -E.ENOENT);
+  t.equal(fstatSync(third).ino, statSync(`${c}/dir`).ino);
+  t.equal(thirdMarks - firstMarks, 'user.mark\0'.length, 'its attribute');
+  t.ok(fourth === -E.ENOTDIR || fourth === -E.ELOOP);
+  closeSync(first);
+  closeSync(third);
+  t.throws(() => sys.openDirectories(new Float64Array(1), 2, 'dir' as ByteString, out), RangeError);
+  t.throws(() => sys.openDirectories(new Float64Array(2), 2, 'dir' as ByteString, new Float64Array(3)), RangeError);
+});
 
 t.test('the topmost shows a name; directories merge down to something else', async (t) => {
   const [a, b, c, d] = layers(t, 4) as [string, string, string, string];
