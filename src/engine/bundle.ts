@@ -39,7 +39,7 @@ export async function makeBundle(root: DataRoot, word: string, directory: ByteSt
     mkdirSync(rootfs);
     await show(root, name, rootfs);
     mounted = true;
-    const user = findUser(processOf(container, options, false).user, await readInRoot(rootfs, ['/etc/passwd', '/etc/group']));
+    const user = findUser(processOf(container, options, false).user, readInRoot(rootfs, ['/etc/passwd', '/etc/group']));
     const ordinary = process.geteuid?.() !== 0;
     const config = ociConfig({
       process: processOf(container, options, options.terminal !== undefined),

@@ -148,7 +148,7 @@ async function startRuntime(plan: SandboxPlan, runtime: string): Promise<Started
   if (plan.network === 'none') sys.loopbackUp();
   const config = ociConfig({
     process: plan.process,
-    user: findUser(plan.process.user, await readInRoot(root, ['/etc/passwd', '/etc/group'])),
+    user: findUser(plan.process.user, readInRoot(root, ['/etc/passwd', '/etc/group'])),
     rootPath: root,
     readOnly: plan.readOnly,
     hostname: plan.hostname,
