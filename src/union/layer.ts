@@ -11,6 +11,9 @@ import type { WhiteoutForm } from './options.js';
 /** The upper layer's index; lower layers count from 1, topmost first, also when there is no upper. */
 export const UPPER = 0;
 
+/** Of lower ones: overlayfs's own limit (fs/overlayfs/params.c, OVL_MAX_STACK). */
+export const MAX_LAYERS = 500;
+
 export interface Layer {
   readonly index: number;
   readonly form: WhiteoutForm;

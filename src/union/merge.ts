@@ -12,7 +12,7 @@ import { StatField } from '../sys/syscalls.js';
 import type { UnionContext } from './context.js';
 import type { DiskDirectory } from './disk-directory.js';
 import { LinkGroup } from './hard-links.js';
-import { UPPER, type LayerDirectory } from './layer.js';
+import { MAX_LAYERS, UPPER, type LayerDirectory } from './layer.js';
 import { adoptLink } from './copy-up.js';
 import { completeListing } from './listing.js';
 import { Dentry, DirectoryNode, Node } from './node.js';
@@ -218,9 +218,8 @@ function take(merged: Merged, directory: LayerDirectory, marks: Readonly<Directo
   return marks;
 }
 
-const MOST_LAYERS = 500;
-const parentFds = new Float64Array(MOST_LAYERS);
-const openedFds = new Float64Array(2 * MOST_LAYERS);
+const parentFds = new Float64Array(MAX_LAYERS);
+const openedFds = new Float64Array(2 * MAX_LAYERS);
 
 /**
  * The directories of the dentry's name below the winning one, down to where the search ends, all open; `bare`: without xattrs, and so without marks.
@@ -232,7 +231,7 @@ function openedBelow(
 ): { directory: DiskDirectory; bare: boolean }[] | undefined {
   const holders = below ?? parent.stack.slice(parent.stack.indexOf(holder) + 1);
   // All of both are open at once.
-  if (holders.length === 0 || holders.length > Math.min(MOST_LAYERS, context.directories.max / 4)) return undefined;
+  if (holders.length === 0 || holders.length > Math.min(MAX_LAYERS, context.directories.max / 4)) return undefined;
   if (parent.opaque !== null || !isPlain(holder) || !holders.every(isPlain)) return undefined;
   for (const [i, directory] of holders.entries()) parentFds[i] = directory.fd();
   const tried = sys.openDirectories(parentFds, holders.length, name, openedFds);

@@ -13,7 +13,7 @@ import { E, Errno } from '../base/errno.js';
 import { sys } from '../sys/index.js';
 import type { UnionContext } from './context.js';
 import { DiskDirectory } from './disk-directory.js';
-import { UPPER, type LayerDirectory } from './layer.js';
+import { MAX_LAYERS, UPPER, type LayerDirectory } from './layer.js';
 import type { DirectoryNode } from './node.js';
 
 const HEADER = 16;
@@ -29,8 +29,7 @@ export interface PackedListing {
 
 /** Where most listings fit; one that does not is read again into a larger buffer of its own. */
 const usual = Buffer.allocUnsafeSlow(64 * 1024);
-const MOST_DIRECTORIES = 500;
-const sources = new Float64Array(2 * MOST_DIRECTORIES);
+const sources = new Float64Array(2 * MAX_LAYERS);
 
 /** Whether a packed listing may stand for the directory: no name of it is known but those of directories. */
 export function mayStayPacked(directory: DirectoryNode): boolean {
@@ -45,7 +44,7 @@ export function mayStayPacked(directory: DirectoryNode): boolean {
 export function readPacked(context: UnionContext, directory: DirectoryNode): PackedListing | undefined {
   const { stack } = directory;
   if (directory.impure || directory.xattrWhiteouts !== null || directory.opaque !== null) return undefined;
-  if (!stack.every(isPlain) || stack.length > Math.min(MOST_DIRECTORIES, context.directories.max / 2)) return undefined;
+  if (!stack.every(isPlain) || stack.length > Math.min(MAX_LAYERS, context.directories.max / 2)) return undefined;
   for (const [i, holder] of stack.entries()) {
     const base = context.inodes.baseOf(holder.layer.fileSystem);
     if (base === undefined) return undefined;

@@ -38,7 +38,7 @@ import { DirectoryDescriptors, onDisk } from './disk-directory.js';
 import { UnionEvents } from './events.js';
 import { LinkTable } from './hard-links.js';
 import { InodeNumbers } from './inode-numbers.js';
-import { UPPER, type Layer, type LayerDirectory } from './layer.js';
+import { MAX_LAYERS, UPPER, type Layer, type LayerDirectory } from './layer.js';
 import {
   describeLayer,
   madeForMountProgram,
@@ -69,8 +69,6 @@ import { UpperLayer } from './upper-layer.js';
 import { prepareWorkdir, sweep, sweepAll } from './workdir.js';
 import { getxattr, listxattr, removexattr, setxattr } from './xattrs.js';
 
-/** overlayfs's own limit (fs/overlayfs/params.c, OVL_MAX_STACK). */
-const MAX_LAYERS = 500;
 /** Descriptors of Node, the session and work under way; each layer's root takes one more. */
 const OTHER_DESCRIPTORS = 48;
 /** What the caches of descriptors cannot do without. */
