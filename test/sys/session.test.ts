@@ -162,6 +162,7 @@ void t.test('descriptors are replaced and retired while transfers use them', { s
 
 void t.test('timers and thread-pool work go on, with requests and without', { skip }, async (t) => {
   const { fs, at } = mounted(t, {});
+  // A timer and work of the thread pool: that they end is what is tested, here and below.
   await new Promise((resolve) => setTimeout(resolve, 5));
   await stat('/');
   t.pass('idle');
