@@ -159,10 +159,27 @@ napi_value Umount2Async(napi_env env, napi_callback_info info) {
   return Start(env, task);
 }
 
+/** roomForDescriptorsAsync of src/sys/syscalls.ts. */
+napi_value RoomForDescriptorsAsync(napi_env env, napi_callback_info info) {
+  Args<1> args(env, info);
+  Task task{[](const Task& t) -> int64_t {
+    const int any = open("/", O_PATH | O_CLOEXEC);
+    const int last = any < 0 ? -1 : fcntl(any, F_DUPFD_CLOEXEC, t.mode);
+    const int64_t result = last < 0 ? -errno : 0;
+    if (last >= 0) close(last);
+    if (any >= 0) close(any);
+    return result;
+  }};
+  task.mode = args.Int(0) - 1;
+  if (args.Failed()) return args.Failure();
+  return Start(env, task);
+}
+
 constexpr Function kFunctions[] = {
     {"fsyncAsync", FsyncAsync},       {"writeOutAsync", WriteOutAsync}, {"syncfsAsync", SyncfsAsync},
     {"fallocateAsync", FallocateAsync}, {"copyDataAsync", CopyDataAsync},
     {"copyFileRangeAsync", CopyFileRangeAsync}, {"umount2Async", Umount2Async},
+    {"roomForDescriptorsAsync", RoomForDescriptorsAsync},
 };
 
 }  // namespace

@@ -239,6 +239,11 @@ export interface Syscalls {
   fallocateAsync(fd: number, mode: number, offset: number, length: number): Promise<number>;
   copyDataAsync(from: number, to: number, offset: number, length: number, reflink: boolean): Promise<number>;
   copyFileRangeAsync(from: number, fromOffset: number, to: number, toOffset: number, length: number): Promise<number>;
+  /**
+   * Lets the process's table of descriptors grow to `count`, at most the soft RLIMIT_NOFILE (`-EINVAL`), in one step. In a process of several threads
+   * each step, a doubling, holds up the open(2) that needed it for an RCU grace period, 8–30 ms (fs/file.c, expand_fdtable); those meanwhile do not wait.
+   */
+  roomForDescriptorsAsync(count: number): Promise<number>;
   /** For a mount that this process serves: umount(2) waits until what is dirty was written back. */
   umount2Async(target: ByteString, flags: number): Promise<number>;
 }

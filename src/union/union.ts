@@ -73,11 +73,20 @@ import { getxattr, listxattr, removexattr, setxattr } from './xattrs.js';
 const OTHER_DESCRIPTORS = 48;
 /** What the caches of descriptors cannot do without. */
 const LEAST_DESCRIPTORS = 64;
+/** Bounds of the caches of descriptors, however many are allowed. */
+const MOST_DIRECTORIES = 1024;
+const MOST_FILES = 4096;
 const linkBuffer = Buffer.alloc(4097);
 
 export interface Union extends FileSystem {
   /** Topmost first. */
   layers(): LayerInUse[];
+}
+
+/** How many descriptors the process of a union with so many lower directories comes to hold when it is much used. */
+export function descriptorsWanted(lowers: number): number {
+  const [limit] = sys.getNofile();
+  return Math.min(limit, lowers + OTHER_DESCRIPTORS + MOST_DIRECTORIES + MOST_FILES);
 }
 
 /**
@@ -125,7 +134,7 @@ function assemble(
     );
   }
   const share = (divisor: number, most: number): number => Math.max(16, Math.min(most, Math.floor(left / divisor)));
-  const directories = new DirectoryDescriptors(share(8, 1024));
+  const directories = new DirectoryDescriptors(share(8, MOST_DIRECTORIES));
 
   const devices = [...new Set([...(upper === null ? [] : [upper.device]), ...lowers.map((lower) => lower.device)])];
   const inodes = new InodeNumbers(devices.length);
@@ -151,7 +160,7 @@ function assemble(
     origins: new Origins(lowerFileSystems(lowers, devices), inodes),
     ownership: new Ownership(options.ownership, upperLayer?.layer.overrideStat),
     directories,
-    files: new OpenFiles(share(4, 4096)),
+    files: new OpenFiles(share(4, MOST_FILES)),
     habit: new ListingHabit(),
     events: new UnionEvents(),
     reclaimer: new Reclaimer(),

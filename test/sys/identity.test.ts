@@ -85,6 +85,15 @@ t.test('the limit on open files', async (t) => {
   if (hard < Number.MAX_SAFE_INTEGER) t.equal(sys.setNofile(hard + 1), -E.EINVAL);
 });
 
+t.test('the table of descriptors grows before it is needed', async (t) => {
+  const size = (): number => Number(/^FDSize:\s*(\d+)/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1]);
+  const [limit] = sys.getNofile();
+  const wanted = Math.min(limit, 3000);
+  t.equal(await sys.roomForDescriptorsAsync(wanted), 0);
+  t.ok(size() >= wanted, `room for ${wanted}`);
+  if (limit < 2 ** 31) t.equal(await sys.roomForDescriptorsAsync(limit + 1), -E.EINVAL);
+});
+
 t.test('setProcessName', async (t) => {
   const former = readFileSync('/proc/self/comm', 'latin1').trimEnd();
   t.teardown(() => sys.setProcessName(b(former)));
