@@ -30,6 +30,8 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "records are little-end
 constexpr size_t kRecordHeader = 16;
 constexpr uint32_t kNone = UINT32_MAX;
 constexpr size_t kMaxDirectories = 500;
+/** A directory that nobody has asked to list is listed while it has no more names. */
+constexpr size_t kMaxUnasked = 2000;
 
 struct Dirent64 {
   uint64_t ino;
@@ -74,13 +76,16 @@ class Merge {
   /** `upper`: the first directory is the upper layer's. */
   explicit Merge(bool upper, bool alone) : upper_(upper), alone_(alone) {}
 
-  /** 0 or -errno; -EOPNOTSUPP for what only a closer look can tell: an entry without a type, a number that does not fit. */
-  int Add(int fd, uint16_t directory, uint64_t number_base, uint64_t number_limit) {
-    if (Look("lseek", fd, [&] { return lseek(fd, 0, SEEK_SET); }) < 0) return errno == EBADF ? -EACCES : -errno;
+  /**
+   * Takes in what `fd` has from where it stands. 0 or -errno; -EOPNOTSUPP for what only a closer look can tell: an entry without a type, a number that
+   * does not fit. -E2BIG: more than `most` names came together.
+   */
+  int Add(int fd, uint16_t directory, uint64_t number_base, uint64_t number_limit, size_t most) {
     for (;;) {
       const long size = Look("getdents64", fd, [&] { return syscall(SYS_getdents64, fd, buffer_, sizeof buffer_); });
       if (size < 0) return -errno;
       if (size == 0) return 0;
+      if (names_.size() > most) return -E2BIG;
       for (long at = 0; at < size;) {
         const auto* entry = reinterpret_cast<const Dirent64*>(buffer_ + at);
         at += entry->length;
@@ -205,8 +210,11 @@ napi_value ListDirectories(napi_env env, napi_callback_info info) {
   if (args.Failed()) return args.Failure();
   Merge merge(upper, count == 1);
   for (uint32_t i = 0; i < count; i++) {
-    const int failed =
-        merge.Add(static_cast<int>(fds.data[2 * i]), static_cast<uint16_t>(i), static_cast<uint64_t>(fds.data[2 * i + 1]), static_cast<uint64_t>(limit));
+    const int fd = static_cast<int>(fds.data[2 * i]);
+    // An O_PATH descriptor (a directory that we may search but not read) cannot be listed.
+    if (Look("lseek", fd, [&] { return lseek(fd, 0, SEEK_SET); }) < 0) return args.Value(errno == EBADF ? -EACCES : -errno);
+    const auto base = static_cast<uint64_t>(fds.data[2 * i + 1]);
+    const int failed = merge.Add(fd, static_cast<uint16_t>(i), base, static_cast<uint64_t>(limit), SIZE_MAX);
     if (failed < 0) return args.Value(failed);
   }
   const size_t size = merge.Size();
@@ -228,34 +236,66 @@ size_t SizeOf(const uint8_t* record) {
   return kRecordHeader + record[13] + 2 * size_t{below};
 }
 
-/** openDirectories of src/sys/syscalls.ts. */
-napi_value OpenDirectories(napi_env env, napi_callback_info info) {
-  Args<4> args(env, info);
+/** What findDirectories says of one directory; a negative number is -errno. */
+enum Found { kAbsent = 0, kWithoutMarks = 1, kPerhapsMarked = 2 };
+
+/** Marks of union file systems are attributes of the classes `user` and `trusted`. */
+Found Marked(int fd) {
+  char names[1024];
+  const ssize_t size = Look("flistxattr", fd, [&] { return flistxattr(fd, names, sizeof names); });
+  if (size < 0) return errno == EOPNOTSUPP ? kWithoutMarks : kPerhapsMarked;
+  for (ssize_t at = 0; at < size; at += static_cast<ssize_t>(strnlen(names + at, static_cast<size_t>(size - at))) + 1) {
+    if (strncmp(names + at, "user.", 5) == 0 || strncmp(names + at, "trusted.", 8) == 0) return kPerhapsMarked;
+  }
+  return kWithoutMarks;
+}
+
+/** findDirectories of src/sys/syscalls.ts. */
+napi_value FindDirectories(napi_env env, napi_callback_info info) {
+  Args<7> args(env, info);
   const Doubles parents = args.Float64s(0);
   const uint32_t count = args.Uint(1);
   const Path name(args, 2);
-  const Doubles out = args.Float64s(3);
-  if (!args.Failed() && count > parents.length) args.TooSmall(0, "count descriptors");
-  if (!args.Failed() && count > out.length / 2) args.TooSmall(3, "two numbers a directory");
+  const bool upper = args.Bool(3);
+  const int64_t limit = args.Int64(4);
+  const Doubles found = args.Float64s(5);
+  const Bytes out = args.BufferOrNull(6);
+  if (!args.Failed() && (count > parents.length / 2 || count > kMaxDirectories)) args.TooSmall(0, "count descriptors, 500 at most, and bases of numbers");
+  if (!args.Failed() && count > found.length) args.TooSmall(5, "count numbers");
   if (args.Failed()) return args.Failure();
   constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
-  uint32_t done = 0;
-  while (done < count) {
-    const int parent = static_cast<int>(parents.data[done]);
+  Merge merge(upper, false);
+  bool listed = out.data != nullptr;
+  bool ended = false;
+  uint16_t directories = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    found.data[i] = kAbsent;
+    if (ended) continue;
+    const int parent = static_cast<int>(parents.data[2 * i]);
     int fd = Look("openat", parent, [&] { return openat(parent, name.c_str(), kFlags | O_NOATIME); });
     // O_NOATIME is for the owner and CAP_FOWNER only.
     if (fd < 0 && errno == EPERM) fd = Look("openat", parent, [&] { return openat(parent, name.c_str(), kFlags); });
-    double* const entry = out.data + 2 * done++;
-    entry[0] = fd < 0 ? -errno : fd;
-    entry[1] = 0;
-    if (fd >= 0) {
-      const ssize_t size = Look("flistxattr", fd, [&] { return flistxattr(fd, nullptr, 0); });
-      entry[1] = static_cast<double>(size < 0 ? -errno : size);
-    } else if (entry[0] != -ENOENT) {
-      break;
+    if (fd < 0) {
+      if (errno == ENOENT) continue;
+      found.data[i] = -errno;
+      ended = true;
+      continue;
     }
+    const Found marked = Marked(fd);
+    found.data[i] = marked;
+    if (marked == kPerhapsMarked) {
+      ended = true;
+      listed = false;
+    } else if (listed) {
+      const auto base = static_cast<uint64_t>(parents.data[2 * i + 1]);
+      listed = merge.Add(fd, directories++, base, static_cast<uint64_t>(limit), kMaxUnasked) >= 0;
+    }
+    close(fd);
   }
-  return args.Value(static_cast<int64_t>(done));
+  if (!listed) return args.Value(-EOPNOTSUPP);
+  const size_t size = merge.Size();
+  if (size <= out.length) merge.Write(out.data);
+  return args.Value(static_cast<int64_t>(size));
 }
 
 enum PackResult { kEnd = 0, kFull = 1, kDirectory = 2 };
@@ -320,9 +360,23 @@ napi_value SkipEntries(napi_env env, napi_callback_info info) {
   return args.Value(static_cast<int64_t>(at));
 }
 
+/** findEntry of src/sys/syscalls.ts. */
+napi_value FindEntry(napi_env env, napi_callback_info info) {
+  Args<2> args(env, info);
+  const Bytes records = args.Buffer(0);
+  const Path name(args, 1);
+  if (args.Failed()) return args.Failure();
+  for (size_t at = 0; at < records.length && Sound(records, at); at += SizeOf(records.data + at)) {
+    const uint8_t* record = records.data + at;
+    if (record[13] == name.length() && memcmp(record + kRecordHeader, name.c_str(), name.length()) == 0) return args.Value(static_cast<int64_t>(at));
+  }
+  return args.Value(-ENOENT);
+}
+
 constexpr Function kFunctions[] = {
     {"listDirectories", ListDirectories},
-    {"openDirectories", OpenDirectories},
+    {"findDirectories", FindDirectories},
+    {"findEntry", FindEntry},
     {"packEntries", PackEntries},
     {"skipEntries", SkipEntries},
 };

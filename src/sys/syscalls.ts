@@ -86,11 +86,23 @@ export interface Syscalls {
     cookieBase: number,
   ): number;
   /**
-   * Opens the directory `name` in each of `count` directories (descriptors in `parents`), in order, until one has the name but cannot be opened so.
-   * Two numbers each in `out`: the descriptor (O_RDONLY, not through a symbolic link) or `-errno`, and the length of its list of xattrs or `-errno`.
-   * Returns how many were tried: all of them, or up to the first failure but ENOENT.
+   * Looks for the directory `name` in each of `count` directories in order, and merges the names of those found as `listDirectories` does. `parents`: for each
+   * a descriptor and what is added to the inode numbers. `found`, a number each: 1 it has that directory, 2 so too and the search ends there, because its
+   * attributes of the classes user and trusted may be marks; 0 it has no such name, or the search had ended; `-errno`: it has something else
+   * (ENOTDIR, ELOOP), which ends the search, or it could not be told. Returns the bytes of the records, more than `out` has when nothing was written;
+   * -EOPNOTSUPP where `out` is null, there are marks, it takes a closer look (`listDirectories`), or there are more than a few thousand names.
    */
-  openDirectories(parents: Float64Array, count: number, name: ByteString, out: Float64Array): number;
+  findDirectories(
+    parents: Float64Array,
+    count: number,
+    name: ByteString,
+    upper: boolean,
+    limit: number,
+    found: Float64Array,
+    out: Uint8Array | null,
+  ): number;
+  /** The offset of the name's record; -ENOENT. */
+  findEntry(records: Uint8Array, name: ByteString): number;
   /** The offset of the record after the first `count`. */
   skipEntries(records: Uint8Array, count: number): number;
   lseek(fd: number, offset: number, whence: number): number;

@@ -91,14 +91,6 @@ export class DiskDirectory implements LayerDirectory {
     return new DiskDirectory(this.layer, this.#descriptors, this, name);
   }
 
-  /** As `descend`, of a directory that is open already; `fd` is the cache's from here on. */
-  descendTo(name: Name, fd: number): DiskDirectory {
-    const directory = this.descend(name);
-    directory.#fd = fd;
-    this.#descriptors.add(directory, fd);
-    return directory;
-  }
-
   /** An open descriptor. Valid until the event loop turns: others may push it out of the cache. Throws `Errno`. */
   fd(): number {
     if (this.#fd >= 0) {

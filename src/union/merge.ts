@@ -10,18 +10,19 @@ import { E, Errno } from '../base/errno.js';
 import { sys } from '../sys/index.js';
 import { StatField } from '../sys/syscalls.js';
 import type { UnionContext } from './context.js';
-import type { DiskDirectory } from './disk-directory.js';
 import { LinkGroup } from './hard-links.js';
-import { MAX_LAYERS, UPPER, type LayerDirectory } from './layer.js';
+import { UPPER, type LayerDirectory } from './layer.js';
 import { adoptLink } from './copy-up.js';
-import { completeListing } from './listing.js';
+import { completeListing, dentryOf } from './listing.js';
 import { Dentry, DirectoryNode, Node } from './node.js';
 import { NO_MARKS, readMarks, readOverlayXattr, type DirectoryMarks } from './overlay-xattrs.js';
-import { isPlain } from './packed-listing.js';
+import { ABSENT, findDirectories, findPacked, packedFound, WITHOUT_MARKS, type PackedListing } from './packed-listing.js';
 import { approach, turn, type Approach } from './redirect.js';
 import { direntType, field, fileType, newStatBuffer, S_IFDIR } from './stat-buffer.js';
 import { hidesBelow, probe } from './whiteout.js';
 
+/** Names that are looked for in the packed listing of a directory before it is unpacked: a name takes a microsecond or two in either. */
+const PACKED_BUDGET = 256;
 /** Lookups that ask every layer, times layers, before a directory is listed once instead. */
 const PROBE_BUDGET = 64;
 
@@ -44,9 +45,15 @@ function knownDentry(context: UnionContext, directory: DirectoryNode, name: Name
   const known = directory.entries.get(name);
   if (known !== undefined) return known;
   if (directory.complete || directory.lastStat !== null) return null;
-  const layers = directory.stack.length;
-  const often = layers > 1 && (directory.probes += layers) > PROBE_BUDGET + layers;
-  if (directory.packed === null && !often) return undefined;
+  const { packed } = directory;
+  if (packed === null) {
+    const layers = directory.stack.length;
+    const often = layers > 1 && (directory.probes += layers) > PROBE_BUDGET + layers;
+    if (!often) return undefined;
+  } else if (++directory.probes <= PACKED_BUDGET) {
+    const entry = findPacked(packed, name);
+    return entry === undefined ? null : dentryOf(directory, entry);
+  }
   completeListing(context, directory);
   return directory.entries.get(name) ?? null;
 }
@@ -176,6 +183,7 @@ function newDirectory(context: UnionContext, dentry: Dentry, stat: Float64Array,
   node.impure = merged.impure;
   node.xattrWhiteouts = merged.xattrWhiteouts;
   node.opaque = merged.opaque;
+  node.packed = merged.packed;
   return node;
 }
 
@@ -184,30 +192,66 @@ interface Merged {
   impure: boolean;
   xattrWhiteouts: LayerDirectory[] | null;
   opaque: LayerDirectory | null;
+  packed: PackedListing | null;
 }
 
 /** The directories of all layers that make up the directory `dentry`, topmost first. */
 function mergeStack(context: UnionContext, dentry: Dentry): Merged {
+  const { parent, holder } = dentry;
+  const holders = [holder, ...(dentry.below ?? parent.stack.slice(parent.stack.indexOf(holder) + 1))];
+  return mergePlain(context, dentry, holders) ?? mergeProbed(context, dentry);
+}
+
+/**
+ * By one native call for as long as nothing carries marks. It lists what it finds as well: that comes next, and takes less than to ask all layers for
+ * a few names. Undefined where names may be other than they look, so that each needs a closer look.
+ */
+function mergePlain(context: UnionContext, dentry: Dentry, holders: readonly LayerDirectory[]): Merged | undefined {
+  if (holders.length === 1 || dentry.parent.opaque !== null) return undefined;
+  const merged = emptyStack();
+  for (let rest = holders; rest.length > 0;) {
+    const asked = findDirectories(context, rest, dentry.name);
+    if (asked === undefined) return undefined;
+    const last = asked.found.findIndex((what) => what !== ABSENT && what !== WITHOUT_MARKS);
+    const end = last < 0 ? rest.length : last + 1;
+    for (let i = 0; i < end; i++) {
+      const what = asked.found[i] as number;
+      if (what === ABSENT) continue;
+      if (what < 0) {
+        // The first is there, as a directory.
+        if ((what !== -E.ENOTDIR && what !== -E.ELOOP) || merged.stack.length === 0) return undefined;
+        break;
+      }
+      const directory = (rest[i] as LayerDirectory).descend(dentry.name);
+      const marks = take(merged, directory, what === WITHOUT_MARKS ? NO_MARKS : readMarks(directory));
+      if (marks.redirect !== undefined) followRedirect(context, dentry, merged, marks.redirect);
+      if (marks.opaque || marks.redirect !== undefined) return merged;
+    }
+    if (rest === holders) merged.packed = packedFound(asked, merged.stack);
+    rest = last < 0 || (asked.found[last] as number) < 0 ? [] : rest.slice(end);
+  }
+  return merged.stack[0]?.layer === dentry.holder.layer ? merged : undefined;
+}
+
+function mergeProbed(context: UnionContext, dentry: Dentry): Merged {
+  const merged = emptyStack();
   const top = dentry.holder.descend(dentry.name);
-  const merged: Merged = { stack: [], impure: false, xattrWhiteouts: null, opaque: null };
   let marks = take(merged, top, readMarks(top));
   if (marks.opaque) return merged;
   if (marks.redirect === undefined) {
-    const opened = openedBelow(context, dentry);
-    const below =
-      opened ?? (dentry.below ?? directoriesBelow(dentry)).map((holder) => ({ directory: holder.descend(dentry.name), bare: false }));
-    for (const [i, { directory, bare }] of below.entries()) {
-      marks = take(merged, directory, bare ? NO_MARKS : readMarks(directory));
-      if (!marks.opaque && marks.redirect === undefined) continue;
-      opened?.slice(i + 1).forEach((further) => {
-        further.directory.release();
-      });
+    for (const holder of dentry.below ?? directoriesBelow(dentry)) {
+      const directory = holder.descend(dentry.name);
+      marks = take(merged, directory, readMarks(directory));
       if (marks.opaque) return merged;
-      break;
+      if (marks.redirect !== undefined) break;
     }
   }
   if (marks.redirect !== undefined) followRedirect(context, dentry, merged, marks.redirect);
   return merged;
+}
+
+function emptyStack(): Merged {
+  return { stack: [], impure: false, xattrWhiteouts: null, opaque: null, packed: null };
 }
 
 function take(merged: Merged, directory: LayerDirectory, marks: Readonly<DirectoryMarks>): Readonly<DirectoryMarks> {
@@ -216,36 +260,6 @@ function take(merged: Merged, directory: LayerDirectory, marks: Readonly<Directo
   if (marks.opaque) merged.opaque = directory;
   if (marks.xattrWhiteouts) (merged.xattrWhiteouts ??= []).push(directory);
   return marks;
-}
-
-const parentFds = new Float64Array(MAX_LAYERS);
-const openedFds = new Float64Array(2 * MAX_LAYERS);
-
-/**
- * The directories of the dentry's name below the winning one, down to where the search ends, all open; `bare`: without xattrs, and so without marks.
- * Undefined where it takes a closer look at each: names may be other than they look.
- */
-function openedBelow(
-  context: UnionContext,
-  { parent, holder, name, below }: Dentry,
-): { directory: DiskDirectory; bare: boolean }[] | undefined {
-  const holders = below ?? parent.stack.slice(parent.stack.indexOf(holder) + 1);
-  // All of both are open at once.
-  if (holders.length === 0 || holders.length > Math.min(MAX_LAYERS, context.directories.max / 4)) return undefined;
-  if (parent.opaque !== null || !isPlain(holder) || !holders.every(isPlain)) return undefined;
-  for (const [i, directory] of holders.entries()) parentFds[i] = directory.fd();
-  const tried = sys.openDirectories(parentFds, holders.length, name, openedFds);
-  const opened: { directory: DiskDirectory; bare: boolean }[] = [];
-  for (const [i, directory] of holders.slice(0, tried).entries()) {
-    const fd = openedFds[2 * i] as number;
-    if (fd >= 0) opened.push({ directory: directory.descendTo(name, fd), bare: openedFds[2 * i + 1] === 0 });
-    else if (fd === -E.ENOTDIR || fd === -E.ELOOP) break;
-    else if (fd !== -E.ENOENT) {
-      for (const { directory } of opened) directory.release();
-      return undefined;
-    }
-  }
-  return opened;
 }
 
 /** The parent's directories below the winning one that have a directory of the dentry's name, down to where the search ends. */

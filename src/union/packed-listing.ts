@@ -30,6 +30,7 @@ export interface PackedListing {
 /** Where most listings fit; one that does not is read again into a larger buffer of its own. */
 const usual = Buffer.allocUnsafeSlow(64 * 1024);
 const sources = new Float64Array(2 * MAX_LAYERS);
+const foundNow = new Float64Array(MAX_LAYERS);
 
 /** Whether a packed listing may stand for the directory: no name of it is known but those of directories. */
 export function mayStayPacked(directory: DirectoryNode): boolean {
@@ -44,22 +45,64 @@ export function mayStayPacked(directory: DirectoryNode): boolean {
 export function readPacked(context: UnionContext, directory: DirectoryNode): PackedListing | undefined {
   const { stack } = directory;
   if (directory.impure || directory.xattrWhiteouts !== null || directory.opaque !== null) return undefined;
-  if (!stack.every(isPlain) || stack.length > Math.min(MAX_LAYERS, context.directories.max / 2)) return undefined;
-  for (const [i, holder] of stack.entries()) {
-    const base = context.inodes.baseOf(holder.layer.fileSystem);
-    if (base === undefined) return undefined;
-    sources[2 * i] = holder.fd();
-    sources[2 * i + 1] = base;
-  }
-  const upper = stack[0]?.layer.index === UPPER;
+  if (!openAll(context, stack)) return undefined;
   for (let buffer = usual; ;) {
-    const size = sys.listDirectories(sources, stack.length, upper, context.inodes.limit, buffer);
+    const size = sys.listDirectories(sources, stack.length, isUpper(stack[0]), context.inodes.limit, buffer);
     if (size === -E.EOPNOTSUPP) return undefined;
     if (size < 0) throw new Errno(-size, 'readdir');
-    if (size <= buffer.length)
-      return { records: Buffer.from(buffer.subarray(0, size)), stack: [...stack], reached: { offset: 0, number: 0 } };
+    if (size <= buffer.length) return packed(buffer, size, stack);
     buffer = Buffer.allocUnsafeSlow(2 * size);
   }
+}
+
+/** Descriptors of the directories, in `sources`. False where a listing of records cannot be had of them. */
+function openAll(context: UnionContext, directories: readonly LayerDirectory[]): boolean {
+  if (!directories.every(isPlain) || directories.length > Math.min(MAX_LAYERS, context.directories.max / 2)) return false;
+  for (const [i, directory] of directories.entries()) {
+    const base = context.inodes.baseOf(directory.layer.fileSystem);
+    if (base === undefined) return false;
+    sources[2 * i] = directory.fd();
+    sources[2 * i + 1] = base;
+  }
+  return true;
+}
+
+function isUpper(directory: LayerDirectory | undefined): boolean {
+  return directory?.layer.index === UPPER;
+}
+
+function packed(buffer: Buffer, size: number, stack: readonly LayerDirectory[]): PackedListing {
+  return { records: Buffer.from(buffer.subarray(0, size)), stack: [...stack], reached: { offset: 0, number: 0 } };
+}
+
+/** What the search says of a directory: no such name, a directory without marks. Otherwise one that may carry some, or `-errno`. */
+export const ABSENT = 0;
+export const WITHOUT_MARKS = 1;
+
+export interface FoundDirectories {
+  /** For each directory asked; valid until the next search. See `findDirectories` of src/sys/syscalls.ts. */
+  readonly found: Float64Array;
+  /** Bytes of records of the names of all that were found, or `-errno`. */
+  readonly size: number;
+}
+
+/** Looks for the directory `name` in each. Undefined where a name may be other than it looks. Throws `Errno`. */
+export function findDirectories(context: UnionContext, directories: readonly LayerDirectory[], name: Name): FoundDirectories | undefined {
+  if (!openAll(context, directories)) return undefined;
+  const found = foundNow.subarray(0, directories.length);
+  const size = sys.findDirectories(sources, directories.length, name, isUpper(directories[0]), context.inodes.limit, found, usual);
+  return { found, size };
+}
+
+/** The listing that a search has made of the directories it found, if it has. */
+export function packedFound({ size }: FoundDirectories, stack: readonly LayerDirectory[]): PackedListing | null {
+  return size >= 0 && size <= usual.length ? packed(usual, size, stack) : null;
+}
+
+/** The name's entry in the listing. */
+export function findPacked(listing: PackedListing, name: Name): PackedEntry | undefined {
+  const at = sys.findEntry(listing.records, name);
+  return at < 0 ? undefined : entryAt(listing, at);
 }
 
 /** Whether a name in it is what it looks like. */

@@ -1,6 +1,6 @@
 /** Directories merged in one call, and their records as directory entries. */
 import { execFileSync } from 'node:child_process';
-import { closeSync, fstatSync, mkdirSync, openSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import type { ByteString } from '../../src/base/bytes.js';
 import { E } from '../../src/base/errno.js';
@@ -23,8 +23,15 @@ function merged(paths: readonly string[], upper: boolean, out = Buffer.alloc(655
 /** Each entry by name; what it says of layers as indices. */
 function entries(paths: readonly string[], upper: boolean): Map<string, PackedEntry> {
   const out = Buffer.alloc(65536);
-  const records = out.subarray(0, merged(paths, upper, out));
-  const stack = paths.map((_, index) => ({ layer: { index } }) as unknown as LayerDirectory);
+  return recordsOf(out.subarray(0, merged(paths, upper, out)), paths.length);
+}
+
+function stackOf(layers: number): LayerDirectory[] {
+  return Array.from({ length: layers }, (_, index) => ({ layer: { index } }) as unknown as LayerDirectory);
+}
+
+function recordsOf(records: Buffer, layers: number): Map<string, PackedEntry> {
+  const stack = stackOf(layers);
   const found = new Map<string, PackedEntry>();
   for (let at = 0; at < records.length;) {
     const entry = entryAt({ records, stack }, at);
@@ -43,26 +50,66 @@ function layers(t: Test, count: number): string[] {
   });
 }
 
-t.test('one name is opened in several directories, down to something else', async (t) => {
-  const [a, b, c, d, e] = layers(t, 5) as [string, string, string, string, string];
-  for (const layer of [a, c, e]) mkdirSync(`${layer}/dir`);
-  symlinkSync(`${a}/dir`, `${d}/dir`);
-  execFileSync('setfattr', ['-n', 'user.mark', '-v', 'y', `${c}/dir`]);
-  const fds = [a, b, c, d, e].map((path) => openSync(path, 'r'));
-  const out = new Float64Array(10);
-  const tried = sys.openDirectories(Float64Array.from(fds), fds.length, 'dir' as ByteString, out);
+interface FoundDirectories {
+  readonly found: readonly number[];
+  readonly size: number;
+  readonly records: Buffer;
+}
+
+/** The directory `dir` looked for in each of `paths`. */
+function findDir(paths: readonly string[], out: Buffer | null = Buffer.alloc(65536)): FoundDirectories {
+  const fds = paths.map((path) => openSync(path, 'r'));
+  const found = new Float64Array(paths.length).fill(-1);
+  const parents = Float64Array.from(fds.flatMap((fd) => [fd, 0]));
+  const size = sys.findDirectories(parents, fds.length, 'dir' as ByteString, false, LIMIT, found, out);
   fds.forEach(closeSync);
-  t.equal(tried, 4, 'a symbolic link ends the search');
-  const [first, firstMarks, second, , third, thirdMarks, fourth] = [...out] as [number, number, number, number, number, number, number];
-  t.equal(fstatSync(first).ino, statSync(`${a}/dir`).ino);
-  t.equal(second, -E.ENOENT);
-  t.equal(fstatSync(third).ino, statSync(`${c}/dir`).ino);
-  t.equal(thirdMarks - firstMarks, 'user.mark\0'.length, 'its attribute');
-  t.ok(fourth === -E.ENOTDIR || fourth === -E.ELOOP);
-  closeSync(first);
-  closeSync(third);
-  t.throws(() => sys.openDirectories(new Float64Array(1), 2, 'dir' as ByteString, out), RangeError);
-  t.throws(() => sys.openDirectories(new Float64Array(2), 2, 'dir' as ByteString, new Float64Array(3)), RangeError);
+  return { found: [...found], size, records: out?.subarray(0, Math.max(0, size)) ?? Buffer.alloc(0) };
+}
+
+t.test('a directory is looked for in several layers, down to something else, and listed', async (t) => {
+  const [a, b, c, d, e] = layers(t, 5) as [string, string, string, string, string];
+  for (const layer of [a, c, e]) {
+    mkdirSync(`${layer}/dir`);
+    writeFileSync(`${layer}/dir/everywhere`, '');
+  }
+  writeFileSync(`${c}/dir/third`, '');
+  writeFileSync(`${e}/dir/hidden`, '');
+  symlinkSync(`${a}/dir`, `${d}/dir`);
+  const descriptors = readdirSync('/proc/self/fd').length;
+  const { found, records } = findDir([a, b, c, d, e]);
+  t.equal(readdirSync('/proc/self/fd').length, descriptors, 'nothing stays open');
+  t.same(found.slice(0, 3), [1, 0, 1]);
+  t.ok(found[3] === -E.ENOTDIR || found[3] === -E.ELOOP, 'a symbolic link ends the search');
+  t.equal(found[4], 0, 'and nothing further down is looked at');
+  t.same([...recordsOf(records, 2).keys()].sort(), ['everywhere', 'third']);
+  t.equal(recordsOf(records, 2).get('third')?.holder.layer.index, 1, 'the second of those found');
+  t.equal(sys.findEntry(records, 'nowhere' as ByteString), -E.ENOENT);
+  const stack = stackOf(2);
+  t.equal(entryAt({ records, stack }, sys.findEntry(records, 'third' as ByteString)).name, 'third');
+
+  t.equal(findDir([a, c], null).size, -E.EOPNOTSUPP);
+  t.same(findDir([a, c], null).found, [1, 1]);
+  const small = Buffer.alloc(20);
+  t.ok(findDir([a, c], small).size > 20 && small.every((byte) => byte === 0), 'says how much room it needs');
+  t.throws(() => sys.findDirectories(new Float64Array(3), 2, 'dir' as ByteString, false, LIMIT, new Float64Array(2), null), RangeError);
+  t.throws(() => sys.findDirectories(new Float64Array(4), 2, 'dir' as ByteString, false, LIMIT, new Float64Array(1), null), RangeError);
+});
+
+t.test('the search ends at a directory that may carry marks', async (t) => {
+  const [a, b, c] = layers(t, 3) as [string, string, string];
+  for (const layer of [a, b, c]) mkdirSync(`${layer}/dir`);
+  execFileSync('setfattr', ['-n', 'user.mark', '-v', 'y', `${b}/dir`]);
+  t.same(findDir([a, b, c]).found, [1, 2, 0]);
+  t.equal(findDir([a, b, c]).size, -E.EOPNOTSUPP, 'what it hides is not known');
+});
+
+t.test('a large directory is not listed unasked', async (t) => {
+  const [a, b] = layers(t, 2) as [string, string];
+  for (const layer of [a, b]) mkdirSync(`${layer}/dir`);
+  for (let i = 0; i < 6000; i++) writeFileSync(`${b}/dir/${i}`, '');
+  const { found, size } = findDir([a, b], Buffer.alloc(2 ** 20));
+  t.same(found, [1, 1]);
+  t.equal(size, -E.EOPNOTSUPP);
 });
 
 t.test('the topmost shows a name; directories merge down to something else', async (t) => {
