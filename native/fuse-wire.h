@@ -15,6 +15,7 @@ enum Opcode : uint32_t {
   kForget = 2,
   kRead = 15,
   kWrite = 16,
+  kGetxattr = 22,
   kInterrupt = 36,
   kBatchForget = 42,
 };
@@ -39,6 +40,13 @@ struct FuseOutHeader {
   uint64_t unique;
 };
 static_assert(sizeof(FuseOutHeader) == 16);
+
+/** The attribute's name follows, with its NUL. */
+struct FuseGetxattrIn {
+  uint32_t size;
+  uint32_t padding;
+};
+static_assert(sizeof(FuseGetxattrIn) == 8);
 
 struct FuseReadIn {
   uint64_t fh;

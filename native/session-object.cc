@@ -135,6 +135,7 @@ bool Session::AddFunctions(napi_value object) {
       {"publish", CallPublish},
       {"retire", CallRetire},
       {"usedSince", CallUsedSince},
+      {"answerAbsence", CallAnswerAbsence},
       {"setMaxWrite", CallSetMaxWrite},
       {"invalidateNode", CallInvalidateNode},
       {"expireAttributes", CallExpireAttributes},
@@ -350,6 +351,17 @@ napi_value Session::CallUsedSince(napi_env env, napi_callback_info info) {
   napi_get_boolean(env, descriptor != nullptr && descriptor->used, &result);
   if (descriptor != nullptr) descriptor->used = false;
   return result;
+}
+
+napi_value Session::CallAnswerAbsence(napi_env env, napi_callback_info info) {
+  const Call<1> call(env, info);
+  char name[256];
+  size_t length = 0;
+  if (napi_get_value_string_latin1(env, call[0], name, sizeof name, &length) != napi_ok) {
+    return ThrowRange(env, "answerAbsence", "the attribute's name must be a byte string");
+  }
+  call->absent_.assign(name, length);
+  return nullptr;
 }
 
 napi_value Session::CallSetMaxWrite(napi_env env, napi_callback_info info) {

@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "answer.h"
+#include "fault-plan.h"
 #include "fuse-wire.h"
 
 namespace plyfs {
@@ -108,8 +110,28 @@ bool Session::Accept(int index, size_t length) {
       return false;
     }
   }
+  if (header.opcode == kGetxattr && AnswerAbsence(index, header.nodeid)) {
+    slots_.GiveBack(index);
+    count.native++;
+    return false;
+  }
   slots_.Take(index, Slot::Owner::kScript);
   count.script++;
+  return true;
+}
+
+/** True when the slot's GETXATTR was answered: the node's file, which a writable descriptor is of, lacks the attribute. */
+bool Session::AnswerAbsence(int index, uint64_t node) {
+  constexpr size_t kName = sizeof(FuseInHeader) + sizeof(FuseGetxattrIn);
+  const Slot& slot = slots_[index];
+  // With its NUL; behind a shorter request there are zeros.
+  if (absent_.empty() || slot.length < kName + absent_.size() || memcmp(slot.start() + kName, absent_.c_str(), absent_.size() + 1) != 0) return false;
+  const Descriptor* descriptor = descriptors_.Find(node);
+  if (descriptor == nullptr || !descriptor->writable()) return false;
+  const auto look = [&] { return fgetxattr(descriptor->fd(), absent_.c_str(), nullptr, 0); };
+  if (Look("getxattr", descriptor->fd(), look) >= 0 || errno != ENODATA) return false;
+  slots_.times.Fail(kGetxattr);
+  Answer(device_, slot.unique, slots_.Reply(index), -ENODATA);
   return true;
 }
 

@@ -16,6 +16,8 @@
 #include <node_api.h>
 #include <uv.h>
 
+#include <string>
+
 #include "awake.h"
 #include "data-path.h"
 #include "descriptor-table.h"
@@ -54,6 +56,7 @@ class Session {
 
   int Next();
   bool Accept(int slot, size_t length);
+  bool AnswerAbsence(int slot, uint64_t node);
   bool AddSlot();
   bool ShareIsUsedUp();
   int BackToEventLoop();
@@ -80,6 +83,7 @@ class Session {
   static napi_value CallPublish(napi_env env, napi_callback_info info);
   static napi_value CallRetire(napi_env env, napi_callback_info info);
   static napi_value CallUsedSince(napi_env env, napi_callback_info info);
+  static napi_value CallAnswerAbsence(napi_env env, napi_callback_info info);
   static napi_value CallSetMaxWrite(napi_env env, napi_callback_info info);
   static napi_value CallInvalidateNode(napi_env env, napi_callback_info info);
   static napi_value CallExpireAttributes(napi_env env, napi_callback_info info);
@@ -106,6 +110,9 @@ class Session {
   Notifier notifier_;
   Spin spin_;
   Awake awake_{spin_.wanted()};
+
+  /** The attribute whose absence `AnswerAbsence` tells; empty: none. */
+  std::string absent_;
 
   bool unmounted_ = false;
   bool closed_ = false;

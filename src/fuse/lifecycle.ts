@@ -1,6 +1,7 @@
 /**
  * Handlers of the handshake, of references the kernel gives back, and of interrupted callers.
  */
+import type { ByteString } from '../base/bytes.js';
 import { E } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import { BackingFiles } from './backing.js';
@@ -36,6 +37,7 @@ export function init(c: Connection, slot: Slot): number {
   if (answer.maxStackDepth > 0) c.backing = new BackingFiles(c.session, c.changing);
   if (!answer.again) {
     c.session.setMaxWrite(answer.maxWrite);
+    if (c.options.xattrs) c.session.answerAbsence('security.capability' as ByteString);
     c.options.ready?.();
   }
 

@@ -71,6 +71,11 @@ export interface Session {
   retire(node: number): void;
   /** Whether a transfer used the node's descriptor since the last call (for a second-chance eviction). */
   usedSince(node: number): boolean;
+  /**
+   * Has native/ answer a GETXATTR of this attribute where the file lacks it, on nodes with a writable descriptor: that is open on the node's own file. Linux
+   * asks for `security.capability` before the first write to each file and at each chown.
+   */
+  answerAbsence(attribute: ByteString): void;
   /** Limits of the INIT handshake that the data path must know: the largest WRITE in bytes. */
   setMaxWrite(bytes: number): void;
 

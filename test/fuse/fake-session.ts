@@ -112,6 +112,9 @@ export class FakeSession implements Session {
   usedSince(): boolean {
     return false;
   }
+  answerAbsence(attribute: string): void {
+    this.calls.push(`answerAbsence ${attribute}`);
+  }
   setMaxWrite(bytes: number): void {
     this.maxWrite = bytes;
   }

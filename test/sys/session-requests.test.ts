@@ -3,6 +3,7 @@
  *
  * The socket is a stream, so one request is sent at a time.
  */
+import { execFileSync } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, readFileSync, readSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,8 +14,10 @@ import { randomNumbers } from '../support/random-numbers.js';
 
 const READ = 15;
 const WRITE = 16;
+const GETXATTR = 22;
 const NO_ANSWER = new Set([2, 36, 42]);
 const EIO = 5;
+const ENODATA = 61;
 const HEADER = 40;
 const BODY = 40;
 const MAX_WRITE = 64 * 1024;
@@ -268,6 +271,48 @@ void t.test('reads and writes do what they say', (t) => {
     );
     t.ok(p50 > 0 && p50 <= p99 && p99 <= max && max <= total && total <= requests * max, `in order: ${[p50, p99, max, total].join(' ')}`);
   }
+  t.end();
+});
+
+void t.test('an attribute that a file lacks is denied without JavaScript, where the descriptor is of the file itself', (t) => {
+  const peer = new Peer();
+  t.teardown(() => {
+    peer.end();
+  });
+  const { session } = peer;
+  let unique = 0n;
+  /** Whether JavaScript was given the question, or -errno. */
+  const ask = (node: number, name: string): 'script' | number => {
+    const bytes = Buffer.alloc(HEADER + 8 + name.length);
+    bytes.writeUInt32LE(bytes.length, 0);
+    bytes.writeUInt32LE(GETXATTR, 4);
+    bytes.writeBigUInt64LE(++unique, 8);
+    bytes.writeBigUInt64LE(BigInt(node), 16);
+    bytes.write(name, HEADER + 8, 'latin1');
+    peer.send(bytes);
+    const slot = peer.next();
+    if (slot >= 0) {
+      session.answer(slot, -EIO);
+      peer.answer();
+      return 'script';
+    }
+    const { unique: of, error } = peer.answer();
+    t.equal(of, unique);
+    return error;
+  };
+
+  t.equal(ask(WRITABLE, 'user.asked\0'), 'script', 'nobody has said which');
+  session.answerAbsence('user.asked' as Parameters<Session['answerAbsence']>[0]);
+  t.equal(ask(WRITABLE, 'user.asked\0'), -ENODATA);
+  t.equal(ask(WRITABLE, 'user.asked'), -ENODATA, 'without its NUL');
+  t.equal(ask(WRITABLE, 'user.other\0'), 'script');
+  t.equal(ask(WRITABLE, 'user.asked.too\0'), 'script');
+  t.equal(ask(WRITABLE, 'user.ask'), 'script');
+  t.equal(ask(WRITABLE, ''), 'script');
+  t.equal(ask(READABLE, 'user.asked\0'), 'script', 'data may be of another file');
+  t.equal(ask(UNPUBLISHED, 'user.asked\0'), 'script');
+  execFileSync('setfattr', ['-n', 'user.asked', '-v', 'y', peer.path('writable')]);
+  t.equal(ask(WRITABLE, 'user.asked\0'), 'script', 'the file has it');
   t.end();
 });
 
