@@ -8,7 +8,7 @@ import { Interrupted, run, succeed, throwIfInterrupted } from './program.js';
 import type { Target } from './targets.js';
 import type { Scenario, Scene, Step } from './workload.js';
 
-/** Mounts, runs the scenario's steps and unmounts; the upper goes with it. What one step failed to make, the ones after it miss. */
+/** Mounts, runs the scenario's steps and unmounts; the upper goes with it. After a step that failed, no other is run. */
 export async function runScenario(
   scenario: Scenario,
   target: Target,
@@ -18,6 +18,9 @@ export async function runScenario(
   wanted: (step: Step) => boolean,
 ): Promise<Map<string, number | Error>> {
   const figures = new Map<string, number | Error>();
+  const failed = (steps: readonly Step[], error: unknown): void => {
+    for (const step of steps.filter(wanted)) figures.set(step.key, error instanceof Error ? error : new Error(String(error)));
+  };
   const [upper, work, mnt, scratch] = ['upper', 'work', 'mnt', 'scratch'].map((name) => `${base}/${name}`) as [
     string,
     string,
@@ -36,18 +39,20 @@ export async function runScenario(
     daemon = target.daemon(mnt);
     const memoryAtMount = daemon === undefined ? undefined : residentMemory(daemon);
     const scene: Scene = { target: target.name, mnt, upper, scratch, shared, stack, daemon, mountTime, memoryAtMount };
-    for (const step of scenario.steps) {
+    for (const [i, step] of scenario.steps.entries()) {
       try {
         const figure = await figureOf(step, scene);
         if (figure !== null && wanted(step)) figures.set(step.key, figure);
       } catch (error) {
         if (error instanceof Interrupted) throw error;
-        figures.set(step.key, error instanceof Error ? error : new Error(String(error)));
+        // Those after it begin with what it would have left.
+        failed(scenario.steps.slice(i), error);
+        break;
       }
     }
   } catch (error) {
     throwIfInterrupted();
-    for (const step of scenario.steps.filter(wanted)) figures.set(step.key, error instanceof Error ? error : new Error(String(error)));
+    failed(scenario.steps, error);
   } finally {
     await unmountAll(mnt);
     // It gives its memory back at its end, which would be the next one's time.

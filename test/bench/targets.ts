@@ -95,11 +95,12 @@ export const targets: readonly Target[] = [
     daemon: (dir) => processServing('fuse-overlayfs', dir),
   },
   {
+    // It copies nothing up: what changes lower files fails there.
     name: 'mergerfs',
     slow: true,
     unavailable: () => missing('mergerfs'),
     mount: async (spec, dir) => {
-      await succeed(['mergerfs', '-o', 'allow_other,cache.files=auto-full,category.create=ff', branches(spec), dir]);
+      await succeed(['mergerfs', '-o', 'allow_other,cache.files=auto-full,category.create=ff,minfreespace=0', branches(spec), dir]);
     },
     daemon: (dir) => processServing('mergerfs', dir),
   },
