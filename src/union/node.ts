@@ -93,14 +93,14 @@ export class DirectoryNode extends Node {
   /** The names known so far; all of them when `complete`. */
   readonly entries = new Map<Name, Dentry>();
   complete = false;
-  /** The names, while no dentry was needed but those in `entries`, which are of directories. Not together with `complete`. */
+  /** All names, of which `entries` has those that a dentry was needed of. Not together with `complete`. */
   packed: PackedListing | null = null;
   /** The listing in descending order of cookies, once it was read; removed dentries stay until the next compaction. */
   listing: Dentry[] | null = null;
   /** For the next name that comes; counts down. */
   nextCookie = 0;
   removedFromListing = 0;
-  /** How many lookups had to ask the layers because the listing was not known. */
+  /** What lookups of names that were not known have cost: layers asked while there was no listing, then questions to the packed one. */
   probes = 0;
   /** Nodes that live in `entries`: while there are any, this object must not be replaced by another. */
   liveChildren = 0;

@@ -1,7 +1,7 @@
 /**
- * The listing of a directory of which nothing but its names was asked: records in one buffer, no object a name.
+ * The listing of a directory of which little but its names was asked: records in one buffer, no object a name.
  *
- * It stands for the directory's dentries until one is needed that is no directory; then all are made (listing.ts, `unpack`) and it is
+ * A name that is looked up gets a dentry from it. Once a name comes or goes, or many were looked up, dentries are made of all (listing.ts, `unpack`) and it is
  * dropped. An entry's cookie is FIRST_COOKIE and its number, packed or not, so a reader under way does not notice.
  *
  * A record, little-endian: 0 u64 inode number; 8 u16 which directory of the stack shows the name; 10 u16 how many directories below merge;
@@ -91,6 +91,7 @@ export function findDirectories(context: UnionContext, directories: readonly Lay
   if (!openAll(context, directories)) return undefined;
   const found = foundNow.subarray(0, directories.length);
   const size = sys.findDirectories(sources, directories.length, name, isUpper(directories[0]), context.inodes.limit, found, usual);
+  if (size < 0 && size !== -E.EOPNOTSUPP) throw new Errno(-size, name);
   return { found, size };
 }
 
