@@ -2,7 +2,7 @@
  * Root in a user namespace that has room for one id: calls that need others are answered by another process (seccomp_unotify(2)).
  *
  * chown(2) to an id without a place in the namespace fails in the kernel before any file system sees it, and stat(2) shows such an
- * owner as 65534. Both, and the calls that change and read a process's own ids, are stopped by a filter in the container and
+ * owner as 65534. Both, and the calls that change and read a process's own ids, are stopped by a filter in the container (root-filter.h) and
  * answered by the supervisor outside: owners are kept by the union (`kOwnerAttribute`), ids of processes in RLIMIT_RSS and
  * RLIMIT_LOCKS (emulated-ids.h). These two limits belong to the emulation: a container that sets one is told that it has, and nothing
  * is changed (nor is the former value returned, which prlimit(2) may ask for); reading one shows what the emulation put there.
@@ -16,8 +16,5 @@ namespace plyfs {
 
 /** `uid:gid` of a file as the union keeps it; written with `-1` for one that stays. */
 constexpr char kOwnerAttribute[] = "security.plyfs.owner";
-
-/** Puts the filter on the calling thread, and returns the descriptor that hears of its calls, or -1 with errno. */
-int InstallRootFilter();
 
 }  // namespace plyfs

@@ -21,7 +21,7 @@
 #include "emulated-ids.h"
 #include "fd-passing.h"
 #include "napi-helpers.h"
-#include "root-emulation.h"
+#include "root-filter.h"
 #include "syscalls.h"
 
 #ifndef SYS_mount_setattr
