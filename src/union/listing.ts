@@ -8,6 +8,7 @@
  */
 import type { Name } from '../base/bytes.js';
 import { E, Errno } from '../base/errno.js';
+import { DT_UNKNOWN, DT_CHR, DT_DIR, DT_REG } from '../sys/constants.js';
 import type { UnionContext } from './context.js';
 import { UPPER, type LayerDirectory } from './layer.js';
 import { originInode } from './merge.js';
@@ -16,10 +17,6 @@ import { entryAt, readPacked, type PackedEntry, type PackedListing } from './pac
 import { isWhiteoutDevice, newStatBuffer } from './stat-buffer.js';
 import { isXattrWhiteout, OPAQUE_MARKER, WHITEOUT_PREFIX } from './whiteout.js';
 
-const DT_UNKNOWN = 0;
-const DT_CHR = 2;
-const DT_DIR = 4;
-const DT_REG = 8;
 const NOTHING_BELOW: readonly LayerDirectory[] = [];
 
 const stat = newStatBuffer();

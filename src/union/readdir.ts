@@ -1,6 +1,7 @@
 /** Delivering a directory's listing to the kernel. */
 import type { ByteString } from '../base/bytes.js';
 import { StatField } from '../sys/syscalls.js';
+import { DT_DIR } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import { Attributes, AT_DIRECTORY, type DirectorySink } from '../vfs/filesystem.js';
 import { fillAttributes } from './attributes.js';
@@ -12,7 +13,6 @@ import { entryAt, mayStayPacked, readPacked, type PackedListing } from './packed
 import { pathOf } from './path.js';
 import { field, newStatBuffer } from './stat-buffer.js';
 
-const DT_DIR = 4;
 /** Attributes are read for this many names in one native call. */
 const BATCH = 32;
 

@@ -7,7 +7,7 @@
 import type { Name } from '../base/bytes.js';
 import { check, E, Errno } from '../base/errno.js';
 import { sys } from '../sys/index.js';
-import { AT_REMOVEDIR } from '../sys/constants.js';
+import { AT_REMOVEDIR, DT_DIR } from '../sys/constants.js';
 import type { UnionContext } from './context.js';
 import { linkNode, upperDirectory, writableUpper } from './copy-up.js';
 import { onDisk } from './disk-directory.js';
@@ -16,8 +16,6 @@ import { completeListing, removeFromDirectory } from './listing.js';
 import { coversLower, nodeOf, requireDentry, statNode } from './merge.js';
 import type { Dentry, DirectoryNode, Node } from './node.js';
 import { pathIn } from './path.js';
-
-const DT_DIR = 4;
 
 export function unlink(context: UnionContext, parent: DirectoryNode, name: Name): void {
   const upper = writableUpper(context);

@@ -1,5 +1,6 @@
 /** How much of each layer a union still shows. */
 import type { ByteString } from '../base/bytes.js';
+import { DT_DIR } from '../sys/constants.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import { ROOT_NODE } from '../vfs/filesystem.js';
 import type { UnionContext } from './context.js';
@@ -8,8 +9,6 @@ import { completeListing } from './listing.js';
 import { nodeOf } from './merge.js';
 import type { Dentry } from './node.js';
 import { field } from './stat-buffer.js';
-
-const DT_DIR = 4;
 
 /** By layer index: bytes of all that is no directory, each inode once, as far as the union shows it under any name. Throws `Errno`. */
 export function shownBytes(context: UnionContext): number[] {

@@ -10,11 +10,10 @@ import { bytesOf, textOf } from '../base/bytes.js';
 import { E, Errno, errnoName } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import { sys } from '../sys/index.js';
-import { AT_REMOVEDIR, LOCK_EX, LOCK_NB, O_CLOEXEC, O_CREAT, O_WRONLY } from '../sys/constants.js';
+import { AT_REMOVEDIR, DT_DIR, LOCK_EX, LOCK_NB, O_CLOEXEC, O_CREAT, O_WRONLY } from '../sys/constants.js';
 import type { DiskDirectory } from './disk-directory.js';
 import type { EntryVisitor } from './layer.js';
 
-const DT_DIR = 4;
 const WORK = bytesOf('work') as Name;
 const INCOMPAT = bytesOf('incompat') as Name;
 const VOLATILE = bytesOf('volatile') as Name;
