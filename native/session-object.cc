@@ -63,6 +63,12 @@ bool ReadNode(napi_env env, napi_value value, const char* function, uint64_t* no
   return true;
 }
 
+/** The name of a file or an attribute: 1 to 255 bytes, no NUL. */
+bool ReadName(napi_env env, napi_value value, char (&name)[NAME_MAX + 2], size_t* length) {
+  if (napi_get_value_string_latin1(env, value, name, sizeof name, length) != napi_ok) return false;
+  return *length > 0 && *length <= NAME_MAX && memchr(name, 0, *length) == nullptr;
+}
+
 }  // namespace
 
 napi_value Session::Open(napi_env env, int device, uint32_t max_write) {
@@ -355,11 +361,9 @@ napi_value Session::CallUsedSince(napi_env env, napi_callback_info info) {
 
 napi_value Session::CallAnswerAbsence(napi_env env, napi_callback_info info) {
   const Call<1> call(env, info);
-  char name[256];
+  char name[NAME_MAX + 2];
   size_t length = 0;
-  if (napi_get_value_string_latin1(env, call[0], name, sizeof name, &length) != napi_ok) {
-    return ThrowRange(env, "answerAbsence", "the attribute's name must be a byte string");
-  }
+  if (!ReadName(env, call[0], name, &length)) return ThrowRange(env, "answerAbsence", "argument 1 must be a name of 1 to 255 bytes");
   call->absent_.assign(name, length);
   return nullptr;
 }
@@ -401,10 +405,7 @@ napi_value Session::CallInvalidateEntry(napi_env env, napi_callback_info info) {
   if (!ReadNode(env, call[0], "invalidateEntry", &parent)) return nullptr;
   char name[NAME_MAX + 2];
   size_t length = 0;
-  if (napi_get_value_string_latin1(env, call[1], name, sizeof name, &length) != napi_ok || length == 0 || length > NAME_MAX ||
-      memchr(name, 0, length) != nullptr) {
-    return ThrowRange(env, "invalidateEntry", "argument 2 must be a name of 1 to 255 bytes");
-  }
+  if (!ReadName(env, call[1], name, &length)) return ThrowRange(env, "invalidateEntry", "argument 2 must be a name of 1 to 255 bytes");
   if (!call->closed_ && !call->unmounted_) call->notifier_.InvalidateEntry(parent, name, static_cast<uint32_t>(length));
   return nullptr;
 }

@@ -68,7 +68,7 @@ export async function mountUnion(options: MountUnionOptions): Promise<MountedUni
       'only root may have the kernel pass reads and writes through: leave out the option passthrough',
     );
   }
-  // Nobody waits for it: it takes as long as the rest of mounting, and spares the first minutes ten times as much.
+  // Nobody waits for it, and what it does holds up nobody.
   void sys.roomForDescriptorsAsync(descriptorsWanted(options.union.lowers.length));
   const fs = openUnion({ ...options.union, mountpoint }, options.warn ?? (() => undefined));
   if (options.transport === 'fuse-native') return orDestroy(fs, () => mountFuseNative(mountpoint, fs, options));

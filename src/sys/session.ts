@@ -9,7 +9,7 @@
  * `replyOffset` (native/ adds the 16-byte `fuse_out_header` in front of it). A slot belongs to JavaScript from the `next`
  * that returned it until it is answered; several may be held at once, for work that is under way.
  *
- * READ and WRITE on a node whose descriptor is published never reach JavaScript. A read that the page cache can
+ * READ and WRITE on a node whose descriptor is published never reach JavaScript, nor does the GETXATTR that `answerAbsence` is about. A read that the page cache can
  * serve, and a small write, are done where the request was read; anything that may block goes to native threads.
  * Every other request, and READ and WRITE on a node without a (writable) descriptor, is returned by `next`.
  */
@@ -64,7 +64,8 @@ export interface Session {
 
   /**
    * The node's data is read, and written when `writable`, through `fd`, which the session owns from here on: it
-   * closes it when another takes its place or it is retired, and no transfer uses it any more.
+   * closes it when another takes its place or it is retired, and no transfer uses it any more. A writable one is open on the node's own
+   * file; another may be on one that only holds its data (`overlay.metacopy`).
    */
   publish(node: number, fd: number, writable: boolean): void;
   /** Takes the node's descriptor back and closes it. No effect when there is none. */
@@ -72,8 +73,8 @@ export interface Session {
   /** Whether a transfer used the node's descriptor since the last call (for a second-chance eviction). */
   usedSince(node: number): boolean;
   /**
-   * Has native/ answer a GETXATTR of this attribute where the file lacks it, on nodes with a writable descriptor: that is open on the node's own file. Linux
-   * asks for `security.capability` before the first write to each file and at each chown.
+   * Has native/ answer a GETXATTR of this attribute where the file lacks it, on nodes with a writable descriptor. Linux asks for
+   * `security.capability` before the first write to each file and at each chown. Throws for what is no name of 1 to 255 bytes.
    */
   answerAbsence(attribute: ByteString): void;
   /** Limits of the INIT handshake that the data path must know: the largest WRITE in bytes. */

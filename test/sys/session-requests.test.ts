@@ -334,6 +334,9 @@ void t.test('arguments of the wrong kind', (t) => {
     session.invalidateEntry(1, 'x'.repeat(256) as Parameters<Session['invalidateEntry']>[1]);
   });
   t.throws(() => {
+    session.answerAbsence('x'.repeat(256) as Parameters<Session['answerAbsence']>[0]);
+  });
+  t.throws(() => {
     session.setMaxWrite(MAX_WRITE + 1);
   });
   t.throws(() => {
