@@ -16,7 +16,7 @@ import { adoptLink } from './copy-up.js';
 import { completeListing, dentryOf } from './listing.js';
 import { Dentry, DirectoryNode, Node } from './node.js';
 import { NO_MARKS, readMarks, readOverlayXattr, type DirectoryMarks } from './overlay-xattrs.js';
-import { ABSENT, findDirectories, findPacked, packedFound, WITHOUT_MARKS, type PackedListing } from './packed-listing.js';
+import { ABSENT, findDirectories, findPacked, packedFound, PERHAPS_MARKED, type PackedListing } from './packed-listing.js';
 import { approach, turn, type Approach } from './redirect.js';
 import { direntType, field, fileType, newStatBuffer, S_IFDIR } from './stat-buffer.js';
 import { hidesBelow, probe } from './whiteout.js';
@@ -210,26 +210,22 @@ function mergePlain(context: UnionContext, dentry: Dentry, holders: readonly Lay
   if (holders.length === 1 || dentry.parent.opaque !== null) return undefined;
   const merged = emptyStack();
   for (let rest = holders; rest.length > 0;) {
-    const asked = findDirectories(context, rest, dentry.name);
+    const asked = findDirectories(context, rest, dentry.name, rest === holders);
     if (asked === undefined) return undefined;
-    const last = asked.found.findIndex((what) => what !== ABSENT && what !== WITHOUT_MARKS);
-    const end = last < 0 ? rest.length : last + 1;
-    for (let i = 0; i < end; i++) {
-      const what = asked.found[i] as number;
+    const marked = asked.found.indexOf(PERHAPS_MARKED);
+    for (const [i, what] of asked.found.entries()) {
       if (what === ABSENT) continue;
-      if (what < 0) {
-        // The first is there, as a directory.
-        if ((what !== -E.ENOTDIR && what !== -E.ELOOP) || merged.stack.length === 0) return undefined;
-        break;
-      }
+      if (what === -E.ENOTDIR || what === -E.ELOOP) break;
+      if (what < 0) return undefined;
       const directory = (rest[i] as LayerDirectory).descend(dentry.name);
-      const marks = take(merged, directory, what === WITHOUT_MARKS ? NO_MARKS : readMarks(directory));
+      const marks = take(merged, directory, i === marked ? readMarks(directory) : NO_MARKS);
       if (marks.redirect !== undefined) followRedirect(context, dentry, merged, marks.redirect);
       if (marks.opaque || marks.redirect !== undefined) return merged;
     }
     if (rest === holders) merged.packed = packedFound(asked, merged.stack);
-    rest = last < 0 || (asked.found[last] as number) < 0 ? [] : rest.slice(end);
+    rest = marked < 0 ? [] : rest.slice(marked + 1);
   }
+  // The winning one is there, as a directory.
   return merged.stack[0]?.layer === dentry.holder.layer ? merged : undefined;
 }
 

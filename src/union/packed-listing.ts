@@ -10,6 +10,7 @@
  */
 import type { Name } from '../base/bytes.js';
 import { E, Errno } from '../base/errno.js';
+import { DT_DIR } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import type { UnionContext } from './context.js';
 import { DiskDirectory } from './disk-directory.js';
@@ -17,7 +18,6 @@ import { MAX_LAYERS, UPPER, type LayerDirectory } from './layer.js';
 import type { DirectoryNode } from './node.js';
 
 const HEADER = 16;
-const DT_DIR = 4;
 
 export interface PackedListing {
   readonly records: Buffer;
@@ -75,22 +75,35 @@ function packed(buffer: Buffer, size: number, stack: readonly LayerDirectory[]):
   return { records: Buffer.from(buffer.subarray(0, size)), stack: [...stack], reached: { offset: 0, number: 0 } };
 }
 
-/** What the search says of a directory: no such name, a directory without marks. Otherwise one that may carry some, or `-errno`. */
+/** What the search says of a directory, beside `-errno` and 1 for one without marks (`findDirectories` of src/sys/syscalls.ts). */
 export const ABSENT = 0;
-export const WITHOUT_MARKS = 1;
+export const PERHAPS_MARKED = 2;
 
 export interface FoundDirectories {
-  /** For each directory asked; valid until the next search. See `findDirectories` of src/sys/syscalls.ts. */
+  /** For each directory asked; valid until the next search. */
   readonly found: Float64Array;
   /** Bytes of records of the names of all that were found, or `-errno`. */
   readonly size: number;
 }
 
-/** Looks for the directory `name` in each. Undefined where a name may be other than it looks. Throws `Errno`. */
-export function findDirectories(context: UnionContext, directories: readonly LayerDirectory[], name: Name): FoundDirectories | undefined {
+/** Looks for the directory `name` in each, and lists what is found if `list`. Undefined where a name may be other than it looks. Throws `Errno`. */
+export function findDirectories(
+  context: UnionContext,
+  directories: readonly LayerDirectory[],
+  name: Name,
+  list: boolean,
+): FoundDirectories | undefined {
   if (!openAll(context, directories)) return undefined;
   const found = foundNow.subarray(0, directories.length);
-  const size = sys.findDirectories(sources, directories.length, name, isUpper(directories[0]), context.inodes.limit, found, usual);
+  const size = sys.findDirectories(
+    sources,
+    directories.length,
+    name,
+    isUpper(directories[0]),
+    context.inodes.limit,
+    found,
+    list ? usual : null,
+  );
   if (size < 0 && size !== -E.EOPNOTSUPP) throw new Errno(-size, name);
   return { found, size };
 }

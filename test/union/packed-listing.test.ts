@@ -47,7 +47,7 @@ await onUnion(t, 'names looked up before their directory is listed', { layers: 3
   s.t.equal(await shell('cat top/moved'), 'lower2');
   await s.t.rejects(shell('stat top/nowhere'));
   const numbers = new Map<string, string>();
-  for (const name of ['changed', 'linked', 'looked-at', 'moved', 'removed', 'replaced']) numbers.set(name, await inode(name));
+  for (const name of names) numbers.set(name, await inode(name));
   await shell('chmod 600 top/changed && chmod 600 top/linked');
   const first = await listed();
   s.t.same([...first.keys()].sort(), [...names, 'last', 'other'].sort());
