@@ -236,8 +236,9 @@ export class LayerReader implements AsyncIterable<LayerEntry> {
   ): Promise<LayerEntry> {
     if (++this.#entries > this.#limits.entries) throw tooLarge('more files than the bound', `${this.#limits.entries} files`);
     const records: PaxRecords = pax ?? new Map<string, string>();
-    let name = longName ?? (records.get('path') || header.name);
-    const linkname = longLink ?? (records.get('linkpath') || header.linkname);
+    // An empty one says nothing.
+    let name = longName || records.get('path') || header.name;
+    const linkname = longLink || records.get('linkpath') || header.linkname;
     let size = paxNumber(records, 'size', at) ?? header.size;
     if (size < 0) throw damaged(`the file at byte ${at} has a negative size`);
     const type = typeOf(header, name, at);

@@ -20,9 +20,9 @@ export function parsePax(data: Buffer, at: number): PaxRecords {
   const wrong = (): Error => damaged(`the extended header at byte ${at} is not a list of records`);
   for (let offset = 0; offset < data.length;) {
     const space = data.indexOf(0x20, offset);
-    if (space < 0 || space - offset > 10) throw wrong();
+    if (space < 0) throw wrong();
     const digits = data.toString('latin1', offset, space);
-    const length = /^[0-9]+$/.test(digits) ? Number(digits) : 0;
+    const length = /^\+?[0-9]+$/.test(digits) ? Number(digits) : 0;
     const end = offset + length;
     if (length < 5 || end > data.length || space + 1 >= end || data[end - 1] !== 0x0a) throw wrong();
     const equals = data.indexOf(0x3d, space + 1);
@@ -48,16 +48,16 @@ export function formatPaxRecord(key: string, value: string): string {
   return `${length} ${key}=${value}\n`;
 }
 
-/** Whole numbers within 2^53. */
+/** Whole numbers within 2^53, whatever zeros they begin with, as Go's strconv.ParseInt takes them. */
 export function paxNumber(records: PaxRecords, key: string, at: number): number | undefined {
   const text = records.get(key);
   if (text === undefined || text === '') return undefined;
-  const value = /^[+-]?[0-9]{1,19}$/.test(text) ? Number(text) : NaN;
+  const value = /^[+-]?[0-9]+$/.test(text) ? Number(text) : NaN;
   if (!Number.isSafeInteger(value)) throw damaged(`the extended header at byte ${at} has no number for ${key}`);
   return value;
 }
 
-const timePattern = /^([+-]?)([0-9]{1,16})(?:\.([0-9]*))?$/;
+const timePattern = /^([+-]?)([0-9]+)(?:\.([0-9]*))?$/;
 
 /** Decimal seconds, of which nine places are kept. */
 export function paxTime(records: PaxRecords, key: string, at: number): EntryTime | undefined {

@@ -99,7 +99,7 @@ function push(extents: Extent[], offset: number, length: number, at: number): vo
 }
 
 function decimal(text: string, at: number): number {
-  const value = /^[0-9]{1,16}$/.test(text) ? Number(text) : NaN;
+  const value = /^[0-9]+$/.test(text) ? Number(text) : NaN;
   if (!Number.isSafeInteger(value)) throw wrong(at);
   return value;
 }

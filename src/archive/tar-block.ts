@@ -48,7 +48,8 @@ export function parseHeader(block: Buffer, at: number): TarHeader {
   const number = (offset: number, length: number, what: string): number => parseNumber(block, offset, length, what, at);
 
   let name = textField(block, 0, 100);
-  const prefix = star ? textField(block, 345, 131) : ustar ? textField(block, 345, 155) : '';
+  const gnuTimes = gnu ? parseGnuTimes(block) : undefined;
+  const prefix = star ? textField(block, 345, 131) : ustar ? textField(block, 345, 155) : gnuTimes === null ? oldGoPrefix(block) : '';
   if (prefix !== '') name = `${prefix}/${name}`;
   const hasDevice = ustar || gnu;
   const flag = block[156] as number;
@@ -62,7 +63,7 @@ export function parseHeader(block: Buffer, at: number): TarHeader {
     gid: number(116, 8, 'group'),
     size: number(124, 12, 'size'),
     mtime: number(136, 12, 'time'),
-    atime: star ? number(476, 12, 'access time') : gnu && block[345] !== 0 ? parseLoosely(block, 345, 12) : undefined,
+    atime: star ? number(476, 12, 'access time') : gnuTimes?.atime,
     major: hasDevice ? number(329, 8, 'device number') : 0,
     minor: hasDevice ? number(337, 8, 'device number') : 0,
     gnu,
@@ -91,13 +92,28 @@ export function textField(block: Buffer, offset: number, length: number): string
   return block.toString('latin1', offset, end);
 }
 
-/** GNU's access time is where others keep the end of a prefix: nonsense there is not an error. */
-function parseLoosely(block: Buffer, offset: number, length: number): number | undefined {
+/**
+ * GNU's access and change time, each where its field is not empty; null where one of them is no number.
+ * Others keep the end of a prefix there.
+ */
+function parseGnuTimes(block: Buffer): { readonly atime: number | undefined } | null {
+  const time = (offset: number): number | undefined => (block[offset] === 0 ? undefined : parseNumber(block, offset, 12, 'time', 0));
   try {
-    return parseNumber(block, offset, length, 'time', 0);
+    const atime = time(345);
+    time(357);
+    return { atime };
   } catch {
-    return undefined;
+    return null;
   }
+}
+
+/**
+ * Go before 1.8 wrote a prefix as ustar has it under GNU's magic, for names and numbers that ustar
+ * has no room for (archive/tar, reader.go, readHeader; golang.org/issues/12594).
+ */
+function oldGoPrefix(block: Buffer): string {
+  const prefix = textField(block, 345, 155);
+  return /^[\x01-\x7f]*$/.test(prefix) ? prefix : '';
 }
 
 /** Octal digits between spaces and NULs, or two's complement when the first bit is set. Exact, or an error. */

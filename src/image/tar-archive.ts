@@ -7,17 +7,20 @@
 import { closeSync, readSync } from 'node:fs';
 import { once } from 'node:events';
 import { extract, type Header } from 'tar-stream';
-import { messageOf, PlyfsError } from '../base/error.js';
+import { ByteCursor } from '../archive/byte-cursor.js';
+import type { ByteSource } from '../base/byte-source.js';
+import { PlyfsError } from '../base/error.js';
 import { componentsOf, resolveLinks, type ArchiveFile, type ArchiveFiles } from './archive-files.js';
 import { fileRange } from './file-range.js';
-import { ARCHIVE_ENTRIES_MAX } from './limits.js';
+import { ARCHIVE_ENTRIES_MAX, LINKS_MAX } from './limits.js';
 
 const BLOCK = 512;
 /** What tar-stream is given for bodies. */
 const zeros = Buffer.alloc(8 << 20);
 
 type Entry =
-  | { readonly kind: 'file'; readonly start: number; readonly size: number }
+  /** `starts`: where its data begins, once for each time the tar has it, of one size. */
+  | { readonly kind: 'file'; readonly starts: readonly number[]; readonly size: number }
   | { readonly kind: 'symlink'; readonly target: string }
   | { readonly kind: 'hard link'; readonly target: string }
   | { readonly kind: 'directory' | 'other' | 'ambiguous' };
@@ -44,10 +47,11 @@ export class TarArchive implements ArchiveFiles {
   }
 
   file(path: string): ArchiveFile | undefined {
-    return this.#file(path, false);
+    return this.#file(path, 0);
   }
 
-  #file(path: string, linked: boolean): ArchiveFile | undefined {
+  /** `links`: hard links followed on the way. */
+  #file(path: string, links: number): ArchiveFile | undefined {
     const components = resolveLinks(path, this.name, (names) => {
       const entry = this.#entries.get(names.join('/'));
       return entry?.kind === 'symlink' ? entry.target : entry === undefined ? undefined : null;
@@ -55,20 +59,27 @@ export class TarArchive implements ArchiveFiles {
     const found = components === undefined ? undefined : this.#entries.get(components.join('/'));
     switch (found?.kind) {
       case 'file': {
+        const { starts, size } = found;
         const what = `${path} in ${this.name}`;
-        return { size: found.size, open: () => fileRange(this.#fd, found.start, found.size, what) };
+        const [first, ...others] = starts.map((start) => () => fileRange(this.#fd, start, size, what));
+        return { size, open: () => others.reduce((one, other) => agreeing(one, other(), () => this.#ambiguous(path)), first!()) };
       }
       case 'hard link':
-        if (linked) throw new PlyfsError('archive-hostile', `${this.name} has a hard link to a hard link on the way to "${path}".`);
-        return this.#file(found.target, true);
+        if (links === LINKS_MAX)
+          throw new PlyfsError('archive-hostile', `${this.name} has more than ${LINKS_MAX} hard links on the way to "${path}".`);
+        return this.#file(found.target, links + 1);
       case 'ambiguous':
-        throw new PlyfsError(
-          'archive-hostile',
-          `${this.name} has "${path}" more than once, so programs would not agree which of them is meant.`,
-        );
+        throw this.#ambiguous(path);
       default:
         return undefined;
     }
+  }
+
+  #ambiguous(path: string): PlyfsError {
+    return new PlyfsError(
+      'archive-hostile',
+      `${this.name} has "${path}" more than once, with different content: programs would not agree which of them is meant.`,
+    );
   }
 
   directories(): readonly string[] {
@@ -82,6 +93,19 @@ export class TarArchive implements ArchiveFiles {
   }
 }
 
+/** The bytes of `one`, as long as `other` has the same; else throws `differ()`. */
+async function* agreeing(one: ByteSource, other: ByteSource, differ: () => Error): ByteSource {
+  const others = new ByteCursor(other, () => undefined);
+  try {
+    for await (const piece of one) {
+      if (!(await others.exactly(piece.length)).equals(piece)) throw differ();
+      yield piece;
+    }
+  } finally {
+    await others.close();
+  }
+}
+
 async function index(name: string, fd: number, size: number, signal: AbortSignal | undefined): Promise<Map<string, Entry>> {
   const entries = new Map<string, Entry>();
   let header: Header | undefined;
@@ -92,18 +116,25 @@ async function index(name: string, fd: number, size: number, signal: AbortSignal
     body.resume();
     next();
   });
-  let failure: unknown;
-  headers.on('error', (error: unknown) => (failure = error));
+  // Whoever writes to it is told as well.
+  headers.on('error', () => undefined);
   const feed = async (bytes: Buffer): Promise<void> => {
     if (!headers.write(bytes)) await once(headers, 'drain');
   };
-  const damaged = (problem: string): PlyfsError => new PlyfsError('archive-damaged', `${name} is not a tar, or a damaged one: ${problem}.`);
+  const damaged = (problem: string, cause?: unknown): PlyfsError =>
+    new PlyfsError('archive-damaged', `The tar ${name} is damaged: ${problem}; fetch or make the archive again.`, { cause });
+  const noTar = (cause?: unknown): PlyfsError =>
+    new PlyfsError('archive-damaged', `${name} is no tar, compressed or not: its first block is no header of one.`, { cause });
   const block = Buffer.allocUnsafe(BLOCK);
+  /** Of the last header. */
+  let begin = 0;
 
   try {
     for (let at = 0, empty = 0; at < size;) {
       signal?.throwIfAborted();
       const count = readSync(fd, block, 0, BLOCK, at);
+      begin = at;
+      if (count < BLOCK && at === 0) throw noTar();
       if (count < BLOCK) throw damaged(`it ends within a header, at byte ${at + count}`);
       at += BLOCK;
       if (block.equals(zeros.subarray(0, BLOCK))) {
@@ -132,7 +163,8 @@ async function index(name: string, fd: number, size: number, signal: AbortSignal
     }
   } catch (error) {
     if (error instanceof PlyfsError || signal?.aborted === true) throw error;
-    throw damaged(messageOf(failure ?? error));
+    // What tar-stream says of a header, it says to programmers.
+    throw begin === 0 ? noTar(error) : damaged(`the block at byte ${begin} is no header of a file`, error);
   } finally {
     headers.destroy();
   }
@@ -149,15 +181,34 @@ function add(entries: Map<string, Entry>, archive: string, header: Header, start
   }
   const entry = entryOf(header, start);
   const former = entries.get(name);
-  if (former === undefined || (former.kind === 'directory' && entry.kind === 'directory')) entries.set(name, entry);
-  else entries.set(name, { kind: 'ambiguous' });
+  entries.set(name, former === undefined ? entry : bothOf(former, entry));
+}
+
+/** Of a name that the tar has twice: what it is where both are the same, which only reading tells of files. */
+function bothOf(one: Entry, other: Entry): Entry {
+  switch (one.kind) {
+    case 'file':
+      if (other.kind === 'file' && one.size === other.size) return { ...one, starts: [...one.starts, ...other.starts] };
+      break;
+    case 'symlink':
+    case 'hard link':
+      if (other.kind === one.kind && one.target === other.target) return one;
+      break;
+    case 'directory':
+      if (other.kind === 'directory') return one;
+      break;
+    case 'other':
+    case 'ambiguous':
+      break;
+  }
+  return { kind: 'ambiguous' };
 }
 
 function entryOf(header: Header, start: number): Entry {
   switch (header.type) {
     case 'file':
     case 'contiguous-file':
-      return { kind: 'file', start, size: header.size };
+      return { kind: 'file', starts: [start], size: header.size };
     case 'symlink':
       return { kind: 'symlink', target: targetOf(header) };
     case 'link':

@@ -85,6 +85,20 @@ t.test('prefixes, where the format has them', async (t) => {
   t.match(await one({ name: 'name', magic: '\0\0\0\0\0\0\0\0', patch: [[345, 'prefix']] }), { name: 'name' });
 });
 
+t.test('a prefix under the magic of GNU, as Go before 1.8 wrote it', async (t) => {
+  const magic = 'ustar  \0';
+  const prefix = 'home/someone/' + 'a'.repeat(60) + '/src';
+  t.match(await one({ name: 'main.c', magic, patch: [[345, prefix]] }), { name: `${prefix}/main.c` });
+  t.match(await one({ name: 'main.c', magic, patch: [[345, prefix.padEnd(155, 'b')]] }), { name: `${prefix.padEnd(155, 'b')}/main.c` });
+  // Only where the fields of GNU's own two times, of which the second counts as well, hold no times.
+  const times = `${octalTime(5)}${octalTime(7)}`;
+  t.match(await one({ name: 'main.c', magic, patch: [[345, times]] }), { name: 'main.c', atime: { sec: 5, nsec: 0 } });
+  t.match(await one({ name: 'main.c', magic, patch: [[345, '00000000005/x']] }), { name: '00000000005/x/main.c' });
+  t.notOk((await one({ name: 'main.c', magic, patch: [[345, '00000000005/x']] })).atime);
+  t.match(await one({ name: 'main.c', magic, patch: [[345, `${octalTime(5)}nonsense`]] }), { name: '00000000005/main.c' });
+  t.match(await one({ name: 'main.c', magic, patch: [[345, 'caf\xe9']] }), { name: 'main.c' });
+});
+
 const octalTime = (value: number): string => value.toString(8).padStart(11, '0') + '\0';
 
 t.test('long names in the ways of GNU and PAX', async (t) => {
@@ -95,6 +109,25 @@ t.test('long names in the ways of GNU and PAX', async (t) => {
   t.match(await one({ name: 'short', pax: { path: long, linkpath: 'p' }, flag: '2' }), { name: long, linkname: 'p' });
   t.match(await one({ name: 'short', pax: { path: 'caf\xe9/\xff\xfe' } }), { name: 'caf\xe9/\xff\xfe', path: 'caf\xe9/\xff\xfe' });
   t.match(await one({ name: 'short', pax: { path: '' } }), { name: 'short' });
+  t.match(await one(longName(''), longName('', 'K'), { name: 'short', link: 'target', flag: '2' }), { name: 'short', linkname: 'target' });
+  t.match(await one(longName(''), { name: 'short', pax: { path: 'long' } }), { name: 'long' });
+});
+
+t.test('PAX numbers may begin with zeros', async (t) => {
+  const zeros = '0'.repeat(30);
+  const found = await one({
+    name: 'f',
+    data: 'abc',
+    pax: { size: `${zeros}3`, uid: `${zeros}7`, mtime: `${zeros}12.5`, atime: `-${zeros}1.25` },
+  });
+  t.match(found, { size: 3, data: 'abc', uid: 7, mtime: { sec: 12, nsec: 5e8 }, atime: { sec: -2, nsec: 75e7 } });
+  t.match(
+    await one(entry({ name: 'p', flag: 'x', data: `${zeros}40 path=a\n` }), { name: 'f' }),
+    { name: 'a' },
+    'lengths of records as well',
+  );
+  const sparse = { 'GNU.sparse.map': `${zeros}4,${zeros}3`, 'GNU.sparse.size': `${zeros}9` };
+  t.match(await one({ name: 'x', data: 'abc', pax: sparse }), { size: 9, extents: [{ offset: 4, length: 3 }] });
 });
 
 t.test('PAX numbers, times and binary attributes', async (t) => {

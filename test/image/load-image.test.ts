@@ -22,6 +22,7 @@ import {
   openStores,
   whatIsThere,
   writeTree,
+  type Member,
   type Stores,
 } from './fixture.js';
 
@@ -222,6 +223,37 @@ else {
     t.same(await load(other, stores, { platform: amd64 }), [one.id], 'entries of index.json that differ in the platform only');
   });
 
+  await t.test('what the tar of an archive may have more than once, and links in it', async (t) => {
+    const members = docker20([{ image: one, tags: ['small:1'] }]);
+    const layer = Object.keys(members).find((name) => name.endsWith('/layer.tar'))!;
+    const content = members[layer] as Buffer;
+    const load20 = async (...more: (readonly [string, Member])[]): Promise<string[]> => {
+      const stores = await newStores(t);
+      return load(await fileOf(stores, 'a.tar', await archiveOf([...Object.entries(members), ...more])), stores);
+    };
+    const expected = [`small:1 ${one.id}`];
+    t.same(await load20([layer, content], [`./${layer}`, Buffer.from(content)]), expected, 'a file three times with equal bytes');
+    await t.rejects(load20([layer, { hardLink: 'again' }], ['again', content]), { code: 'archive-hostile' }, 'a file and a link');
+    const other = Buffer.from(content);
+    other.write('X', other.length - 1);
+    const rejected = { code: 'archive-hostile', message: /more than once, with different content/ };
+    await t.rejects(load20([layer, other]), rejected, 'as long, but its last byte is another');
+    await t.rejects(load20([layer, content], [layer, other]), rejected);
+    await t.rejects(load20([layer, content.subarray(0, 512)]), rejected);
+
+    const linked = async (...links: (readonly [string, Member])[]): Promise<string[]> => {
+      const stores = await newStores(t);
+      const rest = Object.entries(members).filter(([name]) => name !== layer);
+      return load(await fileOf(stores, 'a.tar', await archiveOf([['0', content], ...links, ...rest])), stores);
+    };
+    const chain = (length: number): [string, Member][] =>
+      Array.from({ length }, (_, index) => [index + 1 === length ? layer : String(index + 1), { hardLink: String(index) }]);
+    t.same(await linked(...chain(2)), expected, 'a hard link of a hard link');
+    t.same(await linked(...chain(2), ...chain(2).slice(1)), expected, 'twice');
+    t.same(await linked(...chain(40)), expected);
+    await t.rejects(linked(...chain(41)), { code: 'archive-hostile', message: /more than 40 hard links/ });
+  });
+
   await t.test("a directory of skopeo's: the registry's manifest, and blobs beside it", async (t) => {
     const stores = await newStores(t);
     const layout = new OciLayout();
@@ -306,7 +338,13 @@ else {
       ['no file', { path: join(stores.base, 'missing') }, { code: 'archive-unreadable' }],
       ['an empty directory', { path: join(stores.base, 'empty') }, { code: 'archive-invalid' }],
       ['a root file system', await fileOf(stores, 'rootfs.tar', one.layers[0]!), { code: 'archive-invalid', message: /import/ }],
-      ['text', await fileOf(stores, 'text', Buffer.from('hello'.repeat(200))), { code: 'archive-damaged' }],
+      ['text', await fileOf(stores, 'text', Buffer.from('hello'.repeat(200))), { code: 'archive-damaged', message: /is no tar/ }],
+      ['some bytes', await fileOf(stores, 'bytes', Buffer.from('hello')), { code: 'archive-damaged', message: /is no tar/ }],
+      [
+        'a tar with text in it',
+        await fileOf(stores, 'mixed', Buffer.concat([(await archiveOf({ a: 'x' })).subarray(0, 1024), Buffer.from('hello'.repeat(200))])),
+        { code: 'archive-damaged', message: /^The tar .* is damaged: the block at byte 1024 is no header/ },
+      ],
       ['nothing', await fileOf(stores, 'nothing', Buffer.alloc(0)), { code: 'archive-invalid' }],
     ];
     for (const [what, source, expected] of failing) await t.rejects(load(source, stores), expected, what);
