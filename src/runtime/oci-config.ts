@@ -3,6 +3,7 @@ import { textOf, type ByteString } from '../base/bytes.js';
 import { defaultCapabilities } from './capabilities.js';
 import { devices, maskedPaths, readOnlyPaths, standardMounts } from './container-mounts.js';
 import type { ContainerProcess, Volume } from './plan.js';
+import { ociSeccomp } from './seccomp/container-filter.js';
 import type { User } from './user.js';
 
 export interface BundleOptions {
@@ -44,6 +45,7 @@ export function ociConfig(options: BundleOptions): object {
     annotations,
   } = options;
   const capabilities = Object.keys(defaultCapabilities);
+  const seccomp = ociSeccomp(capabilities);
   const env = wanted.env.some((variable) => variable.startsWith('HOME=')) ? wanted.env : [...wanted.env, `HOME=${user.home}` as ByteString];
   const namespaces = [
     'pid',
@@ -96,6 +98,7 @@ export function ociConfig(options: BundleOptions): object {
       },
       maskedPaths,
       readonlyPaths: readOnlyPaths,
+      ...(seccomp !== undefined && { seccomp }),
     },
     ...(annotations !== undefined && { annotations }),
   };
