@@ -10,12 +10,14 @@
  * A failure leaves a directory that is half a layer: the caller throws it away.
  */
 import { textOf, type ByteString } from '../base/bytes.js';
+import { PlyfsError } from '../base/error.js';
 import { sys } from '../sys/index.js';
-import { hostile, isReserved, LINK_DIRECTORY, META_PREFIX, OPAQUE_MARKER, splitPath, WHITEOUT_PREFIX } from './entry-path.js';
+import { hostile, isReserved, LINK_DIRECTORY, MAX_NAME, META_PREFIX, OPAQUE_MARKER, splitPath, WHITEOUT_PREFIX } from './entry-path.js';
 import { EntryWriter, failed, type Ownership } from './entry-writer.js';
 import type { LayerEntry, LayerReader } from './layer-reader.js';
 import { LayerRoot, removeTree } from './layer-root.js';
 import { OwnPaths } from './own-paths.js';
+import { join } from './tree-reader.js';
 
 export interface ApplyOptions {
   /**
@@ -95,8 +97,10 @@ class Applying {
     }
     const { parent, name } = splitPath(path);
     if (isReserved(parent)) throw hostile(`has files below the whiteout ${textOf(parent)}`);
-    if (this.#whiteouts === 'aufs') await this.#writer.writeMarker(entry);
-    else if (name === OPAQUE_MARKER) this.#opaque(parent);
+    if (this.#whiteouts === 'aufs') {
+      if (name.length > MAX_NAME) throw unstorable(parent, name);
+      await this.#writer.writeMarker(entry);
+    } else if (name === OPAQUE_MARKER) this.#opaque(parent);
     else this.#whiteout(entry, parent, name.slice(WHITEOUT_PREFIX.length) as ByteString);
   }
 
@@ -140,4 +144,13 @@ class Applying {
   close(): void {
     this.#root.close();
   }
+}
+
+/** As with Docker's drivers of that form, which cannot make the file either. */
+function unstorable(parent: ByteString, marker: ByteString): PlyfsError {
+  const name = join(parent, marker.slice(WHITEOUT_PREFIX.length) as ByteString);
+  return new PlyfsError(
+    'whiteout-unstorable',
+    `The layer deletes ${textOf(name)}. On this storage driver that would be a file .wh.NAME, whose name of ${marker.length} bytes no file can have (${MAX_NAME} is the most): use the storage driver overlay2 or vfs.`,
+  );
 }

@@ -10,7 +10,8 @@ export const META_PREFIX = '.wh..wh.';
 /** Files that several names of the layer are hard links to. */
 export const LINK_DIRECTORY = '.wh..wh.plnk';
 
-const MAX_NAME = 255;
+/** Bytes of a file's name (NAME_MAX). A marker names a file, and is not bounded itself: on disk it need not be one. */
+export const MAX_NAME = 255;
 /** A path must fit one system call, with its NUL (PATH_MAX). */
 const MAX_PATH = 4095;
 
@@ -30,13 +31,20 @@ export function cleanPath(name: ByteString): ByteString {
       if (components.pop() === undefined) throw hostile(`has a file ${JSON.stringify(textOf(name))} outside of its root`);
       continue;
     }
-    if (component.length > MAX_NAME) throw hostile(`has a file name of ${component.length} bytes`);
+    const length = lengthOf(component);
+    if (length > MAX_NAME) throw hostile(`has a file name of ${length} bytes, and ${MAX_NAME} is the most there are`);
     components.push(component);
   }
   const path = components.join('/');
-  if (path.length > MAX_PATH) throw hostile(`has a path of ${path.length} bytes`);
+  const last = components.at(-1) ?? '';
+  if (path.length - last.length + lengthOf(last) > MAX_PATH) throw hostile(`has a path of ${path.length} bytes`);
   if (path.includes('\0')) throw hostile('has a path with a NUL');
   return path as ByteString;
+}
+
+/** Bytes of the name, or of the one that it hides. */
+function lengthOf(component: string): number {
+  return component.startsWith(WHITEOUT_PREFIX) ? component.length - WHITEOUT_PREFIX.length : component.length;
 }
 
 /** Whether the path has a component that is a marker: none of what the tar has there is on disk under that name. */
