@@ -1,18 +1,15 @@
 /** Asking a mount's process (mount-questions.ts). What it answers is another process's word, maybe another user's: checked before it is used. */
-import { readdirSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
-import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout } from 'node:timers/promises';
 import { textOf, type ByteString } from '../base/bytes.js';
 import { PlyfsError } from '../base/error.js';
-import { runtimeDirectoriesOf } from '../graphdriver/runtime-directory.js';
+import { socketsOf } from '../graphdriver/mount-server.js';
 import { isDead } from '../graphdriver/mounters/unmount.js';
 import type { MountEntry } from '../sys/mount-table.js';
 import type { UnionEvent } from '../union/events.js';
 import type { LayerInUse } from '../union/options.js';
-import { socketPrefix, type MountStack, type Question, type Told } from './mount-questions.js';
-import { userOf } from './mounts.js';
+import type { MountStack, Question, Told } from './mount-questions.js';
 
 /** Milliseconds. A mount that was just made listens a moment after it answers. */
 const PATIENCE = 1500;
@@ -75,18 +72,6 @@ async function ask(mount: MountEntry, question: Question): Promise<Conversation>
     'mount-silent',
     `The process that serves ${textOf(mount.mountpoint)} cannot be asked: it is another user's, of an older plyfs, or runs where its socket is not seen.`,
   );
-}
-
-function socketsOf(mount: MountEntry): string[] {
-  const users = new Set([process.geteuid?.() ?? 0, userOf(mount) ?? 0]);
-  return [...users].flatMap(runtimeDirectoriesOf).flatMap((directory) => {
-    try {
-      const names = readdirSync(directory).filter((name) => name.startsWith(socketPrefix(mount.device)));
-      return names.map((name) => join(directory, name));
-    } catch {
-      return [];
-    }
-  });
 }
 
 /** Undefined: nobody is there, or not somebody who knows the answer. */

@@ -15,6 +15,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { closeSync, constants, openSync, readdirSync, rmSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import type { ByteString } from '../base/bytes.js';
+import { socketPrefix } from '../graphdriver/mount-server.js';
 import { runtimeDirectory } from '../graphdriver/runtime-directory.js';
 import { mountAt } from '../sys/mount-table.js';
 import { UNION_CHANNEL, type UnionEvent } from '../union/events.js';
@@ -37,10 +38,6 @@ const MAX_LISTENERS = 16;
 const MAX_WAITING = 4 << 20;
 /** A question is one word. */
 const MAX_QUESTION = 16;
-
-export function socketPrefix(device: string): string {
-  return `mount-${device}-`;
-}
 
 /** A place to listen at, open. */
 export interface Ear {

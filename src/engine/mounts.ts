@@ -1,11 +1,10 @@
 /** What plyfs has mounted, with or without a data root, and which read-write layers there are. */
 import { textOf } from '../base/bytes.js';
 import type { ChainId, ImageId } from '../base/digest.js';
+import { FUSE_TYPE } from '../graphdriver/mount-server.js';
 import { familiarString } from '../image/reference.js';
-import { readMountTable, type MountEntry } from '../sys/mount-table.js';
+import { readMountTable, userOf } from '../sys/mount-table.js';
 import type { DataRoot } from './data-root.js';
-
-export const FUSE_TYPE = 'fuse.plyfs';
 
 export interface MountView {
   /** Absent: a read-write layer that is not mounted. */
@@ -56,12 +55,6 @@ export async function listMounts(root: DataRoot | undefined, { all = false } = {
   const mounted = new Set(mounts.map(({ name }) => name));
   const others = all && root !== undefined ? root.layers.mountedLayers().filter(({ name }) => !mounted.has(name)) : [];
   return [...mounts, ...others.map(({ name, parent }) => ({ name, ...imageOf(root, parent?.chainId) }))];
-}
-
-/** The kernel notes with every FUSE mount who made it. */
-export function userOf({ options }: MountEntry): number | undefined {
-  const option = options.find((word) => word.startsWith('user_id='));
-  return option === undefined ? undefined : Number(option.slice('user_id='.length));
 }
 
 /** The image, or one of the images, whose topmost layer it is. */

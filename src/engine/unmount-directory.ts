@@ -3,9 +3,8 @@ import { realpathSync } from 'node:fs';
 import { bytesOf, textOf, type ByteString } from '../base/bytes.js';
 import { PlyfsError } from '../base/error.js';
 import { E, errnoName } from '../base/errno.js';
-import { unmountForeign } from '../fuse/mount.js';
+import { FUSE_TYPE, unmountServed } from '../graphdriver/mount-server.js';
 import { mountAt } from '../sys/mount-table.js';
-import { FUSE_TYPE } from './mounts.js';
 
 /** Throws `not-mounted`, `mount-busy` and `umount-failed`. */
 export async function unmountDirectory(directory: ByteString, options: { lazy: boolean }): Promise<void> {
@@ -13,7 +12,7 @@ export async function unmountDirectory(directory: ByteString, options: { lazy: b
   if (mountAt(mountpoint)?.type !== FUSE_TYPE) {
     throw new PlyfsError('not-mounted', `${textOf(directory)} is not a mount point of plyfs: \`ply mounts\` lists them.`);
   }
-  const result = await unmountForeign(mountpoint, options.lazy);
+  const result = await unmountServed(mountpoint, options.lazy);
   if (result === -E.EBUSY) {
     throw new PlyfsError('mount-busy', `${textOf(directory)} cannot be unmounted: something still uses it: end that, or say --lazy.`);
   }

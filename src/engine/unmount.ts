@@ -2,10 +2,10 @@
 import { bytesOf, textOf, type ByteString } from '../base/bytes.js';
 import { PlyfsError } from '../base/error.js';
 import type { ShownLayer } from '../layer/layer-store.js';
+import { FUSE_TYPE } from '../graphdriver/mount-server.js';
 import { mountAt } from '../sys/mount-table.js';
 import type { DataRoot } from './data-root.js';
 import { tryFindMounted } from './find-container.js';
-import { FUSE_TYPE } from './mounts.js';
 import { resolvedMountpoint, unmountDirectory } from './unmount-directory.js';
 
 export interface Unmounted {

@@ -1,6 +1,8 @@
 /**
  * Handlers of the handshake, of references the kernel gives back, and of interrupted callers.
  */
+import { setImmediate } from 'node:timers/promises';
+import type { Awaitable } from '../base/awaitable.js';
 import type { ByteString } from '../base/bytes.js';
 import { E } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
@@ -64,14 +66,33 @@ export function forget(c: Connection, slot: Slot): number {
   return NO_ANSWER;
 }
 
-export function batchForget(c: Connection, slot: Slot): number {
+/** Nodes given back in a row: some milliseconds of the main thread where most of them leave the table. */
+const FORGETS_AT_ONCE = 1024;
+
+/** Linux hands over as many references as a message holds (65,536): between pieces of them others are served. */
+export function batchForget(c: Connection, slot: Slot): Awaitable<number> {
   slot.fixed(BatchForgetIn.size);
   const count = slot.u32(BatchForgetIn.count);
   if (count > (slot.length - BatchForgetIn.size) / ForgetOne.size) throw malformed();
-  for (let i = 0, at: number = BatchForgetIn.size; i < count; i++, at += ForgetOne.size) {
+  if (count > FORGETS_AT_ONCE) return forgetInPieces(c, slot, count);
+  forgetSome(c, slot, 0, count);
+  c.session.release(slot.index);
+  return NO_ANSWER;
+}
+
+function forgetSome(c: Connection, slot: Slot, from: number, to: number): void {
+  for (let i = from, at = BatchForgetIn.size + from * ForgetOne.size; i < to; i++, at += ForgetOne.size) {
     c.fs.forget(slot.nodeAt(at + ForgetOne.nodeid), slot.u64(at + ForgetOne.nlookup, E.EINVAL));
   }
-  c.session.release(slot.index);
+}
+
+/** A node may be looked up again before its turn comes: references are counted, so their order does not matter. */
+async function forgetInPieces(c: Connection, slot: Slot, count: number): Promise<number> {
+  for (let from = 0; from < count && !c.ended; from += FORGETS_AT_ONCE) {
+    forgetSome(c, slot, from, Math.min(from + FORGETS_AT_ONCE, count));
+    await setImmediate();
+  }
+  if (!c.ended) c.session.release(slot.index);
   return NO_ANSWER;
 }
 

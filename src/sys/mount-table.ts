@@ -28,6 +28,12 @@ export function mountAt(mountpoint: string): MountEntry | undefined {
   return readMountTable().findLast((entry) => entry.mountpoint === mountpoint);
 }
 
+/** The kernel notes with every FUSE mount who made it: a user id. Undefined for other mounts. */
+export function userOf({ options }: MountEntry): number | undefined {
+  const option = options.find((word) => word.startsWith('user_id='));
+  return option === undefined ? undefined : Number(option.slice('user_id='.length));
+}
+
 function entryOf(line: string): MountEntry {
   // Optional fields, any number of them, end with a lone hyphen.
   const [mount = '', fileSystem = ''] = line.split(' - ', 2);

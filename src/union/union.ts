@@ -235,16 +235,21 @@ function release(context: UnionContext, node: Node): void {
   context.reclaimer.nodeGone();
   context.files.drop(node);
   context.links.drop(node);
+  discardUnlinked(context, node);
+  if (node.isDirectory()) {
+    context.habit.gone(node);
+    for (const directory of node.stack) directory.release();
+  }
+}
+
+/** An unlinked file of the upper goes with its node. */
+function discardUnlinked(context: UnionContext, node: Node): void {
   if (node.orphanFd >= 0) {
     sys.close(node.orphanFd);
     if (node.orphanCounted) context.orphans--;
     node.orphanFd = -1;
   }
   if (node.parked) sweep(onDisk(node.holder), node.name);
-  if (node.isDirectory()) {
-    context.habit.gone(node);
-    for (const directory of node.stack) directory.release();
-  }
 }
 
 function layerInUse(root: LayerDirectory, path: ByteString): LayerInUse {
@@ -499,7 +504,8 @@ class UnionFileSystem implements Union {
     await Promise.allSettled(copying);
     const { upper } = context;
     const toFlush = upper !== null && this.#flushes ? sys.dup(upper.root.fd()) : -1;
-    for (const node of context.nodes.values()) release(context, node);
+    // Who unmounted may want the layers' file systems next: what holds them goes, and the rest goes with the process.
+    for (const node of context.nodes.values()) discardUnlinked(context, node);
     context.reclaimer.stop();
     context.files.clear();
     if (upper !== null) sweepAll(upper.work);

@@ -4,9 +4,10 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import t from 'tap';
 import type { Test } from 'tap';
 import { archiveOf, docker20, imageOf } from '../image/fixture.js';
-import { run } from '../support/command.js';
-import { mountAt } from '../support/mounts.js';
-import { plyOn, type Ply } from '../support/ply.js';
+import { run, succeed } from '../support/command.js';
+import { daemonsOf, mountAt } from '../support/mounts.js';
+import { plyfsProgram } from '../support/plyfs.js';
+import { plyOn, plyProgram, type Ply } from '../support/ply.js';
 import { isRoot } from '../support/users.js';
 import { workspace } from '../suites/workspace.js';
 
@@ -117,4 +118,26 @@ t.test('the storage drivers', { skip: noRoot }, async (t) => {
     await ply('rm', name);
     t.same(await ply.json('fsck', '--deep', '-q'), { repaired: [], left: [] }, driver);
   }
+});
+
+t.test('umount returns when the layers are let go', { skip: !isRoot && 'a file system is mounted for the layers' }, async (t) => {
+  const base = await workspace(t, 'fs', 'mnt');
+  const [fs, mnt] = [`${base}/fs`, `${base}/mnt`];
+  await succeed(['mount', '-t', 'tmpfs', 'layers', fs]);
+  for (const name of ['lower', 'upper', 'work']) await mkdir(`${fs}/${name}`);
+  for (let i = 0; i < 20; i++) {
+    await mkdir(`${fs}/lower/${i}`);
+    await Promise.all(Array.from({ length: 500 }, (_, j) => writeFile(`${fs}/lower/${i}/${j}`, 'x')));
+  }
+  const mount = async (): Promise<void> => {
+    await succeed([plyfsProgram, '-o', `lowerdir=${fs}/lower,upperdir=${fs}/upper,workdir=${fs}/work`, mnt]);
+    // Answered by the process itself: from then on it can be waited for.
+    await succeed([plyProgram, 'explain', mnt, '0/0']);
+  };
+  await mount();
+  await run(['sh', '-c', 'ls -lR "$1" >/dev/null', 'sh', mnt]);
+  await succeed([plyProgram, 'umount', mnt]);
+  t.same(daemonsOf(mnt), [], 'with 10,000 nodes');
+  await mount();
+  t.match(await run(['sh', '-c', '"$1" umount "$2" && umount "$3"', 'sh', plyProgram, mnt, fs]), { status: 0, stderr: '' });
 });

@@ -9,7 +9,7 @@ import t from 'tap';
 import type { Test } from 'tap';
 import { textOf, type ByteString } from '../../src/base/bytes.js';
 import { askStack, followMount } from '../../src/engine/ask-mount.js';
-import { socketPrefix } from '../../src/engine/mount-questions.js';
+import { socketPrefix } from '../../src/graphdriver/mount-server.js';
 import { runtimeDirectory } from '../../src/graphdriver/runtime-directory.js';
 import { ended, outcomeOf, run, succeed } from '../support/command.js';
 import { daemonsOf, mountAt } from '../support/mounts.js';

@@ -327,6 +327,22 @@ t.test('FORGET and BATCH_FORGET take no answer', async (t) => {
   t.equal(s.fs.calls.length, 3);
 });
 
+t.test('what asks while many nodes are given back does not wait for all of them', async (t) => {
+  // Linux hands over as many as a message holds.
+  const many = 4000;
+  const s = await start(t);
+  let forgotten = 0;
+  s.fs.forget = () => {
+    forgotten++;
+  };
+  const references = Array.from({ length: many }, (_, i) => u64(i + 2, 1));
+  const batch = s.session.request(message(Opcode.BATCH_FORGET, 0, Buffer.concat([u32(many, 0), ...references])));
+  t.equal((await s.ask(Opcode.GETATTR, 1, Buffer.alloc(16))).result, 104);
+  t.ok(forgotten < many, 'others are served between pieces');
+  t.equal((await batch).result, 'released');
+  t.equal(forgotten, many);
+});
+
 t.test('requests that wait', async (t) => {
   const s = await start(t);
   const node = await makeFile(s, 'f');

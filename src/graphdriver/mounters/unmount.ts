@@ -3,11 +3,11 @@ import { statfs } from 'node:fs/promises';
 import { bytesOf } from '../../base/bytes.js';
 import { E, errnoName } from '../../base/errno.js';
 import { PlyfsError } from '../../base/error.js';
-import { unmountForeign } from '../../fuse/mount.js';
+import { unmountServed } from '../mount-server.js';
 
 /** Throws `mount-busy`, `not-mounted`, `umount-failed`. */
 export async function unmount(target: string, lazy: boolean): Promise<void> {
-  const result = await unmountForeign(bytesOf(target), lazy);
+  const result = await unmountServed(bytesOf(target), lazy);
   switch (result) {
     case -E.EBUSY:
       // Nobody can use what has no server any more.
