@@ -1,6 +1,5 @@
 /**
- * What ids an emulated process has (root-emulation.h): a number in its RLIMIT_RSS, which stands for credentials that the supervisor knows, and those of
- * its new files in its RLIMIT_LOCKS, which the union reads. Linux has used neither limit since 2.4, and fork(2) and execve(2) hand both on as they do ids.
+ * What ids an emulated process has (root-emulation.h): its number (process-mark.h) stands for credentials that the supervisor knows.
  *
  * What changes ids are methods that return 0 or an errno, and change nothing when they fail. The rules are those of kernel/sys.c and capabilities(7).
  */
@@ -14,9 +13,10 @@
 #include <unordered_map>
 #include <vector>
 
+#include "process-mark.h"
+
 namespace plyfs {
 
-constexpr uint32_t kMaxEmulatedId = 0x7fffffff;
 /** `(uid_t)-1`, by which chown(2) and setresuid(2) leave an id as it is. */
 constexpr uint32_t kNoId = UINT32_MAX;
 
@@ -91,11 +91,5 @@ class IdTable {
 
 /** Whether a process with the limits of the caller can be marked at all: 0, or -1 with errno. Raising a hard limit takes privilege over the machine. */
 int MarkingPossible();
-
-/** Gives process `pid` (0: the caller) a number and the ids of its new files; hard limits stay. 0, or -1 with errno. */
-int MarkProcess(pid_t pid, uint64_t number, uint32_t uid, uint32_t gid);
-
-/** The ids of new files of process `pid`: root's, when it is not marked. 0, or -1 with errno. */
-int FileSystemIdsOf(pid_t pid, uint32_t* uid, uint32_t* gid);
 
 }  // namespace plyfs

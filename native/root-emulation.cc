@@ -20,10 +20,10 @@
 #include <utility>
 #include <vector>
 
+#include "container/root-filter.h"
 #include "emulated-ids.h"
 #include "napi-helpers.h"
 #include "native-thread.h"
-#include "root-filter.h"
 #include "syscalls.h"
 
 #ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS

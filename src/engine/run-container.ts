@@ -87,6 +87,7 @@ function planOf(
     process: processOf(container, options, terminal !== undefined),
     ...(options.runtime !== undefined && { runtime: options.runtime }),
     ...(terminal !== undefined && { terminal }),
+    interactive: options.interactive ?? false,
   };
 }
 

@@ -18,9 +18,9 @@ export const defaultCapabilities: Readonly<Record<string, number>> = {
   CAP_SETFCAP: 31,
 };
 
-/** As two words, the low one first. */
-export function capabilityMask(numbers: Iterable<number>): Float64Array {
+/** A bit a capability. */
+export function capabilityMask(numbers: Iterable<number>): bigint {
   let mask = 0n;
   for (const number of numbers) mask |= 1n << BigInt(number);
-  return new Float64Array([Number(mask & 0xffffffffn), Number(mask >> 32n)]);
+  return mask;
 }

@@ -27,8 +27,15 @@ export function standardMounts({ terminalGroup }: { terminalGroup: boolean }): S
   ];
 }
 
-/** Devices that every container has, of the host's /dev. */
-export const devices = ['null', 'zero', 'full', 'random', 'urandom', 'tty'] as const;
+/** Devices that every container has (Documentation/admin-guide/devices.txt). Everybody may read and write them. */
+export const devices = {
+  null: { major: 1, minor: 3 },
+  zero: { major: 1, minor: 5 },
+  full: { major: 1, minor: 7 },
+  random: { major: 1, minor: 8 },
+  urandom: { major: 1, minor: 9 },
+  tty: { major: 5, minor: 0 },
+} as const;
 
 export const deviceLinks: readonly (readonly [name: string, to: string])[] = [
   ['fd', '/proc/self/fd'],

@@ -93,7 +93,7 @@ export function ociConfig(options: BundleOptions): object {
       resources: {
         devices: [
           { allow: false, access: 'rwm' },
-          ...devices.map((name) => ({ allow: true, type: 'c', ...deviceNumbers[name], access: 'rwm' })),
+          ...Object.values(devices).map((numbers) => ({ allow: true, type: 'c', ...numbers, access: 'rwm' })),
         ],
       },
       maskedPaths,
@@ -107,13 +107,3 @@ export function ociConfig(options: BundleOptions): object {
 function bound(source: string, destination: string, options: readonly string[]): object {
   return { destination, type: 'bind', source, options: ['rbind', 'rprivate', 'nodev', ...options] };
 }
-
-/** Documentation/admin-guide/devices.txt. */
-const deviceNumbers: Readonly<Record<(typeof devices)[number], { major: number; minor: number }>> = {
-  null: { major: 1, minor: 3 },
-  zero: { major: 1, minor: 5 },
-  full: { major: 1, minor: 7 },
-  random: { major: 1, minor: 8 },
-  urandom: { major: 1, minor: 9 },
-  tty: { major: 5, minor: 0 },
-};

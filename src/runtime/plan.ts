@@ -6,7 +6,8 @@
  * - the starter (sandbox.ts), outside: gives ids, carries standard streams and signals, returns the exit status;
  * - the supervisor (supervisor.ts), process 1 of a PID namespace in which nothing else outlives it: shows the root file system in its own mount namespace, starts the
  *   container, answers what root cannot do where there is one id only, and unmounts at the end;
- * - the container (container.ts), process 1 of a PID namespace below: makes its mounts, leaves the host's tree, and becomes the program.
+ * - the container, process 1 of a PID namespace below, which the supervisor starts and leads (container.ts): a small native program (native/container/) makes its mounts,
+ *   leaves the host's tree, and becomes the container's program.
  */
 import type { ByteString } from '../base/bytes.js';
 import type { MountRecipe } from '../sys/mount-recipe.js';
@@ -51,15 +52,14 @@ export interface SandboxPlan {
   /** An OCI runtime that is handed a bundle, in place of the container process. */
   readonly runtime?: string;
   readonly terminal?: { readonly rows: number; readonly columns: number };
+  /** Standard input reaches it. */
+  readonly interactive: boolean;
 }
 
 /** Descriptors that the processes inside find open. */
 export const CONTROL_FD = 3;
 export const GATE_FD = 4;
 export const TERMINAL_FD = 5;
-/** In the container: where the supervisor hears of its calls. */
-export const FILTER_FD = 4;
-
 /** From the starter to the supervisor, after the plan; a line of JSON each. */
 export interface SignalMessage {
   readonly signal: number;
@@ -72,9 +72,6 @@ export type SupervisorMessage =
   | { readonly failed: Failure }
   /** As wait(2) says. */
   | { readonly exited: number | null; readonly signal: string | null };
-
-/** From the container to the supervisor, before it becomes its program. */
-export type ContainerMessage = { readonly ids: readonly number[] } | { readonly failed: Failure };
 
 export interface Failure {
   /** 125: no sandbox; 126: the program cannot be run; 127: it is not there. As docker run ends. */

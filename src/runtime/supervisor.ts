@@ -4,26 +4,26 @@
  * Whatever ends it, the kernel ends all that was started below with it, and the mount namespace goes with the last of them. It never looks at the union from the main thread
  * once that is mounted; the thread that answers the container's calls does, and the union is another process.
  */
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, openSync, writeFileSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { basename } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { bytesOf } from '../base/bytes.js';
 import { check, errnoName } from '../base/errno.js';
 import { messageOf, PlyfsError } from '../base/error.js';
 import * as c from '../sys/constants.js';
-import { sessions, sys } from '../sys/index.js';
+import { sys } from '../sys/index.js';
 import { StatField, STAT_FIELDS } from '../sys/syscalls.js';
-import { failureOf, SandboxError } from './failure.js';
+import { startContainer, type Container } from './container.js';
+import { makeDevices } from './devices.js';
+import { failureOf } from './failure.js';
 import { eachMessage, lineOf } from './messages.js';
 import { ociConfig } from './oci-config.js';
-import { CONTROL_FD, TERMINAL_FD, type ContainerMessage, type SandboxPlan, type SignalMessage, type SupervisorMessage } from './plan.js';
+import { CONTROL_FD, TERMINAL_FD, type SandboxPlan, type SignalMessage, type SupervisorMessage } from './plan.js';
 import { readInRoot } from './read-in-root.js';
 import { findUser } from './user.js';
 
-const containerProgram = fileURLToPath(new URL('./container.js', import.meta.url));
 const NOTHING = bytesOf('');
 
 /** Close-on-exec: what is started here gets what it is given. */
@@ -89,59 +89,8 @@ async function showRoot({ root, scratch }: SandboxPlan): Promise<void> {
   }
 }
 
-interface Started {
-  readonly child: ChildProcess;
-  /** Settles when it runs its program. */
-  readonly running: Promise<void>;
-}
-
-function startContainer(plan: SandboxPlan, proc: number): Started {
-  const filter = plan.ids === 'emulated' ? sessions.socketpair() : undefined;
-  if (typeof filter === 'number') throw new PlyfsError('sandbox-failed', `No socket can be had (${errnoName(-filter)}).`);
-  const ours = check(sys.openat(c.AT_FDCWD, bytesOf('/proc/self/ns/pid'), c.O_RDONLY | c.O_CLOEXEC, 0), 'pid namespace');
-  // What is started between the two calls is process 1 of a namespace of its own. Threads could not be started meanwhile, and are not.
-  check(sys.unshare(c.CLONE_NEWPID), 'unshare');
-  const child = spawn(process.execPath, [containerProgram], {
-    stdio: ['inherit', 'inherit', 'inherit', 'pipe', filter?.[1] ?? 'ignore', terminal >= 0 ? terminal : 'ignore'],
-  });
-  check(sys.setns(ours, c.CLONE_NEWPID), 'setns');
-  sys.close(ours);
-  if (filter !== undefined) sys.close(filter[1]);
-
-  const channel = child.stdio[CONTROL_FD] as Socket;
-  channel.write(lineOf(plan));
-  const running = new Promise<void>((resolve, reject) => {
-    let told = false;
-    eachMessage(channel, (message) => {
-      const said = message as ContainerMessage;
-      try {
-        if ('failed' in said) throw new SandboxError(said.failed);
-        told = true;
-        if (filter !== undefined) emulate(filter[0], proc, said.ids);
-      } catch (error) {
-        reject(error instanceof Error ? error : new Error(String(error)));
-      }
-    });
-    // It closes when the program takes the process's place.
-    channel.once('close', () => {
-      if (told) resolve();
-      else reject(new PlyfsError('sandbox-failed', 'The container ended before it had begun.'));
-    });
-    child.once('error', reject);
-  });
-  return { child, running };
-}
-
-/** Waits for the container's filter, which it sends next. */
-function emulate(socket: number, proc: number, [uid = 0, gid = 0, ...groups]: readonly number[]): void {
-  const listener = sessions.receiveFd(socket);
-  sys.close(socket);
-  if (listener < 0) throw new PlyfsError('sandbox-failed', `The container's calls cannot be followed (${errnoName(-listener)}).`);
-  check(sys.startRootEmulation(listener, proc, device[0], device[1], uid, gid, new Float64Array(groups)), 'emulation');
-}
-
 /** Hands a bundle to an OCI runtime, which makes the namespaces below these itself. Where it and its containers' state lie goes with this mount namespace. */
-async function startRuntime(plan: SandboxPlan, runtime: string): Promise<Started> {
+async function startRuntime(plan: SandboxPlan, runtime: string): Promise<Container> {
   const bundle = `${plan.scratch}/bundle`;
   const root = `${plan.scratch}/root`;
   mkdirSync(bundle);
@@ -174,20 +123,23 @@ async function startRuntime(plan: SandboxPlan, runtime: string): Promise<Started
   return { child, running };
 }
 
-let device: readonly [major: number, minor: number] = [0, 0];
-
 function deviceOf(path: string): readonly [number, number] {
   const stat = new Float64Array(STAT_FIELDS);
   check(sys.statx(c.AT_FDCWD, bytesOf(path), stat, 0), path);
   return [stat[StatField.DevMajor] as number, stat[StatField.DevMinor] as number];
 }
 
+function start(plan: SandboxPlan, proc: number): Container {
+  const device = deviceOf(`${plan.scratch}/root`);
+  const devicesAt = makeDevices(`${plan.scratch}/devices`, plan.ids);
+  return startContainer(plan, { proc, device, devicesAt }, plan.terminal === undefined ? undefined : terminal);
+}
+
 async function supervise(plan: SandboxPlan): Promise<void> {
   const proc = mountProc();
   prepareScratch(plan);
   await showRoot(plan);
-  device = deviceOf(`${plan.scratch}/root`);
-  const { child, running } = plan.runtime === undefined ? startContainer(plan, proc) : await startRuntime(plan, plan.runtime);
+  const { child, running } = plan.runtime === undefined ? start(plan, proc) : await startRuntime(plan, plan.runtime);
   const ended = once(child, 'exit') as Promise<[number | null, string | null]>;
   signals.push((signal) => child.kill(signal));
   try {

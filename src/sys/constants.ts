@@ -31,7 +31,6 @@ export const AT_REMOVEDIR = 0x200;
 export const AT_SYMLINK_FOLLOW = 0x400;
 export const AT_NO_AUTOMOUNT = 0x800;
 export const AT_EMPTY_PATH = 0x1000;
-export const AT_RECURSIVE = 0x8000;
 
 export const S_IFMT = 0o170000;
 export const S_IFSOCK = 0o140000;
@@ -132,6 +131,11 @@ export const MOUNT_ATTR_NOEXEC = 0x8;
 export const CLONE_NEWNS = 0x20000;
 export const CLONE_NEWCGROUP = 0x2000000;
 export const CLONE_NEWPID = 0x20000000;
+
+export const F_SEAL_SEAL = 0x1;
+export const F_SEAL_SHRINK = 0x2;
+export const F_SEAL_GROW = 0x4;
+export const F_SEAL_WRITE = 0x8;
 
 export const LOCK_SH = 1;
 export const LOCK_EX = 2;

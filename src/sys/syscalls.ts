@@ -193,34 +193,15 @@ export interface Syscalls {
   /** Of the calling thread: CLONE_NEWNS its mounts, CLONE_NEWPID what it starts from now on (and no threads: `setns` back first). */
   unshare(flags: number): number;
   setns(fd: number, type: number): number;
-  /** Makes the mount whose root is `root` the root of this mount namespace, takes the former one out of it, and goes to `/`. */
-  pivotRoot(root: number): number;
-  /** `flags`: AT_RECURSIVE. `set` and `clear`: MOUNT_ATTR_*. The empty path is the mount that `dirfd` is in. -ENOSYS before Linux 5.12. */
-  mount_setattr(dirfd: number, path: ByteString, flags: number, set: number, clear: number): number;
-  sethostname(name: ByteString): number;
   /** Switches the loopback interface of a new network namespace on. */
   loopbackUp(): number;
   /** Unlocks the terminal of an open /dev/ptmx; returns its number below /dev/pts. */
   unlockTerminal(master: number): number;
   setWindowSize(terminal: number, rows: number, columns: number): number;
-  /** Over the Unix socket `socket`, for `receiveFd`. */
-  sendFd(socket: number, fd: number): number;
-  /**
-   * Becomes the first of `programs` (paths) that can be run: a new session, with `terminal` (or -1) as its terminal and standard streams, only these
-   * descriptors, `ids` (uid, gid, supplementary groups), the `capabilities` of a mask (low and high 32 bits) and `files` as the soft limit of open
-   * files. With a `filterSocket` the ids stay and are emulated (native/root-emulation.h): the descriptor that hears of the calls is sent there.
-   * Returns only -errno: what was given up is gone then, and the process must end.
-   */
-  execContainer(
-    programs: readonly ByteString[],
-    argv: readonly ByteString[],
-    env: readonly ByteString[],
-    ids: Float64Array,
-    capabilities: Float64Array,
-    terminal: number,
-    filterSocket: number,
-    files: number,
-  ): number;
+  /** A file in memory, close-on-exec, that can be executed and sealed (memfd_create(2)); the name is shown below /proc only. */
+  memfdCreate(name: ByteString): number;
+  /** `seals`: F_SEAL_* bits. */
+  addSeals(fd: number, seals: number): number;
 
   /** Whether `startRootEmulation` can work here (native/root-emulation.h): 0 or `-errno`; -EPERM where RLIMIT_RSS or RLIMIT_LOCKS has a hard limit. */
   rootEmulationPossible(): number;

@@ -29,7 +29,7 @@ export function copyProgram(directory: string): string {
     .split('\n')
     .filter((path) => path.startsWith(`${root}/`))
     .map((path) => path.slice(root.length + 1));
-  for (const part of ['bin', 'dist/src', 'build/Release/plyfs.node', 'package.json', ...packages]) {
+  for (const part of ['bin', 'dist/src', 'build/Release/plyfs.node', 'build/Release/container-init', 'package.json', ...packages]) {
     cpSync(join(root, part), join(program, part), { recursive: true });
   }
   return program;

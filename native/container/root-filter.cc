@@ -5,12 +5,11 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#include <vector>
 
 #ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
 #define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
@@ -44,7 +43,7 @@ int InstallRootFilter() {
   const sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
   const sock_filter notify = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
   const sock_filter pretend = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO);
-  std::vector<sock_filter> code{
+  const sock_filter first[] = {
       load(offsetof(seccomp_data, arch)),
       // Programs of another architecture (32-bit ones) go without.
       when(PLYFS_AUDIT_ARCH, 1),
@@ -76,16 +75,20 @@ int InstallRootFilter() {
       allow,
 #endif
   };
+  constexpr size_t first_count = sizeof first / sizeof *first;
+  sock_filter code[first_count + kEmulatedCount + 2];
+  memcpy(code, first, sizeof first);
+  size_t length = first_count;
   for (size_t i = 0; i < kEmulatedCount; i++) {
     // To the last instruction, past what is left of these and the one that allows.
     const auto jump = static_cast<__u8>(kEmulatedCount - i);
-    code.push_back(when(static_cast<__u32>(kEmulated[i]), jump));
+    code[length++] = when(static_cast<__u32>(kEmulated[i]), jump);
   }
-  code.push_back(allow);
-  code.push_back(notify);
+  code[length++] = allow;
+  code[length++] = notify;
   sock_fprog program{};
-  program.len = static_cast<unsigned short>(code.size());
-  program.filter = code.data();
+  program.len = static_cast<unsigned short>(length);
+  program.filter = code;
   // A signal does not take a process out of a call that is being answered: execve(2) and chown(2) never fail with EINTR. Since Linux 5.19.
   constexpr unsigned long listener = SECCOMP_FILTER_FLAG_NEW_LISTENER;
   const long fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, listener | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &program);
