@@ -2,13 +2,14 @@
  * `ply bundle`: an OCI bundle, `config.json` and `rootfs`, for crun, runc and others that run one.
  *
  * The root file system is mounted, not unpacked: it is there at once, takes no space, and what is changed in it is in a container that `ply diff` and `ply commit` know.
+ * Its set-id programs are to work in a container, so that nobody else may reach the bundle of root.
  * An ordinary user's is everything root's, because root is the one id that other programs map; owners stay kept aside.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, realpathSync, rmdirSync, writeFileSync, type PathLike } from 'node:fs';
+import { existsSync, mkdirSync, realpathSync, rmdirSync, statSync, writeFileSync, type PathLike } from 'node:fs';
 import { isUtf8 } from 'node:buffer';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { textOf, type ByteString } from '../base/bytes.js';
 import { PlyfsError } from '../base/error.js';
 import { ociConfig } from '../runtime/oci-config.js';
@@ -26,7 +27,7 @@ export interface Bundle {
   readonly directory: string;
 }
 
-/** `directory` is made if it is not there. Throws `bundle-exists`, and what making and mounting a container throws; then nothing is left. */
+/** `directory` is made, for this user alone, if it is not there. Throws `bundle-exists`, `bundle-exposed`, and what making and mounting a container throws; then nothing is left. */
 export async function makeBundle(root: DataRoot, word: string, directory: ByteString, options: RunContainerOptions): Promise<Bundle> {
   const volumes = (options.volumes ?? []).map(volumeOf);
   const at = newDirectory(Buffer.from(directory, 'latin1'), textOf(directory));
@@ -67,20 +68,33 @@ export async function makeBundle(root: DataRoot, word: string, directory: ByteSt
 }
 
 function newDirectory(path: PathLike & Buffer, shown: string): string {
-  mkdirSync(path, { recursive: true });
+  mkdirSync(path, { recursive: true, mode: 0o700 });
   const real = realpathSync.native(path, 'buffer');
   if (!isUtf8(real)) throw new PlyfsError('name-not-text', `${shown} is not UTF-8: make the bundle in another directory.`);
   const at = real.toString();
   for (const name of ['config.json', 'rootfs']) {
     if (existsSync(join(at, name))) throw new PlyfsError('bundle-exists', `${at} has a ${name} already: choose another directory.`);
   }
+  if (process.geteuid?.() === 0 && othersReach(at)) {
+    throw new PlyfsError(
+      'bundle-exposed',
+      `${at} is open to other users, who would have the image's set-id programs: chmod go-rwx it first, or name one that is not there yet.`,
+    );
+  }
   return at;
+}
+
+/** Whether somebody else than root may go through each directory down to this one. */
+function othersReach(at: string): boolean {
+  const { mode, uid } = statSync(at);
+  const closed = uid === 0 && (mode & 0o011) === 0;
+  return !closed && (at === '/' || othersReach(dirname(at)));
 }
 
 async function show(root: DataRoot, name: string, target: string): Promise<void> {
   const recipe = process.geteuid?.() === 0 ? undefined : root.layers.recipe(name, { readOnly: false, ids: 'squashed' });
   if (recipe?.by !== 'program') {
-    await root.layers.mount(name, { target });
+    await root.layers.mount(name, { target, suid: true });
     return;
   }
   const [program = '', ...words] = recipe.words;

@@ -3,7 +3,7 @@ import { realpathSync, statSync } from 'node:fs';
 import { textOf, type ByteString } from '../base/bytes.js';
 import { PlyfsError, UsageError } from '../base/error.js';
 import { isUtf8 } from 'node:buffer';
-import type { MountedBy } from '../graphdriver/mounter.js';
+import type { MountedBy, MountTrust } from '../graphdriver/mounter.js';
 import type { MountedLayer } from '../layer/mounted-layer.js';
 import type { DataRoot } from './data-root.js';
 import { mountedNamed } from './find-container.js';
@@ -11,7 +11,8 @@ import { findObject } from './find-object.js';
 import { topOf } from './layers.js';
 import { randomName } from './random-name.js';
 
-export interface MountImageOptions {
+/** `suid` and `dev`, which only root can have, are false unless they are asked for. */
+export interface MountImageOptions extends Partial<MountTrust> {
   /** An existing directory. */
   readonly directory: ByteString;
   readonly readOnly?: boolean;
@@ -35,7 +36,9 @@ export interface MountedImage {
  * Throws `object-missing`, `mount-exists` for a name that belongs to another image, and what the layer store throws.
  */
 export async function mountImage(root: DataRoot, word: string, options: MountImageOptions): Promise<MountedImage> {
-  const { readOnly = false, name, signal } = options;
+  const { readOnly = false, suid = false, dev = false, name, signal } = options;
+  if ((suid || dev) && process.geteuid?.() !== 0) throw new UsageError('only root can mount with --suid or --dev: leave them out');
+  const as = { readOnly, suid, dev };
   const directory = mountpointOf(options.directory);
   // A container's name is meant before an image's that is called the same: `NAME:TAG` is an image's only.
   const container = name === undefined ? mountedNamed(root, word) : undefined;
@@ -43,12 +46,12 @@ export async function mountImage(root: DataRoot, word: string, options: MountIma
     container === undefined ? findObject(root, word, ['image', 'layer', 'mount']) : { kind: 'mount' as const, mounted: container };
   if (found.kind === 'mount') {
     if (name !== undefined && name !== found.mounted.name) throw new UsageError(`'${word}' has its name already: leave --name out`);
-    return mountNamed(root, found.mounted, directory, readOnly);
+    return mountNamed(root, found.mounted, directory, as);
   }
   const top = topOf(root, found);
   if (readOnly && name === undefined) {
     if (top === undefined) throw new PlyfsError('image-without-layers', `${word} has no layers: there is nothing to read.`);
-    const { by } = await root.layers.mountReadOnly(top.chainId, directory);
+    const { by } = await root.layers.mountReadOnly(top.chainId, { target: directory, suid, dev });
     return { directory, by, readOnly };
   }
 
@@ -60,7 +63,7 @@ export async function mountImage(root: DataRoot, word: string, options: MountIma
         `'${known.name}' was made of another image than ${word}: choose another name, or mount it as ${known.name}.`,
       );
     }
-    return mountNamed(root, known, directory, readOnly);
+    return mountNamed(root, known, directory, as);
   }
   signal?.throwIfAborted();
   const chosen = name ?? randomName((candidate) => root.layers.mounted(candidate) !== undefined);
@@ -71,16 +74,21 @@ export async function mountImage(root: DataRoot, word: string, options: MountIma
   });
   try {
     signal?.throwIfAborted();
-    return await mountNamed(root, mounted, directory, readOnly);
+    return await mountNamed(root, mounted, directory, as);
   } catch (error) {
     await root.layers.releaseMounted(chosen);
     throw error;
   }
 }
 
-async function mountNamed(root: DataRoot, { name }: MountedLayer, directory: string, readOnly: boolean): Promise<MountedImage> {
-  const { by } = await root.layers.mount(name, { target: directory, readOnly });
-  return { name, directory, by, readOnly };
+async function mountNamed(
+  root: DataRoot,
+  { name }: MountedLayer,
+  directory: string,
+  as: MountTrust & { readonly readOnly: boolean },
+): Promise<MountedImage> {
+  const { by } = await root.layers.mount(name, { target: directory, ...as });
+  return { name, directory, by, readOnly: as.readOnly };
 }
 
 /** Absolute and without symbolic links. Throws `mountpoint-missing`. */

@@ -21,7 +21,7 @@
 import type { Change } from '../archive/changes.js';
 import type { LayerReader } from '../archive/layer-reader.js';
 import type { ByteSource } from '../base/byte-source.js';
-import type { MountedBy, MountIds } from './mounter.js';
+import type { MountedBy, MountIds, MountTrust } from './mounter.js';
 import type { MountRecipe } from '../sys/mount-recipe.js';
 
 export type DriverName = 'overlay2' | 'fuse-overlayfs' | 'aufs' | 'vfs';
@@ -43,7 +43,7 @@ export interface LayerDirectories {
   readonly form: LayerForm;
 }
 
-export interface GetOptions {
+export interface GetOptions extends Partial<MountTrust> {
   /** Where to show it: an existing directory, absolute, without symbolic links. Absent: one of the driver's choosing, outside its home, made and removed by it. */
   readonly target?: string;
   readonly readOnly?: boolean;
@@ -80,7 +80,10 @@ export interface GraphDriver {
    * layer of another layout, or one that Docker made, say `readOnly`. The mount outlives this process: `put` by any process takes it away.
    */
   get(id: string, options?: GetOptions): Promise<MountedBy>;
-  /** How another process shows the layer, in a mount namespace that is not ours; writable unless `readOnly`. Throws `layer-missing`, and what `get` throws. */
+  /**
+   * How another process shows the layer where no other user reaches it: set-id programs work there, devices do not. Writable unless
+   * `readOnly`. Throws `layer-missing`, and what `get` throws.
+   */
   recipe(id: string, options: { readonly readOnly: boolean; readonly ids: MountIds }): MountRecipe;
   /** Takes back one `get` of this process; where it has none, the layer's mount that another process made: at `target`, if there are several. Throws `not-mounted`, `mount-busy`. */
   put(id: string, target?: string): Promise<void>;

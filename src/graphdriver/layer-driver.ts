@@ -9,7 +9,7 @@ import type { DriverName, DriverOptions, GetOptions, GraphDriver, LayerDirectori
 import { ownership } from './home.js';
 import { exchangeDirectories } from './exchange-directories.js';
 import type { Layout } from './layout.js';
-import { LayerMounts } from './layer-mounts.js';
+import { LayerMounts, type ShowOptions } from './layer-mounts.js';
 import type { MountedBy, MountIds } from './mounter.js';
 import type { MountRecipe } from '../sys/mount-recipe.js';
 import { naiveChanges, naiveDiff } from './naive-diff.js';
@@ -34,7 +34,7 @@ export abstract class LayerDriver implements GraphDriver {
     this.layout = layout;
     this.readOnly = options.readOnly;
     this.#mounts = new LayerMounts({
-      show: (id, target, readOnly) => this.show(id, target, readOnly),
+      show: (id, target, as) => this.show(id, target, as),
       hide: (target) => this.hide(target),
       mounts: () => [...this.mounts()],
     });
@@ -44,7 +44,7 @@ export abstract class LayerDriver implements GraphDriver {
   abstract status(): readonly (readonly [name: string, value: string])[];
   abstract mounts(): readonly LayerMount[];
   abstract diffSize(id: string, parent: string | undefined): Promise<number>;
-  protected abstract show(id: string, target: string, readOnly: boolean): Promise<MountedBy['by']>;
+  protected abstract show(id: string, target: string, as: ShowOptions): Promise<MountedBy['by']>;
   protected abstract hide(target: string): Promise<void>;
 
   exists(id: string): boolean {

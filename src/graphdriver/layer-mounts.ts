@@ -8,13 +8,17 @@ import { realpathSync, rmdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { PlyfsError } from '../base/error.js';
 import type { GetOptions, LayerMount } from './driver.js';
-import type { MountedBy } from './mounter.js';
+import type { MountedBy, MountTrust } from './mounter.js';
 import { isRuntimeDirectory, newMountpoint } from './runtime-directory.js';
+
+export interface ShowOptions extends MountTrust {
+  readonly readOnly: boolean;
+}
 
 /** What a driver does to show a layer. */
 export interface Showing {
   /** Mounts at `target`, which is there and has no mount of ours. */
-  show(id: string, target: string, readOnly: boolean): Promise<MountedBy['by']>;
+  show(id: string, target: string, as: ShowOptions): Promise<MountedBy['by']>;
   hide(target: string): Promise<void>;
   mounts(): LayerMount[];
 }
@@ -42,7 +46,7 @@ export class LayerMounts {
     this.#showing = showing;
   }
 
-  async get(id: string, readOnly: boolean, { target }: GetOptions): Promise<MountedBy> {
+  async get(id: string, readOnly: boolean, { target, suid = false, dev = false }: GetOptions): Promise<MountedBy> {
     const place = target === undefined ? undefined : realPath(target);
     this.#forgetGone();
     const known = this.#records.find(
@@ -65,7 +69,7 @@ export class LayerMounts {
       throw new PlyfsError('mountpoint-in-use', `a layer is mounted at ${place} already: unmount it, or choose another directory.`);
     }
     const at = place ?? newMountpoint();
-    const mounting = this.#showing.show(id, at, readOnly).then((by) => ({ path: at, by }));
+    const mounting = this.#showing.show(id, at, { readOnly, suid, dev }).then((by) => ({ path: at, by }));
     return this.#add(id, at, readOnly, false, mounting, place === undefined);
   }
 

@@ -2,7 +2,18 @@
 import type { MountRecipe } from '../sys/mount-recipe.js';
 import type { LayerForm } from './driver.js';
 
-export interface UnionMount {
+/**
+ * What files of a layer may do where it is shown. An image is a stranger's: on a mount that other users reach, a set-id program
+ * or a device of its would make them root.
+ */
+export interface MountTrust {
+  /** Programs run with the rights of their owner, where their mode says so. */
+  readonly suid: boolean;
+  /** Devices can be opened. */
+  readonly dev: boolean;
+}
+
+export interface UnionMount extends MountTrust {
   /** Topmost first, at least one; absolute. */
   readonly lowers: readonly string[];
   readonly upper?: { readonly path: string; readonly work: string };

@@ -8,11 +8,15 @@ import { readMountTable } from '../sys/mount-table.js';
 import type { DriverOptions, LayerMount } from './driver.js';
 import { ownership } from './home.js';
 import { LayerDriver } from './layer-driver.js';
+import type { ShowOptions } from './layer-mounts.js';
 import type { Layout } from './layout.js';
-import type { MountedBy, Mounter, MountIds, UnionMount } from './mounter.js';
+import type { MountedBy, Mounter, MountIds, MountTrust, UnionMount } from './mounter.js';
 import type { MountRecipe } from '../sys/mount-recipe.js';
 import { mounters } from './mounters/index.js';
 import { emptyDirectory } from './runtime-directory.js';
+
+/** What is shown, wherever and to whomever. */
+export type Union = Omit<UnionMount, 'target' | 'source' | keyof MountTrust>;
 
 export abstract class UnionDriver extends LayerDriver {
   protected readonly mounter: Mounter;
@@ -39,20 +43,20 @@ export abstract class UnionDriver extends LayerDriver {
     return native ?? super.changes(id, parent);
   }
 
-  protected async show(id: string, target: string, readOnly: boolean): Promise<MountedBy['by']> {
-    await this.mounter.mount({ ...this.unionOf(id, readOnly), target, source: this.layout.directoryOf(id) });
+  protected async show(id: string, target: string, { readOnly, suid, dev }: ShowOptions): Promise<MountedBy['by']> {
+    await this.mounter.mount({ ...this.unionOf(id, readOnly), suid, dev, target, source: this.layout.directoryOf(id) });
     return this.mounter.name;
   }
 
   recipe(id: string, { readOnly, ids }: { readonly readOnly: boolean; readonly ids: MountIds }): MountRecipe {
-    return this.mounter.recipe({ ...this.unionOf(id, readOnly), source: this.layout.directoryOf(id) }, ids);
+    return this.mounter.recipe({ ...this.unionOf(id, readOnly), suid: true, dev: false, source: this.layout.directoryOf(id) }, ids);
   }
 
   protected hide(target: string): Promise<void> {
     return this.mounter.unmount(target);
   }
 
-  protected unionOf(id: string, readOnly: boolean): Omit<UnionMount, 'target' | 'source'> {
+  protected unionOf(id: string, readOnly: boolean): Union {
     const { own, below, work, form } = this.layout.directories(id);
     if (form === 'none') throw new TypeError('a layer that is complete by itself needs no union');
     if (readOnly) return { lowers: [own, ...below], form, ownership, readOnly };

@@ -232,8 +232,8 @@ export class LayerStore {
   }
 
   /** Shows a read-only layer with all below it. While it is shown, it is not deleted. Throws `layer-missing`. */
-  mountReadOnly(chainId: ChainId, target?: string): Promise<MountedBy> {
-    return mountReadOnly(this.#state, chainId, target);
+  mountReadOnly(chainId: ChainId, options: Omit<MountOptions, 'readOnly'> = {}): Promise<MountedBy> {
+    return mountReadOnly(this.#state, chainId, options);
   }
 
   /** How another process shows a read-write layer where it is not seen from here. While it does, the layer is in use. Throws `mount-missing`. */

@@ -6,7 +6,7 @@
 import type { ChainId } from '../base/digest.js';
 import { PlyfsError } from '../base/error.js';
 import type { LayerMount } from '../graphdriver/driver.js';
-import type { MountedBy } from '../graphdriver/mounter.js';
+import type { MountedBy, MountTrust } from '../graphdriver/mounter.js';
 import { isDead } from '../graphdriver/mounters/unmount.js';
 import type { StoreState } from './store-state.js';
 
@@ -21,7 +21,7 @@ export interface ShownLayer {
   readonly alive: boolean;
 }
 
-export interface MountOptions {
+export interface MountOptions extends Partial<MountTrust> {
   /** An existing directory, absolute, without symbolic links. Absent: one of the driver's choosing. */
   readonly target?: string;
   readonly readOnly?: boolean;
@@ -40,19 +40,21 @@ export async function shownLayers(state: StoreState): Promise<ShownLayer[]> {
   return shown;
 }
 
-export async function mountMounted(state: StoreState, name: string, { target, readOnly = false }: MountOptions): Promise<MountedBy> {
+export async function mountMounted(state: StoreState, name: string, options: MountOptions): Promise<MountedBy> {
+  const { target } = options;
   state.refresh();
   const { mountId } = state.mountNamed(name);
   await withoutDeadMounts(state, (mount) => mount.id === mountId || mount.target === target);
-  return state.driver.get(mountId, { readOnly, ...(target !== undefined && { target }) });
+  return state.driver.get(mountId, options);
 }
 
 /** Leased while it is being mounted; afterwards the mount itself keeps it from being deleted. */
-export async function mountReadOnly(state: StoreState, chainId: ChainId, target: string | undefined): Promise<MountedBy> {
+export async function mountReadOnly(state: StoreState, chainId: ChainId, options: Omit<MountOptions, 'readOnly'>): Promise<MountedBy> {
+  const { target } = options;
   await withoutDeadMounts(state, (mount) => mount.target === target);
   const layer = state.readOnly ? state.acquire(chainId) : state.exclusively(() => state.lease(chainId));
   try {
-    return await state.driver.get(layer.cacheId, { readOnly: true, ...(target !== undefined && { target }) });
+    return await state.driver.get(layer.cacheId, { ...options, readOnly: true });
   } finally {
     state.unhold(chainId);
   }

@@ -54,6 +54,7 @@ t.test('load, images, mount, change, umount, mount again, save, rm, rmi', { skip
   t.equal(await ply('load', '-q', '-i', `${directory}/image.tar`), 'Loaded image: sample:1');
   t.ok((await ply('info')).includes(`${home}/data/plyfs\n`), 'below XDG_DATA_HOME');
   t.match(await ply('images', '--format', '{{.Repository}}:{{.Tag}}'), 'sample:1');
+  t.match(await run([...words, 'mount', '--suid', 'sample:1', mnt], { env }), { status: 2, stderr: /only root/ });
   t.equal(await ply('mount', '--name', 'mine', 'sample:1', mnt), 'mine');
   t.match(mountAt(mnt), { type: 'fuse.plyfs' });
   const shown = [

@@ -182,7 +182,7 @@ else {
     const { store: reader } = await openStore(root, { readOnly: true });
     const second = join(root, '../second');
     mkdirSync(second);
-    await reader.mountReadOnly(layer.chainId, second);
+    await reader.mountReadOnly(layer.chainId, { target: second });
     t.equal(readFileSync(join(second, 'file'), 'utf8'), 'image\n', 'also from a root that is open for reading');
     await reader.unmountAt(second);
     await reader.unmountAt(target);

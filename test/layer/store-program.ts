@@ -53,7 +53,7 @@ async function perform(store: LayerStore, action: Action): Promise<unknown> {
     case 'unmount':
       return store.unmount(action.name);
     case 'mount-read-only':
-      return store.mountReadOnly(action.chainId, action.target);
+      return store.mountReadOnly(action.chainId, { target: action.target });
     case 'collect':
       store.addHolder(() => []);
       return store.collectGarbage();

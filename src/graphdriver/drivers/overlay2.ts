@@ -16,12 +16,11 @@ import {
   type LayerFeatures,
 } from '../feature-detection.js';
 import { isDirectory, ownership } from '../home.js';
-import type { UnionMount } from '../mounter.js';
 import { mounters } from '../mounters/index.js';
 import { OverlayLayout } from '../overlay-layout.js';
 import { limitDirectory, quotaUnsupported } from '../project-quota.js';
 import { parseSize } from '../size.js';
-import { UnionDriver } from '../union-driver.js';
+import { UnionDriver, type Union } from '../union-driver.js';
 import { inUserNamespace } from '../user-namespace.js';
 
 const NAME = 'overlay2';
@@ -111,7 +110,7 @@ class Overlay2Driver extends UnionDriver {
     return this.#kernelOverlay().nativeDiff ? treeSize(this.directories(id).own) : headers;
   }
 
-  protected override unionOf(id: string, readOnly: boolean): Omit<UnionMount, 'target' | 'source'> {
+  protected override unionOf(id: string, readOnly: boolean): Union {
     const union = super.unionOf(id, readOnly);
     const below = this.#layout.lowersOf(id).map((short) => `l/${short}`);
     // What has no short name is not so long that it needs one.

@@ -4,12 +4,13 @@ import type { ApplyOptions } from '../../archive/apply-layer.js';
 import { bytesOf, textOf } from '../../base/bytes.js';
 import { E, errnoName } from '../../base/errno.js';
 import { PlyfsError } from '../../base/error.js';
-import { MS_BIND, MS_RDONLY, MS_REMOUNT } from '../../sys/constants.js';
+import { MS_BIND, MS_NODEV, MS_NOSUID, MS_RDONLY, MS_REMOUNT } from '../../sys/constants.js';
 import { sys } from '../../sys/index.js';
 import { readMountTable } from '../../sys/mount-table.js';
 import type { DriverDefinition, DriverOptions, GetOptions, LayerMount } from '../driver.js';
 import { backingFileSystem } from '../feature-detection.js';
 import { LayerDriver } from '../layer-driver.js';
+import type { ShowOptions } from '../layer-mounts.js';
 import { refuseOptions } from '../marker-driver.js';
 import type { MountedBy } from '../mounter.js';
 import type { MountRecipe } from '../../sys/mount-recipe.js';
@@ -71,7 +72,7 @@ class VfsDriver extends LayerDriver {
     return { whiteouts: 'apply' };
   }
 
-  protected async show(id: string, target: string, readOnly: boolean): Promise<MountedBy['by']> {
+  protected async show(id: string, target: string, { readOnly, suid, dev }: ShowOptions): Promise<MountedBy['by']> {
     const { own } = this.directories(id);
     const none = bytesOf('');
     const result = sys.mount(bytesOf(own), bytesOf(target), none, MS_BIND, none);
@@ -83,12 +84,11 @@ class VfsDriver extends LayerDriver {
     }
     if (result < 0)
       throw new PlyfsError('mount-failed', `cannot bind ${own} to ${target} (${errnoName(-result)}): check that ${target} is a directory.`);
-    if (readOnly) {
-      const changed = sys.mount(none, bytesOf(target), none, MS_REMOUNT | MS_BIND | MS_RDONLY, none);
-      if (changed < 0) {
-        await unmount(target, true);
-        throw new PlyfsError('mount-failed', `cannot make ${target} read-only (${errnoName(-changed)}).`);
-      }
+    const flags = (readOnly ? MS_RDONLY : 0) | (suid ? 0 : MS_NOSUID) | (dev ? 0 : MS_NODEV);
+    const changed = sys.mount(none, bytesOf(target), none, MS_REMOUNT | MS_BIND | flags, none);
+    if (changed < 0) {
+      await unmount(target, true);
+      throw new PlyfsError('mount-failed', `cannot restrict what is shown at ${target} (${errnoName(-changed)}).`);
     }
     return 'bind';
   }

@@ -73,12 +73,16 @@ const ownersFor: Readonly<Record<MountIds, readonly string[]>> = {
   squashed: ['permissions=off', `squash_to_uid=${process.geteuid?.() ?? 0}`, `squash_to_gid=${process.getegid?.() ?? 0}`],
 };
 
-function optionsOf({ lowers, upper, form, ownership, readOnly, source }: Omit<UnionMount, 'target'>, ids: MountIds | undefined): string {
+function optionsOf(mount: Omit<UnionMount, 'target'>, ids: MountIds | undefined): string {
+  const { lowers, upper, form, ownership, readOnly, suid, dev, source } = mount;
   const words = [`lowerdir=${lowers.map(escaped).join(':')}`];
   if (upper !== undefined) words.push(`upperdir=${escaped(upper.path)}`, `workdir=${escaped(upper.work)}`, `upper_whiteout=${form}`);
   words.push(`whiteout=${form}`, `fsname=${escaped(source)}`);
   if (ownership === 'override') words.push('xattr_permissions=2', ...ownersFor[ids ?? 'host']);
   if (readOnly) words.push('ro');
+  // What root's mounts have otherwise, and an ordinary user's have not.
+  if (!suid) words.push('nosuid');
+  if (!dev) words.push('nodev');
   return words.join(',');
 }
 

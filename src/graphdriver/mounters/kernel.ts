@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { bytesOf } from '../../base/bytes.js';
 import { check, E, errnoName } from '../../base/errno.js';
 import { PlyfsError } from '../../base/error.js';
-import { AT_FDCWD, MS_RDONLY, O_CLOEXEC, O_DIRECTORY, O_RDONLY } from '../../sys/constants.js';
+import { AT_FDCWD, MS_NODEV, MS_NOSUID, MS_RDONLY, O_CLOEXEC, O_DIRECTORY, O_RDONLY } from '../../sys/constants.js';
 import { sys } from '../../sys/index.js';
 import type { Mounter, UnionMount } from '../mounter.js';
 import { emptyDirectory } from '../runtime-directory.js';
@@ -53,8 +53,8 @@ function assertSuitable({ form, source }: Pick<UnionMount, 'form' | 'source'>): 
   throw new PlyfsError('mounter-unsuitable', `the kernel's overlay cannot read the .wh. files of ${source}: mount it by fuse.`);
 }
 
-function flagsOf({ readOnly }: Pick<UnionMount, 'readOnly'>): number {
-  return readOnly ? MS_RDONLY : 0;
+function flagsOf({ readOnly, suid, dev }: Pick<UnionMount, 'readOnly' | 'suid' | 'dev'>): number {
+  return (readOnly ? MS_RDONLY : 0) | (suid ? 0 : MS_NOSUID) | (dev ? 0 : MS_NODEV);
 }
 
 /** The options that fit a page, and where the relative paths in them start. */
