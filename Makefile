@@ -30,7 +30,7 @@ TEST_NEEDS := fuse3:fusermount3 attr:getfattr acl:setfacl util-linux:setpriv g++
 	zstd:zstd xz-utils:xz bzip2:bzip2
 INTEGRATION_NEEDS := $(TEST_NEEDS) mmdebstrap:mmdebstrap fuse-overlayfs:fuse-overlayfs sqlite3:sqlite3 python3:python3 \
 	podman:podman crun:crun uidmap:newuidmap buildah:buildah skopeo:skopeo docker.io:dockerd busybox-static:busybox stress-ng:stress-ng git:git \
-	xfsprogs:mkfs.xfs
+	xfsprogs:mkfs.xfs btrfs-progs:mkfs.btrfs mergerfs:mergerfs
 
 BENCH_NEEDS := fuse3:fusermount3 e2fsprogs:mkfs.ext4 fuse-overlayfs:fuse-overlayfs \
 	time:time mmdebstrap:mmdebstrap docker.io:dockerd podman:podman fio:fio git:git

@@ -22,10 +22,11 @@ union HandleStorage {
 };
 
 napi_value NameToHandleAt(napi_env env, napi_callback_info info) {
-  Args<3> args(env, info);
+  Args<4> args(env, info);
   const int dirfd = args.Int(0);
   const Path name(args, 1);
   const Bytes buffer = args.Buffer(2);
+  const int added = args.Int(3);
   if (args.Failed()) return args.Failure();
   if (buffer.length < kHandleHeader) {
     args.TooSmall(2, "the 8 bytes a file handle starts with");
@@ -35,7 +36,7 @@ napi_value NameToHandleAt(napi_env env, napi_callback_info info) {
   const size_t room = buffer.length - kHandleHeader;
   storage.handle.handle_bytes = room > kLargestHandle ? kLargestHandle : room;
   int mount_id = 0;
-  const int flags = name.empty() ? AT_EMPTY_PATH : 0;
+  const int flags = added | (name.empty() ? AT_EMPTY_PATH : 0);
   const auto handle = [&] { return name_to_handle_at(dirfd, name.c_str(), &storage.handle, &mount_id, flags); };
   if (Look("name_to_handle", dirfd, handle) < 0) return args.Result(-1);
   const size_t length = kHandleHeader + storage.handle.handle_bytes;
@@ -72,6 +73,15 @@ struct Ext4Uuid {
 };
 #define PLYFS_EXT4_IOC_GETFSUUID _IOC(_IOC_READ, 'f', 44, 8)
 
+/** linux/btrfs.h, struct btrfs_ioctl_fs_info_args. Its fsid is the UUID that the kernel knows the file system by (fs/btrfs/disk-io.c, s_uuid). */
+struct BtrfsInfo {
+  uint64_t max_id;
+  uint64_t num_devices;
+  uint8_t fsid[16];
+  uint8_t rest[1024 - 32];
+};
+#define PLYFS_BTRFS_IOC_FS_INFO _IOR(0x94, 31, BtrfsInfo)
+
 int Uuid(int fd, uint8_t* uuid) {
   FsUuid2 answer{};
   if (ioctl(fd, PLYFS_FS_IOC_GETFSUUID, &answer) == 0) {
@@ -85,6 +95,11 @@ int Uuid(int fd, uint8_t* uuid) {
   if (ioctl(fd, PLYFS_EXT4_IOC_GETFSUUID, &ext4) == 0 && ext4.length == sizeof ext4.uuid) {
     memcpy(uuid, ext4.uuid, sizeof ext4.uuid);
     return sizeof ext4.uuid;
+  }
+  BtrfsInfo btrfs{};
+  if (ioctl(fd, PLYFS_BTRFS_IOC_FS_INFO, &btrfs) == 0) {
+    memcpy(uuid, btrfs.fsid, sizeof btrfs.fsid);
+    return sizeof btrfs.fsid;
   }
   // File systems refuse an unknown ioctl with ENOTTY, EINVAL, ENOSYS or EOPNOTSUPP.
   return -ENOTTY;

@@ -29,6 +29,8 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "records are little-end
 
 constexpr size_t kRecordHeader = 16;
 constexpr uint32_t kNone = UINT32_MAX;
+/** Numbers that describe a directory: descriptor, base of its inode numbers, device. */
+constexpr size_t kSource = 3;
 constexpr size_t kMaxDirectories = 500;
 /** A directory that nobody has asked to list is listed while it has no more names. */
 constexpr size_t kMaxUnasked = 2000;
@@ -206,14 +208,14 @@ napi_value ListDirectories(napi_env env, napi_callback_info info) {
   const bool upper = args.Bool(2);
   const int64_t limit = args.Int64(3);
   const Bytes out = args.Buffer(4);
-  if (!args.Failed() && (count > fds.length / 2 || count > kMaxDirectories)) args.TooSmall(0, "count descriptors, 500 at most, and bases of numbers");
+  if (!args.Failed() && (count > fds.length / kSource || count > kMaxDirectories)) args.TooSmall(0, "count directories, 500 at most, of three numbers each");
   if (args.Failed()) return args.Failure();
   Merge merge(upper, count == 1);
   for (uint32_t i = 0; i < count; i++) {
-    const int fd = static_cast<int>(fds.data[2 * i]);
+    const int fd = static_cast<int>(fds.data[kSource * i]);
     // An O_PATH descriptor (a directory that we may search but not read) cannot be listed.
     if (Look("lseek", fd, [&] { return lseek(fd, 0, SEEK_SET); }) < 0) return args.Value(errno == EBADF ? -EACCES : -errno);
-    const auto base = static_cast<uint64_t>(fds.data[2 * i + 1]);
+    const auto base = static_cast<uint64_t>(fds.data[kSource * i + 1]);
     const int failed = merge.Add(fd, static_cast<uint16_t>(i), base, static_cast<uint64_t>(limit), SIZE_MAX);
     if (failed < 0) return args.Value(failed);
   }
@@ -250,6 +252,14 @@ Found Marked(int fd) {
   return kWithoutMarks;
 }
 
+/** Whether the directory lies where `device` says (major times 2^20, and minor), or where does not matter (-1). */
+bool LiesOn(int fd, double device) {
+  if (device < 0) return true;
+  struct statx st;
+  if (Look("statx", fd, [&] { return statx(fd, "", AT_EMPTY_PATH, STATX_TYPE, &st); }) < 0) return false;
+  return st.stx_dev_major * 1048576.0 + st.stx_dev_minor == device;
+}
+
 /** findDirectories of src/sys/syscalls.ts. */
 napi_value FindDirectories(napi_env env, napi_callback_info info) {
   Args<7> args(env, info);
@@ -260,7 +270,7 @@ napi_value FindDirectories(napi_env env, napi_callback_info info) {
   const int64_t limit = args.Int64(4);
   const Doubles found = args.Float64s(5);
   const Bytes out = args.BufferOrNull(6);
-  if (!args.Failed() && (count > parents.length / 2 || count > kMaxDirectories)) args.TooSmall(0, "count descriptors, 500 at most, and bases of numbers");
+  if (!args.Failed() && (count > parents.length / kSource || count > kMaxDirectories)) args.TooSmall(0, "count directories, 500 at most, of three numbers each");
   if (!args.Failed() && count > found.length) args.TooSmall(5, "count numbers");
   if (args.Failed()) return args.Failure();
   constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
@@ -271,7 +281,7 @@ napi_value FindDirectories(napi_env env, napi_callback_info info) {
   for (uint32_t i = 0; i < count; i++) {
     found.data[i] = kAbsent;
     if (ended) continue;
-    const int parent = static_cast<int>(parents.data[2 * i]);
+    const int parent = static_cast<int>(parents.data[kSource * i]);
     int fd = Look("openat", parent, [&] { return openat(parent, name.c_str(), kFlags | O_NOATIME); });
     // O_NOATIME is for the owner and CAP_FOWNER only.
     if (fd < 0 && errno == EPERM) fd = Look("openat", parent, [&] { return openat(parent, name.c_str(), kFlags); });
@@ -287,7 +297,10 @@ napi_value FindDirectories(napi_env env, napi_callback_info info) {
       ended = true;
       listed = false;
     } else if (listed) {
-      const auto base = static_cast<uint64_t>(parents.data[2 * i + 1]);
+      listed = LiesOn(fd, parents.data[kSource * i + 2]);
+    }
+    if (listed) {
+      const auto base = static_cast<uint64_t>(parents.data[kSource * i + 1]);
       listed = merge.Add(fd, directories++, base, static_cast<uint64_t>(limit), kMaxUnasked) >= 0;
     }
     close(fd);

@@ -1,6 +1,7 @@
 /** What one tree has that another has not: the letters of `docker diff` (moby, pkg/archive, changes.go and changes_linux.go). */
 import type { ByteString, Name } from '../base/bytes.js';
 import { S_IFDIR, S_IFMT, S_IFREG } from '../sys/constants.js';
+import { FileIdentities } from '../sys/file-identity.js';
 import { sys } from '../sys/index.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import type { Ownership } from './entry-writer.js';
@@ -46,6 +47,7 @@ const nothing: Listing = { names: [], stat: new Float64Array(0) };
 class Comparison {
   readonly changes: Change[] = [];
   readonly #ownership: Ownership;
+  readonly #identities = new FileIdentities();
 
   constructor(ownership: Ownership) {
     this.#ownership = ownership;
@@ -82,7 +84,7 @@ class Comparison {
       if (isDirectory) this.#below(newFd, undefined, name, path);
       return;
     }
-    if (isSameFile(newer, index, older, oldIndex)) return;
+    if (this.#isOne(newFd, oldFd, name, newer, index, older, oldIndex)) return;
     const changed = isDifferent(newer, index, older, oldIndex) || !sameCapability(newFd, oldFd, name, typeOf(newer, index));
     if (changed) this.#add('C', path);
     if (!isDirectory) return;
@@ -106,6 +108,13 @@ class Comparison {
     }
   }
 
+  /** Both trees have the same file there. */
+  #isOne(newFd: number, oldFd: number, name: Name, newer: Float64Array, index: number, older: Float64Array, oldIndex: number): boolean {
+    if (identity.some((field) => get(newer, index, field) !== get(older, oldIndex, field))) return false;
+    const file = this.#identities.keyOf(newFd, name, newer, index);
+    return file !== undefined && file === this.#identities.keyOf(oldFd, name, older, oldIndex);
+  }
+
   #add(kind: Change['kind'], path: ByteString): void {
     this.changes.push({ kind, path: `/${path}` as ByteString });
   }
@@ -120,11 +129,6 @@ function typeOf(stat: Float64Array, index: number): number {
 }
 
 const identity = [StatField.InoLow, StatField.InoHigh, StatField.DevMajor, StatField.DevMinor] as const;
-
-function isSameFile(newer: Float64Array, index: number, older: Float64Array, oldIndex: number): boolean {
-  return identity.every((field) => get(newer, index, field) === get(older, oldIndex, field));
-}
-
 const compared = [StatField.Mode, StatField.Uid, StatField.Gid, StatField.RdevMajor, StatField.RdevMinor] as const;
 
 /** Neither inode nor change time: both are new on a copy. A directory's size and time say nothing of it. */

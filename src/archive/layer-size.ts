@@ -1,6 +1,7 @@
 /** What Docker's `size` file says of a layer on overlay2. */
 import type { ByteString } from '../base/bytes.js';
 import { S_IFDIR, S_IFMT } from '../sys/constants.js';
+import { CountedFiles } from '../sys/file-identity.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import { LayerRoot } from './layer-root.js';
 import { join, list, openChild } from './tree-reader.js';
@@ -10,13 +11,13 @@ import { sys } from '../sys/index.js';
 export function treeSize(directory: string): number {
   const root = LayerRoot.open(directory);
   try {
-    return sizeIn(root.fd, '' as ByteString, new Set());
+    return sizeIn(root.fd, '' as ByteString, new CountedFiles());
   } finally {
     root.close();
   }
 }
 
-function sizeIn(dirfd: number, path: ByteString, seen: Set<string>): number {
+function sizeIn(dirfd: number, path: ByteString, counted: CountedFiles): number {
   let size = 0;
   const { names, stat } = list(dirfd, path, 'real');
   for (const [index, name] of names.entries()) {
@@ -25,18 +26,13 @@ function sizeIn(dirfd: number, path: ByteString, seen: Set<string>): number {
       const fd = openChild(dirfd, name, join(path, name));
       if (fd === undefined) continue;
       try {
-        size += sizeIn(fd, join(path, name), seen);
+        size += sizeIn(fd, join(path, name), counted);
       } finally {
         sys.close(fd);
       }
       continue;
     }
-    if ((stat[at + StatField.Nlink] as number) > 1) {
-      const inode = `${stat[at + StatField.InoHigh]!}.${stat[at + StatField.InoLow]!}`;
-      if (seen.has(inode)) continue;
-      seen.add(inode);
-    }
-    size += stat[at + StatField.Size] as number;
+    if (counted.isFirst(dirfd, name, stat, index)) size += stat[at + StatField.Size] as number;
   }
   return size;
 }

@@ -7,7 +7,8 @@ import type { ByteString } from '../base/bytes.js';
 import { E } from '../base/errno.js';
 import { sys } from '../sys/index.js';
 import { O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, S_IFDIR } from '../sys/constants.js';
-import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
+import { numberedIdentity } from '../sys/file-identity.js';
+import { STAT_FIELDS } from '../sys/syscalls.js';
 import { splitPath } from './entry-path.js';
 import { failed } from './entry-writer.js';
 import { namesIn, removeTree, typeAt, type LayerRoot } from './layer-root.js';
@@ -88,5 +89,5 @@ export class OwnPaths {
 function inodeOf(fd: number): string {
   const result = sys.statx(fd, '' as ByteString, stat, 0);
   if (result < 0) throw failed(result, 'read', '' as ByteString);
-  return `${stat[StatField.InoHigh]!}.${stat[StatField.InoLow]!}`;
+  return numberedIdentity(stat);
 }

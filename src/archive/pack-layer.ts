@@ -10,6 +10,7 @@ import { textOf, type ByteString, type Name } from '../base/bytes.js';
 import { E } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import { O_RDONLY, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK } from '../sys/constants.js';
+import { FileIdentities } from '../sys/file-identity.js';
 import { sys } from '../sys/index.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import type { Change } from './changes.js';
@@ -105,7 +106,8 @@ class Packer {
   readonly #form: PackOptions['form'];
   readonly #ownership: Ownership;
   readonly #owner: PackOptions['owner'];
-  /** The first name of each inode that has several. */
+  readonly #identities = new FileIdentities();
+  /** The first name of each file that has several, by its identity. */
   readonly #names = new Map<string, ByteString>();
   readonly #buffer = Buffer.allocUnsafe(PIECE);
 
@@ -217,7 +219,7 @@ class Packer {
     const type = (stat[at + StatField.Mode] as number) & S_IFMT;
     if (type === S_IFSOCK) return;
     const fields = this.#fields(type === S_IFDIR ? (`${path}/` as ByteString) : path, stat, index);
-    const first = type === S_IFDIR ? undefined : this.#firstName(path, stat, at);
+    const first = type === S_IFDIR ? undefined : this.#firstName(dirfd, name, path, stat, index);
     if (first !== undefined) {
       yield encodeHeader({ ...fields, flag: '1', linkname: first, size: 0 });
       return;
@@ -286,17 +288,18 @@ class Packer {
   }
 
   /** Of a file with several names, the one that was written before. */
-  #firstName(path: ByteString, stat: Float64Array, at: number): ByteString | undefined {
-    if ((stat[at + StatField.Nlink] as number) < 2) return undefined;
-    const inode = [StatField.DevMajor, StatField.DevMinor, StatField.InoHigh, StatField.InoLow].map((field) => stat[at + field]).join('.');
-    const first = this.#names.get(inode);
-    if (first === undefined) this.#names.set(inode, path);
+  #firstName(dirfd: number, name: ByteString, path: ByteString, stat: Float64Array, index: number): ByteString | undefined {
+    if ((stat[index * STAT_FIELDS + StatField.Nlink] as number) < 2) return undefined;
+    const identity = this.#identities.keyOf(dirfd, name, stat, index);
+    if (identity === undefined) return undefined;
+    const first = this.#names.get(identity);
+    if (first === undefined) this.#names.set(identity, path);
     return first;
   }
 
   /** It was not written after all: its other names are no links to it. */
   #forgetName(path: ByteString): void {
-    for (const [inode, name] of this.#names) if (name === path) this.#names.delete(inode);
+    for (const [identity, name] of this.#names) if (name === path) this.#names.delete(identity);
   }
 
   #xattrs(dirfd: number, name: ByteString, path: ByteString): Map<ByteString, Uint8Array> {

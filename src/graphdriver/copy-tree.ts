@@ -25,6 +25,7 @@ import {
   XATTR_LIST_MAX,
   XATTR_SIZE_MAX,
 } from '../sys/constants.js';
+import { FileIdentities } from '../sys/file-identity.js';
 import { sys } from '../sys/index.js';
 import { StatField, STAT_FIELDS } from '../sys/syscalls.js';
 import { listDirectory } from './directory-entries.js';
@@ -45,7 +46,8 @@ export function copyTree(from: string, to: string, links: string): void {
 class TreeCopy {
   readonly #links: string;
   #linksFd = -1;
-  /** Device and inode number of a file with several names: its name in `links`. */
+  readonly #identities = new FileIdentities();
+  /** By the identity of a file with several names: its name in `links`. */
   readonly #linked = new Map<string, ByteString>();
   readonly #xattrs = new XattrCopy();
 
@@ -84,8 +86,8 @@ class TreeCopy {
       return;
     }
     const several = stat[StatField.Nlink]! > 1;
-    const identity = several ? identityOf(stat) : '';
-    const known = this.#linked.get(identity);
+    const identity = several ? this.#identities.keyOf(from, name, stat) : undefined;
+    const known = identity === undefined ? undefined : this.#linked.get(identity);
     if (known !== undefined) {
       check(sys.linkat(this.#linksFd, known, to, name), name);
       return;
@@ -104,7 +106,7 @@ class TreeCopy {
         this.#attributes(from, name, to, name, stat);
       }
     }
-    if (several) this.#linked.set(identity, this.#keep(to, name));
+    if (identity !== undefined) this.#linked.set(identity, this.#keep(to, name));
   }
 
   /** A name in `links` for a file of which more names are to come. */
@@ -171,10 +173,6 @@ class XattrCopy {
       }
     }
   }
-}
-
-function identityOf(stat: Float64Array): string {
-  return [StatField.DevMajor, StatField.DevMinor, StatField.InoHigh, StatField.InoLow].map((field) => stat[field]).join(':');
 }
 
 const linkBuffer = Buffer.alloc(4097);

@@ -19,6 +19,7 @@ import {
   S_IFDIR,
   S_IFMT,
 } from '../sys/constants.js';
+import { CountedFiles } from '../sys/file-identity.js';
 import { sys } from '../sys/index.js';
 import { StatField, STAT_FIELDS } from '../sys/syscalls.js';
 
@@ -72,7 +73,7 @@ export async function naiveSize(driver: GraphDriver, id: string, parent: string 
 
 function sizeOf(root: number, changes: readonly Change[]): number {
   const stat = new Float64Array(STAT_FIELDS);
-  const counted = new Set<string>();
+  const counted = new CountedFiles();
   let bytes = 0;
   for (const { kind, path } of changes) {
     if (kind === 'D') continue;
@@ -80,16 +81,13 @@ function sizeOf(root: number, changes: readonly Change[]): number {
       sys.openat2(root, path.slice(1) as ByteString, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS),
       path,
     );
-    const result = sys.statx(fd, '' as ByteString, stat, 0);
-    sys.close(fd);
-    check(result, path);
-    if ((stat[StatField.Mode]! & S_IFMT) === S_IFDIR) continue;
-    if (stat[StatField.Nlink]! > 1) {
-      const inode = `${stat[StatField.InoHigh]!}:${stat[StatField.InoLow]!}`;
-      if (counted.has(inode)) continue;
-      counted.add(inode);
+    try {
+      check(sys.statx(fd, '' as ByteString, stat, 0), path);
+      const isDirectory = (stat[StatField.Mode]! & S_IFMT) === S_IFDIR;
+      if (!isDirectory && counted.isFirst(fd, '' as ByteString, stat)) bytes += stat[StatField.Size]!;
+    } finally {
+      sys.close(fd);
     }
-    bytes += stat[StatField.Size]!;
   }
   return bytes;
 }

@@ -4,6 +4,7 @@
  * There is one context a mount. Its parts are used from one thread; an operation that waits must look everything up again
  * afterwards that another operation may have changed meanwhile: descriptors, a node's place, its dentries.
  */
+import type { Devices } from './devices.js';
 import type { DirectoryDescriptors } from './disk-directory.js';
 import type { UnionEvents } from './events.js';
 import type { LinkTable } from './hard-links.js';
@@ -25,6 +26,7 @@ export interface UnionContext {
   readonly upper: UpperLayer | null;
   readonly nodes: NodeTable;
   readonly links: LinkTable;
+  readonly devices: Devices;
   readonly inodes: InodeNumbers;
   readonly origins: Origins;
   readonly ownership: Ownership;

@@ -55,7 +55,7 @@ export function upperDirectory(context: UnionContext, node: DirectoryNode): Disk
   const source = node.stack[0] as LayerDirectory;
   const layer = source.layer.index;
   place(context, parent, temporary, dentry.name, () => {
-    setOrigin(context, source, '' as ByteString, upper.work.fd(), temporary);
+    setOrigin(context, source, '' as ByteString, sourceStat, upper.work.fd(), temporary);
     copyMetadata(context, source, '' as ByteString, sourceStat, upper.work.fd(), temporary);
   });
 
@@ -96,10 +96,17 @@ function keepingTimes(parent: DiskDirectory, change: () => void): void {
 }
 
 /** Records which lower file the copy was made from. A hard link's other names would share the number without sharing the file. */
-function setOrigin(context: UnionContext, source: LayerDirectory, name: ByteString, dirfd: number, target: ByteString): void {
+function setOrigin(
+  context: UnionContext,
+  source: LayerDirectory,
+  name: ByteString,
+  stat: Float64Array,
+  dirfd: number,
+  target: ByteString,
+): void {
   const upper = context.upper as UpperLayer;
   if (upper.features.prefix === undefined) return;
-  const result = sys.setxattrat(dirfd, target, upper.attribute('origin'), context.origins.encode(source, name), 0);
+  const result = sys.setxattrat(dirfd, target, upper.attribute('origin'), context.origins.encode(source, name, stat), 0);
   // `user.` attributes do not exist on symbolic links and special files (xattr(7)).
   if (result < 0 && result !== -E.EPERM && result !== -E.EOPNOTSUPP) check(result, 'origin');
 }
@@ -170,7 +177,7 @@ function copyUpSpecial(context: UnionContext, node: Node): void {
     check(sys.mknodat(upper.work.fd(), temporary, node.type | 0o600, major, minor), 'mknod');
   }
   const fill = (): void => {
-    if (node.links === null) setOrigin(context, holder, name, upper.work.fd(), temporary);
+    if (node.links === null) setOrigin(context, holder, name, sourceStat, upper.work.fd(), temporary);
     copyMetadata(context, holder, name, sourceStat, upper.work.fd(), temporary);
   };
   const first = node.dentries[0];
@@ -218,7 +225,7 @@ function copyUpFile(context: UnionContext, node: Node, caller: Caller | null, ke
   const flushed = length > 0 && context.options.fsync && !context.options.volatile;
   const finish = (): Awaitable<void> => {
     if (flushed) upper.copies.start(copy, length);
-    if (node.links === null) setOrigin(context, holder, name, copy, '' as ByteString);
+    if (node.links === null) setOrigin(context, holder, name, stat, copy, '' as ByteString);
     copyMetadata(context, holder, name, stat, copy, '' as ByteString);
     // What is cut short is changed, also if the truncation that asked for it never comes.
     if (length < size) check(sys.utimensat(copy, '' as ByteString, 0, UTIME_OMIT, 0, UTIME_NOW), 'utimensat');

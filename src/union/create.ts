@@ -17,7 +17,7 @@ import type { UnionContext } from './context.js';
 import { copyUp, linkNode, markImpure, upperDirectory, writableUpper } from './copy-up.js';
 import { onDisk, type DiskDirectory } from './disk-directory.js';
 import { LinkGroup } from './hard-links.js';
-import { UPPER } from './layer.js';
+import { numberOn } from './inode-numbers.js';
 import { addToDirectory } from './listing.js';
 import { findDentry, statNode } from './merge.js';
 import { Dentry, DirectoryNode, Node } from './node.js';
@@ -228,7 +228,7 @@ function adopt(context: UnionContext, parent: DirectoryNode, directory: DiskDire
   const mode = field(stat, 0, StatField.Mode);
   const dentry = new Dentry(parent, name, direntType(mode), directory);
   dentry.covers = overWhiteout ? undefined : false;
-  const ino = context.inodes.number(UPPER, field(stat, 0, StatField.InoLow), field(stat, 0, StatField.InoHigh));
+  const ino = context.inodes.of(directory, name, stat, 0);
   let node: Node;
   if ((mode & S_IFMT) === S_IFDIR) {
     const made = new DirectoryNode(ino, [directory.descend(name)]);
@@ -257,7 +257,8 @@ export function tmpfile(context: UnionContext, parent: DirectoryNode, mode: numb
     sys.close(fd);
     throw error;
   }
-  const ino = context.inodes.number(UPPER, field(context.stat, 0, StatField.InoLow), field(context.stat, 0, StatField.InoHigh));
+  const device = context.devices.ofOpen(fd, context.stat);
+  const ino = numberOn(device, field(context.stat, 0, StatField.InoLow), field(context.stat, 0, StatField.InoHigh));
   const node = new Node(ino, S_IFREG, directory, '' as Name);
   node.data = null;
   node.orphanFd = fd;
@@ -282,7 +283,7 @@ export function link(
     const directory = placeFor(context, parent, name);
     const upper = writableUpper(context);
     check(statNode(node, context.stat), name);
-    if (node.ino !== inodeInUpper(context)) markImpure(context, parent, directory);
+    if (node.ino !== numberInUpper(context, node)) markImpure(context, parent, directory);
     const from = node.orphanFd >= 0 ? node.orphanFd : onDisk(node.holder).fd();
     const fromName = node.orphanFd >= 0 ? ('' as ByteString) : node.name;
     const result = sys.linkat(from, fromName, directory.fd(), name);
@@ -315,14 +316,15 @@ export function link(
   });
 }
 
-function inodeInUpper(context: UnionContext): number {
-  return context.inodes.number(UPPER, field(context.stat, 0, StatField.InoLow), field(context.stat, 0, StatField.InoHigh));
+/** That of the object in the upper, whose attributes are in `context.stat`. */
+function numberInUpper({ devices, stat }: UnionContext, node: Node): number {
+  const device = node.orphanFd >= 0 ? devices.ofOpen(node.orphanFd, stat) : devices.of(node.holder, node.name, stat, 0);
+  return numberOn(device, field(stat, 0, StatField.InoLow), field(stat, 0, StatField.InoHigh));
 }
 
 /** The node has several names in the upper now: another lookup must find this node under each of them. */
 function rememberLinks(context: UnionContext, node: Node): void {
   if (node.links !== null || field(context.stat, 0, StatField.Nlink) < 2) return;
-  const inode = field(context.stat, 0, StatField.InoHigh) * 2 ** 32 + field(context.stat, 0, StatField.InoLow);
-  node.links = new LinkGroup(UPPER, inode, node, 0);
+  node.links = new LinkGroup(node, node.holder, node.name, context.stat, 0, 0);
   context.links.add(node.links);
 }

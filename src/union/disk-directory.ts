@@ -25,6 +25,7 @@ import {
   SEEK_SET,
 } from '../sys/constants.js';
 import { StatField, STAT_FIELDS } from '../sys/syscalls.js';
+import type { Device } from './devices.js';
 import type { EntryVisitor, Layer, LayerDirectory } from './layer.js';
 import { applyOverride, readOverride } from '../sys/override-stat.js';
 
@@ -70,6 +71,7 @@ export class DiskDirectory implements LayerDirectory {
   parent: DiskDirectory | null;
   name: Name;
   #fd = -1;
+  #device: Device | null = null;
   /** What `list` reads from: it stays open when the cache lets go of it, as it may while entries are looked at. */
   #listed = -1;
 
@@ -89,6 +91,11 @@ export class DiskDirectory implements LayerDirectory {
 
   descend(name: Name): DiskDirectory {
     return new DiskDirectory(this.layer, this.#descriptors, this, name);
+  }
+
+  device(): Device {
+    const { device, devices } = this.layer;
+    return devices === null ? device : (this.#device ??= devices.ofDirectory(this));
   }
 
   /** An open descriptor. Valid until the event loop turns: others may push it out of the cache. Throws `Errno`. */
@@ -194,7 +201,7 @@ export class DiskDirectory implements LayerDirectory {
   }
 
   handle(name: ByteString, buffer: Uint8Array): number {
-    return sys.name_to_handle_at(this.fd(), name, buffer);
+    return sys.name_to_handle_at(this.fd(), name, buffer, 0);
   }
 }
 

@@ -5,22 +5,33 @@
  * same file, although their dentries are in the lower layer: the group remembers it while the mount
  * lives, and every name that is looked up is linked into the upper, so that what was written through it is
  * there after remounting. (overlayfs does the same with `index=on`, and breaks the link without.)
+ *
+ * Two names are one file when device and inode number say so, and the device is one whose numbers can be believed. On another it takes a proof
+ * (src/sys/file-identity.ts); without, each name is a file of its own.
  */
+import type { ByteString } from '../base/bytes.js';
+import { sys } from '../sys/index.js';
+import { numberedIdentity, provedSame } from '../sys/file-identity.js';
+import type { Devices } from './devices.js';
+import { onDisk } from './disk-directory.js';
+import { UPPER, type LayerDirectory } from './layer.js';
 import type { Node } from './node.js';
 
 export class LinkGroup {
-  /** The lower file that all names began with. */
-  readonly layerIndex: number;
-  readonly inode: number;
+  /** The file that all names began with: its layer, device and inode number. */
+  readonly key: string;
+  /** One of its names in the lower layer; of a group of the upper, where its node lies says it. */
+  readonly origin: { readonly holder: LayerDirectory; readonly name: ByteString } | null;
   readonly node: Node;
   /** Names in the lower layer that have been neither removed nor replaced by one in the upper. */
   remaining: number;
   /** The group says what the layers no longer do: its node must stay when the kernel forgets it. */
   pinned = false;
 
-  constructor(layerIndex: number, inode: number, node: Node, names: number) {
-    this.layerIndex = layerIndex;
-    this.inode = inode;
+  /** `stat`, entry `index`: the attributes of the object `name` in `holder`, which has `names` names in a lower layer. */
+  constructor(node: Node, holder: LayerDirectory, name: ByteString, stat: Float64Array, index: number, names: number) {
+    this.key = keyOf(holder, stat, index);
+    this.origin = holder.layer.index === UPPER ? null : { holder, name };
     this.node = node;
     this.remaining = names;
   }
@@ -32,21 +43,56 @@ export class LinkGroup {
   }
 }
 
-/** The multiply linked files that have a node, by layer and the inode number they have there. */
-export class LinkTable {
-  readonly #groups = new Map<string, LinkGroup>();
+function keyOf(holder: LayerDirectory, stat: Float64Array, index: number): string {
+  return `${holder.layer.index}:${numberedIdentity(stat, index)}`;
+}
 
-  find(layerIndex: number, inode: number): LinkGroup | undefined {
-    return this.#groups.get(`${layerIndex}:${inode}`);
+/** The multiply linked files that have a node. */
+export class LinkTable {
+  readonly #devices: Devices;
+  /** Of one key there are several where numbers are not kept apart. */
+  readonly #groups = new Map<string, LinkGroup[]>();
+
+  constructor(devices: Devices) {
+    this.#devices = devices;
+  }
+
+  /** The group of the file `name` in `holder`, whose attributes are entry `index` of `stat`. */
+  find(holder: LayerDirectory, name: ByteString, stat: Float64Array, index: number): LinkGroup | undefined {
+    const groups = this.#groups.get(keyOf(holder, stat, index));
+    if (groups === undefined || this.#devices.of(holder, name, stat, index).numbersApart) return groups?.[0];
+    const fd = onDisk(holder).openPath(name);
+    if (fd < 0) return undefined;
+    try {
+      return groups.find((group) => leadsTo(group, fd));
+    } finally {
+      sys.close(fd);
+    }
   }
 
   add(group: LinkGroup): void {
-    this.#groups.set(`${group.layerIndex}:${group.inode}`, group);
+    const groups = this.#groups.get(group.key);
+    if (groups === undefined) this.#groups.set(group.key, [group]);
+    else groups.push(group);
   }
 
   /** A node that the table of nodes lets go. */
   drop(node: Node): void {
     const group = node.links;
-    if (group !== null && !group.pinned) this.#groups.delete(`${group.layerIndex}:${group.inode}`);
+    if (group === null || group.pinned) return;
+    const others = this.#groups.get(group.key)?.filter((other) => other !== group) ?? [];
+    if (others.length === 0) this.#groups.delete(group.key);
+    else this.#groups.set(group.key, others);
   }
+}
+
+/** Whether the open file `fd` is proved to be the group's. */
+function leadsTo({ origin, node }: LinkGroup, fd: number): boolean {
+  if (origin === null && node.orphanFd >= 0) return provedSame(node.orphanFd, fd);
+  const { holder, name } = origin ?? node;
+  const own = onDisk(holder).openPath(name);
+  if (own < 0) return false;
+  const same = provedSame(own, fd);
+  sys.close(own);
+  return same;
 }

@@ -1,42 +1,63 @@
 /**
  * `st_ino` of the union.
  *
- * All layers on one file system: the numbers are the files' own. On several, a number carries its file system's index in
+ * All objects on one device: the numbers are the files' own. On several, a number carries its device's range in
  * high bits, so that it is unique under the mount's one `st_dev` and the same after remounting. Numbers are
- * kept below 2^53; one that does not fit (a file system that hashes into 64 bits) is given a number for the life of the mount.
+ * kept below 2^53. One that does not fit (a file system that hashes into 64 bits) is hashed into 51 bits at the top: of a million
+ * such files two coincide with a chance of one in 4500.
+ *
+ * Where a device has one number for several files (src/sys/file-identity.ts), the file that is met first keeps it while the union lives. Another
+ * gets one made of its place in its layer.
  */
+import type { ByteString } from '../base/bytes.js';
+import { StatField } from '../sys/syscalls.js';
+import { hashOf, type Device, type Devices } from './devices.js';
+import { onDisk } from './disk-directory.js';
+import type { LayerDirectory } from './layer.js';
+import { layerPath } from './path.js';
+import { field } from './stat-buffer.js';
 
-/** Bits for a file's own number when several file systems share the space: 2^47 files each on 31 of them. */
-const OWN_BITS = 47;
-const OWN_LIMIT = 2 ** OWN_BITS;
-const SINGLE_LIMIT = 2 ** 52;
-/** Where invented numbers start: above all others. */
-const INVENTED = 2 ** 52;
+/** Where hashed numbers start: above all others. */
+const HASHED = 2 ** 52 + 2 ** 51;
+
+/** The number of a file of a device, unless the device has it for several. */
+export function numberOn(device: Device, low: number, high: number): number {
+  const own = high * 2 ** 32 + low;
+  return own < device.limit ? device.base + own : HASHED + hashOf(`${device.name}:${high}:${low}`);
+}
 
 export class InodeNumbers {
-  /** Numbers from here on do not fit. */
-  readonly limit: number;
-  readonly #invented = new Map<string, number>();
+  readonly #devices: Devices;
+  /** Numbers of devices that have one for several files, and who was met with it first: the number made of its place. */
+  readonly #claimed = new Map<number, number>();
+  /** Further names of files that were met under another, by the number made of their place. */
+  readonly #joined = new Map<number, number>();
 
-  constructor(fileSystems: number) {
-    this.limit = fileSystems > 1 ? OWN_LIMIT : SINGLE_LIMIT;
+  constructor(devices: Devices) {
+    this.#devices = devices;
   }
 
-  /** What is added to a number that fits; undefined when none does. */
-  baseOf(fileSystem: number): number | undefined {
-    return fileSystem === 0 || (fileSystem < 31 && this.limit === OWN_LIMIT) ? fileSystem * OWN_LIMIT : undefined;
+  /** The number of the object `name` in `holder` (the empty name: `holder` itself), whose attributes are entry `index` of `stat`. */
+  of(holder: LayerDirectory, name: ByteString, stat: Float64Array, index: number): number {
+    const device = this.#devices.of(holder, name, stat, index);
+    const number = numberOn(device, field(stat, index, StatField.InoLow), field(stat, index, StatField.InoHigh));
+    return device.numbersApart ? number : this.#claim(number, placeNumber(holder, name));
   }
 
-  number(fileSystem: number, low: number, high: number): number {
-    const own = high * 2 ** 32 + low;
-    const base = this.baseOf(fileSystem);
-    if (own < this.limit && base !== undefined) return base + own;
-    const key = `${fileSystem}:${high}:${low}`;
-    let invented = this.#invented.get(key);
-    if (invented === undefined) {
-      invented = INVENTED + this.#invented.size;
-      this.#invented.set(key, invented);
-    }
-    return invented;
+  /** The object `name` in `holder`, whose attributes are entry `index` of `stat`, was proved to be the file that has the number `number`. */
+  join(holder: LayerDirectory, name: ByteString, stat: Float64Array, index: number, number: number): void {
+    if (!this.#devices.of(holder, name, stat, index).numbersApart) this.#joined.set(placeNumber(holder, name), number);
   }
+
+  #claim(number: number, place: number): number {
+    const joined = this.#joined.get(place);
+    if (joined !== undefined) return joined;
+    const first = this.#claimed.get(number);
+    if (first === undefined) this.#claimed.set(number, place);
+    return first === undefined || first === place ? number : place;
+  }
+}
+
+function placeNumber(holder: LayerDirectory, name: ByteString): number {
+  return HASHED + hashOf(`${holder.layer.index}:${layerPath(onDisk(holder))}${name === '' ? '' : '/'}${name}`);
 }

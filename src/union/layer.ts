@@ -6,6 +6,7 @@
  * Lower layers never change while they are mounted; the upper layer is changed by this union alone.
  */
 import type { ByteString, Name } from '../base/bytes.js';
+import type { Device, Devices } from './devices.js';
 import type { WhiteoutForm } from './options.js';
 
 /** The upper layer's index; lower layers count from 1, topmost first, also when there is no upper. */
@@ -17,8 +18,10 @@ export const MAX_LAYERS = 500;
 export interface Layer {
   readonly index: number;
   readonly form: WhiteoutForm;
-  /** Which of the union's distinct file systems it lies on: 0 for the upper's, or the first lower's when there is no upper. */
-  readonly fileSystem: number;
+  /** What its root lies on. */
+  readonly device: Device;
+  /** Where further devices are asked for, of a layer that may show several; null: all its directories lie on `device`. */
+  readonly devices: Devices | null;
   /** No layer lies below: what its markers say of lower layers has no effect. */
   readonly bottom: boolean;
   /** Whether its files carry owner, mode and type in an override_stat xattr, and under which name. */
@@ -33,6 +36,8 @@ export interface LayerDirectory {
   readonly layer: Layer;
   /** The directory of that name below this one. No system call: that it exists is the caller's knowledge. */
   descend(name: Name): LayerDirectory;
+  /** What it lies on, and so all that is in it but mount points and roots of subvolumes. */
+  device(): Device;
   /** Fills entry `index` of a stat buffer (StatField). The empty name is the directory itself. */
   stat(name: ByteString, out: Float64Array, index: number): number;
   statMany(names: readonly ByteString[], count: number, out: Float64Array): number;

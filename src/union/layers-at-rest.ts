@@ -6,6 +6,7 @@
 import { PlyfsError } from '../base/error.js';
 import { sys } from '../sys/index.js';
 import type { UnionContext } from './context.js';
+import { Devices } from './devices.js';
 import { DirectoryDescriptors, onDisk } from './disk-directory.js';
 import { UnionEvents } from './events.js';
 import { LinkTable } from './hard-links.js';
@@ -33,12 +34,11 @@ export function lookingAt<T>(layers: readonly LayerAtRest[], look: (context: Uni
   const opened: OpenedDirectory[] = [];
   try {
     const roots: (LayerDirectory | undefined)[] = [undefined];
-    const devices: string[] = [];
-    for (const [i, { index, path, form, overrideStat }] of layers.entries()) {
-      const directory = openNamed(index === UPPER ? 'upperdir' : 'lowerdir', path, index !== UPPER);
-      opened.push(directory);
-      if (!devices.includes(directory.device)) devices.push(directory.device);
-      const described = describeLayer(directory, index, devices.indexOf(directory.device), i === layers.length - 1, form);
+    for (const { index, path } of layers) opened.push(openNamed(index === UPPER ? 'upperdir' : 'lowerdir', path, index !== UPPER));
+    const devices = new Devices(opened.map(({ fd }) => fd));
+    for (const [i, { index, form, overrideStat }] of layers.entries()) {
+      const directory = opened[i] as OpenedDirectory;
+      const described = describeLayer(directory, index, devices, i === layers.length - 1, form);
       roots[index] = rootOf(directory, overrideStat === undefined ? described : { ...described, overrideStat }, directories);
     }
     if (opened.length === 0) throw new PlyfsError('no-lowerdir', 'there is no layer to look at.');
@@ -49,12 +49,8 @@ export function lookingAt<T>(layers: readonly LayerAtRest[], look: (context: Uni
   }
 }
 
-function contextOf(
-  roots: readonly (LayerDirectory | undefined)[],
-  devices: readonly string[],
-  directories: DirectoryDescriptors,
-): UnionContext {
-  const inodes = new InodeNumbers(devices.length);
+function contextOf(roots: readonly (LayerDirectory | undefined)[], devices: Devices, directories: DirectoryDescriptors): UnionContext {
+  const inodes = new InodeNumbers(devices);
   return {
     options: { ...defaultUnionOptions, lowers: [] },
     roots,
@@ -62,9 +58,10 @@ function contextOf(
     nodes: new NodeTable(mergeRoots(roots, inodes), (node) => {
       if (node.isDirectory()) for (const directory of node.stack) if (onDisk(directory).parent !== null) directory.release();
     }),
-    links: new LinkTable(),
+    links: new LinkTable(devices),
+    devices,
     inodes,
-    origins: new Origins([], inodes),
+    origins: new Origins([], devices),
     ownership: new Ownership(defaultOwnership, undefined),
     directories,
     files: new OpenFiles(DESCRIPTORS),

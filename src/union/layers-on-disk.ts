@@ -1,10 +1,14 @@
 /** Opening the directories that a union is made of, and refusing those that cannot be one. Every refusal is a `PlyfsError`. */
+import { readlinkSync } from 'node:fs';
 import { bytesOf, textOf, type ByteString, type Name } from '../base/bytes.js';
 import { E, errnoName } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import { sys } from '../sys/index.js';
 import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_NONBLOCK, O_PATH, O_RDONLY, OPEN_TREE_CLONE } from '../sys/constants.js';
+import { hasOneDevice } from '../sys/file-identity.js';
+import { readMountTable } from '../sys/mount-table.js';
 import { StatField } from '../sys/syscalls.js';
+import type { Devices } from './devices.js';
 import { DiskDirectory, type DirectoryDescriptors } from './disk-directory.js';
 import type { Layer } from './layer.js';
 import { OVERRIDE_NAMES } from '../sys/override-stat.js';
@@ -33,6 +37,8 @@ export interface OpenedDirectory {
   /** Device and inode number, to tell whether two are the same. */
   readonly identity: string;
   readonly device: string;
+  /** It may show directories of other devices: its file system has subvolumes or is made of others, or something is mounted in it. */
+  readonly severalDevices: boolean;
   /** A private copy of its mount: other mounts below it, this union's among them, are not seen through it. */
   readonly cloned: boolean;
 }
@@ -57,7 +63,20 @@ export function openNamed(role: Role, path: ByteString, clone: boolean): OpenedD
     }
   }
   sys.statx(fd, ITSELF, stat, 0);
-  return { path, fd, identity: identityOf(stat), device: deviceOf(stat), cloned };
+  const severalDevices = !hasOneDevice(fd) || (!cloned && holdsMounts(fd));
+  return { path, fd, identity: identityOf(stat), device: deviceOf(stat), severalDevices, cloned };
+}
+
+/** Also where that cannot be told, of a path too long to be written. */
+function holdsMounts(fd: number): boolean {
+  let path: string;
+  try {
+    path = readlinkSync(`/proc/self/fd/${fd}`, 'latin1');
+  } catch {
+    return true;
+  }
+  const inside = path === '/' ? path : `${path}/`;
+  return readMountTable().some(({ mountpoint }) => mountpoint !== path && mountpoint.startsWith(inside));
 }
 
 function cannotOpen(role: Role, path: ByteString, errno: number): PlyfsError {
@@ -178,13 +197,15 @@ export function madeForMountProgram(path: ByteString): boolean {
 export function describeLayer(
   opened: OpenedDirectory,
   index: number,
-  fileSystem: number,
+  devices: Devices,
   bottom: boolean,
   declared: WhiteoutForm | undefined,
 ): Layer {
   const form = declared ?? (AUFS_MARKERS.some((name) => sys.statx(opened.fd, name, stat, 0) >= 0) ? 'aufs' : 'overlay');
   const overrideStat = OVERRIDE_NAMES.find((name) => sys.getxattrat(opened.fd, ITSELF, name, probeBuffer) >= 0);
-  return { index, form, fileSystem, bottom, overrideStat };
+  sys.statx(opened.fd, ITSELF, stat, 0);
+  const device = devices.ofOpen(opened.fd, stat);
+  return { index, form, device, devices: opened.severalDevices ? devices : null, bottom, overrideStat };
 }
 
 export function rootOf(opened: OpenedDirectory, layer: Layer, descriptors: DirectoryDescriptors): DiskDirectory {

@@ -10,6 +10,7 @@ import type { Name } from '../base/bytes.js';
 import { E, Errno } from '../base/errno.js';
 import { DT_UNKNOWN, DT_CHR, DT_DIR, DT_REG } from '../sys/constants.js';
 import type { UnionContext } from './context.js';
+import { numberOn } from './inode-numbers.js';
 import { UPPER, type LayerDirectory } from './layer.js';
 import { originInode } from './merge.js';
 import { Dentry, type DirectoryNode } from './node.js';
@@ -96,7 +97,7 @@ function listedInode(context: UnionContext, dentry: Dentry, low: number, high: n
   if (dentry.node !== null) return dentry.node.ino;
   const { parent, holder, type } = dentry;
   const origin = parent.impure && holder.layer.index === UPPER && type !== DT_DIR ? originInode(context, dentry, type << 12) : undefined;
-  return origin ?? context.inodes.number(holder.layer.fileSystem, low, high);
+  return origin ?? numberOn(holder.device(), low, high);
 }
 
 function listMerged(context: UnionContext, directory: DirectoryNode): void {
@@ -131,7 +132,7 @@ function listMerged(context: UnionContext, directory: DirectoryNode): void {
       if (dentry === null) return;
       if (dentry.below === NOTHING_BELOW || dentry.below === null) {
         dentry.below = [holder];
-        if (dentry.holder.layer.index === UPPER) dentry.ino = context.inodes.number(holder.layer.fileSystem, low, high);
+        if (dentry.holder.layer.index === UPPER) dentry.ino = numberOn(holder.device(), low, high);
       } else (dentry.below as LayerDirectory[]).push(holder);
     });
     for (const name of hidden) {

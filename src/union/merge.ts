@@ -122,16 +122,18 @@ export function nodeFromStat(context: UnionContext, dentry: Dentry, stat: Float6
 
 /** One node for all names of a file that has several in its layer. */
 function linkedNode(context: UnionContext, dentry: Dentry, stat: Float64Array, index: number): Node {
-  const layer = dentry.holder.layer;
-  const inode = field(stat, index, StatField.InoHigh) * 2 ** 32 + field(stat, index, StatField.InoLow);
-  const group = context.links.find(layer.index, inode);
+  const { holder, name } = dentry;
+  const { layer } = holder;
+  const group = context.links.find(holder, name, stat, index);
   if (group !== undefined) {
+    context.inodes.join(holder, name, stat, index, group.node.ino);
     context.nodes.attach(dentry, group.node);
     if (group.node.inUpper && layer.index !== UPPER) adoptLink(context, dentry, group.node);
     return group.node;
   }
-  const node = new Node(inodeOf(context, dentry, stat, index), fileType(stat, index), dentry.holder, dentry.name);
-  node.links = new LinkGroup(layer.index, inode, node, layer.index === UPPER ? 0 : field(stat, index, StatField.Nlink));
+  const node = new Node(inodeOf(context, dentry, stat, index), fileType(stat, index), holder, name);
+  const lowerNames = layer.index === UPPER ? 0 : field(stat, index, StatField.Nlink);
+  node.links = new LinkGroup(node, holder, name, stat, index, lowerNames);
   context.links.add(node.links);
   node.dentries.push(dentry);
   dentry.node = node;
@@ -143,7 +145,7 @@ function inodeOf(context: UnionContext, dentry: Dentry, stat: Float64Array, inde
     const origin = originInode(context, dentry, fileType(stat, index));
     if (origin !== undefined) return origin;
   }
-  return context.inodes.number(dentry.holder.layer.fileSystem, field(stat, index, StatField.InoLow), field(stat, index, StatField.InoHigh));
+  return context.inodes.of(dentry.holder, dentry.name, stat, index);
 }
 
 /** The inode number that an upper non-directory brought with it from below. */
@@ -168,18 +170,12 @@ function lowerNamesake(dentry: Dentry): { directory: LayerDirectory; name: ByteS
 function newDirectory(context: UnionContext, dentry: Dentry, stat: Float64Array, index: number): DirectoryNode {
   const merged = mergeStack(context, dentry);
   const first = merged.stack.find((directory) => directory.layer.index !== UPPER);
-  let low = field(stat, index, StatField.InoLow);
-  let high = field(stat, index, StatField.InoHigh);
-  let fileSystem = dentry.holder.layer.fileSystem;
   // A directory that was copied up keeps the number of the topmost lower one.
-  if (first !== undefined && first !== merged.stack[0]) {
-    if (first.stat('' as ByteString, namesakeStat, 0) >= 0) {
-      low = field(namesakeStat, 0, StatField.InoLow);
-      high = field(namesakeStat, 0, StatField.InoHigh);
-      fileSystem = first.layer.fileSystem;
-    }
-  }
-  const node = new DirectoryNode(context.inodes.number(fileSystem, low, high), merged.stack);
+  const copied = first !== undefined && first !== merged.stack[0] && first.stat('' as ByteString, namesakeStat, 0) >= 0;
+  const ino = copied
+    ? context.inodes.of(first, '' as ByteString, namesakeStat, 0)
+    : context.inodes.of(dentry.holder, dentry.name, stat, index);
+  const node = new DirectoryNode(ino, merged.stack);
   node.impure = merged.impure;
   node.xattrWhiteouts = merged.xattrWhiteouts;
   node.opaque = merged.opaque;

@@ -13,6 +13,7 @@ import { E, Errno } from '../base/errno.js';
 import { DT_DIR } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import type { UnionContext } from './context.js';
+import { deviceNumber } from './devices.js';
 import { DiskDirectory } from './disk-directory.js';
 import { MAX_LAYERS, UPPER, type LayerDirectory } from './layer.js';
 import type { DirectoryNode } from './node.js';
@@ -29,7 +30,8 @@ export interface PackedListing {
 
 /** Where most listings fit; one that does not is read again into a larger buffer of its own. */
 const usual = Buffer.allocUnsafeSlow(64 * 1024);
-const sources = new Float64Array(2 * MAX_LAYERS);
+/** Three numbers a directory (`findDirectories` of src/sys/syscalls.ts). */
+const sources = new Float64Array(3 * MAX_LAYERS);
 const foundNow = new Float64Array(MAX_LAYERS);
 
 /** Whether a packed listing may stand for the directory: no name of it is known but those of directories. */
@@ -45,9 +47,10 @@ export function mayStayPacked(directory: DirectoryNode): boolean {
 export function readPacked(context: UnionContext, directory: DirectoryNode): PackedListing | undefined {
   const { stack } = directory;
   if (directory.impure || directory.xattrWhiteouts !== null || directory.opaque !== null) return undefined;
-  if (!openAll(context, stack)) return undefined;
+  const limit = openAll(context, stack);
+  if (limit === undefined) return undefined;
   for (let buffer = usual; ;) {
-    const size = sys.listDirectories(sources, stack.length, isUpper(stack[0]), context.inodes.limit, buffer);
+    const size = sys.listDirectories(sources, stack.length, isUpper(stack[0]), limit, buffer);
     if (size === -E.EOPNOTSUPP) return undefined;
     if (size < 0) throw new Errno(-size, 'readdir');
     if (size <= buffer.length) return packed(buffer, size, stack);
@@ -55,16 +58,21 @@ export function readPacked(context: UnionContext, directory: DirectoryNode): Pac
   }
 }
 
-/** Descriptors of the directories, in `sources`. False where a listing of records cannot be had of them. */
-function openAll(context: UnionContext, directories: readonly LayerDirectory[]): boolean {
-  if (!directories.every(isPlain) || directories.length > Math.min(MAX_LAYERS, context.directories.max / 2)) return false;
+/**
+ * Describes the directories in `sources`. Returns from which inode number on one of their names needs a closer look; undefined where a listing of records
+ * cannot be had of them.
+ */
+function openAll(context: UnionContext, directories: readonly LayerDirectory[]): number | undefined {
+  if (!directories.every(isPlain) || directories.length > Math.min(MAX_LAYERS, context.directories.max / 2)) return undefined;
+  let limit = Infinity;
   for (const [i, directory] of directories.entries()) {
-    const base = context.inodes.baseOf(directory.layer.fileSystem);
-    if (base === undefined) return false;
-    sources[2 * i] = directory.fd();
-    sources[2 * i + 1] = base;
+    const device = directory.device();
+    sources[3 * i] = directory.fd();
+    sources[3 * i + 1] = device.base;
+    sources[3 * i + 2] = directory.layer.devices === null ? -1 : deviceNumber(device.major, device.minor);
+    limit = Math.min(limit, device.limit);
   }
-  return true;
+  return limit;
 }
 
 function isUpper(directory: LayerDirectory | undefined): boolean {
@@ -93,17 +101,10 @@ export function findDirectories(
   name: Name,
   list: boolean,
 ): FoundDirectories | undefined {
-  if (!openAll(context, directories)) return undefined;
+  const limit = openAll(context, directories);
+  if (limit === undefined) return undefined;
   const found = foundNow.subarray(0, directories.length);
-  const size = sys.findDirectories(
-    sources,
-    directories.length,
-    name,
-    isUpper(directories[0]),
-    context.inodes.limit,
-    found,
-    list ? usual : null,
-  );
+  const size = sys.findDirectories(sources, directories.length, name, isUpper(directories[0]), limit, found, list ? usual : null);
   if (size < 0 && size !== -E.EOPNOTSUPP) throw new Errno(-size, name);
   return { found, size };
 }

@@ -34,7 +34,7 @@ export function readdir(context: UnionContext, directory: DirectoryNode, cookie:
   }
   const start = positionAfter(listing, Math.max(cookie, 2));
   if (plus) deliverWithNodes(context, listing, start, sink);
-  else deliver(listing, start, sink);
+  else deliver(context, directory, listing, start, sink);
 }
 
 /**
@@ -61,6 +61,7 @@ function deliverPacked(
   sink: DirectorySink,
 ): void {
   const { records } = packed;
+  const elsewhere = mayLeadElsewhere(directory);
   cursor[1] = Math.max(0, from - FIRST_COOKIE + 1);
   const { reached } = packed;
   if (cursor[1] === reached.number) cursor[0] = reached.offset;
@@ -77,7 +78,8 @@ function deliverPacked(
       if (!sink.fits(entry.name.length)) return;
       if (!deliverNode(context, dentryOf(directory, entry), cookie, sink)) return;
     } else {
-      const ino = directory.entries.get(entry.name)?.node?.ino ?? entry.ino;
+      const known = directory.entries.get(entry.name);
+      const ino = known?.node?.ino ?? (elsewhere ? numberOf(context, known ?? dentryOf(directory, entry)) : entry.ino);
       if (!sink.entry(entry.name, ino, entry.type, cookie)) return;
     }
     cursor[0] = entry.end;
@@ -85,11 +87,28 @@ function deliverPacked(
   }
 }
 
-function deliver(listing: readonly Dentry[], start: number, sink: DirectorySink): void {
+function deliver(context: UnionContext, directory: DirectoryNode, listing: readonly Dentry[], start: number, sink: DirectorySink): void {
+  const elsewhere = mayLeadElsewhere(directory);
   for (let i = start; i >= 0; i--) {
     const dentry = listing[i] as Dentry;
-    if (dentry.cookie > 0 && !sink.entry(dentry.name, dentry.node?.ino ?? dentry.ino, dentry.type, dentry.cookie)) return;
+    if (dentry.cookie < 0) continue;
+    const ino = elsewhere ? numberOf(context, dentry) : (dentry.node?.ino ?? dentry.ino);
+    if (!sink.entry(dentry.name, ino, dentry.type, dentry.cookie)) return;
   }
+}
+
+/** Whether directories in it may lie on another device: such a one is listed with a number other than its own (getdents(2)). */
+function mayLeadElsewhere(directory: DirectoryNode): boolean {
+  return directory.stack.some(({ layer }) => layer.devices !== null);
+}
+
+/** `d_ino` of a name in a directory that may lead elsewhere. Throws `Errno`. */
+function numberOf(context: UnionContext, dentry: Dentry): number {
+  if (dentry.node !== null) return dentry.node.ino;
+  if (dentry.type !== DT_DIR || dentry.holder.stat(dentry.name, context.stat, 0) < 0) return dentry.ino;
+  const node = nodeFromStat(context, dentry, context.stat, 0);
+  context.nodes.evictIfUnused(node);
+  return node.ino;
 }
 
 function deliverWithNodes(context: UnionContext, listing: readonly Dentry[], start: number, sink: DirectorySink): void {

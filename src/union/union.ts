@@ -34,6 +34,7 @@ import type { UnionContext } from './context.js';
 import { copyUp, COPY_AT_ONCE } from './copy-up.js';
 import { create, link, tmpfile } from './create.js';
 import { dataOf } from './data.js';
+import { Devices } from './devices.js';
 import { DirectoryDescriptors, onDisk } from './disk-directory.js';
 import { UnionEvents } from './events.js';
 import { LinkTable } from './hard-links.js';
@@ -54,7 +55,7 @@ import { NodeTable } from './node-table.js';
 import { DirectoryNode, type Node } from './node.js';
 import { OpenFiles } from './open-files.js';
 import type { LayerInUse, UnionOptions } from './options.js';
-import { Origins, type LowerFileSystem } from './origin.js';
+import { Origins } from './origin.js';
 import { OVERRIDE_CONTAINERS, OVERRIDE_PRIVILEGED } from '../sys/override-stat.js';
 import { readMarks } from './overlay-xattrs.js';
 import { Ownership } from './ownership.js';
@@ -136,15 +137,15 @@ function assemble(
   const share = (divisor: number, most: number): number => Math.max(16, Math.min(most, Math.floor(left / divisor)));
   const directories = new DirectoryDescriptors(share(8, MOST_DIRECTORIES));
 
-  const devices = [...new Set([...(upper === null ? [] : [upper.device]), ...lowers.map((lower) => lower.device)])];
-  const inodes = new InodeNumbers(devices.length);
+  const devices = new Devices([...(upper === null ? [] : [upper]), ...lowers].map(({ fd }) => fd));
+  const inodes = new InodeNumbers(devices);
   const roots: (LayerDirectory | undefined)[] = [undefined];
   for (const [i, lower] of lowers.entries()) {
     const form = options.lowers[i]?.form ?? (madeForMountProgram(lower.path) ? 'aufs' : undefined);
-    const layer = describeLayer(lower, i + 1, devices.indexOf(lower.device), i === lowers.length - 1, form);
+    const layer = describeLayer(lower, i + 1, devices, i === lowers.length - 1, form);
     roots.push(rootOf(lower, layer, directories));
   }
-  const upperLayer = upper === null || work === null ? null : openUpper(options, upper, work, directories, warn);
+  const upperLayer = upper === null || work === null ? null : openUpper(options, upper, work, devices, directories, warn);
   if (upperLayer !== null) roots[UPPER] = upperLayer.root;
 
   const root = mergeRoots(roots, inodes);
@@ -155,9 +156,10 @@ function assemble(
     nodes: new NodeTable(root, (node) => {
       release(context, node);
     }),
-    links: new LinkTable(),
+    links: new LinkTable(devices),
+    devices,
     inodes,
-    origins: new Origins(lowerFileSystems(lowers, devices), inodes),
+    origins: new Origins(lowers, devices),
     ownership: new Ownership(options.ownership, upperLayer?.layer.overrideStat),
     directories,
     files: new OpenFiles(share(4, MOST_FILES)),
@@ -175,10 +177,11 @@ function openUpper(
   options: UnionOptions,
   upper: OpenedDirectory,
   work: OpenedDirectory,
+  devices: Devices,
   directories: DirectoryDescriptors,
   warn: (sentence: string) => void,
 ): UpperLayer {
-  const described = describeLayer(upper, UPPER, 0, false, options.upper?.form);
+  const described = describeLayer(upper, UPPER, devices, false, options.upper?.form);
   const workdir = rootOf(work, { ...described, form: 'overlay', overrideStat: undefined }, directories);
   const staging = prepareWorkdir(workdir, work.path, options.volatile);
   const possible = tryFeatures(staging, upper.path, options.userXattr, warn);
@@ -208,26 +211,10 @@ export function mergeRoots(roots: readonly (LayerDirectory | undefined)[], inode
   const numbered = stack.find((directory) => directory.layer.index !== UPPER) ?? stack[0];
   if (numbered === undefined) throw new Errno(E.EIO, 'a union without layers');
   check(numbered.stat('' as ByteString, stat, 0), 'stat');
-  const root = new DirectoryNode(
-    inodes.number(numbered.layer.fileSystem, field(stat, 0, StatField.InoLow), field(stat, 0, StatField.InoHigh)),
-    stack,
-  );
+  const root = new DirectoryNode(inodes.of(numbered, '' as ByteString, stat, 0), stack);
   root.impure = impure;
   root.xattrWhiteouts = xattrWhiteouts.length > 0 ? xattrWhiteouts : null;
   return root;
-}
-
-function lowerFileSystems(lowers: readonly OpenedDirectory[], devices: readonly string[]): LowerFileSystem[] {
-  const known = new Map<number, LowerFileSystem>();
-  for (const lower of lowers) {
-    const index = devices.indexOf(lower.device);
-    if (known.has(index)) continue;
-    const uuid = Buffer.alloc(16);
-    // Without a UUID two file systems cannot be told apart; the upper's own (index 0) needs none (ovl_check_origin_fh).
-    const usable = sys.fsuuid(lower.fd, uuid) >= 0 && (index === 0 || uuid.some((byte) => byte !== 0));
-    known.set(index, { index, uuid: usable ? uuid : null, fd: lower.fd });
-  }
-  return [...known.values()];
 }
 
 /** The kernel has forgotten the node: nothing is kept open for it. */

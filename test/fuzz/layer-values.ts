@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import type { Test } from 'tap';
 import { bytesOf, type ByteString } from '../../src/base/bytes.js';
 import { sys } from '../../src/sys/index.js';
-import { InodeNumbers } from '../../src/union/inode-numbers.js';
+import { Devices } from '../../src/union/devices.js';
 import { Origins } from '../../src/union/origin.js';
 import { formatOverrideStat, parseOverrideStat } from '../../src/sys/override-stat.js';
 import { inheritAcl } from '../../src/union/posix-acl.js';
@@ -93,9 +93,10 @@ export async function fuzzLayerValues(t: Test, settings: FuzzSettings): Promise<
   });
   // The real handle of a file there, to be bent.
   const handle = Buffer.alloc(256);
-  const size = sys.name_to_handle_at(fd, bytesOf('file'), handle);
-  const uuid = Buffer.alloc(16, 7);
-  const origins = new Origins([{ index: 0, uuid, fd }], new InodeNumbers(1));
+  const size = sys.name_to_handle_at(fd, bytesOf('file'), handle, 0);
+  const uuid = Buffer.alloc(16);
+  sys.fsuuid(fd, uuid);
+  const origins = new Origins([{ fd }], new Devices([fd]));
   const type = fc.constantFrom(...types);
   await campaign(
     t,

@@ -172,7 +172,7 @@ t.test('wrong types throw, and nothing is done', async (t) => {
   t.throws(() => sys.statx(fd, b(''), new Float64Array(23), 0), RangeError);
   t.throws(() => sys.fstatfs(fd, new Float64Array(9)), RangeError);
   t.throws(() => sys.fsuuid(fd, new Uint8Array(15)), RangeError);
-  t.throws(() => sys.name_to_handle_at(fd, b(''), new Uint8Array(7)), RangeError);
+  t.throws(() => sys.name_to_handle_at(fd, b(''), new Uint8Array(7), 0), RangeError);
 });
 
 t.test('a buffer that was transferred away is empty', async (t) => {

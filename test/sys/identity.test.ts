@@ -20,7 +20,7 @@ t.test('file handles', async (t) => {
   sys.symlinkat(b('x'), fd, b('link'));
   const buffer = new Uint8Array(137);
   const view = buffer.subarray(1);
-  const length = sys.name_to_handle_at(fd, notUtf8, view);
+  const length = sys.name_to_handle_at(fd, notUtf8, view, 0);
   if (length === -E.EOPNOTSUPP) {
     t.comment('the file system of the temporary directory has no file handles');
     return;
@@ -29,11 +29,11 @@ t.test('file handles', async (t) => {
   t.equal(new DataView(buffer.buffer, 1).getUint32(0, true), length - 8);
   const handle = view.slice(0, length);
   const again = new Uint8Array(136);
-  t.equal(sys.name_to_handle_at(pathFd(t, fd, notUtf8), b(''), again), length);
+  t.equal(sys.name_to_handle_at(pathFd(t, fd, notUtf8), b(''), again, 0), length);
   t.same(again.subarray(0, length), handle);
-  t.equal(sys.name_to_handle_at(fd, notUtf8, new Uint8Array(8)), -E.EOVERFLOW);
-  t.equal(sys.name_to_handle_at(fd, b('absent'), again), -E.ENOENT);
-  t.ok(sys.name_to_handle_at(fd, b('link'), again) > 8, 'of a symbolic link, though it leads nowhere');
+  t.equal(sys.name_to_handle_at(fd, notUtf8, new Uint8Array(8), 0), -E.EOVERFLOW);
+  t.equal(sys.name_to_handle_at(fd, b('absent'), again, 0), -E.ENOENT);
+  t.ok(sys.name_to_handle_at(fd, b('link'), again, 0) > 8, 'of a symbolic link, though it leads nowhere');
 
   t.equal(sys.open_by_handle_at(fd, handle.subarray(0, 7), c.O_RDONLY), -E.EINVAL);
   t.equal(sys.open_by_handle_at(fd, handle.subarray(0, length - 1), c.O_RDONLY), -E.EINVAL, 'cut off');

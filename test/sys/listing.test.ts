@@ -14,7 +14,7 @@ const LIMIT = 2 ** 52;
 function merged(paths: readonly string[], upper: boolean, out = Buffer.alloc(65536), limit = LIMIT): number {
   const fds = paths.map((path) => openSync(path, 'r'));
   try {
-    return sys.listDirectories(Float64Array.from(fds.flatMap((fd) => [fd, 0])), fds.length, upper, limit, out);
+    return sys.listDirectories(Float64Array.from(fds.flatMap((fd) => [fd, 0, -1])), fds.length, upper, limit, out);
   } finally {
     fds.forEach(closeSync);
   }
@@ -57,10 +57,10 @@ interface FoundDirectories {
 }
 
 /** The directory `dir` looked for in each of `paths`. */
-function findDir(paths: readonly string[], out: Buffer | null = Buffer.alloc(65536)): FoundDirectories {
+function findDir(paths: readonly string[], out: Buffer | null = Buffer.alloc(65536), device = -1): FoundDirectories {
   const fds = paths.map((path) => openSync(path, 'r'));
   const found = new Float64Array(paths.length).fill(-1);
-  const parents = Float64Array.from(fds.flatMap((fd) => [fd, 0]));
+  const parents = Float64Array.from(fds.flatMap((fd) => [fd, 0, device]));
   const size = sys.findDirectories(parents, fds.length, 'dir' as ByteString, false, LIMIT, found, out);
   fds.forEach(closeSync);
   return { found: [...found], size, records: out?.subarray(0, Math.max(0, size)) ?? Buffer.alloc(0) };
@@ -89,10 +89,15 @@ t.test('a directory is looked for in several layers, down to something else, and
 
   t.equal(findDir([a, c], null).size, -E.EOPNOTSUPP);
   t.same(findDir([a, c], null).found, [1, 1]);
+  const { dev } = statSync(a);
+  const device = ((dev >> 8) & 0xfff) * 2 ** 20 + ((dev & 0xff) | ((dev >>> 12) & 0xfff00));
+  t.same(findDir([a, c], Buffer.alloc(65536), device).records, findDir([a, c]).records, 'on the device that is named');
+  t.equal(findDir([a, c], Buffer.alloc(65536), device + 1).size, -E.EOPNOTSUPP, 'on another: numbers are not what is added to');
+  t.same(findDir([a, c], Buffer.alloc(65536), device + 1).found, [1, 1], 'but they are found');
   const small = Buffer.alloc(20);
   t.ok(findDir([a, c], small).size > 20 && small.every((byte) => byte === 0), 'says how much room it needs');
-  t.throws(() => sys.findDirectories(new Float64Array(3), 2, 'dir' as ByteString, false, LIMIT, new Float64Array(2), null), RangeError);
-  t.throws(() => sys.findDirectories(new Float64Array(4), 2, 'dir' as ByteString, false, LIMIT, new Float64Array(1), null), RangeError);
+  t.throws(() => sys.findDirectories(new Float64Array(5), 2, 'dir' as ByteString, false, LIMIT, new Float64Array(2), null), RangeError);
+  t.throws(() => sys.findDirectories(new Float64Array(6), 2, 'dir' as ByteString, false, LIMIT, new Float64Array(1), null), RangeError);
 });
 
 t.test('the search ends at a directory that may carry marks', async (t) => {

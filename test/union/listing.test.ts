@@ -3,13 +3,16 @@ import fc from 'fast-check';
 import t from 'tap';
 import type { Name } from '../../src/base/bytes.js';
 import type { UnionContext } from '../../src/union/context.js';
+import type { Device } from '../../src/union/devices.js';
 import type { LayerDirectory } from '../../src/union/layer.js';
 import { addToDirectory, listingOf, positionAfter, removeFromDirectory } from '../../src/union/listing.js';
 import { Dentry, DirectoryNode } from '../../src/union/node.js';
 
+const device: Device = { major: 0, minor: 1, base: 0, limit: 2 ** 52, numbersApart: true, uuid: null, name: '' };
+
 /** A layer in memory that can be listed and nothing else. */
 function directoryOf(names: readonly string[]): DirectoryNode {
-  const layer = { index: 1, form: 'overlay', fileSystem: 0, bottom: true, overrideStat: undefined } as const;
+  const layer = { index: 1, form: 'overlay', device, devices: null, bottom: true, overrideStat: undefined } as const;
   const holder: LayerDirectory = {
     layer,
     descend: () => holder,
@@ -25,11 +28,12 @@ function directoryOf(names: readonly string[]): DirectoryNode {
     listxattr: () => 0,
     handle: () => -95,
     release: () => undefined,
+    device: () => device,
   };
   return new DirectoryNode(1, [holder]);
 }
 
-const context = { inodes: { number: (_: number, low: number) => low } } as unknown as UnionContext;
+const context = {} as UnionContext;
 
 function add(directory: DirectoryNode, name: string): void {
   addToDirectory(directory, new Dentry(directory, name as Name, 8, directory.stack[0]!));
