@@ -9,6 +9,7 @@ import { deviceLinks, devices, maskedPaths, readOnlyPaths, standardMounts, type 
 import { SandboxError } from './failure.js';
 import type { Operation, OperationFlags } from './operations.js';
 import type { ContainerProcess, SandboxPlan } from './plan.js';
+import { containerFilter } from './seccomp/container-filter.js';
 import type { User } from './user.js';
 
 export interface Step extends OperationFlags {
@@ -85,9 +86,10 @@ export function stepsToBecome(plan: SandboxPlan, user: User, { filter }: GivenDe
     { operation: { do: 'begin-session' } },
     ...(plan.terminal === undefined && !plan.interactive ? [{ operation: { do: 'empty-input' } } satisfies Step] : []),
     { operation: { do: 'limit-open-files', soft: OPEN_FILES }, tolerated: true },
-    // A kernel without keys has no keyrings.
-    { operation: { do: 'join-keyring' }, tolerated: true },
+    { operation: { do: 'join-keyring' }, failure: withoutKeyring },
     { operation: { do: 'bound-capabilities', kept } },
+    // While there is CAP_SYS_ADMIN, which it takes. Calls that `emulate` has answered are allowed here: of two filters the stricter verdict holds.
+    { operation: { do: 'filter-calls', filter: callFilter() } },
     filter === undefined
       ? { operation: { do: 'ids', uid: user.uid, gid: user.gid, groups: user.groups } }
       : { operation: { do: 'emulate', socket: filter, uid: user.uid, gid: user.gid } },
@@ -97,6 +99,18 @@ export function stepsToBecome(plan: SandboxPlan, user: User, { filter }: GivenDe
       failure: (errno) => notRun(wanted, errno),
     },
   ];
+}
+
+/** Throws `seccomp-unsupported`. */
+function callFilter(): readonly number[] {
+  const filter = containerFilter(Object.keys(defaultCapabilities));
+  if (filter === undefined) {
+    throw new PlyfsError(
+      'seccomp-unsupported',
+      `No filter of system calls is known for this processor (${process.arch}): have crun run the container, with --runtime crun.`,
+    );
+  }
+  return [...new Uint32Array(filter.buffer)];
 }
 
 function manyIds({ ids }: SandboxPlan): boolean {
@@ -174,6 +188,11 @@ function programsFor(word: ByteString, env: readonly ByteString[]): ByteString[]
 
 function notMounted(target: ByteString): (errno: number) => PlyfsError {
   return (errno) => new PlyfsError('container-mount-failed', `Cannot mount at ${textOf(target)} in the container (${errnoName(errno)}).`);
+}
+
+function withoutKeyring(errno: number): PlyfsError {
+  const remedy = errno === E.EDQUOT ? ': this user has as many keys as the machine allows (sysctl kernel.keys.maxkeys)' : '';
+  return new PlyfsError('sandbox-denied', `The container cannot have a keyring of its own (${errnoName(errno)})${remedy}.`);
 }
 
 function notEntered(cwd: ByteString, errno: number): SandboxError {

@@ -58,6 +58,8 @@ export type Operation =
   /** A bit a capability. */
   | { readonly do: 'bound-capabilities'; readonly kept: bigint }
   | { readonly do: 'keep-capabilities'; readonly kept: bigint }
+  /** A filter for seccomp(2), two words an instruction. */
+  | { readonly do: 'filter-calls'; readonly filter: readonly number[] }
   | { readonly do: 'ids'; readonly uid: number; readonly gid: number; readonly groups: readonly number[] }
   /** In place of `ids`: the supervisor answers for these. What hears of the calls is sent over `socket`, after the outcome. */
   | { readonly do: 'emulate'; readonly socket: number; readonly uid: number; readonly gid: number }
@@ -151,6 +153,8 @@ function fieldsOf(operation: Operation): readonly Field[] {
     case 'bound-capabilities':
     case 'keep-capabilities':
       return [operation.kept];
+    case 'filter-calls':
+      return [operation.filter];
     case 'ids':
       return [operation.uid, operation.gid, operation.groups];
     case 'emulate':
