@@ -19,6 +19,7 @@
 
 #include "fault-plan.h"
 #include "fuse-wire.h"
+#include "keyed-hash.h"
 #include "napi-helpers.h"
 #include "syscalls.h"
 
@@ -65,12 +66,6 @@ struct Below {
   uint16_t directory;
   uint32_t next;
 };
-
-uint32_t HashOf(const char* name, size_t length) {
-  uint32_t hash = 2166136261u;
-  for (size_t i = 0; i < length; i++) hash = (hash ^ static_cast<uint8_t>(name[i])) * 16777619u;
-  return hash ^ (hash >> 15);
-}
 
 /** One directory merged after the other, the topmost first. Rules: overlayfs.rst, "Directories" and "whiteouts and opaque directories". */
 class Merge {
@@ -127,7 +122,7 @@ class Merge {
  private:
   int Take(int fd, const Dirent64& entry, size_t length, uint16_t directory, uint64_t number_base) {
     const bool lower = !upper_ || directory > 0;
-    const uint32_t hash = alone_ ? 0 : HashOf(entry.name, length);
+    const uint32_t hash = alone_ ? 0 : static_cast<uint32_t>(KeyedHash(key_, entry.name, length));
     Name* known = alone_ ? nullptr : Find(entry.name, length, hash);
     if (known != nullptr && known->closed && (known->settled || !lower)) return 0;
     bool whiteout = false;
@@ -192,6 +187,7 @@ class Merge {
     table_[at] = index;
   }
 
+  const HashKey& key_ = ProcessHashKey();
   const bool upper_;
   const bool alone_;
   std::vector<Name> names_;
