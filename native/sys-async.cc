@@ -10,6 +10,7 @@
 #include <new>
 #include <string>
 
+#include "async-task.h"
 #include "copy-data.h"
 #include "fault-plan.h"
 #include "napi-helpers.h"
@@ -18,6 +19,7 @@
 namespace plyfs {
 namespace {
 
+/** One call, described by its arguments. */
 struct Task {
   /** Runs on the pool: it must not touch JavaScript. Returns the result or `-errno`. */
   int64_t (*run)(const Task& task);
@@ -29,14 +31,26 @@ struct Task {
   int64_t offset2 = 0;
   int64_t length = 0;
   std::string path{};
-
-  int64_t result = 0;
-  napi_deferred deferred = nullptr;
-  napi_async_work work = nullptr;
 };
 
-template <typename Call>
-int64_t Retry(const char* name, int fd, Call call) {
+class Call final : public AsyncTask {
+ public:
+  explicit Call(const Task& task) : task_(task) {}
+
+  bool Run() override {
+    result_ = task_.run(task_);
+    return true;
+  }
+
+  napi_value Result(napi_env env) override { return Number(env, result_); }
+
+ private:
+  const Task task_;
+  int64_t result_ = 0;
+};
+
+template <typename Function>
+int64_t Retry(const char* name, int fd, Function call) {
   const int64_t result = Change(name, fd, [&]() -> int64_t {
     int64_t made = call();
     while (made < 0 && errno == EINTR) made = call();
@@ -50,38 +64,7 @@ int64_t Sync(const Task& task) {
   return Retry("fsync", task.fd, [&] { return fsync(task.fd); });
 }
 
-void Execute(napi_env, void* data) {
-  Task* const task = static_cast<Task*>(data);
-  task->result = task->run(*task);
-}
-
-void Complete(napi_env env, napi_status status, void* data) {
-  Task* const task = static_cast<Task*>(data);
-  // Cancelled: the environment is going down and the call was not made.
-  const int64_t result = status == napi_ok ? task->result : -ECANCELED;
-  napi_resolve_deferred(env, task->deferred, Number(env, result));
-  napi_delete_async_work(env, task->work);
-  delete task;
-}
-
-napi_value Start(napi_env env, const Task& description) {
-  Task* const task = new (std::nothrow) Task(description);
-  napi_value promise = nullptr;
-  if (task == nullptr || napi_create_promise(env, &task->deferred, &promise) != napi_ok) {
-    delete task;
-    napi_throw_error(env, nullptr, "A native call could not be started: out of memory.");
-    return nullptr;
-  }
-  napi_value name = nullptr;
-  napi_create_string_latin1(env, "plyfs", NAPI_AUTO_LENGTH, &name);
-  if (napi_create_async_work(env, nullptr, name, Execute, Complete, task, &task->work) != napi_ok ||
-      napi_queue_async_work(env, task->work) != napi_ok) {
-    napi_resolve_deferred(env, task->deferred, Number(env, -EAGAIN));
-    if (task->work != nullptr) napi_delete_async_work(env, task->work);
-    delete task;
-  }
-  return promise;
-}
+napi_value Start(napi_env env, const Task& task) { return AsyncTask::Start(env, new (std::nothrow) Call(task)); }
 
 napi_value FsyncAsync(napi_env env, napi_callback_info info) {
   Args<2> args(env, info);

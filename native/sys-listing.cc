@@ -1,223 +1,165 @@
-/**
- * Listings: the names of several directories merged into one run of records, and such records turned into directory entries of FUSE.
- *
- * A name costs no JavaScript object this way. A record, at offsets in bytes, integers little-endian:
- *   0 u64 inode number | 8 u16 directory that shows the name | 10 u16 count of directories below | 12 u8 DT_* | 13 u8 length of the name
- *   14 u8 1 when a lower directory shows the name | 15 u8 unused | 16 name | then the directories below, u16 each
- * The layout is src/union/packed-listing.ts's too.
- */
+/** Listings: directories merged into records (directory-merge.h), and such records turned into directory entries of FUSE. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include <string>
+#include <algorithm>
+#include <memory>
+#include <new>
 #include <vector>
 
+#include "async-task.h"
+#include "directory-merge.h"
 #include "fault-plan.h"
 #include "fuse-wire.h"
-#include "keyed-hash.h"
 #include "napi-helpers.h"
 #include "syscalls.h"
 
 namespace plyfs {
 namespace {
 
-static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "records are little-endian");
-
-constexpr size_t kRecordHeader = 16;
-constexpr uint32_t kNone = UINT32_MAX;
 /** Numbers that describe a directory: descriptor, base of its inode numbers, device. */
 constexpr size_t kSource = 3;
 constexpr size_t kMaxDirectories = 500;
-/** A directory that nobody has asked to list is listed while it has no more names. */
-constexpr size_t kMaxUnasked = 2000;
+/** Directories that nobody has asked to list are listed while they have no more entries together: a millisecond or two. */
+constexpr int64_t kMostUnasked = 4096;
+/** Entries that a task on the pool reads before others have their turn. */
+constexpr int64_t kTurn = 100'000;
 
-struct Dirent64 {
-  uint64_t ino;
-  int64_t off;
-  uint16_t length;
-  uint8_t type;
-  char name[];
-};
+/** The descriptor's own position: it is listed by one at a time. */
+int Rewind(int fd) {
+  if (Look("lseek", fd, [&] { return lseek(fd, 0, SEEK_SET); }) >= 0) return 0;
+  // An O_PATH descriptor (a directory that we may search but not read) cannot be listed.
+  return errno == EBADF ? -EACCES : -errno;
+}
 
-struct Name {
-  uint64_t ino;
-  uint32_t hash;
-  uint32_t start;
-  uint8_t length;
-  uint8_t type;
-  uint16_t holder;
-  /** A directory has ended the search: nothing further down counts. */
-  bool closed;
-  bool hidden;
-  /** The topmost lower directory that speaks of the name was heard, and whether it shows it. */
-  bool settled;
-  bool covers;
-  uint32_t first_below;
-  uint32_t last_below;
-  uint16_t below;
-};
+/** A directory below `parent`, or `parent` itself as ".", for listing; -1 with errno. */
+int OpenForListing(int parent, const char* name) {
+  constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+  const int fd = Look("openat", parent, [&] { return openat(parent, name, kFlags | O_NOATIME); });
+  // O_NOATIME is for the owner and CAP_FOWNER only.
+  if (fd >= 0 || errno != EPERM) return fd;
+  return Look("openat", parent, [&] { return openat(parent, name, kFlags); });
+}
 
-struct Below {
-  uint16_t directory;
-  uint32_t next;
-};
-
-/** One directory merged after the other, the topmost first. Rules: overlayfs.rst, "Directories" and "whiteouts and opaque directories". */
-class Merge {
- public:
-  /** `upper`: the first directory is the upper layer's. */
-  explicit Merge(bool upper, bool alone) : upper_(upper), alone_(alone) {}
-
-  /**
-   * Takes in what `fd` has from where it stands. 0 or -errno; -EOPNOTSUPP for what only a closer look can tell: an entry without a type, a number that
-   * does not fit. -E2BIG: more than `most` names came together.
-   */
-  int Add(int fd, uint16_t directory, uint64_t number_base, uint64_t number_limit, size_t most) {
-    for (;;) {
-      const long size = Look("getdents64", fd, [&] { return syscall(SYS_getdents64, fd, buffer_, sizeof buffer_); });
-      if (size < 0) return -errno;
-      if (size == 0) return 0;
-      if (names_.size() > most) return -E2BIG;
-      for (long at = 0; at < size;) {
-        const auto* entry = reinterpret_cast<const Dirent64*>(buffer_ + at);
-        at += entry->length;
-        const size_t length = strlen(entry->name);
-        if (entry->name[0] == '.' && (length == 1 || (length == 2 && entry->name[1] == '.'))) continue;
-        if (entry->type == DT_UNKNOWN || length > UINT8_MAX || entry->ino >= number_limit) return -EOPNOTSUPP;
-        const int failed = Take(fd, *entry, length, directory, number_base);
-        if (failed < 0) return failed;
-      }
-    }
-  }
-
-  size_t Size() const {
-    size_t size = 0;
-    for (const Name& name : names_) {
-      if (!name.hidden) size += kRecordHeader + name.length + 2 * size_t{name.below};
-    }
-    return size;
-  }
-
-  void Write(uint8_t* out) const {
-    for (const Name& name : names_) {
-      if (name.hidden) continue;
-      memcpy(out, &name.ino, 8);
-      memcpy(out + 8, &name.holder, 2);
-      memcpy(out + 10, &name.below, 2);
-      out[12] = name.type;
-      out[13] = name.length;
-      out[14] = name.covers;
-      out[15] = 0;
-      memcpy(out + kRecordHeader, text_.data() + name.start, name.length);
-      out += kRecordHeader + name.length;
-      for (uint32_t below = name.first_below; below != kNone; below = below_[below].next, out += 2) memcpy(out, &below_[below].directory, 2);
-    }
-  }
-
- private:
-  int Take(int fd, const Dirent64& entry, size_t length, uint16_t directory, uint64_t number_base) {
-    const bool lower = !upper_ || directory > 0;
-    const uint32_t hash = alone_ ? 0 : static_cast<uint32_t>(KeyedHash(key_, entry.name, length));
-    Name* known = alone_ ? nullptr : Find(entry.name, length, hash);
-    if (known != nullptr && known->closed && (known->settled || !lower)) return 0;
-    bool whiteout = false;
-    if (entry.type == DT_CHR) {
-      struct statx st;
-      const int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT;
-      if (Look("statx", fd, [&] { return statx(fd, entry.name, flags, STATX_TYPE, &st); }) < 0) return errno == ENOENT ? 0 : -errno;
-      whiteout = st.stx_rdev_major == 0 && st.stx_rdev_minor == 0;
-    }
-    const bool is_directory = entry.type == DT_DIR;
-    if (known == nullptr) {
-      // Alone, a whiteout hides nothing but itself.
-      if (whiteout && alone_) return 0;
-      Insert({number_base + entry.ino, hash, static_cast<uint32_t>(text_.size()), static_cast<uint8_t>(length), entry.type, directory, !is_directory,
-              whiteout, lower, lower && !whiteout, kNone, kNone, 0});
-      text_.append(entry.name, length);
-      return 0;
-    }
-    if (lower && !known->settled) {
-      known->settled = true;
-      known->covers = !whiteout;
-    }
-    if (known->closed) return 0;
-    if (!is_directory) {
-      known->closed = true;
-      return 0;
-    }
-    // A directory that was copied up keeps the number of the topmost lower one.
-    if (known->below == 0 && upper_ && known->holder == 0) known->ino = number_base + entry.ino;
-    const auto index = static_cast<uint32_t>(below_.size());
-    below_.push_back({directory, kNone});
-    if (known->first_below == kNone) known->first_below = index;
-    else below_[known->last_below].next = index;
-    known->last_below = index;
-    known->below++;
-    return 0;
-  }
-
-  Name* Find(const char* text, size_t length, uint32_t hash) {
-    if (table_.empty()) return nullptr;
-    for (size_t at = hash & (table_.size() - 1); table_[at] != kNone; at = (at + 1) & (table_.size() - 1)) {
-      Name& name = names_[table_[at]];
-      if (name.hash == hash && name.length == length && memcmp(text_.data() + name.start, text, length) == 0) return &name;
-    }
-    return nullptr;
-  }
-
-  void Insert(const Name& name) {
-    names_.push_back(name);
-    if (alone_) return;
-    if (names_.size() * 2 > table_.size()) {
-      table_.assign(table_.empty() ? 64 : table_.size() * 2, kNone);
-      for (uint32_t i = 0; i < names_.size(); i++) Place(i);
-    } else {
-      Place(static_cast<uint32_t>(names_.size() - 1));
-    }
-  }
-
-  void Place(uint32_t index) {
-    size_t at = names_[index].hash & (table_.size() - 1);
-    while (table_[at] != kNone) at = (at + 1) & (table_.size() - 1);
-    table_[at] = index;
-  }
-
-  const HashKey& key_ = ProcessHashKey();
-  const bool upper_;
-  const bool alone_;
-  std::vector<Name> names_;
-  std::vector<Below> below_;
-  std::vector<uint32_t> table_;
-  std::string text_;
-  alignas(Dirent64) char buffer_[32 * 1024];
-};
-
+/** listDirectories of src/sys/syscalls.ts. */
 napi_value ListDirectories(napi_env env, napi_callback_info info) {
-  Args<5> args(env, info);
+  Args<6> args(env, info);
   const Doubles fds = args.Float64s(0);
   const uint32_t count = args.Uint(1);
   const bool upper = args.Bool(2);
   const int64_t limit = args.Int64(3);
   const Bytes out = args.Buffer(4);
+  int64_t left = args.Int64(5);
   if (!args.Failed() && (count > fds.length / kSource || count > kMaxDirectories)) args.TooSmall(0, "count directories, 500 at most, of three numbers each");
   if (args.Failed()) return args.Failure();
-  Merge merge(upper, count == 1);
+  DirectoryMerge merge(upper, count == 1);
   for (uint32_t i = 0; i < count; i++) {
     const int fd = static_cast<int>(fds.data[kSource * i]);
-    // An O_PATH descriptor (a directory that we may search but not read) cannot be listed.
-    if (Look("lseek", fd, [&] { return lseek(fd, 0, SEEK_SET); }) < 0) return args.Value(errno == EBADF ? -EACCES : -errno);
+    const int rewound = Rewind(fd);
+    if (rewound < 0) return args.Value(rewound);
     const auto base = static_cast<uint64_t>(fds.data[kSource * i + 1]);
-    const int failed = merge.Add(fd, static_cast<uint16_t>(i), base, static_cast<uint64_t>(limit), SIZE_MAX);
+    const int failed = merge.Add(fd, static_cast<uint16_t>(i), base, static_cast<uint64_t>(limit), left);
     if (failed < 0) return args.Value(failed);
   }
   const size_t size = merge.Size();
   if (size <= out.length) merge.Write(out.data);
   return args.Value(static_cast<int64_t>(size));
+}
+
+/** Directories of any size, listed on the pool by descriptors of its own. */
+class ListingTask final : public AsyncTask {
+ public:
+  ListingTask(bool upper, uint64_t limit, size_t count) : limit_(limit), merge_(upper, count == 1) { sources_.reserve(count); }
+
+  ~ListingTask() override {
+    for (; next_ < sources_.size(); next_++) close(sources_[next_].fd);
+    if (listed_ >= 0) close(listed_);
+  }
+
+  /** False, with errno, when there is no descriptor left. */
+  bool AddSource(int fd, uint64_t base) {
+    const int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (own >= 0) sources_.push_back({own, base});
+    return own >= 0;
+  }
+
+  bool Run() override {
+    for (int64_t left = kTurn; next_ < sources_.size();) {
+      const Source& source = sources_[next_];
+      // A position of its own: the main thread may list by the same one.
+      if (listed_ < 0) listed_ = OpenForListing(source.fd, ".");
+      if (listed_ < 0) return End(-errno);
+      const int failed = merge_.Add(listed_, static_cast<uint16_t>(next_), source.base, limit_, left);
+      if (failed == -E2BIG) return false;
+      if (failed < 0) return End(failed);
+      close(listed_);
+      listed_ = -1;
+      close(source.fd);
+      next_++;
+    }
+    const size_t size = merge_.Size();
+    records_.reset(new (std::nothrow) uint8_t[size]);
+    if (!records_) return End(-ENOMEM);
+    merge_.Write(records_.get());
+    return End(static_cast<int64_t>(size));
+  }
+
+  napi_value Result(napi_env env) override {
+    if (result_ <= 0) return result_ < 0 ? Number(env, result_) : Copied(env);
+    napi_value buffer = nullptr;
+    uint8_t* const bytes = records_.get();
+    const auto release = [](napi_env, void* data, void*) { delete[] static_cast<uint8_t*>(data); };
+    // Some builds of V8 have their memory fenced off, and take a copy only.
+    if (napi_create_external_buffer(env, static_cast<size_t>(result_), bytes, release, nullptr, &buffer) != napi_ok) return Copied(env);
+    records_.release();
+    return buffer;
+  }
+
+ private:
+  struct Source {
+    int fd;
+    uint64_t base;
+  };
+
+  bool End(int64_t result) {
+    result_ = result;
+    return true;
+  }
+
+  napi_value Copied(napi_env env) const {
+    napi_value buffer = nullptr;
+    if (napi_create_buffer_copy(env, static_cast<size_t>(result_), records_.get(), nullptr, &buffer) != napi_ok) return Number(env, -ENOMEM);
+    return buffer;
+  }
+
+  const uint64_t limit_;
+  DirectoryMerge merge_;
+  std::vector<Source> sources_;
+  /** The first source that was not read to its end, and what it is read by. */
+  size_t next_ = 0;
+  int listed_ = -1;
+  int64_t result_ = 0;
+  std::unique_ptr<uint8_t[]> records_;
+};
+
+/** listDirectoriesAsync of src/sys/syscalls.ts. */
+napi_value ListDirectoriesAsync(napi_env env, napi_callback_info info) {
+  Args<4> args(env, info);
+  const Doubles fds = args.Float64s(0);
+  const uint32_t count = args.Uint(1);
+  const bool upper = args.Bool(2);
+  const int64_t limit = args.Int64(3);
+  if (!args.Failed() && (count > fds.length / kSource || count > kMaxDirectories)) args.TooSmall(0, "count directories, 500 at most, of three numbers each");
+  if (args.Failed()) return args.Failure();
+  std::unique_ptr<ListingTask> task(new (std::nothrow) ListingTask(upper, static_cast<uint64_t>(limit), count));
+  for (uint32_t i = 0; task && i < count; i++) {
+    if (!task->AddSource(static_cast<int>(fds.data[kSource * i]), static_cast<uint64_t>(fds.data[kSource * i + 1]))) return args.Value(-errno);
+  }
+  return AsyncTask::Start(env, task.release());
 }
 
 /** Whether a whole record starts at `at`. */
@@ -269,8 +211,8 @@ napi_value FindDirectories(napi_env env, napi_callback_info info) {
   if (!args.Failed() && (count > parents.length / kSource || count > kMaxDirectories)) args.TooSmall(0, "count directories, 500 at most, of three numbers each");
   if (!args.Failed() && count > found.length) args.TooSmall(5, "count numbers");
   if (args.Failed()) return args.Failure();
-  constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
-  Merge merge(upper, false);
+  DirectoryMerge merge(upper, false);
+  int64_t left = kMostUnasked;
   bool listed = out.data != nullptr;
   bool ended = false;
   uint16_t directories = 0;
@@ -278,9 +220,7 @@ napi_value FindDirectories(napi_env env, napi_callback_info info) {
     found.data[i] = kAbsent;
     if (ended) continue;
     const int parent = static_cast<int>(parents.data[kSource * i]);
-    int fd = Look("openat", parent, [&] { return openat(parent, name.c_str(), kFlags | O_NOATIME); });
-    // O_NOATIME is for the owner and CAP_FOWNER only.
-    if (fd < 0 && errno == EPERM) fd = Look("openat", parent, [&] { return openat(parent, name.c_str(), kFlags); });
+    const int fd = OpenForListing(parent, name.c_str());
     if (fd < 0) {
       if (errno == ENOENT) continue;
       found.data[i] = -errno;
@@ -297,7 +237,7 @@ napi_value FindDirectories(napi_env env, napi_callback_info info) {
     }
     if (listed) {
       const auto base = static_cast<uint64_t>(parents.data[kSource * i + 1]);
-      listed = merge.Add(fd, directories++, base, static_cast<uint64_t>(limit), kMaxUnasked) >= 0;
+      listed = merge.Add(fd, directories++, base, static_cast<uint64_t>(limit), left) >= 0;
     }
     close(fd);
   }
@@ -384,6 +324,7 @@ napi_value FindEntry(napi_env env, napi_callback_info info) {
 
 constexpr Function kFunctions[] = {
     {"listDirectories", ListDirectories},
+    {"listDirectoriesAsync", ListDirectoriesAsync},
     {"findDirectories", FindDirectories},
     {"findEntry", FindEntry},
     {"packEntries", PackEntries},

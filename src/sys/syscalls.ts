@@ -11,6 +11,7 @@
  * - offsets and lengths are bytes, as numbers (files beyond 2^53 bytes do not exist in practice);
  * - functions that end in `Async` run on libuv's thread pool and resolve to the result or `-errno`.
  */
+import type { Awaitable } from '../base/awaitable.js';
 import type { ByteString } from '../base/bytes.js';
 
 /**
@@ -68,9 +69,11 @@ export interface Syscalls {
    * The names of `count` directories, topmost first, merged by overlayfs's rules, as records of src/union/packed-listing.ts, in the order in which they are met.
    * `directories`, three numbers each: its descriptor, what is added to its inode numbers, and one that does not count here; `upper`: the first is the upper layer's. A character device 0:0 is a whiteout.
    * Returns the bytes the records take: when that is more than `out` has, nothing was written. -EOPNOTSUPP: a name has no type, or a number
-   * from `limit` on: look closer.
+   * from `limit` on: look closer. -E2BIG: they have more than `most` entries together.
    */
-  listDirectories(directories: Float64Array, count: number, upper: boolean, limit: number, out: Uint8Array): number;
+  listDirectories(directories: Float64Array, count: number, upper: boolean, limit: number, out: Uint8Array, most: number): number;
+  /** The same however many entries there are, on libuv's thread pool: the records, or `-errno`. It duplicates the descriptors at once. */
+  listDirectoriesAsync(directories: Float64Array, count: number, upper: boolean, limit: number): Awaitable<Uint8Array | number>;
   /**
    * Turns such records into `fuse_dirent`, with `plus` into `fuse_direntplus` without a node, from byte `start` of `out`, `limit` bytes at most. `cursor`: offset of the
    * next record, its number, bytes used so far; it is moved on. An entry's cookie is `cookieBase` and its number.
@@ -91,7 +94,7 @@ export interface Syscalls {
    * another, else -1. `found`, a number each: 1 it has that directory, 2 so too and the search ends there, because its
    * attributes of the classes user and trusted may be marks; 0 it has no such name, or the search had ended; `-errno`: it has something else
    * (ENOTDIR, ELOOP), which ends the search, or it could not be told. Returns the bytes of the records, more than `out` has when nothing was written;
-   * -EOPNOTSUPP where `out` is null, there are marks, a directory lies on another device, it takes a closer look (`listDirectories`), or there are more than a few thousand names.
+   * -EOPNOTSUPP where `out` is null, there are marks, a directory lies on another device, it takes a closer look (`listDirectories`), or there are more than a few thousand entries.
    */
   findDirectories(
     parents: Float64Array,

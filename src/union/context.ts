@@ -40,4 +40,6 @@ export interface UnionContext {
   /** Descriptors that keep unlinked files alive, and how many there may be before such files are kept in the workdir. */
   orphans: number;
   readonly maxOrphans: number;
+  /** Others wait for what this thread does: what takes long is done in pieces, and operations may throw `WouldWait` (would-wait.ts). */
+  serving: boolean;
 }

@@ -22,6 +22,7 @@ import type { Dentry, DirectoryNode, Node } from './node.js';
 import { pathOf } from './path.js';
 import { field, newStatBuffer, S_IFLNK, S_IFREG } from './stat-buffer.js';
 import type { UpperLayer } from './upper-layer.js';
+import { WouldWait } from './would-wait.js';
 
 /** Up to this many bytes are copied on the main thread: for less than a millisecond, a hop to another costs more. */
 export const COPY_AT_ONCE = 1 << 20;
@@ -361,7 +362,8 @@ export function adoptLink(context: UnionContext, dentry: Dentry, node: Node): vo
   try {
     linkInto(node, dentry, upperDirectory(context, dentry.parent));
   } catch (error) {
-    if (!(error instanceof Errno)) throw error;
+    // At the next change it is tried again.
+    if (!(error instanceof Errno || error instanceof WouldWait)) throw error;
   }
 }
 

@@ -18,7 +18,7 @@ import { copyUp, linkNode, markImpure, upperDirectory, writableUpper } from './c
 import { onDisk, type DiskDirectory } from './disk-directory.js';
 import { LinkGroup } from './hard-links.js';
 import { numberOn } from './inode-numbers.js';
-import { addToDirectory } from './listing.js';
+import { addToDirectory, readyForChange } from './listing.js';
 import { findDentry, statNode } from './merge.js';
 import { Dentry, DirectoryNode, Node } from './node.js';
 import { readXattr } from './overlay-xattrs.js';
@@ -107,6 +107,7 @@ function unmake(context: UnionContext, directory: DiskDirectory, name: Name, isD
 function placeFor(context: UnionContext, parent: DirectoryNode, name: Name): DiskDirectory {
   const upper = writableUpper(context);
   if (upper.reservesMarkers && name.startsWith(WHITEOUT_PREFIX)) throw new Errno(E.EPERM, 'names that start with .wh. are whiteouts here');
+  readyForChange(context, parent);
   // In a directory of the upper alone the file system itself refuses a name that is taken.
   if (!parent.pureUpper && findDentry(context, parent, name) !== null) throw new Errno(E.EEXIST, name);
   return upperDirectory(context, parent);

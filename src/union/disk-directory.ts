@@ -29,6 +29,7 @@ import type { Device } from './devices.js';
 import type { EntryVisitor, Layer, LayerDirectory } from './layer.js';
 import { applyOverride, readOverride } from '../sys/override-stat.js';
 
+/** Some thousand entries. */
 const direntBuffer = Buffer.alloc(64 * 1024);
 
 /** A path handed to one openat2 call stays below PATH_MAX. */
@@ -161,13 +162,20 @@ export class DiskDirectory implements LayerDirectory {
   }
 
   list(visit: EntryVisitor): number {
+    for (const pieces = this.listing(visit); ;) {
+      const { done, value } = pieces.next();
+      if (done === true) return value;
+    }
+  }
+
+  *listing(visit: EntryVisitor): Generator<number, number, undefined> {
     const fd = this.fd();
     const at = sys.lseek(fd, 0, SEEK_SET);
     // An O_PATH descriptor (a directory that we may search but not read) cannot be listed.
     if (at < 0) return at === -E.EBADF ? -E.EACCES : at;
     this.#listed = fd;
     try {
-      return readEntries(fd, visit);
+      return yield* readEntries(fd, visit);
     } finally {
       this.#listed = -1;
       if (this.#fd !== fd) sys.close(fd);
@@ -206,21 +214,26 @@ export class DiskDirectory implements LayerDirectory {
 }
 
 /** Every entry but `.` and `..`; 0 or `-errno`. */
-function readEntries(fd: number, visit: EntryVisitor): number {
+function* readEntries(fd: number, visit: EntryVisitor): Generator<number, number, undefined> {
   let size: number;
-  while ((size = sys.getdents64(fd, direntBuffer)) > 0) {
-    for (let offset = 0; offset < size;) {
-      const length = direntBuffer.readUInt16LE(offset + 16);
-      const start = offset + 19;
-      const end = direntBuffer.indexOf(0, start);
-      const name = direntBuffer.toString('latin1', start, end);
-      if (name !== '.' && name !== '..') {
-        visit(name as Name, direntBuffer[offset + 18] as number, direntBuffer.readUInt32LE(offset), direntBuffer.readUInt32LE(offset + 4));
-      }
-      offset += length;
-    }
-  }
+  while ((size = sys.getdents64(fd, direntBuffer)) > 0) yield visitEntries(size, visit);
   return size;
+}
+
+/** What getdents64 has written; returns how many entries. */
+function visitEntries(size: number, visit: EntryVisitor): number {
+  let count = 0;
+  for (let offset = 0; offset < size; count++) {
+    const length = direntBuffer.readUInt16LE(offset + 16);
+    const start = offset + 19;
+    const end = direntBuffer.indexOf(0, start);
+    const name = direntBuffer.toString('latin1', start, end);
+    if (name !== '.' && name !== '..') {
+      visit(name as Name, direntBuffer[offset + 18] as number, direntBuffer.readUInt32LE(offset), direntBuffer.readUInt32LE(offset + 4));
+    }
+    offset += length;
+  }
+  return count;
 }
 
 /** A directory of the upper layer, which is always on disk. */

@@ -42,6 +42,8 @@ export interface LayerDirectory {
   stat(name: ByteString, out: Float64Array, index: number): number;
   statMany(names: readonly ByteString[], count: number, out: Float64Array): number;
   list(visit: EntryVisitor): number;
+  /** The same in pieces (src/base/pieces.ts), as many entries each as one getdents64(2) gives: yields how many. Returns as `list` does. */
+  listing(visit: EntryVisitor): Generator<number, number, undefined>;
   /** What `stat` showed to be a regular file, for reading. */
   open(name: ByteString): number;
   readlink(name: ByteString, buffer: Uint8Array): number;

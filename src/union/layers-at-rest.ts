@@ -71,5 +71,6 @@ function contextOf(roots: readonly (LayerDirectory | undefined)[], devices: Devi
     stat: newStatBuffer(),
     orphans: 0,
     maxOrphans: 0,
+    serving: false,
   };
 }

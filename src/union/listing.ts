@@ -8,15 +8,17 @@
  */
 import type { Name } from '../base/bytes.js';
 import { E, Errno } from '../base/errno.js';
+import { inPieces, type Pieces } from '../base/pieces.js';
 import { DT_UNKNOWN, DT_CHR, DT_DIR, DT_REG } from '../sys/constants.js';
 import type { UnionContext } from './context.js';
 import { numberOn } from './inode-numbers.js';
 import { UPPER, type LayerDirectory } from './layer.js';
 import { originInode } from './merge.js';
 import { Dentry, type DirectoryNode } from './node.js';
-import { entryAt, readPacked, type PackedEntry, type PackedListing } from './packed-listing.js';
+import { entryAt, ENTRIES_AT_ONCE, readPacked, readPackedAside, type PackedEntry, type PackedListing } from './packed-listing.js';
 import { isWhiteoutDevice, newStatBuffer } from './stat-buffer.js';
 import { isXattrWhiteout, OPAQUE_MARKER, WHITEOUT_PREFIX } from './whiteout.js';
+import { WouldWait } from './would-wait.js';
 
 const NOTHING_BELOW: readonly LayerDirectory[] = [];
 
@@ -31,31 +33,98 @@ interface Seen {
   covered: boolean;
 }
 
-/** Reads the whole directory, so that every later question about its names is answered without a system call. Throws `Errno`. */
+/** Entries of one piece of work: some milliseconds, or ten where each takes a closer look. */
+const PIECE = 1024;
+/** Pieces that are done at once before a listing is waited for. */
+const AT_ONCE = ENTRIES_AT_ONCE / PIECE;
+
+/**
+ * Reads the whole directory, so that every later question about its names is answered without a system call. Throws `Errno`; `WouldWait` where
+ * that takes long.
+ */
 export function completeListing(context: UnionContext, directory: DirectoryNode): void {
-  if (directory.complete || directory.lastStat !== null) return;
-  directory.packed ??= readPacked(context, directory) ?? null;
-  if (directory.packed !== null) {
-    unpack(directory, directory.packed);
-    return;
-  }
+  if (!directory.complete && directory.lastStat === null) prepare(context, directory, completing);
+}
+
+/** The same for a question that the layers can answer as well: false where it takes long, or what is begun then goes on. */
+export function completeSoon(context: UnionContext, directory: DirectoryNode): boolean {
+  if (directory.complete || directory.lastStat !== null) return true;
+  if (directory.large) return false;
   try {
-    if (directory.stack.length === 1) listOne(context, directory, directory.stack[0] as LayerDirectory);
-    else listMerged(context, directory);
+    completeListing(context, directory);
+    return true;
   } catch (error) {
-    // What was concluded from some of the layers does not hold for all of them.
-    for (const dentry of directory.entries.values()) {
-      dentry.covers = undefined;
-      dentry.below = null;
-      dentry.ino = dentry.node?.ino ?? 0;
+    if (!(error instanceof WouldWait)) throw error;
+    return false;
+  }
+}
+
+/** Reads the packed listing, if there can be one. Throws as `completeListing` does. */
+export function packListing(context: UnionContext, directory: DirectoryNode): void {
+  if (directory.packed === null && !directory.unpackable) prepare(context, directory, packing);
+}
+
+/**
+ * Before a name comes or goes: dentries are made of a packed listing, and what is being read is waited for. Throws as `completeListing` does,
+ * when nothing has been changed yet.
+ */
+export function readyForChange(context: UnionContext, directory: DirectoryNode): void {
+  if (directory.preparing !== null) throw new WouldWait(directory.preparing);
+  if (directory.packed !== null) completeListing(context, directory);
+}
+
+/** One listing of a directory is under way at a time; whoever needs it waits. */
+function prepare(context: UnionContext, directory: DirectoryNode, work: (context: UnionContext, directory: DirectoryNode) => Pieces): void {
+  if (directory.preparing !== null) throw new WouldWait(directory.preparing);
+  const waited = inPieces(work(context, directory), context.serving ? AT_ONCE : Infinity);
+  if (waited === undefined) return;
+  directory.large = true;
+  directory.preparing = waited.finally(() => {
+    directory.preparing = null;
+  });
+  // Perhaps nobody waits for it.
+  directory.preparing.catch(() => undefined);
+  throw new WouldWait(directory.preparing);
+}
+
+function* packing(context: UnionContext, directory: DirectoryNode): Pieces {
+  const most = context.serving ? ENTRIES_AT_ONCE : Number.MAX_SAFE_INTEGER;
+  let read = directory.large && context.serving ? null : readPacked(context, directory, most);
+  if (read === null) {
+    let failed: unknown;
+    const aside = readPackedAside(context, directory);
+    yield aside.then(
+      (listing) => void (read = listing),
+      (error: unknown) => void (failed = error),
+    );
+    if (failed !== undefined) throw failed as Error;
+  }
+  if (read === undefined || read === null) directory.unpackable = true;
+  else directory.packed = read;
+}
+
+function* completing(context: UnionContext, directory: DirectoryNode): Pieces {
+  if (directory.packed === null && !directory.unpackable) yield* packing(context, directory);
+  if (directory.packed !== null) yield* unpacking(directory, directory.packed);
+  else {
+    try {
+      if (directory.stack.length === 1) yield* listOne(context, directory, directory.stack[0] as LayerDirectory);
+      else yield* listMerged(context, directory);
+    } catch (error) {
+      // What was concluded from some of the layers does not hold for all of them.
+      for (const dentry of directory.entries.values()) {
+        dentry.covers = undefined;
+        dentry.below = null;
+        dentry.ino = dentry.node?.ino ?? 0;
+      }
+      throw error;
     }
-    throw error;
   }
   directory.complete = true;
 }
 
 /** Makes the dentries of a packed listing, and the listing of them. */
-function unpack(directory: DirectoryNode, packed: PackedListing): void {
+function* unpacking(directory: DirectoryNode, packed: PackedListing): Pieces {
   const listing: Dentry[] = [];
   for (let at = 0; at < packed.records.length;) {
     const entry = entryAt(packed, at);
@@ -63,11 +132,11 @@ function unpack(directory: DirectoryNode, packed: PackedListing): void {
     dentry.cookie = FIRST_COOKIE + listing.length;
     listing.push(dentry);
     at = entry.end;
+    if (listing.length % PIECE === 0) yield;
   }
   directory.listing = listing.reverse();
   directory.nextCookie = FIRST_COOKIE - 1;
   directory.packed = null;
-  directory.complete = true;
 }
 
 /** The dentry that a packed listing stands for. */
@@ -78,12 +147,12 @@ export function dentryOf(directory: DirectoryNode, { name, type, ino, holder, be
     dentry.covers ??= covers;
     dentry.below ??= below.length === 0 ? NOTHING_BELOW : below;
     dentry.ino = dentry.node?.ino ?? ino;
-  }
+  } else if (dentry.ino === 0) dentry.ino = dentry.node?.ino ?? ino;
   return dentry;
 }
 
-function listOne(context: UnionContext, directory: DirectoryNode, holder: LayerDirectory): void {
-  visitShown(directory, holder, (name, type, low, high, whiteout) => {
+function* listOne(context: UnionContext, directory: DirectoryNode, holder: LayerDirectory): Pieces {
+  yield* visitShown(directory, holder, (name, type, low, high, whiteout) => {
     if (whiteout) return;
     const dentry = directory.entries.get(name) ?? newDentry(directory, name, type, holder);
     dentry.covers = holder.layer.index !== UPPER;
@@ -100,13 +169,14 @@ function listedInode(context: UnionContext, dentry: Dentry, low: number, high: n
   return origin ?? numberOn(holder.device(), low, high);
 }
 
-function listMerged(context: UnionContext, directory: DirectoryNode): void {
+function* listMerged(context: UnionContext, directory: DirectoryNode): Pieces {
   const seen = new Map<Name, Seen>();
-  for (const holder of directory.stack) {
+  // The directory may be copied up meanwhile: what comes into the upper then has dentries.
+  for (const holder of [...directory.stack]) {
     const upper = holder.layer.index === UPPER;
     // A marker hides its name in the layers below only, so it counts after what its own layer has of that name.
     const hidden: Name[] = [];
-    visitShown(directory, holder, (name, type, low, high, whiteout) => {
+    yield* visitShown(directory, holder, (name, type, low, high, whiteout) => {
       if (whiteout) {
         hidden.push(name);
         return;
@@ -118,7 +188,7 @@ function listMerged(context: UnionContext, directory: DirectoryNode): void {
           dentry.ino = listedInode(context, dentry, low, high);
           dentry.covers = !upper;
           dentry.below ??= NOTHING_BELOW;
-        }
+        } else if (dentry.ino === 0) dentry.ino = listedInode(context, dentry, low, high);
         seen.set(name, { dentry, closed: type !== DT_DIR, covered: !upper });
         return;
       }
@@ -160,16 +230,16 @@ function newDentry(directory: DirectoryNode, name: Name, type: number, holder: L
 }
 
 /** Each entry of one layer's directory, as the union understands it: whiteouts named by what they hide, markers left out. */
-function visitShown(
+function* visitShown(
   directory: DirectoryNode,
   holder: LayerDirectory,
   visit: (name: Name, type: number, low: number, high: number, whiteout: boolean) => void,
-): void {
+): Pieces {
   const aufs = holder.layer.form === 'aufs';
   // A regular file may stand for a deleted name or, by override_stat, for a file of another type.
   const mayBeOther = directory.xattrWhiteouts?.includes(holder) === true || holder.layer.overrideStat !== undefined;
   const marked = directory.opaque === holder;
-  const failed = holder.list((name, reported, low, high) => {
+  const pieces = holder.listing((name, reported, low, high) => {
     if (marked && name === OPAQUE_MARKER) return;
     if (aufs && name.startsWith(WHITEOUT_PREFIX)) {
       if (!name.startsWith(WHITEOUT_PREFIX, WHITEOUT_PREFIX.length)) {
@@ -192,18 +262,32 @@ function visitShown(
     }
     visit(name, type, low, high, false);
   });
-  if (failed < 0) throw new Errno(-failed, 'readdir');
+  for (let step = pieces.next(), since = 0; ; step = pieces.next()) {
+    if (step.done === true) {
+      if (step.value < 0) throw new Errno(-step.value, 'readdir');
+      return;
+    }
+    since += step.value;
+    for (; since >= PIECE; since -= PIECE) yield;
+  }
 }
 
-/** The listing in descending order of cookies: a reader goes through it from the end. */
+/** The listing in descending order of cookies: a reader goes through it from the end. Throws as `completeListing` does. */
 export function listingOf(context: UnionContext, directory: DirectoryNode): readonly Dentry[] {
   completeListing(context, directory);
-  if (directory.listing !== null) return directory.listing;
-  const listing = [...directory.entries.values()].reverse();
-  for (const [i, dentry] of listing.entries()) dentry.cookie = FIRST_COOKIE + listing.length - 1 - i;
+  if (directory.listing === null) prepare(context, directory, numbering);
+  return directory.listing ?? [];
+}
+
+function* numbering(_context: UnionContext, directory: DirectoryNode): Pieces {
+  const listing: Dentry[] = [];
+  for (const dentry of directory.entries.values()) {
+    dentry.cookie = FIRST_COOKIE + listing.length;
+    listing.push(dentry);
+    if (listing.length % PIECE === 0) yield;
+  }
+  directory.listing = listing.reverse();
   directory.nextCookie = FIRST_COOKIE - 1;
-  directory.listing = listing;
-  return listing;
 }
 
 /** Cookies 1 and 2 follow `.` and `..`; those of names that came after the first reading count down from here. */
@@ -221,18 +305,16 @@ export function positionAfter(listing: readonly Dentry[], cookie: number): numbe
   return low - 1;
 }
 
-/** A name has come: it goes to the front, where a reader who is under way has passed. */
+/** A name has come (`readyForChange` was before): it goes to the front, where a reader who is under way has passed. */
 export function addToDirectory(directory: DirectoryNode, dentry: Dentry): void {
-  if (directory.packed !== null) unpack(directory, directory.packed);
   directory.entries.set(dentry.name, dentry);
   if (directory.listing === null) return;
   dentry.cookie = directory.nextCookie--;
   directory.listing.push(dentry);
 }
 
-/** A name has gone. Its cookie is not used again: turned negative, it still keeps the listing in order. */
+/** A name has gone (`readyForChange` was before). Its cookie is not used again: turned negative, it still keeps the listing in order. */
 export function removeFromDirectory(directory: DirectoryNode, dentry: Dentry): void {
-  if (directory.packed !== null) unpack(directory, directory.packed);
   if (directory.entries.get(dentry.name) === dentry) directory.entries.delete(dentry.name);
   if (directory.listing === null || dentry.cookie === 0) return;
   dentry.cookie = -dentry.cookie;

@@ -13,7 +13,7 @@ import type { UnionContext } from './context.js';
 import { LinkGroup } from './hard-links.js';
 import { UPPER, type LayerDirectory } from './layer.js';
 import { adoptLink } from './copy-up.js';
-import { completeListing, dentryOf } from './listing.js';
+import { completeSoon, dentryOf } from './listing.js';
 import { Dentry, DirectoryNode, Node } from './node.js';
 import { NO_MARKS, readMarks, readOverlayXattr, type DirectoryMarks } from './overlay-xattrs.js';
 import { ABSENT, findDirectories, findPacked, packedFound, PERHAPS_MARKED, type PackedListing } from './packed-listing.js';
@@ -45,6 +45,7 @@ function knownDentry(context: UnionContext, directory: DirectoryNode, name: Name
   const known = directory.entries.get(name);
   if (known !== undefined) return known;
   if (directory.complete || directory.lastStat !== null) return null;
+  if (directory.large) return undefined;
   const { packed } = directory;
   if (packed === null) {
     const layers = directory.stack.length;
@@ -54,8 +55,7 @@ function knownDentry(context: UnionContext, directory: DirectoryNode, name: Name
     const entry = findPacked(packed, name);
     return entry === undefined ? null : dentryOf(directory, entry);
   }
-  completeListing(context, directory);
-  return directory.entries.get(name) ?? null;
+  return completeSoon(context, directory) ? (directory.entries.get(name) ?? null) : undefined;
 }
 
 /** Leaves the attributes of what it finds in `context.stat`. */

@@ -95,6 +95,12 @@ export class DirectoryNode extends Node {
   complete = false;
   /** All names, of which `entries` has those that a dentry was needed of. Not together with `complete`. */
   packed: PackedListing | null = null;
+  /** It has more entries than are listed at once: single names are asked of the layers, and a listing is waited for. */
+  large = false;
+  /** A packed listing cannot be had: some name must be looked at more closely. */
+  unpackable = false;
+  /** Settles when a listing that is being read, or being made dentries of, is there or has failed. Names come and go only afterwards. */
+  preparing: Promise<void> | null = null;
   /** The listing in descending order of cookies, once it was read; removed dentries stay until the next compaction. */
   listing: Dentry[] | null = null;
   /** For the next name that comes; counts down. */

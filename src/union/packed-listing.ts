@@ -40,22 +40,42 @@ export function mayStayPacked(directory: DirectoryNode): boolean {
   return true;
 }
 
+/** Entries, of all layers together, that are read at once: for some milliseconds. */
+export const ENTRIES_AT_ONCE = 8192;
+
 /**
- * Reads the directory from all its layers. Undefined where a name may be other than it looks (markers, whiteouts by xattr, override_stat, numbers
+ * Reads the directory from all its layers, when they have no more than `most` entries; null otherwise. Undefined where a name may be other than it looks (markers, whiteouts by xattr, override_stat, numbers
  * that come from `overlay.origin`, a file system without types): such a directory is listed entry by entry. Throws `Errno`.
  */
-export function readPacked(context: UnionContext, directory: DirectoryNode): PackedListing | undefined {
+export function readPacked(context: UnionContext, directory: DirectoryNode, most: number): PackedListing | null | undefined {
   const { stack } = directory;
-  if (directory.impure || directory.xattrWhiteouts !== null || directory.opaque !== null) return undefined;
-  const limit = openAll(context, stack);
+  const limit = mayBePacked(context, directory);
   if (limit === undefined) return undefined;
   for (let buffer = usual; ;) {
-    const size = sys.listDirectories(sources, stack.length, isUpper(stack[0]), limit, buffer);
+    const size = sys.listDirectories(sources, stack.length, isUpper(stack[0]), limit, buffer, most);
     if (size === -E.EOPNOTSUPP) return undefined;
+    if (size === -E.E2BIG) return null;
     if (size < 0) throw new Errno(-size, 'readdir');
     if (size <= buffer.length) return packed(buffer, size, stack);
     buffer = Buffer.allocUnsafeSlow(2 * size);
   }
+}
+
+/** The same on another thread, however many entries there are. */
+export async function readPackedAside(context: UnionContext, directory: DirectoryNode): Promise<PackedListing | undefined> {
+  const stack = [...directory.stack];
+  const limit = mayBePacked(context, directory);
+  if (limit === undefined) return undefined;
+  const records = await sys.listDirectoriesAsync(sources, stack.length, isUpper(stack[0]), limit);
+  if (records === -E.EOPNOTSUPP) return undefined;
+  if (typeof records === 'number') throw new Errno(-records, 'readdir');
+  return { records: Buffer.from(records.buffer, records.byteOffset, records.length), stack, reached: { offset: 0, number: 0 } };
+}
+
+/** As `openAll`, of all that the directory is made of. */
+function mayBePacked(context: UnionContext, directory: DirectoryNode): number | undefined {
+  if (directory.impure || directory.xattrWhiteouts !== null || directory.opaque !== null) return undefined;
+  return openAll(context, directory.stack);
 }
 
 /**

@@ -6,24 +6,30 @@ import { sys } from '../sys/index.js';
 import { Attributes, AT_DIRECTORY, type DirectorySink } from '../vfs/filesystem.js';
 import { fillAttributes } from './attributes.js';
 import type { UnionContext } from './context.js';
-import { dentryOf, FIRST_COOKIE, listingOf, positionAfter } from './listing.js';
+import { dentryOf, FIRST_COOKIE, listingOf, packListing, positionAfter } from './listing.js';
 import { nodeFromStat, statNode } from './merge.js';
 import type { Dentry, DirectoryNode, Node } from './node.js';
-import { entryAt, mayStayPacked, readPacked, type PackedListing } from './packed-listing.js';
+import { entryAt, mayStayPacked, type PackedListing } from './packed-listing.js';
 import { pathOf } from './path.js';
 import { field, newStatBuffer } from './stat-buffer.js';
 
 /** Attributes are read for this many names in one native call. */
 const BATCH = 32;
 
+/** Layers that are asked for the directories of one answer: some tens of milliseconds. The kernel comes again for the rest. */
+const MOST_ASKED = 4000;
+
 const batchStat = newStatBuffer(BATCH);
 const batchNames: ByteString[] = new Array<ByteString>(BATCH).fill('' as ByteString);
 const attributes = new Attributes();
 /** Of a packed listing: offset, number, bytes. */
 const cursor = new Float64Array(3);
+/** Layers asked so far for directories that had no node. */
+let asked = 0;
 
 export function readdir(context: UnionContext, directory: DirectoryNode, cookie: number, plus: boolean, sink: DirectorySink): void {
   if (directory.lastStat !== null) return;
+  asked = 0;
   const packed = sink.packed === undefined ? null : packedFor(context, directory, cookie, plus);
   const listing = packed === null ? listingOf(context, directory) : [];
   if (cookie < 1 && !sink.entry('.' as ByteString, directory.ino, DT_DIR, 1)) return;
@@ -46,7 +52,7 @@ function packedFor(context: UnionContext, directory: DirectoryNode, cookie: numb
     if (plus && cookie === 0 && directory.entries.size > 0) context.habit.withAttributes(directory);
     return null;
   }
-  if (directory.packed === null && mayStayPacked(directory)) directory.packed = readPacked(context, directory) ?? null;
+  if (directory.packed === null && mayStayPacked(directory)) packListing(context, directory);
   if (directory.packed === null || directory.packed.records.length === 0) return directory.packed;
   return plus && cookie === 0 && context.habit.withAttributes(directory) ? null : directory.packed;
 }
@@ -76,7 +82,7 @@ function deliverPacked(
     const cookie = FIRST_COOKIE + cursor[1];
     if (plus) {
       if (!sink.fits(entry.name.length)) return;
-      if (!deliverNode(context, dentryOf(directory, entry), cookie, sink)) return;
+      if (asked > MOST_ASKED || !deliverNode(context, dentryOf(directory, entry), cookie, sink)) return;
     } else {
       const known = directory.entries.get(entry.name);
       const ino = known?.node?.ino ?? (elsewhere ? numberOf(context, known ?? dentryOf(directory, entry)) : entry.ino);
@@ -117,7 +123,7 @@ function deliverWithNodes(context: UnionContext, listing: readonly Dentry[], sta
   for (let i = start; i >= 0; i--) {
     const dentry = listing[i] as Dentry;
     if (dentry.cookie < 0) continue;
-    if (!sink.fits(dentry.name.length)) return;
+    if (asked > MOST_ASKED || !sink.fits(dentry.name.length)) return;
     if (dentry.node !== null) {
       if (!deliverNode(context, dentry, dentry.cookie, sink)) return;
       continue;
@@ -153,6 +159,7 @@ function deliverFromStat(
 ): boolean {
   if (field(stat, index, StatField.Result) < 0) return sink.entry(dentry.name, dentry.ino, dentry.type, cookie);
   const node = nodeFromStat(context, dentry, stat, index);
+  if (node.isDirectory()) asked += dentry.parent.stack.length;
   if (node.links !== null && statNode(node, context.stat) >= 0) fillAttributes(context, node, context.stat, 0, attributes);
   else fillAttributes(context, node, stat, index, attributes);
   return give(context, dentry, node, cookie, sink);

@@ -12,13 +12,15 @@ import type { UnionContext } from './context.js';
 import { linkNode, upperDirectory, writableUpper } from './copy-up.js';
 import { onDisk } from './disk-directory.js';
 import { UPPER } from './layer.js';
-import { completeListing, removeFromDirectory } from './listing.js';
+import { completeListing, packListing, readyForChange, removeFromDirectory } from './listing.js';
 import { coversLower, nodeOf, requireDentry, statNode } from './merge.js';
 import type { Dentry, DirectoryNode, Node } from './node.js';
+import { mayStayPacked } from './packed-listing.js';
 import { pathIn } from './path.js';
 
 export function unlink(context: UnionContext, parent: DirectoryNode, name: Name): void {
   const upper = writableUpper(context);
+  readyForChange(context, parent);
   const dentry = requireDentry(context, parent, name);
   if (dentry.type === DT_DIR) throw new Errno(E.EISDIR, name);
   const covers = coversLower(parent, name, dentry);
@@ -77,6 +79,7 @@ function park(context: UnionContext, node: Node): void {
 
 export function rmdir(context: UnionContext, parent: DirectoryNode, name: Name): void {
   const upper = writableUpper(context);
+  readyForChange(context, parent);
   const dentry = requireDentry(context, parent, name);
   const node = nodeOf(context, dentry);
   if (!node.isDirectory()) throw new Errno(E.ENOTDIR, name);
@@ -97,8 +100,10 @@ export function rmdir(context: UnionContext, parent: DirectoryNode, name: Name):
 
 /** Throws ENOTEMPTY when the union shows anything in the directory. */
 export function requireEmpty(context: UnionContext, node: DirectoryNode): void {
-  completeListing(context, node);
-  if (node.entries.size > 0) throw new Errno(E.ENOTEMPTY, 'rmdir');
+  // Of many names, one is enough.
+  if (!node.complete && mayStayPacked(node)) packListing(context, node);
+  if (node.packed === null || node.packed.records.length === 0) completeListing(context, node);
+  if (node.packed !== null || node.entries.size > 0) throw new Errno(E.ENOTEMPTY, 'rmdir');
 }
 
 /** The attributes of a directory that is about to go. */

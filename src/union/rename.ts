@@ -16,7 +16,7 @@ import type { UnionContext } from './context.js';
 import { copyUp, markImpure, upperDirectory, writableUpper } from './copy-up.js';
 import type { DiskDirectory } from './disk-directory.js';
 import { UPPER, type LayerDirectory } from './layer.js';
-import { addToDirectory, removeFromDirectory } from './listing.js';
+import { addToDirectory, readyForChange, removeFromDirectory } from './listing.js';
 import { copyMetadata } from './metadata.js';
 import { coversLower, findDentry, nodeOf, requireDentry } from './merge.js';
 import { Dentry, type DirectoryNode, type Node } from './node.js';
@@ -36,6 +36,8 @@ export function rename(context: UnionContext, from: Spot, to: Spot, flags: numbe
   if (upper.reservesMarkers && to.name.startsWith(WHITEOUT_PREFIX)) {
     throw new Errno(E.EPERM, 'names that start with .wh. are whiteouts here');
   }
+  readyForChange(context, from.parent);
+  readyForChange(context, to.parent);
   const exchange = (flags & RENAME_EXCHANGE) !== 0;
   if (exchange && (flags & (RENAME_NOREPLACE | RENAME_WHITEOUT)) !== 0) throw new Errno(E.EINVAL, 'rename flags');
   const node = nodeOf(context, requireDentry(context, from.parent, from.name));
@@ -80,6 +82,8 @@ function checkTarget(context: UnionContext, node: Node, to: Spot, flags: number)
 function move(context: UnionContext, from: Spot, to: Spot, flags: number): void {
   const upper = writableUpper(context);
   // A copy-up may have taken its time: what was true before it is asked again.
+  readyForChange(context, from.parent);
+  readyForChange(context, to.parent);
   const source = requireDentry(context, from.parent, from.name);
   const node = nodeOf(context, source);
   const target = checkTarget(context, node, to, flags);
@@ -206,6 +210,8 @@ function renameInUpper(
 
 /** Both names keep their dentries, and what they cover; what they lead to changes sides. */
 function exchangeNames(context: UnionContext, from: Spot, to: Spot): void {
+  readyForChange(context, from.parent);
+  readyForChange(context, to.parent);
   const one = requireDentry(context, from.parent, from.name);
   const two = requireDentry(context, to.parent, to.name);
   const oneNode = nodeOf(context, one);

@@ -32,7 +32,7 @@ import { fillAttributes, getattr, hasSetId, killSetId, setattr } from './attribu
 import { mayKeepSetId } from './capability.js';
 import type { UnionContext } from './context.js';
 import { copyUp, COPY_AT_ONCE } from './copy-up.js';
-import { create, link, tmpfile } from './create.js';
+import { create, link, tmpfile, type NewObject } from './create.js';
 import { dataOf } from './data.js';
 import { Devices } from './devices.js';
 import { DirectoryDescriptors, onDisk } from './disk-directory.js';
@@ -68,6 +68,7 @@ import { field, newStatBuffer, S_IFDIR, S_IFLNK, S_IFREG } from './stat-buffer.j
 import { tryFeatures } from './upper-features.js';
 import { UpperLayer } from './upper-layer.js';
 import { prepareWorkdir, sweep, sweepAll } from './workdir.js';
+import { whenReady } from './would-wait.js';
 import { getxattr, listxattr, removexattr, setxattr } from './xattrs.js';
 
 /** Descriptors of Node, the session and work under way; each layer's root takes one more. */
@@ -169,6 +170,7 @@ function assemble(
     stat: newStatBuffer(),
     orphans: 0,
     maxOrphans: share(4, 4096),
+    serving: false,
   };
   return context;
 }
@@ -254,13 +256,18 @@ class UnionFileSystem implements Union {
   }
 
   attach(host: Host): void {
+    this.#context.serving = true;
     this.#context.files.attach(host.descriptors);
     this.#context.habit.attach((directory) => {
       host.invalidateNode(directory.id, 0, 0);
     });
   }
 
-  lookup(parent: NodeId, name: Name, out: Attributes): NodeId {
+  lookup(parent: NodeId, name: Name, out: Attributes): Awaitable<NodeId> {
+    return whenReady(() => this.#lookup(parent, name, out));
+  }
+
+  #lookup(parent: NodeId, name: Name, out: Attributes): NodeId {
     const context = this.#context;
     const directory = context.nodes.directory(parent);
     const node = findNode(context, directory, name);
@@ -284,7 +291,7 @@ class UnionFileSystem implements Union {
   }
 
   setattr(node: NodeId, change: AttributeChange, caller: Caller, out: Attributes): Awaitable<void> {
-    return setattr(this.#context, this.#context.nodes.get(node), change, caller, out);
+    return whenReady(() => setattr(this.#context, this.#context.nodes.get(node), change, caller, out));
   }
 
   readlink(id: NodeId): ByteString {
@@ -295,45 +302,61 @@ class UnionFileSystem implements Union {
     return linkBuffer.toString('latin1', 0, check(size, node.name)) as ByteString;
   }
 
-  mknod(parent: NodeId, name: Name, mode: number, rdevMajor: number, rdevMinor: number, caller: Caller, out: Attributes): NodeId {
-    const context = this.#context;
+  mknod(
+    parent: NodeId,
+    name: Name,
+    mode: number,
+    rdevMajor: number,
+    rdevMinor: number,
+    caller: Caller,
+    out: Attributes,
+  ): Awaitable<NodeId> {
     // Such a device is how the layers spell "deleted" (fs/overlayfs/dir.c, ovl_mknod).
     if ((mode & 0o170000) === 0o020000 && rdevMajor === 0 && rdevMinor === 0) throw new Errno(E.EPERM, 'a whiteout');
-    const object = { mode, rdevMajor, rdevMinor, target: '' as ByteString };
-    return create(context, context.nodes.directory(parent), name, object, caller, out);
+    return this.#create(parent, name, { mode, rdevMajor, rdevMinor, target: '' as ByteString }, caller, out);
   }
 
-  mkdir(parent: NodeId, name: Name, mode: number, caller: Caller, out: Attributes): NodeId {
+  mkdir(parent: NodeId, name: Name, mode: number, caller: Caller, out: Attributes): Awaitable<NodeId> {
     const object = { mode: S_IFDIR | (mode & 0o7777), rdevMajor: 0, rdevMinor: 0, target: '' as ByteString };
-    return create(this.#context, this.#context.nodes.directory(parent), name, object, caller, out);
+    return this.#create(parent, name, object, caller, out);
   }
 
-  symlink(parent: NodeId, name: Name, target: ByteString, caller: Caller, out: Attributes): NodeId {
+  symlink(parent: NodeId, name: Name, target: ByteString, caller: Caller, out: Attributes): Awaitable<NodeId> {
     const object = { mode: S_IFLNK | 0o777, rdevMajor: 0, rdevMinor: 0, target };
-    return create(this.#context, this.#context.nodes.directory(parent), name, object, caller, out);
+    return this.#create(parent, name, object, caller, out);
+  }
+
+  #create(parent: NodeId, name: Name, object: NewObject, caller: Caller, out: Attributes): Awaitable<NodeId> {
+    return whenReady(() => create(this.#context, this.#context.nodes.directory(parent), name, object, caller, out));
   }
 
   link(node: NodeId, newParent: NodeId, newName: Name, caller: Caller, out: Attributes): Awaitable<void> {
     const { nodes } = this.#context;
-    return link(this.#context, nodes.get(node), nodes.directory(newParent), newName, caller, out);
+    return whenReady(() => link(this.#context, nodes.get(node), nodes.directory(newParent), newName, caller, out));
   }
 
-  tmpfile(parent: NodeId, mode: number, caller: Caller, out: Attributes): NodeId {
-    return tmpfile(this.#context, this.#context.nodes.directory(parent), mode, caller, out);
+  tmpfile(parent: NodeId, mode: number, caller: Caller, out: Attributes): Awaitable<NodeId> {
+    return whenReady(() => tmpfile(this.#context, this.#context.nodes.directory(parent), mode, caller, out));
   }
 
-  unlink(parent: NodeId, name: Name): void {
-    unlink(this.#context, this.#context.nodes.directory(parent), name);
+  unlink(parent: NodeId, name: Name): Awaitable<void> {
+    return whenReady(() => {
+      unlink(this.#context, this.#context.nodes.directory(parent), name);
+    });
   }
 
-  rmdir(parent: NodeId, name: Name): void {
-    rmdir(this.#context, this.#context.nodes.directory(parent), name);
+  rmdir(parent: NodeId, name: Name): Awaitable<void> {
+    return whenReady(() => {
+      rmdir(this.#context, this.#context.nodes.directory(parent), name);
+    });
   }
 
   rename(parent: NodeId, name: Name, newParent: NodeId, newName: Name, flags: number, caller: Caller): Awaitable<void> {
     const { nodes } = this.#context;
-    const from = { parent: nodes.directory(parent), name };
-    return rename(this.#context, from, { parent: nodes.directory(newParent), name: newName }, flags, caller);
+    return whenReady(() => {
+      const from = { parent: nodes.directory(parent), name };
+      return rename(this.#context, from, { parent: nodes.directory(newParent), name: newName }, flags, caller);
+    });
   }
 
   openFile(id: NodeId, write: boolean, caller: Caller): Awaitable<number> {
@@ -343,7 +366,7 @@ class UnionFileSystem implements Union {
       dataOf(context, node);
       return context.files.get(node, false);
     }
-    return after(copyUp(context, node, caller), () => context.files.get(node, true));
+    return after(this.#copyUp(node, caller), () => context.files.get(node, true));
   }
 
   backingFile(id: NodeId, write: boolean, caller: Caller): Awaitable<number> {
@@ -371,7 +394,7 @@ class UnionFileSystem implements Union {
 
   async fallocate(id: NodeId, mode: number, offset: number, length: number, caller: Caller): Promise<void> {
     const node = this.#regular(id);
-    await copyUp(this.#context, node, caller);
+    await this.#copyUp(node, caller);
     await this.#onDuplicate(this.#context.files.get(node, true), (fd) => sys.fallocateAsync(fd, mode, offset, length));
     this.#dataChanged(id, caller);
   }
@@ -392,7 +415,7 @@ class UnionFileSystem implements Union {
     const context = this.#context;
     const source = this.#regular(from);
     const target = this.#regular(to);
-    return after(copyUp(context, target, caller), () => {
+    return after(this.#copyUp(target, caller), () => {
       dataOf(context, source);
       check(statNode(source, context.stat), source.name);
       // In this order: a file that is copied within itself is then read by the descriptor that writes it.
@@ -425,8 +448,10 @@ class UnionFileSystem implements Union {
     }
   }
 
-  readdir(node: NodeId, cookie: number, plus: boolean, sink: DirectorySink): void {
-    readdir(this.#context, this.#context.nodes.directory(node), cookie, plus, sink);
+  readdir(node: NodeId, cookie: number, plus: boolean, sink: DirectorySink): Awaitable<void> {
+    return whenReady(() => {
+      readdir(this.#context, this.#context.nodes.directory(node), cookie, plus, sink);
+    });
   }
 
   async fsyncdir(id: NodeId, dataOnly: boolean): Promise<void> {
@@ -467,11 +492,11 @@ class UnionFileSystem implements Union {
   }
 
   setxattr(node: NodeId, name: ByteString, value: Uint8Array, flags: number, killSetGid: boolean, caller: Caller): Awaitable<void> {
-    return setxattr(this.#context, this.#context.nodes.get(node), name, value, flags, killSetGid, caller);
+    return whenReady(() => setxattr(this.#context, this.#context.nodes.get(node), name, value, flags, killSetGid, caller));
   }
 
   removexattr(node: NodeId, name: ByteString, caller: Caller): Awaitable<void> {
-    return removexattr(this.#context, this.#context.nodes.get(node), name, caller);
+    return whenReady(() => removexattr(this.#context, this.#context.nodes.get(node), name, caller));
   }
 
   layers(): LayerInUse[] {
@@ -505,6 +530,10 @@ class UnionFileSystem implements Union {
     const flushed = await sys.syncfsAsync(toFlush);
     sys.close(toFlush);
     check(flushed, 'syncfs');
+  }
+
+  #copyUp(node: Node, caller: Caller): Awaitable<void> {
+    return whenReady(() => copyUp(this.#context, node, caller));
   }
 
   get #flushes(): boolean {

@@ -1,20 +1,27 @@
 /** Directories merged in one call, and their records as directory entries. */
 import { execFileSync } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { closeSync, linkSync, mkdirSync, openSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import type { ByteString } from '../../src/base/bytes.js';
 import { E } from '../../src/base/errno.js';
 import { sys } from '../../src/sys/index.js';
 import type { LayerDirectory } from '../../src/union/layer.js';
 import { entryAt, type PackedEntry } from '../../src/union/packed-listing.js';
+import { memoryDirectory } from '../support/memory-directory.js';
 import { isRoot } from '../support/users.js';
 
 const LIMIT = 2 ** 52;
 
-function merged(paths: readonly string[], upper: boolean, out = Buffer.alloc(65536), limit = LIMIT): number {
+function merged(
+  paths: readonly string[],
+  upper: boolean,
+  out = Buffer.alloc(65536),
+  limit = LIMIT,
+  most = Number.MAX_SAFE_INTEGER,
+): number {
   const fds = paths.map((path) => openSync(path, 'r'));
   try {
-    return sys.listDirectories(Float64Array.from(fds.flatMap((fd) => [fd, 0, -1])), fds.length, upper, limit, out);
+    return sys.listDirectories(Float64Array.from(fds.flatMap((fd) => [fd, 0, -1])), fds.length, upper, limit, out, most);
   } finally {
     fds.forEach(closeSync);
   }
@@ -193,4 +200,62 @@ t.test('entries are packed up to the room there is, and to a directory; damaged 
     t.equal(sys.packEntries(damaged, new Float64Array([sys.skipEntries(damaged, 10), 10, 0]), slot, 0, 100, true, 0), 0);
   }
   t.throws(() => sys.packEntries(records, new Float64Array(3), slot, 50, 51, true, 0), RangeError);
+});
+
+/** The hash of names that native/ had before: FNV-1a, which anybody can compute. */
+function formerHash(state: number, text: string): number {
+  for (let i = 0; i < text.length; i++) state = Math.imul(state ^ text.charCodeAt(i), 16777619) >>> 0;
+  return state;
+}
+
+/**
+ * 2^blocks names that share that hash. For each block two values are found (by trying some ten thousand: half of 32 bits) that lead from one state to the same
+ * next one; every choice among the pairs then ends in the same state (A. Joux, "Multicollisions in iterated hash functions").
+ */
+function collidingNames(blocks: number): string[] {
+  let state = 2166136261;
+  let names = [''];
+  for (let block = 0; block < blocks; block++) {
+    const seen = new Map<number, string>();
+    for (let i = 0; ; i++) {
+      // Odd and large: so that all eight characters differ from one try to the next.
+      const one = (Math.imul(i, 0x9e3779b1) >>> 0).toString(16).padStart(8, '0');
+      const next = formerHash(state, one);
+      const other = seen.get(next);
+      if (other === undefined) {
+        seen.set(next, one);
+        continue;
+      }
+      names = names.flatMap((name) => [name + one, name + other]);
+      state = next;
+      break;
+    }
+  }
+  return names;
+}
+
+t.test('names chosen to share a hash cost no more than others', async (t) => {
+  const chosen = collidingNames(13);
+  t.equal(new Set(chosen).size, 2 ** 13);
+  t.equal(new Set(chosen.map((name) => formerHash(2166136261, name))).size, 1, 'they are what they are meant to be');
+  const base = memoryDirectory(t);
+  const [ofChosen, ofOthers, empty] = [`${base}/chosen`, `${base}/others`, `${base}/empty`];
+  for (const directory of [ofChosen, ofOthers, empty]) mkdirSync(directory);
+  // Names of one file are made sooner than files.
+  writeFileSync(`${empty}/file`, '');
+  for (const [i, name] of chosen.entries()) {
+    linkSync(`${empty}/file`, `${ofChosen}/${name}`);
+    linkSync(`${empty}/file`, `${ofOthers}/${i}${name.slice(String(i).length)}`);
+  }
+  const out = Buffer.alloc(4 << 20);
+  const processorTime = (path: string): number => {
+    const before = process.cpuUsage();
+    t.equal(merged([path, empty], false, out), 2 ** 13 * (16 + 8 * 13) + 16 + 4);
+    const { user, system } = process.cpuUsage(before);
+    return user + system;
+  };
+  processorTime(ofOthers);
+  const [others, colliding] = [processorTime(ofOthers), processorTime(ofChosen)];
+  // In one chain each name is compared with all before it, four thousand on average. Not a bound on time, but on how it grows.
+  t.ok(colliding < 8 * others, `${colliding} µs of processor time against ${others}`);
 });

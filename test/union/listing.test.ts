@@ -18,8 +18,10 @@ function directoryOf(names: readonly string[]): DirectoryNode {
     descend: () => holder,
     stat: () => -2,
     statMany: () => 0,
-    list: (visit) => {
+    list: () => -2,
+    *listing(visit) {
       names.forEach((name, i) => visit(name as Name, 8, i + 1, 0));
+      yield names.length;
       return 0;
     },
     open: () => -2,

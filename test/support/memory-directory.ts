@@ -1,0 +1,21 @@
+/** A directory for tests that make tens of thousands of names: on a file system in memory where there is one, removed when the test ends. */
+import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import type { Test } from 'tap';
+
+export function memoryDirectory(t: Test): string {
+  const directory = mkdtempSync(`${inMemory() ?? tmpdir()}/plyfs-test-`);
+  t.teardown(() => {
+    rmSync(directory, { recursive: true, force: true });
+  });
+  return directory;
+}
+
+function inMemory(): string | undefined {
+  try {
+    accessSync('/dev/shm', constants.W_OK);
+    return '/dev/shm';
+  } catch {
+    return undefined;
+  }
+}
