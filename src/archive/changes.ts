@@ -6,7 +6,7 @@ import { sys } from '../sys/index.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import type { Ownership } from './entry-writer.js';
 import { LayerRoot } from './layer-root.js';
-import { join, list, openChild, xattr, type Listing } from './tree-reader.js';
+import { join, list, openChild, orUnreadable, xattr, type Listing } from './tree-reader.js';
 
 export interface Change {
   /** Added, changed, deleted. */
@@ -84,8 +84,8 @@ class Comparison {
       if (isDirectory) this.#below(newFd, undefined, name, path);
       return;
     }
-    if (this.#isOne(newFd, oldFd, name, newer, index, older, oldIndex)) return;
-    const changed = isDifferent(newer, index, older, oldIndex) || !sameCapability(newFd, oldFd, name, typeOf(newer, index));
+    if (orUnreadable(path, () => this.#isOne(newFd, oldFd, name, newer, index, older, oldIndex))) return;
+    const changed = isDifferent(newer, index, older, oldIndex) || !sameCapability(newFd, oldFd, name, path, typeOf(newer, index));
     if (changed) this.#add('C', path);
     if (!isDirectory) return;
     const wasDirectory = typeOf(older, oldIndex) === S_IFDIR;
@@ -145,8 +145,9 @@ function sameTime(newer: Float64Array, index: number, older: Float64Array, oldIn
   return a === b || a === 0 || b === 0;
 }
 
-export function sameCapability(newFd: number, oldFd: number, name: ByteString, type: number): boolean {
+/** Throws `tree-unreadable`. */
+export function sameCapability(newFd: number, oldFd: number, name: ByteString, path: ByteString, type: number): boolean {
   if (type !== S_IFREG) return true;
-  const [a, b] = [xattr(newFd, name, CAPABILITY), xattr(oldFd, name, CAPABILITY)];
+  const [a, b] = [xattr(newFd, name, CAPABILITY, path), xattr(oldFd, name, CAPABILITY, path)];
   return a === undefined || b === undefined ? a === b : a.equals(b);
 }

@@ -13,15 +13,17 @@ import {
   S_IFDIR,
   S_IFIFO,
   S_IFLNK,
+  S_IFMT,
   S_IFREG,
 } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
-import { formatOverrideStat, OVERRIDE_CONTAINERS, readOverride } from '../sys/override-stat.js';
+import { formatOverrideStat, OVERRIDE_CONTAINERS } from '../sys/override-stat.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import { ApplyProblems } from './apply-problems.js';
 import { cleanPath, hostile, isReserved, LINK_DIRECTORY, splitPath } from './entry-path.js';
 import type { EntryTime, LayerEntry } from './layer-reader.js';
 import { removeTree, typeAt, type LayerRoot } from './layer-root.js';
+import { overrideOf } from './tree-reader.js';
 import { isUnionXattr } from './union-xattrs.js';
 
 /**
@@ -36,6 +38,8 @@ const IMPLIED_MODE = 0o755;
 const OPAQUE = Buffer.from('y');
 /** Why an attribute may be left out: the file system has none such, we may not set it, or it has no such name or size. */
 const cannotHave: ReadonlySet<number> = new Set([E.EOPNOTSUPP, E.EPERM, E.EINVAL, E.ERANGE, E.E2BIG]);
+/** What a path that has nothing at its end fails with. */
+const leadsNowhere: ReadonlySet<number> = new Set([E.ENOENT, E.ENOTDIR, E.ELOOP, E.ENAMETOOLONG]);
 /** Seconds: what nanoseconds of 64 bits hold (moby, pkg/archive, time.go). */
 const MAX_TIME = Number(2n ** 63n / 1_000_000_000n);
 
@@ -84,7 +88,7 @@ export class EntryWriter {
   #makeDirectory(path: ByteString, parent: ByteString, name: Name): void {
     let dirfd = this.directory(parent);
     let result = sys.mkdirat(dirfd, name, 0o700);
-    if (result === -E.EEXIST && this.#isWhiteout(dirfd, name)) {
+    if (result === -E.EEXIST && this.#isWhiteout(dirfd, name, path)) {
       dirfd = this.#clear(dirfd, parent, name);
       result = sys.mkdirat(dirfd, name, 0o700);
       if (result >= 0) this.makeOpaque(dirfd, path, name);
@@ -156,8 +160,8 @@ export class EntryWriter {
   #directory(entry: LayerEntry, dirfd: number, parent: ByteString, name: Name): void {
     const { path } = entry;
     let result = sys.mkdirat(dirfd, name, 0o700);
-    if (result === -E.EEXIST && typeAt(dirfd, name) !== S_IFDIR) {
-      const deleted = this.#isWhiteout(dirfd, name);
+    if (result === -E.EEXIST && typeOf(dirfd, name, path) !== S_IFDIR) {
+      const deleted = this.#isWhiteout(dirfd, name, path);
       dirfd = this.#clear(dirfd, parent, name);
       result = sys.mkdirat(dirfd, name, 0o700);
       if (result >= 0 && deleted) this.makeOpaque(dirfd, path, name);
@@ -192,20 +196,22 @@ export class EntryWriter {
       throw hostile(`has the hard link ${textOf(path)} to ${textOf(entry.linkname)}, which is no file`);
     }
     const targetDirectory = this.#root.directory(where.parent);
-    if (targetDirectory < 0 || typeAt(targetDirectory, where.name) < 0) {
+    const there = targetDirectory < 0 ? targetDirectory : typeAt(targetDirectory, where.name);
+    if (there < 0) {
+      if (!leadsNowhere.has(-there)) throw failed(there, 'read', target);
       throw new PlyfsError(
         'archive-damaged',
         `The layer has the hard link ${textOf(path)} to ${textOf(entry.linkname)}, which is not in it: fetch or make the archive again.`,
       );
     }
     const made = this.#replacing(dirfd, parent, name, path, (fd) => sys.linkat(this.#root.directory(where.parent), where.name, fd, name));
-    const type = typeAt(made, name);
+    const type = typeOf(made, name, path);
     // As moby has it, the last name's attributes are the file's; what it is, it stays.
     if (type === S_IFLNK) {
       this.#own(made, name, path, entry.uid, entry.gid);
       return;
     }
-    const known = this.#override ? readOverride(made, name, OVERRIDE_CONTAINERS) : undefined;
+    const known = this.#override ? overrideOf(made, name, path) : undefined;
     this.#entryAttributes(
       made,
       name,
@@ -220,7 +226,7 @@ export class EntryWriter {
     const result = sys.mknodat(dirfd, name, S_IFCHR, 0, 0);
     if (result === -E.EEXIST) {
       // The layer's own file hides what is below without more; of its own directory nothing from below may show.
-      if (typeAt(dirfd, name) === S_IFDIR) this.makeOpaque(dirfd, path, name);
+      if (typeOf(dirfd, name, path) === S_IFDIR) this.makeOpaque(dirfd, path, name);
       return;
     }
     if (result < 0) throw failed(result, 'made a whiteout of', path);
@@ -245,9 +251,12 @@ export class EntryWriter {
     }
   }
 
-  #isWhiteout(dirfd: number, name: ByteString): boolean {
-    if (this.#opaque === undefined || typeAt(dirfd, name) !== S_IFCHR || sys.statx(dirfd, name, stat, 0) < 0) return false;
-    return stat[StatField.RdevMajor] === 0 && stat[StatField.RdevMinor] === 0;
+  #isWhiteout(dirfd: number, name: ByteString, path: ByteString): boolean {
+    if (this.#opaque === undefined) return false;
+    const result = sys.statx(dirfd, name, stat, 0);
+    if (result < 0) throw failed(result, 'read', path);
+    const type = (stat[StatField.Mode] as number) & S_IFMT;
+    return type === S_IFCHR && stat[StatField.RdevMajor] === 0 && stat[StatField.RdevMinor] === 0;
   }
 
   /** A new empty regular file, open for writing. */
@@ -276,9 +285,10 @@ export class EntryWriter {
   }
 
   #clear(dirfd: number, parent: ByteString, name: Name): number {
-    const type = typeAt(dirfd, name);
+    const path = (parent === '' ? name : `${parent}/${name}`) as ByteString;
+    const type = typeOf(dirfd, name, path);
     const result = removeTree(dirfd, name);
-    if (result < 0) throw failed(result, 'replaced', (parent === '' ? name : `${parent}/${name}`) as ByteString);
+    if (result < 0) throw failed(result, 'replaced', path);
     if (type !== S_IFDIR && type !== S_IFLNK) return dirfd;
     this.#root.forget();
     return this.directory(parent);
@@ -376,6 +386,13 @@ async function writeExtents(fd: number, entry: LayerEntry, extents: NonNullable<
       done += part.length;
     }
   }
+}
+
+/** S_IFDIR, S_IFREG, … of a name that is there. Throws `apply-failed`. */
+export function typeOf(dirfd: number, name: ByteString, path: ByteString): number {
+  const type = typeAt(dirfd, name);
+  if (type < 0) throw failed(type, 'read', path);
+  return type;
 }
 
 /** The later of both as access time, and the epoch for what 64 bits of nanoseconds since then do not hold, as moby has it. */

@@ -3,10 +3,11 @@
  * file and no file by a directory. Nothing is written outside of the directory, whatever the tar says (layer-root.ts).
  */
 import { textOf } from '../base/bytes.js';
+import { E } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import { S_IFDIR } from '../sys/constants.js';
 import { hostile, splitPath } from './entry-path.js';
-import { EntryWriter, type Ownership } from './entry-writer.js';
+import { EntryWriter, failed, type Ownership } from './entry-writer.js';
 import { LayerReader, type LayerEntry } from './layer-reader.js';
 import type { ByteSource } from '../base/byte-source.js';
 import { LayerRoot, typeAt } from './layer-root.js';
@@ -54,7 +55,8 @@ function refuseConflict(root: LayerRoot, { path, type }: LayerEntry): void {
   const dirfd = root.directory(parent);
   const there = dirfd < 0 ? dirfd : typeAt(dirfd, name);
   // The writer says what else is wrong.
-  if (there < 0) return;
+  if (there === -E.ENOENT || there === -E.ENOTDIR || there === -E.ELOOP || there === -E.ENAMETOOLONG) return;
+  if (there < 0) throw failed(there, 'read', path);
   if ((there === S_IFDIR) === (type === 'directory')) return;
   const [what, by] = there === S_IFDIR ? ['directory', 'something else'] : ['file', 'a directory'];
   throw new PlyfsError(

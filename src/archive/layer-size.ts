@@ -4,7 +4,7 @@ import { S_IFDIR, S_IFMT } from '../sys/constants.js';
 import { CountedFiles } from '../sys/file-identity.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import { LayerRoot } from './layer-root.js';
-import { join, list, openChild } from './tree-reader.js';
+import { join, list, openChild, orUnreadable } from './tree-reader.js';
 import { sys } from '../sys/index.js';
 
 /** The sizes of all that is no directory together, each inode once; of a symbolic link, its target's length. Bytes. Throws `layer-missing`, `tree-unreadable`. */
@@ -32,7 +32,7 @@ function sizeIn(dirfd: number, path: ByteString, counted: CountedFiles): number 
       }
       continue;
     }
-    if (counted.isFirst(dirfd, name, stat, index)) size += stat[at + StatField.Size] as number;
+    if (orUnreadable(join(path, name), () => counted.isFirst(dirfd, name, stat, index))) size += stat[at + StatField.Size] as number;
   }
   return size;
 }

@@ -10,8 +10,8 @@ import { O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, S_IFDIR } from '../sys/cons
 import { numberedIdentity } from '../sys/file-identity.js';
 import { STAT_FIELDS } from '../sys/syscalls.js';
 import { splitPath } from './entry-path.js';
-import { failed } from './entry-writer.js';
-import { namesIn, removeTree, typeAt, type LayerRoot } from './layer-root.js';
+import { failed, typeOf } from './entry-writer.js';
+import { namesIn, removeTree, type LayerRoot } from './layer-root.js';
 
 const stat = new Float64Array(STAT_FIELDS);
 
@@ -74,7 +74,7 @@ export class OwnPaths {
     if (!this.#own.has(`${inode}/${name}`)) {
       const result = removeTree(dirfd, name);
       if (result < 0) throw failed(result, 'removed', path);
-    } else if (typeAt(dirfd, name) === S_IFDIR) {
+    } else if (typeOf(dirfd, name, path) === S_IFDIR) {
       const fd = sys.openat(dirfd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
       if (fd < 0) throw failed(fd, 'opened', path);
       try {

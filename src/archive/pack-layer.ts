@@ -16,10 +16,10 @@ import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import type { Change } from './changes.js';
 import { META_PREFIX, OPAQUE_MARKER, splitPath, WHITEOUT_PREFIX } from './entry-path.js';
 import type { Ownership } from './entry-writer.js';
-import { LayerRoot, openRegular, typeAt } from './layer-root.js';
+import { LayerRoot, openRegular } from './layer-root.js';
 import { BLOCK } from './tar-block.js';
 import { encodeHeader, END_OF_ARCHIVE, type HeaderFields } from './tar-encoder.js';
-import { join, list, openChild, statOne, unreadable, xattr, xattrNames } from './tree-reader.js';
+import { isThere, join, list, openChild, orUnreadable, statOne, unreadable, xattr, xattrNames } from './tree-reader.js';
 import { directoryMarks, isUnionXattr, isXattrWhiteout } from './union-xattrs.js';
 
 export interface PackOptions {
@@ -77,7 +77,7 @@ export function packChanges(directory: string, changes: readonly Change[], optio
           continue;
         }
         const dirfd = root.directory(parent);
-        const result = dirfd < 0 ? dirfd : statOne(dirfd, name, ownership, stat);
+        const result = dirfd < 0 ? dirfd : statOne(dirfd, name, join(parent, name), ownership, stat);
         if (result === -E.ENOENT || result === -E.ENOTDIR) continue;
         if (result < 0) throw unreadable(result, path);
         yield* packer.file(dirfd, name, join(parent, name), stat, 0);
@@ -120,7 +120,7 @@ class Packer {
   /** Nothing, when it is gone. */
   *named(dirfd: number, name: ByteString, as: ByteString): Generator<Uint8Array, void> {
     const stat = new Float64Array(STAT_FIELDS);
-    const result = statOne(dirfd, name, this.#ownership, stat);
+    const result = statOne(dirfd, name, as, this.#ownership, stat);
     if (result === -E.ENOENT) return;
     if (result < 0) throw unreadable(result, as);
     if (((stat[StatField.Mode] as number) & S_IFMT) !== S_IFDIR) {
@@ -144,10 +144,10 @@ class Packer {
       const type = (stat[index * STAT_FIELDS + StatField.Mode] as number) & S_IFMT;
       if (this.#form !== 'none') {
         if (this.#isLeftOut(path, name)) continue;
-        if (isDevice00(stat, index) || (xattrWhiteouts && type === S_IFREG && isXattrWhiteout(dirfd, name))) {
+        if (isDevice00(stat, index) || (xattrWhiteouts && type === S_IFREG && isXattrWhiteout(dirfd, name, child))) {
           const marker = (WHITEOUT_PREFIX + name) as ByteString;
           // One that is there as a file is written with the others.
-          if (!this.#hasMarker(dirfd, marker)) yield this.#whiteout(join(path, marker), stat, index);
+          if (!this.#hasMarker(dirfd, marker, path)) yield this.#whiteout(join(path, marker), stat, index);
           continue;
         }
       }
@@ -178,19 +178,19 @@ class Packer {
       yield* this.tree(fd, path, false);
       return;
     }
-    const marks = directoryMarks(fd);
+    const marks = directoryMarks(fd, path);
     if (marks.redirect) throw needsMerge(path);
-    if (marks.opaque && !this.#hasMarker(fd, OPAQUE_MARKER as ByteString)) yield this.#opaqueMarker(path, stat, index);
+    if (marks.opaque && !this.#hasMarker(fd, OPAQUE_MARKER as ByteString, path)) yield this.#opaqueMarker(path, stat, index);
     yield* this.tree(fd, path, marks.xattrWhiteouts);
   }
 
   /** The layer's root: it has no entry of its own. */
   *root(fd: number): Generator<Uint8Array, void> {
     const stat = new Float64Array(STAT_FIELDS);
-    const result = statOne(fd, EMPTY, this.#ownership, stat);
+    const result = statOne(fd, EMPTY, EMPTY, this.#ownership, stat);
     if (result < 0) throw unreadable(result, EMPTY);
-    const marks = this.#form === 'none' ? undefined : directoryMarks(fd);
-    if (marks?.opaque === true && !this.#hasMarker(fd, OPAQUE_MARKER as ByteString)) yield this.#opaqueMarker(EMPTY, stat, 0);
+    const marks = this.#form === 'none' ? undefined : directoryMarks(fd, EMPTY);
+    if (marks?.opaque === true && !this.#hasMarker(fd, OPAQUE_MARKER as ByteString, EMPTY)) yield this.#opaqueMarker(EMPTY, stat, 0);
     yield* this.tree(fd, EMPTY, marks?.xattrWhiteouts === true);
   }
 
@@ -199,8 +199,9 @@ class Packer {
     return encodeHeader({ ...fields, flag: '0', mode: fields.mode & 0o777, size: 0, mtime: 0 });
   }
 
-  #hasMarker(dirfd: number, marker: ByteString): boolean {
-    return this.#form === 'aufs' && typeAt(dirfd, marker) >= 0;
+  /** `path`: of the directory. */
+  #hasMarker(dirfd: number, marker: ByteString, path: ByteString): boolean {
+    return this.#form === 'aufs' && isThere(dirfd, marker, join(path, marker));
   }
 
   /** Bookkeeping of AUFS and fuse-overlayfs. */
@@ -290,7 +291,7 @@ class Packer {
   /** Of a file with several names, the one that was written before. */
   #firstName(dirfd: number, name: ByteString, path: ByteString, stat: Float64Array, index: number): ByteString | undefined {
     if ((stat[index * STAT_FIELDS + StatField.Nlink] as number) < 2) return undefined;
-    const identity = this.#identities.keyOf(dirfd, name, stat, index);
+    const identity = orUnreadable(path, () => this.#identities.keyOf(dirfd, name, stat, index));
     if (identity === undefined) return undefined;
     const first = this.#names.get(identity);
     if (first === undefined) this.#names.set(identity, path);
@@ -307,7 +308,7 @@ class Packer {
     for (const attribute of xattrNames(dirfd, name, path)) {
       if (this.#form !== 'none' && /^(?:trusted|user)\.overlay\.metacopy$/.test(attribute)) throw needsMerge(path);
       if (isUnionXattr(attribute)) continue;
-      const value = xattr(dirfd, name, attribute);
+      const value = xattr(dirfd, name, attribute, path);
       if (value !== undefined) xattrs.set(attribute, value);
     }
     return xattrs;

@@ -1,14 +1,19 @@
-/** Directories of a layer read for packing and comparing: names in byte order, each with its attributes. */
+/**
+ * Directories of a layer read for packing and comparing: names in byte order, each with its attributes.
+ *
+ * A look that fails is not an answer: only "no such attribute", "not supported" and "gone" mean that nothing is there. Anything else is thrown, or a mark or
+ * an attribute would be missing from what is made of the tree, without a word.
+ */
 import type { ByteString, Name } from '../base/bytes.js';
-import { E, errnoName } from '../base/errno.js';
+import { E, Errno, errnoName } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import { textOf } from '../base/bytes.js';
 import { O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
-import { applyOverride, OVERRIDE_CONTAINERS, readOverride } from '../sys/override-stat.js';
+import { applyOverride, OVERRIDE_CONTAINERS, parseOverrideStat, type OverrideStat } from '../sys/override-stat.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import type { Ownership } from './entry-writer.js';
-import { namesIn } from './layer-root.js';
+import { namesIn, typeAt } from './layer-root.js';
 
 const EMPTY = '' as ByteString;
 
@@ -32,22 +37,37 @@ export function list(dirfd: number, path: ByteString, ownership: Ownership): Lis
     if (result === -E.ENOENT) continue;
     if (result < 0) throw unreadable(result, join(path, name));
     if (kept.length < index) stat.copyWithin(kept.length * STAT_FIELDS, index * STAT_FIELDS, (index + 1) * STAT_FIELDS);
-    if (ownership === 'override') override(dirfd, name, stat, kept.length);
+    if (ownership === 'override') override(dirfd, name, join(path, name), stat, kept.length);
     kept.push(name);
   }
   return { names: kept, stat };
 }
 
-/** Entry 0 of `stat`, as `list` has it. Returns `-errno` when it cannot be had. */
-export function statOne(dirfd: number, name: ByteString, ownership: Ownership, stat: Float64Array): number {
+/** Entry 0 of `stat`, as `list` has it. Returns `-errno` when it cannot be had. Throws `tree-unreadable` for the attribute; `path` is the name's. */
+export function statOne(dirfd: number, name: ByteString, path: ByteString, ownership: Ownership, stat: Float64Array): number {
   const result = sys.statx(dirfd, name, stat, 0);
-  if (result >= 0 && ownership === 'override') override(dirfd, name, stat, 0);
+  if (result >= 0 && ownership === 'override') override(dirfd, name, path, stat, 0);
   return result;
 }
 
-function override(dirfd: number, name: ByteString, stat: Float64Array, index: number): void {
-  const found = readOverride(dirfd, name, OVERRIDE_CONTAINERS);
+function override(dirfd: number, name: ByteString, path: ByteString, stat: Float64Array, index: number): void {
+  const found = overrideOf(dirfd, name, path);
   if (found !== undefined) applyOverride(stat, index, found);
+}
+
+/** Owner, mode and type that are kept beside the file, if they are. Throws `tree-unreadable`. */
+export function overrideOf(dirfd: number, name: ByteString, path: ByteString): OverrideStat | undefined {
+  const value = xattr(dirfd, name, OVERRIDE_CONTAINERS, path);
+  return value === undefined ? undefined : parseOverrideStat(value);
+}
+
+/** Whether the directory has the name; `path` is its path. Throws `tree-unreadable`. */
+export function isThere(dirfd: number, name: ByteString, path: ByteString): boolean {
+  const type = typeAt(dirfd, name);
+  // The marker of a long name may be a name that no file has.
+  if (type === -E.ENOENT || type === -E.ENAMETOOLONG) return false;
+  if (type < 0) throw unreadable(type, path);
+  return true;
 }
 
 /** A directory in a directory, its descriptor the caller's to close; undefined when it is gone, or no directory any more. Throws `tree-unreadable`. */
@@ -70,18 +90,32 @@ export function xattrNames(dirfd: number, name: ByteString, path: ByteString): B
   return (scratch.toString('latin1', 0, size - 1).split('\0') as ByteString[]).sort();
 }
 
-/** A buffer of its own; undefined when there is none. */
-export function xattr(dirfd: number, name: ByteString, attribute: ByteString): Buffer | undefined {
+/** A buffer of its own; undefined when there is none, or no such file any more. `path` is the file's. Throws `tree-unreadable`. */
+export function xattr(dirfd: number, name: ByteString, attribute: ByteString, path: ByteString): Buffer | undefined {
   const size = sys.getxattrat(dirfd, name, attribute, scratch);
-  return size < 0 ? undefined : Buffer.from(scratch.subarray(0, size));
+  if (size >= 0) return Buffer.from(scratch.subarray(0, size));
+  if (size === -E.ENODATA || size === -E.EOPNOTSUPP || size === -E.ENOENT) return undefined;
+  throw unreadable(size, path, `attribute ${attribute} of the `);
 }
 
 export function join(parent: ByteString, name: ByteString): ByteString {
   return parent === EMPTY ? name : (`${parent}/${name}` as ByteString);
 }
 
-/** `result` is `-errno`; `path` is relative to the tree. */
-export function unreadable(result: number, path: ByteString): PlyfsError {
+/** What `look` finds out about a file, or `tree-unreadable` for the errno it throws. */
+export function orUnreadable<T>(path: ByteString, look: () => T): T {
+  try {
+    return look();
+  } catch (error) {
+    throw error instanceof Errno ? unreadable(-error.errno, path) : error;
+  }
+}
+
+/** `result` is `-errno`; `path` is relative to the tree; `part` is what of it. */
+export function unreadable(result: number, path: ByteString, part = ''): PlyfsError {
   const what = path === EMPTY ? 'root of the tree' : `file ${textOf(path)}`;
-  return new PlyfsError('tree-unreadable', `The ${what} cannot be read (${errnoName(-result)}): look at its rights and at the disk.`);
+  return new PlyfsError(
+    'tree-unreadable',
+    `The ${part}${what} cannot be read (${errnoName(-result)}): look at its rights and at the disk.`,
+  );
 }

@@ -25,17 +25,18 @@ export interface DirectoryMarks {
   readonly redirect: boolean;
 }
 
-/** What a directory's attributes say of it. */
-export function directoryMarks(fd: number): DirectoryMarks {
-  const values = prefixes.map((prefix) => xattr(fd, EMPTY, (prefix + 'opaque') as ByteString)?.toString('latin1'));
-  values.push(xattr(fd, EMPTY, 'user.fuseoverlayfs.opaque' as ByteString)?.toString('latin1'));
+/** What a directory's attributes say of it. `path`: for the error. Throws `tree-unreadable`. */
+export function directoryMarks(fd: number, path: ByteString): DirectoryMarks {
+  const valueOf = (attribute: string): string | undefined => xattr(fd, EMPTY, attribute as ByteString, path)?.toString('latin1');
+  const values = [...prefixes.map((prefix) => valueOf(prefix + 'opaque')), valueOf('user.fuseoverlayfs.opaque')];
   return {
     opaque: values.includes('y'),
     xattrWhiteouts: values.includes('x'),
-    redirect: prefixes.some((prefix) => xattr(fd, EMPTY, (prefix + 'redirect') as ByteString) !== undefined),
+    redirect: prefixes.some((prefix) => valueOf(prefix + 'redirect') !== undefined),
   };
 }
 
-export function isXattrWhiteout(dirfd: number, name: ByteString): boolean {
-  return prefixes.some((prefix) => xattr(dirfd, name, (prefix + 'whiteout') as ByteString) !== undefined);
+/** Throws `tree-unreadable`. */
+export function isXattrWhiteout(dirfd: number, name: ByteString, path: ByteString): boolean {
+  return prefixes.some((prefix) => xattr(dirfd, name, (prefix + 'whiteout') as ByteString, path) !== undefined);
 }

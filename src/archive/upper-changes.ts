@@ -10,8 +10,8 @@ import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import { isDifferent, sameCapability, sortChanges, type Change } from './changes.js';
 import { META_PREFIX, OPAQUE_MARKER, WHITEOUT_PREFIX } from './entry-path.js';
 import type { Ownership } from './entry-writer.js';
-import { LayerRoot, namesIn, typeAt } from './layer-root.js';
-import { join, list, openChild, statOne, unreadable } from './tree-reader.js';
+import { LayerRoot, namesIn } from './layer-root.js';
+import { isThere, join, list, openChild, statOne, unreadable } from './tree-reader.js';
 import { directoryMarks, isXattrWhiteout, type DirectoryMarks } from './union-xattrs.js';
 
 export interface UpperDirectories {
@@ -23,6 +23,8 @@ export interface UpperDirectories {
 
 /** A directory in the layers below, merged: one descriptor a layer that has it, topmost first. */
 type Merged = readonly number[];
+
+const ROOT = '' as ByteString;
 
 /** Sorted as `compareTrees` sorts; undefined when a directory has another name below (redirect), which only the mounted layer shows. Throws `layer-missing`, `tree-unreadable`. */
 export function upperChanges(directories: UpperDirectories, options: { ownership?: Ownership } = {}): Change[] | undefined {
@@ -38,9 +40,9 @@ export function upperChanges(directories: UpperDirectories, options: { ownership
     const below: number[] = [];
     for (const path of directories.below) {
       below.push(open(path));
-      if (comparison.marks(below[below.length - 1]!).opaque) break;
+      if (comparison.marks(below[below.length - 1]!, ROOT).opaque) break;
     }
-    comparison.directory(own, below, '' as ByteString, comparison.marks(own));
+    comparison.directory(own, below, ROOT, comparison.marks(own, ROOT));
     return comparison.redirected ? undefined : sortChanges(comparison.changes);
   } finally {
     for (const root of roots) root.close();
@@ -58,10 +60,10 @@ class UpperComparison {
     this.#ownership = ownership;
   }
 
-  marks(fd: number): DirectoryMarks {
-    const marks = directoryMarks(fd);
+  marks(fd: number, path: ByteString): DirectoryMarks {
+    const marks = directoryMarks(fd, path);
     if (marks.redirect) this.redirected = true;
-    return this.#aufs && typeAt(fd, OPAQUE_MARKER as ByteString) >= 0 ? { ...marks, opaque: true } : marks;
+    return this.#aufs && isThere(fd, OPAQUE_MARKER as ByteString, path) ? { ...marks, opaque: true } : marks;
   }
 
   /** True when anything below differs. */
@@ -73,32 +75,34 @@ class UpperComparison {
     for (const [index, name] of names.entries()) {
       if (this.#aufs && name.startsWith(WHITEOUT_PREFIX)) {
         if (!name.startsWith(META_PREFIX)) deleted.add(name.slice(WHITEOUT_PREFIX.length));
-      } else if (this.#isWhiteout(own, name, stat, index, marks)) deleted.add(name);
+      } else if (this.#isWhiteout(own, name, path, stat, index, marks)) deleted.add(name);
       else present.add(name);
     }
     for (const [index, name] of names.entries()) {
       // In an opaque directory nothing of those below shows, at any depth: a directory in it need not say so itself.
-      if (present.has(name)) this.#entry(own, name, join(path, name), stat, index, below, marks.opaque || deleted.has(name));
+      if (present.has(name)) this.#entry(own, name, path, stat, index, below, marks.opaque || deleted.has(name));
     }
     // An opaque directory deletes all that it does not have.
     if (marks.opaque) for (const name of this.#namesOf(below, path)) deleted.add(name);
     for (const name of deleted) {
-      if (!present.has(name) && this.#find(below, name as Name) !== undefined) this.#add('D', join(path, name as Name));
+      if (!present.has(name) && this.#find(below, name as Name, path) !== undefined) this.#add('D', join(path, name as Name));
     }
     return this.changes.length > before;
   }
 
-  #entry(own: number, name: Name, path: ByteString, stat: Float64Array, index: number, below: Merged, hides: boolean): void {
-    const found = this.#find(below, name);
+  #entry(own: number, name: Name, parent: ByteString, stat: Float64Array, index: number, below: Merged, hides: boolean): void {
+    const path = join(parent, name);
+    const found = this.#find(below, name, parent);
     const type = typeOf(stat, index);
-    const changed = found === undefined || isDifferent(stat, index, found.stat, 0) || !sameCapability(own, below[found.layer]!, name, type);
+    const changed =
+      found === undefined || isDifferent(stat, index, found.stat, 0) || !sameCapability(own, below[found.layer]!, name, path, type);
     if (changed) this.#add(found === undefined ? 'A' : 'C', path);
     if (type !== S_IFDIR) return;
     const fd = openChild(own, name, path);
     if (fd === undefined) return;
-    const lowers = found === undefined || typeOf(found.stat, 0) !== S_IFDIR ? [] : this.#descend(below, found.layer, name, path);
+    const lowers = found === undefined || typeOf(found.stat, 0) !== S_IFDIR ? [] : this.#descend(below, found.layer, name, parent);
     try {
-      const marks = this.marks(fd);
+      const marks = this.marks(fd, path);
       const inside = this.directory(fd, lowers, path, hides ? { ...marks, opaque: true } : marks);
       if (inside && !changed) this.#add('C', path);
     } finally {
@@ -107,36 +111,38 @@ class UpperComparison {
     }
   }
 
-  /** The topmost layer below that has the name, unless one above it deletes it. */
-  #find(below: Merged, name: Name): { readonly layer: number; readonly stat: Float64Array } | undefined {
+  /** The topmost layer below that has the name, unless one above it deletes it. `path`: of the directory. */
+  #find(below: Merged, name: Name, path: ByteString): { readonly layer: number; readonly stat: Float64Array } | undefined {
     for (const [layer, fd] of below.entries()) {
       const stat = new Float64Array(STAT_FIELDS);
-      const result = statOne(fd, name, this.#ownership, stat);
-      if (result >= 0) return this.#isWhiteout(fd, name, stat, 0, undefined) ? undefined : { layer, stat };
-      if (result !== -E.ENOENT) throw unreadable(result, name);
-      if (this.#hides(fd, name)) return undefined;
+      const result = statOne(fd, name, join(path, name), this.#ownership, stat);
+      if (result >= 0) return this.#isWhiteout(fd, name, path, stat, 0, undefined) ? undefined : { layer, stat };
+      if (result !== -E.ENOENT) throw unreadable(result, join(path, name));
+      if (this.#hides(fd, name, path)) return undefined;
     }
     return undefined;
   }
 
-  #hides(fd: number, name: Name): boolean {
-    return this.#aufs && typeAt(fd, (WHITEOUT_PREFIX + name) as ByteString) >= 0;
+  #hides(fd: number, name: Name, path: ByteString): boolean {
+    const marker = (WHITEOUT_PREFIX + name) as ByteString;
+    return this.#aufs && isThere(fd, marker, join(path, marker));
   }
 
   /** The directory in each layer from `first` on, down to the one that hides what is below it. The caller closes them. */
-  #descend(below: Merged, first: number, name: Name, path: ByteString): number[] {
+  #descend(below: Merged, first: number, name: Name, parent: ByteString): number[] {
+    const path = join(parent, name);
     const found: number[] = [];
     for (const fd of below.slice(first)) {
       const child = sys.openat(fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
       if (child === -E.ENOENT) {
-        if (this.#hides(fd, name)) break;
+        if (this.#hides(fd, name, parent)) break;
         continue;
       }
       // A whiteout, or a file.
       if (child === -E.ENOTDIR || child === -E.ELOOP) break;
       if (child < 0) throw unreadable(child, path);
       found.push(child);
-      if (this.marks(child).opaque || this.#hides(fd, name)) break;
+      if (this.marks(child, path).opaque || this.#hides(fd, name, parent)) break;
     }
     return found;
   }
@@ -149,13 +155,13 @@ class UpperComparison {
     });
   }
 
-  /** `marks`: of the directory, where they are known already. */
-  #isWhiteout(dirfd: number, name: Name, stat: Float64Array, index: number, marks: DirectoryMarks | undefined): boolean {
+  /** `path` and `marks`: of the directory, its marks where they are known already. */
+  #isWhiteout(dirfd: number, name: Name, path: ByteString, stat: Float64Array, index: number, marks: DirectoryMarks | undefined): boolean {
     const at = index * STAT_FIELDS;
     const type = typeOf(stat, index);
     if (type === S_IFCHR) return stat[at + StatField.RdevMajor] === 0 && stat[at + StatField.RdevMinor] === 0;
     if (type !== S_IFREG || stat[at + StatField.Size] !== 0) return false;
-    return (marks ?? directoryMarks(dirfd)).xattrWhiteouts && isXattrWhiteout(dirfd, name);
+    return (marks ?? directoryMarks(dirfd, path)).xattrWhiteouts && isXattrWhiteout(dirfd, name, join(path, name));
   }
 
   #add(kind: Change['kind'], path: ByteString): void {

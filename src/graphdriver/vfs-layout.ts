@@ -7,6 +7,8 @@
 import { renameSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { syncDirectory } from '../base/durable-file.js';
+import { Errno } from '../base/errno.js';
+import { PlyfsError } from '../base/error.js';
 import { copyTree } from './copy-tree.js';
 import type { LayerDirectories } from './driver.js';
 import {
@@ -48,6 +50,19 @@ export class VfsLayout implements Layout {
   create(id: string, parent: string | undefined): void {
     if (this.exists(id)) throw alreadyThere(id, this.home);
     if (parent !== undefined && !this.exists(parent)) throw missing(parent, this.home);
+    try {
+      this.#make(id, parent);
+    } catch (error) {
+      if (!(error instanceof Errno)) throw error;
+      const what = parent === undefined ? id : `${id}, a copy of ${parent},`;
+      throw new PlyfsError('layer-copy-failed', `The layer ${what} cannot be made in ${this.home} (${error.message}): look at the disk.`, {
+        cause: error,
+      });
+    }
+  }
+
+  /** Throws `Errno`. */
+  #make(id: string, parent: string | undefined): void {
     // A copy half made is removed as a layer half removed is.
     const aside = this.#aside(id);
     removeTree(aside);

@@ -6,7 +6,8 @@
  */
 import { dirname } from 'node:path/posix';
 import { bytesOf, type ByteString } from '../base/bytes.js';
-import { check, E } from '../base/errno.js';
+import { check, E, Errno } from '../base/errno.js';
+import { PlyfsError } from '../base/error.js';
 import type { LayerDirectories } from '../graphdriver/driver.js';
 import * as c from '../sys/constants.js';
 import { sys } from '../sys/index.js';
@@ -39,8 +40,22 @@ interface Merged {
   readonly below: readonly number[];
 }
 
-/** Fills an init layer, which must be empty but for what is complete by itself. Throws `Errno`. */
+/** Fills an init layer, which must be empty but for what is complete by itself. Throws `init-layer-failed`. */
 export function fillInitLayer(directories: LayerDirectories): void {
+  try {
+    fill(directories);
+  } catch (error) {
+    if (!(error instanceof Errno)) throw error;
+    throw new PlyfsError(
+      'init-layer-failed',
+      `What a container is mounted on cannot be made in ${directories.own} (${error.message}): look at the disk, and at the layers below.`,
+      { cause: error },
+    );
+  }
+}
+
+/** Throws `Errno`. */
+function fill(directories: LayerDirectories): void {
   const opened: number[] = [];
   const open = (dirfd: number, name: ByteString): number => {
     const fd = check(sys.openat(dirfd, name, DIRECTORY, 0), name);
@@ -145,13 +160,21 @@ const opaqueNames = ['trusted.overlay.opaque', 'user.overlay.opaque', 'user.fuse
 const value = Buffer.alloc(1);
 
 function isOpaque(dirfd: number, name: ByteString): boolean {
-  if (opaqueNames.some((opaque) => sys.getxattrat(dirfd, name, opaque, value) === 1 && value.toString() === 'y')) return true;
+  if (opaqueNames.some((opaque) => saysYes(dirfd, name, opaque))) return true;
   const fd = check(sys.openat(dirfd, name, DIRECTORY, 0), name);
   try {
     return ['.wh..wh..opq', '.wh..opq'].some((marker) => typeAt(fd, bytesOf(marker)) !== 0);
   } finally {
     sys.close(fd);
   }
+}
+
+/** A look that fails is not an answer: what is hidden would show. */
+function saysYes(dirfd: number, name: ByteString, attribute: ByteString): boolean {
+  const size = sys.getxattrat(dirfd, name, attribute, value);
+  // It has none, or a longer one.
+  if (size === -E.ENODATA || size === -E.EOPNOTSUPP || size === -E.ERANGE) return false;
+  return check(size, attribute) === 1 && value.toString() === 'y';
 }
 
 /** What a union keeps for itself. */

@@ -2,7 +2,7 @@
 import type { Change } from '../archive/changes.js';
 import type { ByteSource } from '../base/byte-source.js';
 import { bytesOf } from '../base/bytes.js';
-import { check } from '../base/errno.js';
+import { check, E } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import { randomId, type MountId } from '../base/ids.js';
 import { naiveDiff, ownershipIn } from '../graphdriver/naive-diff.js';
@@ -147,7 +147,9 @@ async function settle({ driver }: StoreState, { mountId }: Mount): Promise<void>
   for (const { id, target, readOnly } of driver.mounts()) {
     if (id !== mountId || readOnly || (await isDead(target))) continue;
     const fd = sys.openat(AT_FDCWD, bytesOf(target), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-    if (fd < 0) continue;
+    // Unmounted meanwhile, or another user's, who alone comes in.
+    if (fd === -E.ENOENT || fd === -E.EACCES) continue;
+    check(fd, target);
     try {
       check(await sys.syncfsAsync(fd), `syncfs ${target}`);
     } finally {

@@ -6,6 +6,7 @@
  * fuse-overlayfs, the kernel's overlay of several btrfs subvolumes). There only a file handle proves that two names are one file.
  */
 import type { ByteString } from '../base/bytes.js';
+import { check, E } from '../base/errno.js';
 import { AT_HANDLE_FID, O_CLOEXEC, O_NOFOLLOW, O_PATH } from './constants.js';
 import { sys } from './index.js';
 import { readMountTable } from './mount-table.js';
@@ -82,15 +83,16 @@ export class FileIdentities {
   readonly #apart = new Map<number, boolean>();
 
   /**
-   * A key that all names of the file share, and no other file has. Undefined for a file of which that cannot be said. `of`, entry `index`: the
-   * attributes of `name` in `dirfd`.
+   * A key that all names of the file share, and no other file has. Undefined for a file of which that cannot be said, and for one that is gone. `of`, entry
+   * `index`: the attributes of `name` in `dirfd`. Throws `Errno`.
    */
   keyOf(dirfd: number, name: ByteString, of: Float64Array, index = 0): string | undefined {
     const at = index * STAT_FIELDS;
     const device = (of[at + StatField.DevMajor] as number) * 2 ** 20 + (of[at + StatField.DevMinor] as number);
     if (this.#apart.get(device) === true) return numberedIdentity(of, index);
     const fd = sys.openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
-    if (fd < 0) return undefined;
+    if (fd === -E.ENOENT) return undefined;
+    check(fd, name);
     try {
       const apart = this.#apart.get(device) ?? keepsNumbersApart(fd);
       this.#apart.set(device, apart);
