@@ -53,8 +53,8 @@ $(ADDON_STAMP): $(NATIVE_SOURCES) $(NPM_STAMP)
 	@scripts/need-tools compiler
 	@nodedir=$$($(NODE) -p "require('node:path').dirname(require('node:path').dirname(process.execPath))"); \
 	test -e "$$nodedir/include/node/node_api.h" && set -- "--nodedir=$$nodedir" || set --; \
-	echo "node-gyp rebuild $$*"; \
-	$(BIN)/node-gyp rebuild --loglevel=warn "$$@" </dev/null
+	echo "node-gyp configure build $$*"; \
+	$(BIN)/node-gyp configure build --jobs max --loglevel=warn "$$@" </dev/null
 	@touch $@
 
 $(TSC_STAMP): $(TYPESCRIPT) tsconfig.json $(NPM_STAMP)

@@ -77,12 +77,17 @@ function traceLine({ operation, node, name, result, micros }: RequestTrace): str
 }
 
 async function mount(command: MountCommand): Promise<void> {
-  const [{ parseMountOptions }, { mountUnion }, { answerQuestions, openEar }, { sys }] = await Promise.all([
+  const [{ isRemount, parseMountOptions }, { mountUnion }, { answerQuestions, openEar }, { sys }] = await Promise.all([
     import('../fuse/mount-options.js'),
     import('../engine/mount-union.js'),
     import('../engine/mount-questions.js'),
     import('../sys/index.js'),
   ]);
+  if (isRemount(command.options)) {
+    const { remount } = await import('../engine/remount.js');
+    await remount(command.mountpoint, command.options, { subtype: asFuseOverlayfs ? program : 'plyfs', warn: say });
+    return;
+  }
   sys.setProcessName(bytesOf(program));
   const parsed = parseMountOptions(command.options);
   for (const sentence of parsed.ignored) say(sentence);

@@ -70,7 +70,8 @@ export async function mountUnion(options: MountUnionOptions): Promise<MountedUni
   }
   // Nobody waits for it, and what it does holds up nobody.
   void sys.roomForDescriptorsAsync(descriptorsWanted(options.union.lowers.length));
-  const fs = openUnion({ ...options.union, mountpoint }, options.warn ?? (() => undefined));
+  const noatime = (options.mount.atime ?? 'noatime') === 'noatime';
+  const fs = openUnion({ ...options.union, noatime, mountpoint }, options.warn ?? (() => undefined));
   if (options.transport === 'fuse-native') return orDestroy(fs, () => mountFuseNative(mountpoint, fs, options));
   const mounted = await orDestroy(fs, () => mountNative(mountpoint, options.mount));
   return serveMounted(mountpoint, mounted, fs, options);
@@ -134,7 +135,8 @@ async function serveMounted(mountpoint: ByteString, mounted: Mounted, fs: Union,
     negativeTimeout: timeout,
     writeback: options.writeback ?? false,
     passthrough: options.passthrough ?? false,
-    readOnly: options.mount.readOnly,
+    // What is mounted read-only may become writable: until then the kernel refuses changes by itself.
+    readOnly: options.union.upper === undefined,
     xattrs: options.union.xattrs,
     acl: options.union.acl && options.union.xattrs,
     permissions: options.mount.permissions ?? true,

@@ -292,32 +292,13 @@ const switches: Readonly<Record<string, (draft: Draft, on: boolean) => void>> = 
   },
 };
 
-/** Options that are words. */
-const bare: Readonly<Record<string, Bare>> = {
-  emulate_owners: (d) => {
-    d.ownership.emulated = true;
-    d.squashToRoot = true;
-  },
-  acl: (d) => {
-    d.union.acl = true;
-  },
-  userxattr: (d) => {
-    d.union.userXattr = true;
-  },
-  debug: (d) => {
-    d.debug = true;
-  },
+/** The words of mount(8) that the kernel keeps with a mount, and that a running one can be given anew. */
+const ofEveryMount: Readonly<Record<string, Bare>> = {
   ro: (d) => {
     d.mount.readOnly = true;
   },
   rw: (d) => {
     d.mount.readOnly = false;
-  },
-  remount: () => {
-    throw new UsageError('option remount: what plyfs has mounted cannot be changed: unmount it and mount it again');
-  },
-  allow_other: (d) => {
-    d.mount.allowOther = true;
   },
   suid: (d) => {
     d.mount.suid = true;
@@ -375,6 +356,27 @@ const bare: Readonly<Record<string, Bare>> = {
   },
   nolazytime: (d) => {
     d.mount.lazytime = false;
+  },
+};
+
+/** Options that are words. */
+const bare: Readonly<Record<string, Bare>> = {
+  ...ofEveryMount,
+  emulate_owners: (d) => {
+    d.ownership.emulated = true;
+    d.squashToRoot = true;
+  },
+  acl: (d) => {
+    d.union.acl = true;
+  },
+  userxattr: (d) => {
+    d.union.userXattr = true;
+  },
+  debug: (d) => {
+    d.debug = true;
+  },
+  allow_other: (d) => {
+    d.mount.allowOther = true;
   },
 };
 
@@ -485,9 +487,8 @@ function finish(draft: Draft): ParsedOptions {
   };
 }
 
-/** `lists`: the values of all `-o`, in their order. Throws UsageError. */
-export function parseMountOptions(lists: readonly ByteString[]): ParsedOptions {
-  const draft: Draft = {
+function newDraft(): Draft {
+  return {
     lowers: [],
     squashToRoot: false,
     union: { redirectDir: false, acl: true, xattrs: true, fsync: true, volatile: false, staticNlink: false, xino: 'auto' },
@@ -501,8 +502,52 @@ export function parseMountOptions(lists: readonly ByteString[]): ParsedOptions {
     timeout: Infinity,
     ignored: [],
   };
-  for (const list of lists) {
-    for (const option of split(list, ',', true)) if (option !== '') apply(draft, option);
-  }
+}
+
+function optionsIn(lists: readonly ByteString[]): string[] {
+  return lists.flatMap((list) => split(list, ',', true)).filter((option) => option !== '');
+}
+
+/** `lists`: the values of all `-o`, in their order. Throws UsageError. */
+export function parseMountOptions(lists: readonly ByteString[]): ParsedOptions {
+  const draft = newDraft();
+  for (const option of optionsIn(lists)) apply(draft, option);
   return finish(draft);
+}
+
+const REMOUNT = 'remount';
+
+/** Whether they are for a mount that is there already, not for a new one. */
+export function isRemount(lists: readonly ByteString[]): boolean {
+  return optionsIn(lists).includes(REMOUNT);
+}
+
+export interface ParsedRemount {
+  readonly mount: ParsedMount;
+  /** Sentences about options that a running mount cannot be given. */
+  readonly ignored: readonly string[];
+}
+
+/**
+ * What a running mount is to be like: as `current`, the options that the mount table has of it, but for what `lists` say.
+ * mount(8) repeats all of `current` in front of its user's words.
+ */
+export function parseRemountOptions(lists: readonly ByteString[], current: readonly string[]): ParsedRemount {
+  const draft = newDraft();
+  const ignored: string[] = [];
+  // The table names what is not so; access times are kept at each reading unless it says something else.
+  for (const option of ['rw', 'suid', 'dev', 'exec', 'strictatime', ...current]) applyToMount(draft, option);
+  for (const option of optionsIn(lists)) {
+    const name = option.replace(/=.*/s, '');
+    if (applyToMount(draft, option) || !(Object.hasOwn(withValue, name) || Object.hasOwn(switches, name))) continue;
+    ignored.push(`option ignored: ${shown(option)}: a mount keeps its layers, and how they are served, as long as it lasts`);
+  }
+  return { mount: draft.mount, ignored };
+}
+
+/** Whether it is a word of mount(8) for every mount. */
+function applyToMount(draft: Draft, option: string): boolean {
+  if (!Object.hasOwn(ofEveryMount, option)) return false;
+  ofEveryMount[option]?.(draft);
+  return true;
 }

@@ -24,6 +24,7 @@ import {
   MS_NOSUID,
   MS_RDONLY,
   MS_RELATIME,
+  MS_REMOUNT,
   MS_STRICTATIME,
   MS_SYNCHRONOUS,
   O_CLOEXEC,
@@ -65,17 +66,6 @@ function settingsOf(options: MountOptions, root: boolean): Settings {
   const suid = options.suid ?? root;
   const dev = options.dev ?? root;
   const exec = options.exec ?? true;
-  let flags = 0;
-  if (options.readOnly) flags |= MS_RDONLY;
-  if (!suid) flags |= MS_NOSUID;
-  if (!dev) flags |= MS_NODEV;
-  if (!exec) flags |= MS_NOEXEC;
-  if (options.sync === true) flags |= MS_SYNCHRONOUS;
-  if (options.dirsync === true) flags |= MS_DIRSYNC;
-  const atime = options.atime ?? 'noatime';
-  flags |= atime === 'noatime' ? MS_NOATIME : atime === 'relatime' ? MS_RELATIME : MS_STRICTATIME;
-  if (options.nodiratime === true) flags |= MS_NODIRATIME;
-  if (options.lazytime === true) flags |= MS_LAZYTIME;
   return {
     readOnly: options.readOnly,
     suid,
@@ -85,8 +75,24 @@ function settingsOf(options: MountOptions, root: boolean): Settings {
     permissions: options.permissions ?? true,
     fsname: options.fsname ?? DEFAULT_NAME,
     subtype: options.subtype ?? DEFAULT_NAME,
-    flags,
+    flags: flagsOf({ ...options, suid, dev, exec }),
   };
+}
+
+/** MS_* flags of mount(2). */
+function flagsOf({ suid, dev, exec, ...options }: MountOptions): number {
+  let flags = 0;
+  if (options.readOnly) flags |= MS_RDONLY;
+  if (suid === false) flags |= MS_NOSUID;
+  if (dev === false) flags |= MS_NODEV;
+  if (exec === false) flags |= MS_NOEXEC;
+  if (options.sync === true) flags |= MS_SYNCHRONOUS;
+  if (options.dirsync === true) flags |= MS_DIRSYNC;
+  const atime = options.atime ?? 'noatime';
+  flags |= atime === 'noatime' ? MS_NOATIME : atime === 'relatime' ? MS_RELATIME : MS_STRICTATIME;
+  if (options.nodiratime === true) flags |= MS_NODIRATIME;
+  if (options.lazytime === true) flags |= MS_LAZYTIME;
+  return flags;
 }
 
 /** Throws PlyfsError unless `mountpoint` is a directory that can be entered. */
@@ -177,6 +183,15 @@ function fusermountOptions(settings: Settings): string {
   if (settings.allowOther) words.push('allow_other');
   words.push(`fsname=${escaped(settings.fsname)}`, `subtype=${escaped(settings.subtype)}`);
   return words.join(',');
+}
+
+/**
+ * Gives the mount at `mountpoint`, and its file system where others share that, other options of the VFS. Returns 0 or -errno:
+ * -EPERM where this process may not (mount(2), MS_REMOUNT).
+ */
+export function remountNative(mountpoint: ByteString, options: MountOptions): number {
+  const none = bytesOf('');
+  return sys.mount(none, mountpoint, none, MS_REMOUNT | flagsOf(options), none);
 }
 
 const FUSERMOUNTS = ['fusermount3', 'fusermount'] as const;

@@ -375,7 +375,7 @@ function copyUpData(context: UnionContext, node: Node, caller: Caller | null, ke
   check(statNode(node, sourceStat), node.name);
   const size = field(sourceStat, 0, StatField.Size);
   const stat = sourceStat.slice();
-  const to = check(onDisk(node.holder).openForWriting(node.name), node.name);
+  const to = check(onDisk(node.holder).openForWriting(node.name, { noatime: true }), node.name);
   const finish = (): void => {
     if (size > keep) check(sys.ftruncate(to, size), 'truncate');
     restoreTimes(to, '' as ByteString, stat);

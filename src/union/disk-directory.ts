@@ -186,9 +186,10 @@ export class DiskDirectory implements LayerDirectory {
     return openRegular(this.fd(), name, O_RDONLY | O_NOATIME);
   }
 
-  /** In the upper layer: a regular file, for reading and writing. */
-  openForWriting(name: ByteString): number {
-    return openRegular(this.fd(), name, O_RDWR);
+  /** In the upper layer: a regular file, for reading and writing. `noatime` holds for files of this process's own user, and for root. */
+  openForWriting(name: ByteString, { noatime }: { noatime: boolean }): number {
+    const fd = noatime ? sys.openat(this.fd(), name, O_RDWR | UNBLOCKED | O_NOATIME, 0) : -E.EPERM;
+    return fd === -E.EPERM ? sys.openat(this.fd(), name, O_RDWR | UNBLOCKED, 0) : fd;
   }
 
   /** Any file, by an O_PATH descriptor that keeps it alive and opens nothing. */
@@ -281,9 +282,11 @@ function openStepByStep(base: number, path: ByteString): number {
 }
 
 /**
- * The caller has seen that `name` is a regular file; O_NONBLOCK only keeps a layer that is changed from outside
+ * The caller has seen that a name is a regular file; O_NONBLOCK only keeps a layer that is changed from outside
  * from blocking the session on a fifo.
  */
+const UNBLOCKED = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+
 function openRegular(dirfd: number, name: ByteString, flags: number): number {
-  return openQuietly(dirfd, name, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  return openQuietly(dirfd, name, flags | UNBLOCKED);
 }

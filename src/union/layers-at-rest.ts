@@ -64,7 +64,7 @@ function contextOf(roots: readonly (LayerDirectory | undefined)[], devices: Devi
     origins: new Origins([], devices),
     ownership: new Ownership(defaultOwnership, undefined),
     directories,
-    files: new OpenFiles(DESCRIPTORS),
+    files: new OpenFiles(DESCRIPTORS, { noatime: true }),
     events: new UnionEvents(),
     reclaimer: new Reclaimer(),
     habit: new ListingHabit(),

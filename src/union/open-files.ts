@@ -26,10 +26,12 @@ interface OpenFile {
 export class OpenFiles {
   readonly #max: number;
   readonly #open: LRUCache<Node, OpenFile>;
+  readonly #noatime: boolean;
   #table: DescriptorTable | null = null;
 
-  constructor(max: number) {
+  constructor(max: number, { noatime }: { noatime: boolean }) {
     this.#max = max;
+    this.#noatime = noatime;
     this.#open = new LRUCache({ max: max + 1, dispose: (_file, node, reason) => this.#retire(node, reason) });
   }
 
@@ -45,7 +47,7 @@ export class OpenFiles {
   get(node: Node, writable: boolean): number {
     const file = this.#open.get(node);
     if (file !== undefined && (file.writable || !writable)) return file.fd;
-    const opened = openNode(node, writable);
+    const opened = openNode(node, writable, this.#noatime);
     this.put(node, opened.fd, opened.writable);
     return opened.fd;
   }
@@ -77,7 +79,7 @@ export class OpenFiles {
 }
 
 /** Opens the data of a node where it lies now. */
-function openNode(node: Node, writable: boolean): OpenFile {
+function openNode(node: Node, writable: boolean, noatime: boolean): OpenFile {
   if (node.orphanFd >= 0) {
     const path = `/proc/self/fd/${node.orphanFd}` as ByteString;
     return { fd: check(sys.openat(AT_FDCWD, path, (node.inUpper ? O_RDWR : O_RDONLY) | O_CLOEXEC, 0), 'open'), writable: node.inUpper };
@@ -85,7 +87,7 @@ function openNode(node: Node, writable: boolean): OpenFile {
   const { holder, name } = node.data ?? node;
   // Files of the upper are opened for both at once, where the owner's mode lets us: a write often follows.
   if (holder.layer.index === UPPER) {
-    const fd = onDisk(holder).openForWriting(name);
+    const fd = onDisk(holder).openForWriting(name, { noatime });
     if (fd >= 0 || writable) return { fd: check(fd, name), writable: true };
   }
   return { fd: check(holder.open(name), name), writable: false };

@@ -76,6 +76,8 @@ export interface UnionOptions {
   readonly staticNlink: boolean;
   /** Whether inode numbers of several file systems are told apart by their high bits. */
   readonly xino: 'off' | 'auto' | 'on';
+  /** Reading leaves access times alone. Without, those of files in the upper follow the rule of its own mount; a lower's are never changed. */
+  readonly noatime?: boolean;
   /** Where it will be mounted, if known: refused inside the upper, or inside a lower that cannot be cloned. */
   readonly mountpoint?: ByteString;
 }

@@ -163,7 +163,7 @@ function assemble(
     origins: new Origins(lowers, devices),
     ownership: new Ownership(options.ownership, upperLayer?.layer.overrideStat),
     directories,
-    files: new OpenFiles(share(4, MOST_FILES)),
+    files: new OpenFiles(share(4, MOST_FILES), { noatime: options.noatime ?? false }),
     habit: new ListingHabit(),
     events: new UnionEvents(),
     reclaimer: new Reclaimer(),
