@@ -40,6 +40,7 @@ NAPI_MODULE_INIT() {
   plyfs::RegisterCopy(env, sys);
   plyfs::RegisterAsync(env, sys);
   plyfs::RegisterCrc64(env, sys);
+  plyfs::RegisterRelay(env, sys);
   plyfs::RegisterSandbox(env, sys);
   plyfs::RegisterRootEmulation(env, sys);
   napi_set_named_property(env, exports, "sys", sys);

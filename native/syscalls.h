@@ -16,6 +16,7 @@ void RegisterQuota(napi_env env, napi_value object);
 void RegisterCopy(napi_env env, napi_value object);
 void RegisterAsync(napi_env env, napi_value object);
 void RegisterCrc64(napi_env env, napi_value object);
+void RegisterRelay(napi_env env, napi_value object);
 void RegisterSandbox(napi_env env, napi_value object);
 void RegisterRootEmulation(napi_env env, napi_value object);
 

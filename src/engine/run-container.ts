@@ -5,6 +5,7 @@ import { PlyfsError, UsageError } from '../base/error.js';
 import { sandboxDirectory } from '../graphdriver/runtime-directory.js';
 import type { ContainerProcess, SandboxPlan, Volume } from '../runtime/plan.js';
 import { chooseIds, runSandbox, sandboxUnsupported } from '../runtime/sandbox.js';
+import type { SandboxStreams } from '../runtime/standard-streams.js';
 import type { ConfigOverrides, Container } from './container.js';
 import { createContainer } from './create-container.js';
 import type { DataRoot } from './data-root.js';
@@ -22,7 +23,9 @@ export interface RunContainerOptions extends ConfigOverrides {
   readonly volumes?: readonly ByteString[];
   readonly readOnly?: boolean;
   readonly network?: 'host' | 'none';
+  /** Of this process's standard streams, which the container has where it is not given `streams`: whether input is among them. */
   readonly interactive?: boolean;
+  readonly streams?: SandboxStreams;
   /** Its size; absent: no terminal. */
   readonly terminal?: { readonly rows: number; readonly columns: number };
   /** An OCI runtime, crun or runc, that runs it. */
@@ -49,7 +52,7 @@ export async function runContainer(root: DataRoot, word: string, options: RunCon
     const ids = chooseIds({ emulation: options.runtime === undefined });
     const recipe = root.layers.recipe(container.mounted.name, { readOnly: false, ids: ids.mode });
     const plan = planOf(container, options, volumes, { root: recipe, ids: ids.mode });
-    return await runSandbox(plan, ids, { interactive: options.interactive ?? false });
+    return await runSandbox(plan, ids, options.streams ?? { ...(options.interactive === true && { stdin: 0 }), stdout: 1, stderr: 2 });
   } finally {
     if (options.remove === true && made) await root.layers.releaseMounted(container.mounted.name);
   }
@@ -87,7 +90,6 @@ function planOf(
     process: processOf(container, options, terminal !== undefined),
     ...(options.runtime !== undefined && { runtime: options.runtime }),
     ...(terminal !== undefined && { terminal }),
-    interactive: options.interactive ?? false,
   };
 }
 

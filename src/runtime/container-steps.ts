@@ -8,7 +8,7 @@ import { capabilityMask, defaultCapabilities } from './capabilities.js';
 import { deviceLinks, devices, maskedPaths, readOnlyPaths, standardMounts, type StandardMount } from './container-mounts.js';
 import { SandboxError } from './failure.js';
 import type { Operation, OperationFlags } from './operations.js';
-import type { ContainerProcess, SandboxPlan } from './plan.js';
+import type { ContainerProcess, SupervisorPlan } from './plan.js';
 import { containerFilter } from './seccomp/container-filter.js';
 import type { User } from './user.js';
 
@@ -39,7 +39,7 @@ const flagOf: Readonly<Record<string, number>> = {
 };
 
 /** Up to where the container's tree is all there is, and its users can be looked up in it. `devicesAt`: the directory of its devices, on the host. */
-export function stepsToShow(plan: SandboxPlan, devicesAt: string, { terminal }: GivenDescriptors): Step[] {
+export function stepsToShow(plan: SupervisorPlan, devicesAt: string, { terminal }: GivenDescriptors): Step[] {
   const { scratch, readOnly, network } = plan;
   return [
     // A kernel without cgroups has no such namespace.
@@ -76,7 +76,7 @@ export function stepsToShow(plan: SandboxPlan, devicesAt: string, { terminal }: 
 }
 
 /** From there to the program. */
-export function stepsToBecome(plan: SandboxPlan, user: User, { filter }: GivenDescriptors): Step[] {
+export function stepsToBecome(plan: SupervisorPlan, user: User, { filter }: GivenDescriptors): Step[] {
   const { process: wanted } = plan;
   const kept = capabilityMask(Object.values(defaultCapabilities));
   const env = wanted.env.some((variable) => variable.startsWith('HOME=')) ? wanted.env : [...wanted.env, `HOME=${user.home}` as ByteString];
@@ -84,7 +84,7 @@ export function stepsToBecome(plan: SandboxPlan, user: User, { filter }: GivenDe
   return [
     { operation: { do: 'enter-directory', path: wanted.cwd }, failure: (errno) => notEntered(wanted.cwd, errno) },
     { operation: { do: 'begin-session' } },
-    ...(plan.terminal === undefined && !plan.interactive ? [{ operation: { do: 'empty-input' } } satisfies Step] : []),
+    ...(plan.terminal === undefined && !plan.input ? [{ operation: { do: 'empty-input' } } satisfies Step] : []),
     { operation: { do: 'limit-open-files', soft: OPEN_FILES }, tolerated: true },
     { operation: { do: 'join-keyring' }, failure: withoutKeyring },
     { operation: { do: 'bound-capabilities', kept } },
@@ -113,7 +113,7 @@ function callFilter(): readonly number[] {
   return [...new Uint32Array(filter.buffer)];
 }
 
-function manyIds({ ids }: SandboxPlan): boolean {
+function manyIds({ ids }: SupervisorPlan): boolean {
   return ids === 'host' || ids === 'ranges';
 }
 
@@ -166,7 +166,7 @@ function sysSteps(): Step[] {
   ];
 }
 
-function volumeSteps({ volumes }: SandboxPlan): Step[] {
+function volumeSteps({ volumes }: SupervisorPlan): Step[] {
   const depth = (path: string): number => path.split('/').length;
   return [...volumes]
     .sort((a, b) => depth(a.target) - depth(b.target))

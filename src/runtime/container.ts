@@ -9,7 +9,7 @@ import { sessions, sys } from '../sys/index.js';
 import { stepsToBecome, stepsToShow, type GivenDescriptors, type Step } from './container-steps.js';
 import { sealedFirstProgram } from './first-program.js';
 import { eachOutcome, recordOf } from './operations.js';
-import type { SandboxPlan } from './plan.js';
+import type { SupervisorPlan } from './plan.js';
 import { readInRoot } from './read-in-root.js';
 import { findUser, type User } from './user.js';
 
@@ -30,7 +30,7 @@ export interface ContainerHost {
 }
 
 /** `terminal`: a socket that the other end of the container's terminal is sent over; it stays the caller's. */
-export function startContainer(plan: SandboxPlan, host: ContainerHost, terminal: number | undefined): Container {
+export function startContainer(plan: SupervisorPlan, host: ContainerHost, terminal: number | undefined): Container {
   const filter = plan.ids === 'emulated' ? sessions.socketpair() : undefined;
   if (typeof filter === 'number') throw new PlyfsError('sandbox-failed', `No socket can be had (${errnoName(-filter)}).`);
   const stdio: ('inherit' | 'pipe' | number)[] = ['inherit', 'inherit', 'inherit', 'pipe'];
@@ -54,7 +54,7 @@ export function startContainer(plan: SandboxPlan, host: ContainerHost, terminal:
 function lead(
   child: ChildProcess,
   channel: Socket,
-  plan: SandboxPlan,
+  plan: SupervisorPlan,
   given: GivenDescriptors,
   host: ContainerHost,
   filter: number | undefined,

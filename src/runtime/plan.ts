@@ -52,14 +52,14 @@ export interface SandboxPlan {
   /** An OCI runtime that is handed a bundle, in place of the container process. */
   readonly runtime?: string;
   readonly terminal?: { readonly rows: number; readonly columns: number };
-  /** Standard input reaches it. */
-  readonly interactive: boolean;
 }
 
-/** Descriptors that the processes inside find open. */
-export const CONTROL_FD = 3;
-export const GATE_FD = 4;
-export const TERMINAL_FD = 5;
+/** What the supervisor is told first. */
+export interface SupervisorPlan extends SandboxPlan {
+  /** Whether the container has a standard input; otherwise it is empty. */
+  readonly input: boolean;
+}
+
 /** From the starter to the supervisor, after the plan; a line of JSON each. */
 export interface SignalMessage {
   readonly signal: number;

@@ -6,11 +6,9 @@
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { fstatSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { constants } from 'node:os';
-import type { Readable } from 'node:stream';
-import { isatty, ReadStream } from 'node:tty';
+import { isatty } from 'node:tty';
 import { fileURLToPath } from 'node:url';
 import { errnoName } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
@@ -18,7 +16,8 @@ import { sessions, sys } from '../sys/index.js';
 import { failureOf, SandboxError } from './failure.js';
 import { subordinateRanges, writeIdMaps, type IdRanges } from './id-maps.js';
 import { eachMessage, lineOf } from './messages.js';
-import { CONTROL_FD, GATE_FD, type IdMode, type SandboxPlan, type SignalMessage, type SupervisorMessage } from './plan.js';
+import type { IdMode, SandboxPlan, SignalMessage, SupervisorMessage, SupervisorPlan } from './plan.js';
+import { StandardStreams, type SandboxStreams } from './standard-streams.js';
 
 const supervisorProgram = fileURLToPath(new URL('./supervisor.js', import.meta.url));
 
@@ -35,129 +34,124 @@ export function chooseIds({ emulation }: { emulation: boolean }): SandboxIds {
   return { mode: emulation && sys.rootEmulationPossible() >= 0 ? 'emulated' : 'single' };
 }
 
-export interface SandboxStreams {
-  /** Standard input reaches the container. */
-  readonly interactive: boolean;
-}
-
 /** Signals that a container gets in the place of who runs it. */
 const passedSignals = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGCONT', 'SIGWINCH'] as const;
-/** Asked so often to end, a container that does not is ended. */
+/** Asked so often to end, a container that does not is ended, and a reader that does not read is not waited for. */
 const PATIENCE = 3;
 
 /**
- * Runs the container to its end and returns what it ended with: its program's status, or 128 and the number of the signal that ended it. `starting` is told when the program runs.
- * Throws SandboxError, whose `status` is 125, 126 or 127, when the program was not started.
+ * Runs the container to its end and returns what it ended with: its program's status, or 128 and the number of the signal that ended it. What it wrote is passed on then.
+ * Throws SandboxError, whose `status` is 125, 126 or 127, when the program was not started, and `stream-failed`.
  */
-export async function runSandbox(plan: SandboxPlan, ids: SandboxIds, { interactive }: SandboxStreams): Promise<number> {
-  // An OCI runtime has the terminal itself.
-  const given = plan.terminal !== undefined && plan.runtime !== undefined;
-  const terminal = plan.terminal === undefined || given ? undefined : sessions.socketpair();
+export async function runSandbox(plan: SandboxPlan, ids: SandboxIds, streams: SandboxStreams): Promise<number> {
+  const standard = new StandardStreams(streams);
+  // An OCI runtime has the terminal itself, and makes the container another.
+  const terminal = plan.terminal === undefined || plan.runtime !== undefined ? undefined : sessions.socketpair();
   if (typeof terminal === 'number') throw new PlyfsError('sandbox-failed', `No socket can be had (${errnoName(-terminal)}).`);
-  const relayed = [0, 1, 2].map((fd) => !given && (terminal !== undefined || !mayBeGiven(fd)));
-  const child = spawn('setpriv', startWords(plan, ids), {
-    detached: true,
-    stdio: [
-      terminal !== undefined || !interactive ? 'ignore' : relayed[0] === true ? 'pipe' : 0,
-      terminal !== undefined ? 'ignore' : relayed[1] === true ? 'pipe' : 1,
-      relayed[2] === true ? 'pipe' : 2,
-      'pipe',
-      'pipe',
-      terminal?.[1] ?? 'ignore',
-    ],
-  });
+  const sandbox = start(plan, ids, streams, standard, terminal?.[1]);
+  const { child } = sandbox;
   if (terminal !== undefined) sys.close(terminal[1]);
   const closed = once(child, 'close');
   closed.catch(() => undefined);
-  child.stdin?.on('error', () => undefined);
-  if (child.stdin !== null && interactive) process.stdin.pipe(child.stdin);
-  relay(child.stdout, process.stdout);
-  relay(child.stderr, process.stderr);
   const restore: (() => void)[] = [];
   try {
     await once(child, 'spawn').catch((error: unknown) => {
       throw new PlyfsError('unshare-missing', 'setpriv cannot be run: install the package util-linux.', { cause: error });
     });
-    return await follow(child, plan, ids, terminal?.[0], interactive, restore);
+    return await follow(sandbox, plan, ids, streams, standard, terminal?.[0], restore);
   } finally {
     for (const undo of restore) undo();
-    if (child.exitCode === null && child.signalCode === null) {
-      (child.stdio[CONTROL_FD] as Socket).destroy();
-    }
+    if (child.exitCode === null && child.signalCode === null) sandbox.control.destroy();
     await closed.catch(() => undefined);
+    // Where it failed before, what is left of its streams.
+    await standard.finish().catch(() => undefined);
     if (terminal !== undefined) sys.close(terminal[0]);
-    process.stdin.unpipe();
-    process.stdin.pause();
   }
 }
 
-/** A regular file, a pipe, a socket or a device is the container's own standard stream; a terminal stays this process's, and a directory a way out. */
-function mayBeGiven(fd: number): boolean {
-  try {
-    return !isatty(fd) && !fstatSync(fd).isDirectory();
-  } catch {
-    return false;
+interface Sandbox {
+  readonly child: ChildProcess;
+  readonly control: Socket;
+  /** Written to when ids are there. */
+  readonly gate: Socket;
+}
+
+function start(
+  plan: SandboxPlan,
+  ids: SandboxIds,
+  { stdin, stdout, stderr }: SandboxStreams,
+  standard: StandardStreams,
+  terminal: number | undefined,
+): Sandbox {
+  const spawnWith = (...standardStreams: (number | 'ignore')[]): Sandbox => {
+    const stdio: (number | 'ignore' | 'pipe')[] = standardStreams;
+    const control = stdio.push('pipe') - 1;
+    const gate = stdio.push('pipe') - 1;
+    const words = [String(control), ...(terminal === undefined ? [] : [String(stdio.push(terminal) - 1)])];
+    const child = spawn('setpriv', startWords(plan, ids, gate, words), { detached: true, stdio });
+    return { child, control: child.stdio[control] as Socket, gate: child.stdio[gate] as Socket };
+  };
+  if (terminal !== undefined) return standard.errorsThroughPipe((errors) => spawnWith('ignore', 'ignore', errors));
+  if (plan.terminal === undefined) {
+    return standard.throughPipes((input, output, errors) => spawnWith(input ?? 'ignore', output, errors));
   }
+  if (typeof stdin === 'object' || typeof stdout === 'object' || typeof stderr === 'object') {
+    throw new PlyfsError(
+      'streams-unusable',
+      'An OCI runtime that makes a terminal needs descriptors for standard streams: leave the terminal or the runtime out.',
+    );
+  }
+  return spawnWith(stdin ?? 'ignore', stdout, stderr);
 }
 
-function relay(from: Readable | null, to: NodeJS.WritableStream): void {
-  if (from === null) return;
-  from.pipe(to, { end: false });
-  // Whoever read it has gone: the container is told as a program in a pipeline is.
-  to.on('error', () => from.destroy());
-}
-
-function startWords({ network }: SandboxPlan, { mode }: SandboxIds): string[] {
+/** `gate`: the descriptor that tells when ids are there; `words`: the supervisor's. */
+function startWords({ network }: SandboxPlan, { mode }: SandboxIds, gate: number, words: readonly string[]): string[] {
   // The shell waits until ids are mapped: execve(2) gives the capabilities of the namespace to its root only. It takes the death signal away then, which is asked for again.
   return [
     ...['--pdeathsig', 'KILL', 'unshare'],
     ...(mode === 'host' ? [] : ['--user']),
     ...['--mount', '--uts', '--ipc', '--pid', '--fork', '--kill-child=KILL'],
     ...(network === 'none' ? ['--net'] : []),
-    ...['--', 'sh', '-c', `read -r _ <&${GATE_FD} && exec ${GATE_FD}<&- "$@"`, 'sh'],
-    ...['setpriv', '--pdeathsig', 'KILL', process.execPath, supervisorProgram],
+    ...['--', 'sh', '-c', `read -r _ <&${gate} && exec ${gate}<&- "$@"`, 'sh'],
+    ...['setpriv', '--pdeathsig', 'KILL', process.execPath, supervisorProgram, ...words],
   ];
 }
 
 async function follow(
-  child: ChildProcess,
+  { child, control, gate }: Sandbox,
   plan: SandboxPlan,
   { mode, ranges }: SandboxIds,
+  streams: SandboxStreams,
+  standard: StandardStreams,
   terminal: number | undefined,
-  interactive: boolean,
   restore: (() => void)[],
 ): Promise<number> {
-  const control = child.stdio[CONTROL_FD] as Socket;
-  const gate = child.stdio[GATE_FD] as Socket;
   for (const stream of [control, gate]) stream.on('error', () => undefined);
   if (mode !== 'host') {
     await inUserNamespace(child);
     writeIdMaps(child.pid as number, ranges);
   }
   gate.write('\n');
-  control.write(lineOf(plan));
+  control.write(lineOf({ ...plan, input: standard.hasInput } satisfies SupervisorPlan));
   // A terminal that is resized here sends SIGWINCH by itself.
-  passSignals(control, terminal === undefined ? passedSignals : passedSignals.filter((name) => name !== 'SIGWINCH'), restore);
+  passSignals(control, standard, terminal === undefined ? passedSignals : passedSignals.filter((name) => name !== 'SIGWINCH'), restore);
 
-  let drained = Promise.resolve();
-  return new Promise<number>((resolve, reject) => {
-    let ended: number | undefined;
+  const ended = await new Promise<number | undefined>((resolve, reject) => {
+    let status: number | undefined;
     eachMessage(control, (message) => {
       const said = message as SupervisorMessage;
       if ('failed' in said) reject(new SandboxError(said.failed));
       else if ('started' in said) {
-        if (terminal !== undefined) drained = attachTerminal(sessions.receiveFd(terminal), interactive, restore);
+        if (terminal !== undefined) attachTerminal(sessions.receiveFd(terminal), streams, standard, restore);
       } else {
-        ended = statusOf(said.exited, said.signal);
+        status = statusOf(said.exited, said.signal);
       }
     });
-    child.once('exit', () => {
-      drained.then(() => {
-        if (ended !== undefined) resolve(ended);
-        else reject(new SandboxError(failureOf(new PlyfsError('sandbox-failed', 'The container was ended from outside.'))));
-      }, reject);
-    });
+    child.once('exit', () => resolve(status));
   });
+  await standard.finish();
+  if (ended === undefined) throw new SandboxError(failureOf(new PlyfsError('sandbox-failed', 'The container was ended from outside.')));
+  return ended;
 }
 
 /** unshare(1) has made its namespaces when it has a user namespace other than ours. */
@@ -177,12 +171,13 @@ async function inUserNamespace(child: ChildProcess): Promise<void> {
   }
 }
 
-function passSignals(control: Socket, names: readonly NodeJS.Signals[], restore: (() => void)[]): void {
+function passSignals(control: Socket, standard: StandardStreams, names: readonly NodeJS.Signals[], restore: (() => void)[]): void {
   let asked = 0;
   for (const name of names) {
     const pass = (): void => {
       const ends = name === 'SIGINT' || name === 'SIGTERM' || name === 'SIGHUP';
       if (ends) asked++;
+      if (asked >= PATIENCE) standard.abandon();
       const signal = ends && asked >= PATIENCE ? constants.signals.SIGKILL : constants.signals[name];
       control.write(lineOf({ signal } satisfies SignalMessage));
     };
@@ -191,36 +186,26 @@ function passSignals(control: Socket, names: readonly NodeJS.Signals[], restore:
   }
 }
 
-/** Settles when all that the container wrote is written. */
-function attachTerminal(master: number, interactive: boolean, restore: (() => void)[]): Promise<void> {
+function attachTerminal(master: number, { stdin, stdout }: SandboxStreams, standard: StandardStreams, restore: (() => void)[]): void {
   if (master < 0) throw new PlyfsError('sandbox-failed', `The container's terminal was not handed over (${errnoName(-master)}).`);
-  const stream = new ReadStream(master);
+  const size = sys.dup(master);
   const resize = (): void => {
-    if (process.stdout.isTTY) sys.setWindowSize(master, process.stdout.rows, process.stdout.columns);
+    if (stdout === process.stdout.fd && process.stdout.isTTY) sys.setWindowSize(size, process.stdout.rows, process.stdout.columns);
   };
   process.on('SIGWINCH', resize);
-  resize();
-  if (interactive) {
-    const cook = makeRaw();
-    restore.push(cook);
-    process.stdin.on('data', (bytes) => void stream.write(bytes));
-  }
   restore.push(() => {
     process.off('SIGWINCH', resize);
-    process.stdin.removeAllListeners('data');
+    sys.close(size);
   });
-  stream.pipe(process.stdout, { end: false });
-  // EIO when the last program that had it has ended.
-  return new Promise((resolve) => {
-    stream.once('close', () => resolve());
-    stream.once('error', () => resolve());
-    stream.once('end', () => resolve());
-  });
+  resize();
+  if (typeof stdin === 'number' && isatty(stdin)) restore.push(makeRaw(stdin));
+  standard.throughTerminal(master);
 }
 
 /** The terminal passes each byte on as it is, both ways, which Node's raw mode does not. Returns what puts it back. */
-function makeRaw(): () => void {
-  const stty = (...words: string[]): string => spawnSync('stty', words, { stdio: [0, 'pipe', 'ignore'], encoding: 'utf8' }).stdout.trim();
+function makeRaw(terminal: number): () => void {
+  const stty = (...words: string[]): string =>
+    spawnSync('stty', words, { stdio: [terminal, 'pipe', 'ignore'], encoding: 'utf8' }).stdout.trim();
   const before = stty('-g');
   if (before === '') return () => undefined;
   stty('raw', '-echo');

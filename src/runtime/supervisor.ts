@@ -20,18 +20,21 @@ import { makeDevices } from './devices.js';
 import { failureOf } from './failure.js';
 import { eachMessage, lineOf } from './messages.js';
 import { ociConfig } from './oci-config.js';
-import { CONTROL_FD, TERMINAL_FD, type SandboxPlan, type SignalMessage, type SupervisorMessage } from './plan.js';
+import type { SandboxPlan, SignalMessage, SupervisorMessage, SupervisorPlan } from './plan.js';
 import { readInRoot } from './read-in-root.js';
+import { newPipe } from './standard-streams.js';
 import { findUser } from './user.js';
 
 const NOTHING = bytesOf('');
 
-/** Close-on-exec: what is started here gets what it is given. */
-const [control, terminal] = [CONTROL_FD, TERMINAL_FD].map((fd) => {
-  const own = sys.dup(fd);
-  if (own >= 0) sys.close(fd);
+/** Descriptors that this process was given besides its standard streams: where the starter is, and where the other end of the container's terminal goes, if it has one. */
+const [control, terminal] = process.argv.slice(2).map((word) => {
+  const given = Number(word);
+  // Close-on-exec: what is started here gets what it is given.
+  const own = check(sys.dup(given), 'descriptor');
+  sys.close(given);
   return own;
-}) as [number, number];
+}) as [number, number?];
 const starter = new Socket({ fd: control });
 
 function tell(message: SupervisorMessage): Promise<void> {
@@ -90,7 +93,7 @@ async function showRoot({ root, scratch }: SandboxPlan): Promise<void> {
 }
 
 /** Hands a bundle to an OCI runtime, which makes the namespaces below these itself. Where it and its containers' state lie goes with this mount namespace. */
-async function startRuntime(plan: SandboxPlan, runtime: string): Promise<Container> {
+async function startRuntime(plan: SupervisorPlan, runtime: string): Promise<Container> {
   const bundle = `${plan.scratch}/bundle`;
   const root = `${plan.scratch}/root`;
   mkdirSync(bundle);
@@ -113,7 +116,13 @@ async function startRuntime(plan: SandboxPlan, runtime: string): Promise<Contain
   // There is nobody to ask for a cgroup, and crun refuses the sight of some that it is not to use.
   const crun = basename(runtime) === 'crun';
   if (crun) sys.mount(bytesOf('tmpfs'), bytesOf('/sys/fs/cgroup'), bytesOf('tmpfs'), c.MS_RDONLY, bytesOf('size=0'));
-  const child = spawn(runtime, [...(crun ? ['--cgroup-manager=disabled'] : []), ...words], { stdio: 'inherit' });
+  // Of what this process has for standard input, nothing that is the host's goes in: without any, an empty pipe does.
+  const empty = plan.input || plan.terminal !== undefined ? undefined : newPipe();
+  if (empty !== undefined) sys.close(empty[1]);
+  const child = spawn(runtime, [...(crun ? ['--cgroup-manager=disabled'] : []), ...words], {
+    stdio: [empty?.[0] ?? 'inherit', 'inherit', 'inherit'],
+  });
+  if (empty !== undefined) sys.close(empty[0]);
   const running = once(child, 'spawn').then(
     () => undefined,
     (error: unknown) => {
@@ -129,13 +138,13 @@ function deviceOf(path: string): readonly [number, number] {
   return [stat[StatField.DevMajor] as number, stat[StatField.DevMinor] as number];
 }
 
-function start(plan: SandboxPlan, proc: number): Container {
+function start(plan: SupervisorPlan, proc: number): Container {
   const device = deviceOf(`${plan.scratch}/root`);
   const devicesAt = makeDevices(`${plan.scratch}/devices`, plan.ids);
-  return startContainer(plan, { proc, device, devicesAt }, plan.terminal === undefined ? undefined : terminal);
+  return startContainer(plan, { proc, device, devicesAt }, terminal);
 }
 
-async function supervise(plan: SandboxPlan): Promise<void> {
+async function supervise(plan: SupervisorPlan): Promise<void> {
   const proc = mountProc();
   prepareScratch(plan);
   await showRoot(plan);
@@ -162,7 +171,7 @@ eachMessage(starter, (message) => {
     return;
   }
   planned = true;
-  supervise(message as SandboxPlan)
+  supervise(message as SupervisorPlan)
     .catch((error: unknown) => tell({ failed: failureOf(error) }))
     .finally(() => process.exit(0));
 });

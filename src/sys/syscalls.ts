@@ -57,6 +57,8 @@ export interface Syscalls {
   close(fd: number): number;
   /** Close-on-exec. */
   dup(fd: number): number;
+  /** Close-on-exec. */
+  pipe(): [read: number, write: number] | number;
 
   /** AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, AT_STATX_SYNC_AS_STAT, STATX_BASIC_STATS | STATX_BTIME; fills `out` from `index * STAT_FIELDS`. */
   statx(dirfd: number, name: ByteString, out: Float64Array, index: number): number;
@@ -233,6 +235,11 @@ export interface Syscalls {
   crc64(state: Uint8Array, bytes: Uint8Array): number;
 
   // Descriptors stay open until the promise is settled: that is the caller's to see to.
+  /**
+   * Writes what `from` has to read to `to`, on a thread of its own, until there is no more (also EIO, of a terminal whose other end is gone): 0. An errno of reading, `-errno` of
+   * writing, -ECANCELED when `stop` had something to read, or its other end was closed, while there was nothing to do.
+   */
+  relayAsync(from: number, to: number, stop: number): Promise<number>;
   fsyncAsync(fd: number, dataOnly: boolean): Promise<number>;
   writeOutAsync(fd: number): Promise<number>;
   syncfsAsync(fd: number): Promise<number>;

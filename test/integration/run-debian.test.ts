@@ -1,5 +1,5 @@
 /** `ply run` on a whole Debian, as an ordinary user: packages that make users and give files away; and bundles, run by crun. */
-import { chmodSync } from 'node:fs';
+import { chmodSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { run, succeed } from '../support/command.js';
@@ -62,6 +62,11 @@ t.test('crun runs what ply hands it, and a bundle', { skip }, async (t) => {
       t.match(await user.ply('import', tar, 'image:1'), { status: 0 });
       const ran = await user.ply('run', '--rm', '--runtime', 'crun', '-e', 'A=b', 'image:1', 'sh', '-c', 'id -u; echo $A; exit 4');
       t.match(ran, { status: 4, stdout: '0\nb\n' }, ran.stderr);
+      const planted = join(user.directory, 'planted');
+      const words = ['run', '--rm', '--runtime', 'crun', 'image:1', 'sh', '-c', 'echo x; chmod 4755 /proc/self/fd/0 /proc/self/fd/1'];
+      await run(['sh', '-c', 'umask 022; exec "$@" >"$0"', planted, ...user.words, ...words]);
+      t.equal(readFileSync(planted, 'utf8'), 'x\n');
+      t.equal((statSync(planted).mode & 0o7777).toString(8), '644', 'it cannot change the file that its output goes to');
 
       const bundle = join(user.directory, 'bundle');
       t.match(await user.here('bundle', '--name', 'bundled', 'image:1', bundle, 'sh', '-c', 'echo x >/made; id -u; exit 5'), {
