@@ -43,6 +43,7 @@ NAPI_MODULE_INIT() {
   plyfs::RegisterRelay(env, sys);
   plyfs::RegisterSandbox(env, sys);
   plyfs::RegisterRootEmulation(env, sys);
+  plyfs::RegisterSignalWatch(env, sys);
   napi_set_named_property(env, exports, "sys", sys);
 
   napi_value sessions = nullptr;

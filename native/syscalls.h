@@ -19,5 +19,6 @@ void RegisterCrc64(napi_env env, napi_value object);
 void RegisterRelay(napi_env env, napi_value object);
 void RegisterSandbox(napi_env env, napi_value object);
 void RegisterRootEmulation(napi_env env, napi_value object);
+void RegisterSignalWatch(napi_env env, napi_value object);
 
 }  // namespace plyfs

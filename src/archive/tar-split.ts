@@ -17,6 +17,7 @@ import { errnoName } from '../base/errno.js';
 import { messageOf, PlyfsError } from '../base/error.js';
 import { sys } from '../sys/index.js';
 import { O_RDONLY } from '../sys/constants.js';
+import { openStored, UnfitFile } from '../sys/stored-file.js';
 import { cleanPath, hostile } from './entry-path.js';
 import { LayerRoot } from './layer-root.js';
 
@@ -155,7 +156,14 @@ const MAX_LINE = 2 ** 28;
 export async function* readTarSplit(path: string): AsyncGenerator<TarSplitSegment | TarSplitFile> {
   const damaged = (why: string, cause?: unknown): PlyfsError =>
     new PlyfsError('layer-damaged', `The file ${path} is damaged (${why}): load the layer's image again.`, { cause });
-  const file = createReadStream(path);
+  let fd: number | undefined;
+  try {
+    fd = openStored(path);
+  } catch (error) {
+    throw error instanceof UnfitFile ? damaged(`it ${error.problem}`, error) : error;
+  }
+  if (fd === undefined) throw damaged('it is not there');
+  const file = createReadStream('', { fd });
   const gunzip = createGunzip({ chunkSize: BATCH });
   file.on('error', (error) => gunzip.destroy(error));
   file.pipe(gunzip);

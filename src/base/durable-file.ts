@@ -4,7 +4,7 @@
  * The name aside is `.tmp-NAME` and random digits in the same directory, as moby's, so that either program knows the other's leftovers.
  */
 import { randomInt } from 'node:crypto';
-import { closeSync, fchmodSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, constants, fchmodSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 
 /** Leftovers of writers that were killed begin so. */
@@ -33,7 +33,7 @@ export function writeFileDurably(path: string, data: string | Uint8Array, mode: 
 
 /** What was created, renamed and removed in it is there, or gone, after a crash. */
 export function syncDirectory(path: string): void {
-  const fd = openSync(path, 'r');
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
     fsyncSync(fd);
   } finally {

@@ -8,6 +8,9 @@ import { pathText } from './path-text.js';
 import { progressOn, silent, type Progress } from './progress.js';
 import { reportLine } from './report.js';
 
+/** About what cannot be used. */
+const SENTENCES = 3;
+
 export class ProgramContext implements CommandContext {
   readonly globals: GlobalOptions;
   readonly signal: AbortSignal;
@@ -57,6 +60,14 @@ export class ProgramContext implements CommandContext {
   readonly warn = (sentence: string): void => {
     writeSync(2, reportLine('ply', sentence));
   };
+
+  /** After a failure: what of the roots cannot be used may be what was looked for. */
+  tellSkipped(): void {
+    this.#endProgress();
+    const sentences = this.#openRoots.flatMap((root) => root.skipped());
+    for (const sentence of sentences.slice(0, SENTENCES)) this.warn(sentence);
+    if (sentences.length > SENTENCES) this.warn(`${sentences.length - SENTENCES} more cannot be used: \`ply fsck\` names them.`);
+  }
 
   /** After the command, however it ended. */
   close(): void {

@@ -1,6 +1,7 @@
 /** The program `ply`: what one does with images and mounts, apart from serving one mount (which is plyfs). */
 import { writeSync } from 'node:fs';
 import { textOf, type ByteString } from '../base/bytes.js';
+import { check } from '../base/errno.js';
 import { UsageError } from '../base/error.js';
 import type { GlobalOptions } from './command.js';
 import { ProgramContext } from './command-context.js';
@@ -15,11 +16,16 @@ import { packageVersion } from './version.js';
 const signalStatus = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
 const OUTPUT_CLOSED_STATUS = 141;
 
+/** Milliseconds. JavaScript that has not seen a signal by then waits for something that does not answer: all it writes may be cut off anywhere. */
+const STUCK = 5000;
+
 const aborter = new AbortController();
 let signalled: number | undefined;
+let acknowledge = (): void => undefined;
 const handlers = Object.entries(signalStatus).map(([signal, status]) => ({
   signal,
   handle: () => {
+    acknowledge();
     // Asked again: what is under way stays as a killed process leaves it.
     if (signalled !== undefined) process.exit(status);
     signalled = status;
@@ -49,10 +55,16 @@ async function main(): Promise<number> {
   const command = subcommand(entry.name, entry.summary);
   definition.declare(command);
   if (entry.raw !== true) command.parse(rest, { from: 'user' });
+  const { sys } = await import('../sys/index.js');
+  check(sys.endUnlessHandled(STUCK), 'watching for signals');
+  acknowledge = () => sys.signalHandled();
   const context = new ProgramContext(joined(globals, command.opts()), aborter.signal, releaseSignals);
   try {
     await definition.run(entry.raw === true ? rest : (command.args as typeof rest), command.opts(), context);
     return context.status;
+  } catch (error) {
+    if (signalled === undefined && !(error instanceof OutputClosed) && name !== 'fsck') context.tellSkipped();
+    throw error;
   } finally {
     context.close();
   }

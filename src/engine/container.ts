@@ -10,7 +10,6 @@
  *
  * A layer that `ply mount IMAGE` made has none, and is a container as its image says.
  */
-import { closeSync, openSync, constants } from 'node:fs';
 import { join } from 'node:path';
 import { hexOf, parseDigest, type ImageId } from '../base/digest.js';
 import { PlyfsError } from '../base/error.js';
@@ -18,9 +17,8 @@ import { parseRunConfig, type RunConfig } from '../image/image-config.js';
 import type { Image } from '../image/image-store.js';
 import { JsonDocument, type JsonObject } from '../image/json.js';
 import { familiarString } from '../image/reference.js';
-import { openDirectory, readRegularFile, Unusable } from '../layer/metadata-files.js';
-import { RECORD_LIMIT } from '../layer/mount-records.js';
 import type { MountedLayer } from '../layer/mounted-layer.js';
+import { readStored } from '../sys/stored-file.js';
 import type { DataRoot } from './data-root.js';
 
 export interface Container {
@@ -172,19 +170,11 @@ function parseRecord(bytes: Buffer, what: string): ContainerRecord {
 /** What dockerd wrote of the container whose id is the layer's name; undefined where it did not, or cannot be understood. */
 export function dockerRecordOf(root: DataRoot, name: string): ContainerRecord | undefined {
   if (!/^[0-9a-f]{64}$/.test(name)) return undefined;
-  const opened: number[] = [];
   try {
-    opened.push(openSync(join(root.root, 'containers'), constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW));
-    const directory = openDirectory(opened[0]!, name);
-    if (directory === undefined) return undefined;
-    opened.push(directory);
-    const bytes = readRegularFile(directory, 'config.v2.json', RECORD_LIMIT);
+    const bytes = readStored(join(root.root, 'containers', name, 'config.v2.json'), 'record');
     return bytes === undefined ? undefined : parseRecord(bytes, `dockerd's record of the container ${name}`);
   } catch (error) {
-    const unreadable = error instanceof Unusable || error instanceof PlyfsError || (error instanceof Error && 'code' in error);
-    if (unreadable) return undefined;
+    if (error instanceof PlyfsError) return undefined;
     throw error;
-  } finally {
-    for (const fd of opened) closeSync(fd);
   }
 }

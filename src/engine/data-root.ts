@@ -14,6 +14,7 @@ import { selectDriver } from '../graphdriver/selection.js';
 import { ImageStore } from '../image/image-store.js';
 import { ReferenceStore } from '../image/reference-store.js';
 import { LayerStore } from '../layer/layer-store.js';
+import { assertDirectories, readStored } from '../sys/stored-file.js';
 
 export interface DataRootOptions {
   /** Default: `defaultDataRoot()`. */
@@ -39,6 +40,8 @@ export interface DataRoot {
   readonly layers: LayerStore;
   readonly images: ImageStore;
   readonly references: ReferenceStore;
+  /** What lies there and cannot be used: a sentence each. */
+  readonly skipped: () => readonly string[];
   close(): void;
 }
 
@@ -56,7 +59,8 @@ export async function openDataRoot(options: DataRootOptions): Promise<DataRoot> 
   const made = !existsSync(path);
   if (made) makeRoot(path, write || options.root === undefined);
   const root = realpathSync(path);
-  const foreign = !existsSync(join(root, MARK)) && existsSync(join(root, 'image'));
+  assertDirectories(['plyfs', 'image', 'containers'].map((name) => join(root, name)));
+  const foreign = !isMarked(root) && existsSync(join(root, 'image'));
   if (foreign && write && !writable) {
     throw new PlyfsError('root-foreign', `${root} was made by another program: stop that, and say --writable if it is to be changed.`);
   }
@@ -74,7 +78,11 @@ export async function openDataRoot(options: DataRootOptions): Promise<DataRoot> 
     const stores = { root, driverName: driver.name, readOnly };
     const images = ImageStore.open({ ...stores, layers });
     const references = ReferenceStore.open({ ...stores, exclusively: (change) => layers.exclusively(change) });
-    return { root, readOnly, foreign, driver, layers, images, references, close: () => layers.close() };
+    const skipped = (): string[] => [
+      ...layers.skipped.map(({ path, reason }) => `${path} ${reason}.`),
+      ...images.skipped.map(({ path, reason }) => `${path}: ${reason}.`),
+    ];
+    return { root, readOnly, foreign, driver, layers, images, references, skipped, close: () => layers.close() };
   } catch (error) {
     layers.close();
     throw error;
@@ -87,7 +95,16 @@ function makeRoot(path: string, allowed: boolean): void {
   mkdirSync(path, { recursive: true, mode: 0o710 });
 }
 
-function markRoot(root: string): void {
+function isMarked(root: string): boolean {
   const path = join(root, MARK);
-  if (!existsSync(path)) writeFileDurably(path, FORMAT, 0o600);
+  const format = readStored(path, 'format')?.toString('latin1');
+  if (format === undefined || format === FORMAT) return format !== undefined;
+  throw new PlyfsError(
+    'root-damaged',
+    `${path} names a form of data root that this version of ply does not know: use the one that wrote it.`,
+  );
+}
+
+function markRoot(root: string): void {
+  if (!isMarked(root)) writeFileDurably(join(root, MARK), FORMAT, 0o600);
 }

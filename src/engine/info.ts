@@ -17,7 +17,7 @@ export interface RootInfo {
   readonly kernelVersion: string;
 }
 
-export function rootInfo({ root, foreign, driver, images, layers }: DataRoot): RootInfo {
+export function rootInfo({ root, foreign, driver, images, layers, skipped }: DataRoot): RootInfo {
   return {
     root,
     foreign,
@@ -26,10 +26,7 @@ export function rootInfo({ root, foreign, driver, images, layers }: DataRoot): R
     images: images.list().length,
     layers: layers.layers().length,
     mounts: layers.mountedLayers().length,
-    skipped: [
-      ...layers.skipped.map(({ path, reason }) => `${path} ${reason}.`),
-      ...images.skipped.map(({ path, reason }) => `${path}: ${reason}.`),
-    ],
+    skipped: skipped(),
     kernelVersion: release(),
   };
 }

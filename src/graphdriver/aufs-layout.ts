@@ -13,6 +13,7 @@ import { basename, dirname, join } from 'node:path';
 import { syncDirectory, TEMPORARY_PREFIX, writeFileDurably } from '../base/durable-file.js';
 import { PlyfsError } from '../base/error.js';
 import { parseCacheId } from '../base/ids.js';
+import { assertDirectories, MAX_AUFS_PARENTS } from '../sys/stored-file.js';
 import type { LayerDirectories } from './driver.js';
 import {
   alreadyThere,
@@ -31,16 +32,15 @@ import {
 import type { Layout } from './layout.js';
 import { removeTree } from './remove-tree.js';
 
-/** AUFS's own limit of branches (moby, aufs.go, maxDepth is that of the layer store). */
-const MAX_PARENTS = 127;
-/** Bytes: a parent's id is a single name. */
-const LAYERS_LIMIT = MAX_PARENTS * 256;
+const PARTS = ['mnt', 'diff', 'layers', 'work'];
 
 export class AufsLayout implements Layout {
   readonly home: string;
 
+  /** Throws `root-damaged` when there is no directory in its place. */
   constructor(home: string) {
     this.home = home;
+    assertDirectories([home, ...PARTS.map((part) => join(home, part))]);
   }
 
   prepare(): void {
@@ -50,7 +50,7 @@ export class AufsLayout implements Layout {
 
   exists(id: string): boolean {
     checkId(id);
-    return readSmallFile(this.#parentsFile(id), LAYERS_LIMIT) !== undefined && isDirectory(this.directoryOf(id));
+    return typeof readSmallFile(this.#parentsFile(id), 'parents') === 'string' && isDirectory(this.directoryOf(id));
   }
 
   ids(): string[] {
@@ -125,13 +125,13 @@ export class AufsLayout implements Layout {
   #check(id: string): void {
     if (this.exists(id)) return;
     if (!exists(this.#parentsFile(id)) && !isDirectory(this.directoryOf(id))) throw missing(id, this.home);
-    throw damaged(id, `${this.directoryOf(id)} or ${this.#parentsFile(id)} is not there`);
+    throw damaged(id, `${this.directoryOf(id)} or ${this.#parentsFile(id)} is not there, or not what it should be`);
   }
 
   /** Nearest first. Throws `layer-damaged`. */
   #parents(id: string): string[] {
-    const text = readSmallFile(this.#parentsFile(id), LAYERS_LIMIT);
-    if (text === undefined) throw damaged(id, `${this.#parentsFile(id)} is no file of at most ${LAYERS_LIMIT} bytes`);
+    const text = readSmallFile(this.#parentsFile(id), 'parents');
+    if (typeof text !== 'string') throw damaged(id, `${this.#parentsFile(id)} ${text?.problem ?? 'is not there'}`);
     const parents = text === '' ? [] : text.split('\n');
     if (parents.some((line) => parseCacheId(line) === undefined))
       throw damaged(id, `${this.#parentsFile(id)} holds something else than ids`);
@@ -142,10 +142,10 @@ export class AufsLayout implements Layout {
   #parentsOver(parent: string): string[] {
     this.#check(parent);
     const parents = [parent, ...this.#parents(parent)];
-    if (parents.length <= MAX_PARENTS) return parents;
+    if (parents.length <= MAX_AUFS_PARENTS) return parents;
     throw new PlyfsError(
       'too-many-layers',
-      `a layer on ${parent} would have ${parents.length} layers below it: ${MAX_PARENTS} are the most.`,
+      `a layer on ${parent} would have ${parents.length} layers below it: ${MAX_AUFS_PARENTS} are the most.`,
     );
   }
 }

@@ -1,5 +1,5 @@
 /** What every layout does in its home: directories of exact modes, small files read warily, ids that are single names. */
-import { chmodSync, closeSync, constants, fstatSync, lstatSync, mkdirSync, openSync, readdirSync, readlinkSync, readSync } from 'node:fs';
+import { chmodSync, lstatSync, mkdirSync, readdirSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { bytesOf } from '../base/bytes.js';
 import { errnoName } from '../base/errno.js';
@@ -8,6 +8,7 @@ import { parseCacheId } from '../base/ids.js';
 import { AT_FDCWD, S_IFDIR } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import { formatOverrideStat, OVERRIDE_CONTAINERS } from '../sys/override-stat.js';
+import { readStored, UnfitFile, type StoredKind } from '../sys/stored-file.js';
 
 /** A directory so called was a layer, and is being deleted. */
 const REMOVING = '-removing';
@@ -55,22 +56,13 @@ export function exists(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
-/** The content as Latin-1, white space at both ends cut off; undefined for what is no regular file of at most `limit` bytes. */
-export function readSmallFile(path: string, limit: number): string | undefined {
-  let fd;
+/** The content as Latin-1, white space at both ends cut off; undefined where there is no such file, and what is wrong with one that cannot be used. */
+export function readSmallFile(path: string, kind: StoredKind): string | UnfitFile | undefined {
   try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  } catch {
-    return undefined;
-  }
-  try {
-    if (!fstatSync(fd).isFile()) return undefined;
-    const buffer = Buffer.alloc(limit + 1);
-    let length = 0;
-    for (let got; length <= limit && (got = readSync(fd, buffer, length, limit + 1 - length, length)) > 0;) length += got;
-    return length > limit ? undefined : buffer.toString('latin1', 0, length).trim();
-  } finally {
-    closeSync(fd);
+    return readStored(path, kind)?.toString('latin1').trim();
+  } catch (error) {
+    if (error instanceof UnfitFile) return error;
+    throw error;
   }
 }
 

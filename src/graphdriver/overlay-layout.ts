@@ -17,6 +17,7 @@ import { basename, dirname, join } from 'node:path';
 import { PlyfsError } from '../base/error.js';
 import { writeFileDurably, syncDirectory } from '../base/durable-file.js';
 import { parseCacheId } from '../base/ids.js';
+import { assertDirectories, MAX_LOWERS } from '../sys/stored-file.js';
 import type { LayerDirectories, LayerForm } from './driver.js';
 import {
   alreadyThere,
@@ -37,23 +38,22 @@ import {
 import type { Layout } from './layout.js';
 import { removeTree } from './remove-tree.js';
 
-/** moby, overlay.go, maxDepth. */
-const MAX_LOWERS = 128;
 const LINKS = 'l';
 const SHORT_LENGTH = 26;
 const shortPattern = /^[A-Z2-7]{26}$/;
 const targetPattern = /^\.\.\/([^/]+)\/diff$/;
-const LOWER_LIMIT = MAX_LOWERS * (LINKS.length + SHORT_LENGTH + 2);
 
 export class OverlayLayout implements Layout {
   readonly home: string;
   readonly #form: LayerForm;
   readonly #workMode: number;
 
+  /** Throws `root-damaged` when there is no directory in its place. */
   constructor(home: string, form: LayerForm, workMode: number) {
     this.home = home;
     this.#form = form;
     this.#workMode = workMode;
+    assertDirectories([home, join(home, LINKS)]);
   }
 
   prepare(): void {
@@ -165,11 +165,9 @@ export class OverlayLayout implements Layout {
   /** The short names of the layers below, topmost first. Throws `layer-damaged`. */
   lowersOf(id: string): string[] {
     const path = join(this.directoryOf(id), 'lower');
-    const text = readSmallFile(path, LOWER_LIMIT);
-    if (text === undefined) {
-      if (exists(path)) throw damaged(id, `its file lower is no file of at most ${LOWER_LIMIT} bytes`);
-      return [];
-    }
+    const text = readSmallFile(path, 'lower');
+    if (text === undefined) return [];
+    if (typeof text !== 'string') throw damaged(id, `${path} ${text.problem}`);
     const lowers = text.split(':').map((word) => {
       const short = word.slice(LINKS.length + 1);
       if (!word.startsWith(`${LINKS}/`) || !shortPattern.test(short))
@@ -189,8 +187,8 @@ export class OverlayLayout implements Layout {
   }
 
   #shortName(id: string): string | undefined {
-    const text = isDirectory(this.directoryOf(id)) ? readSmallFile(join(this.directoryOf(id), 'link'), SHORT_LENGTH + 1) : undefined;
-    return text !== undefined && shortPattern.test(text) ? text : undefined;
+    const text = isDirectory(this.directoryOf(id)) ? readSmallFile(join(this.directoryOf(id), 'link'), 'link') : undefined;
+    return typeof text === 'string' && shortPattern.test(text) ? text : undefined;
   }
 
   /** The short names that lead to a layer which does not say its own. */

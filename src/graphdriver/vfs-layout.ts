@@ -9,6 +9,7 @@ import { basename, dirname, join } from 'node:path';
 import { syncDirectory } from '../base/durable-file.js';
 import { Errno } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
+import { assertDirectories } from '../sys/stored-file.js';
 import { copyTree } from './copy-tree.js';
 import type { LayerDirectories } from './driver.js';
 import {
@@ -29,8 +30,10 @@ import { removeTree } from './remove-tree.js';
 export class VfsLayout implements Layout {
   readonly home: string;
 
+  /** Throws `root-damaged` when there is no directory in its place. */
   constructor(home: string) {
     this.home = home;
+    assertDirectories([home, join(home, 'dir')]);
   }
 
   prepare(): void {

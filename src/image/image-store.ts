@@ -12,16 +12,16 @@
  *
  * Locks: the root's lock (src/layer/root-lock.ts), which is taken again freely; none of its own.
  */
-import { lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { readdirSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { digestOfHex, hexOf, parseDigest, sha256, type ChainId, type Digest, type ImageId } from '../base/digest.js';
+import { digestOfHex, hexOf, parseDigest, sha256, type ChainId, type ImageId } from '../base/digest.js';
 import { syncDirectory, TEMPORARY_PREFIX, writeFileDurably } from '../base/durable-file.js';
 import { messageOf, PlyfsError } from '../base/error.js';
 import { randomId } from '../base/ids.js';
 import type { Layer } from '../layer/layer.js';
 import type { LayerStore } from '../layer/layer-store.js';
+import { assertDirectories, makeDirectories, readStored, UnfitFile } from '../sys/stored-file.js';
 import { checkOperatingSystem, parseImageConfig, topChainIdOf, type ImageConfig } from './image-config.js';
-import { CONFIG_BYTES_MAX } from './limits.js';
 
 export interface Image {
   readonly id: ImageId;
@@ -57,7 +57,9 @@ export class ImageStore {
   static open(options: { root: string; driverName: string; layers: LayerStore; readOnly: boolean }): ImageStore {
     const { root, driverName, layers, readOnly } = options;
     const store = new ImageStore(join(root, 'image', driverName, 'imagedb'), layers, readOnly);
-    if (!readOnly) for (const path of [store.#contents, store.#metadata]) mkdirSync(path, { recursive: true, mode: 0o700 });
+    const directories = [store.#contents, store.#metadata];
+    if (readOnly) assertDirectories(directories);
+    else makeDirectories(directories, 0o700);
     layers.addHolder(() => store.#chains());
     store.refresh();
     return store;
@@ -101,7 +103,7 @@ export class ImageStore {
     return this.layersOf(image).reduce((sum, layer) => sum + layer.size, 0);
   }
 
-  /** When it was last tagged here. */
+  /** When it was last tagged here. Throws `root-damaged`. */
   lastUpdated(id: ImageId): string | undefined {
     return this.#readMetadata(id, 'lastUpdated');
   }
@@ -135,10 +137,10 @@ export class ImageStore {
       if (chainId !== undefined && this.#layers.get(chainId) === undefined) {
         throw new PlyfsError('layer-missing', `its topmost layer ${chainId} is not in the store`);
       }
-      const parent = this.#parentOf(id);
+      const parent = this.#parentOf(id, skipped);
       return { id, config, raw, ...(chainId !== undefined && { chainId }), ...(parent !== undefined && { parent }) };
     } catch (error) {
-      skipped.push({ path, reason: messageOf(error) });
+      skipped.push({ path, reason: reasonOf(error) });
       return undefined;
     }
   }
@@ -254,34 +256,40 @@ export class ImageStore {
     return join(this.#metadata, hexOf(id));
   }
 
-  #parentOf(id: ImageId): ImageId | undefined {
-    const digest: Digest | undefined = parseDigest(this.#readMetadata(id, 'parent') ?? '');
-    return digest as ImageId | undefined;
-  }
-
-  #readMetadata(id: ImageId, name: string): string | undefined {
+  /** What cannot be read is passed over: an image is one without a parent, too. */
+  #parentOf(id: ImageId, skipped: SkippedImage[]): ImageId | undefined {
     try {
-      return readFileSync(join(this.#metadataPath(id), name), 'utf8').trim();
-    } catch {
+      return parseDigest(this.#readMetadata(id, 'parent') ?? '') as ImageId | undefined;
+    } catch (error) {
+      if (!(error instanceof UnfitFile)) throw error;
+      skipped.push({ path: join(this.#metadataPath(id), 'parent'), reason: error.problem });
       return undefined;
     }
   }
 
+  #readMetadata(id: ImageId, name: string): string | undefined {
+    return readStored(join(this.#metadataPath(id), name), 'id')
+      ?.toString('latin1')
+      .trim();
+  }
+
   #writeMetadata(id: ImageId, name: string, value: string): void {
-    mkdirSync(this.#metadataPath(id), { recursive: true, mode: 0o700 });
+    makeDirectories([this.#metadataPath(id)], 0o700);
     writeFileDurably(join(this.#metadataPath(id), name), value, 0o600);
   }
 }
 
-/** Undefined when it has gone meanwhile. Throws `image-invalid`. */
+/** Undefined when it has gone meanwhile. Throws `image-invalid`, `root-damaged`. */
 function readContent(id: ImageId, path: string): Buffer | undefined {
-  const stat = lstatSync(path, { throwIfNoEntry: false });
-  if (stat === undefined) return undefined;
-  if (!stat.isFile()) throw new PlyfsError('image-invalid', 'it is not a file');
-  if (stat.size > CONFIG_BYTES_MAX) throw new PlyfsError('image-invalid', `it is larger than ${CONFIG_BYTES_MAX} bytes`);
-  const raw = readFileSync(path);
+  const raw = readStored(path, 'configuration');
+  if (raw === undefined) return undefined;
   if (sha256(raw) !== id) throw new PlyfsError('image-invalid', 'its content has another digest than its name: it is damaged');
   return raw;
+}
+
+/** The rest of a sentence that begins with the path. */
+function reasonOf(error: unknown): string {
+  return error instanceof UnfitFile ? error.problem : messageOf(error);
 }
 
 function namesIn(path: string): string[] {

@@ -1,11 +1,10 @@
 /** Bounds on what an archive, or a data root that another program wrote, may make this one read or keep in memory. */
+import { STORED_BYTES_MAX } from '../sys/stored-file.js';
 
-/** An image's configuration (the largest known are some hundred kB). */
-export const CONFIG_BYTES_MAX = 8 << 20;
+/** An image's configuration: what imagedb may have. */
+export const CONFIG_BYTES_MAX = STORED_BYTES_MAX.configuration;
 /** `manifest.json`, `repositories`, `index.json`, a manifest, a nested index. Registries refuse manifests over 4 MiB. */
 export const MANIFEST_BYTES_MAX = 16 << 20;
-/** `repositories.json` of a data root. */
-export const REPOSITORIES_BYTES_MAX = 64 << 20;
 /** Entries of an outer archive; an image of 125 layers in the oldest form has about 500. */
 export const ARCHIVE_ENTRIES_MAX = 100_000;
 /** Bytes of an outer archive once decompressed: beyond any image, and below what a decompression bomb needs to do harm on most disks. */

@@ -8,13 +8,13 @@
  * understand is kept; each change is made to the file as it is at that moment, under the root's lock, so that programs that
  * change other names at the same time lose nothing.
  */
-import { readFileSync, statSync } from 'node:fs';
+import { lstatSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseDigest, type ImageId } from '../base/digest.js';
 import { writeFileDurably } from '../base/durable-file.js';
 import { PlyfsError } from '../base/error.js';
+import { readStored } from '../sys/stored-file.js';
 import { JsonDocument } from './json.js';
-import { REPOSITORIES_BYTES_MAX } from './limits.js';
 import { canonicalString, familiarName, familiarString, tryParseReference, withDefaultTag, type Reference } from './reference.js';
 
 export interface Association {
@@ -43,7 +43,7 @@ export class ReferenceStore {
     this.#exclusively = exclusively;
   }
 
-  /** Creates the file where it is missing, unless `readOnly`. Throws `references-damaged`. */
+  /** Creates the file where it is missing, unless `readOnly`. Throws `references-damaged`, `root-damaged`. */
   static open(options: { root: string; driverName: string; readOnly: boolean; exclusively: Exclusively }): ReferenceStore {
     const path = join(options.root, 'image', options.driverName, 'repositories.json');
     const store = new ReferenceStore(path, options.readOnly, options.exclusively);
@@ -53,7 +53,7 @@ export class ReferenceStore {
 
   /** Reads the file if it changed since. False when there is none. */
   refresh(): boolean {
-    const stat = statSync(this.#path, { throwIfNoEntry: false, bigint: true });
+    const stat = lstatSync(this.#path, { throwIfNoEntry: false, bigint: true });
     if (stat === undefined) {
       this.#repositories = new Map();
       this.#stamp = '';
@@ -61,9 +61,8 @@ export class ReferenceStore {
     }
     const stamp = `${stat.ino} ${stat.size} ${stat.mtimeNs}`;
     if (stamp !== this.#stamp) {
-      if (stat.size > REPOSITORIES_BYTES_MAX)
-        throw new PlyfsError('references-damaged', `${this.#path} is larger than ${REPOSITORIES_BYTES_MAX} bytes.`);
-      this.#repositories = parseRepositories(readFileSync(this.#path), this.#path);
+      const bytes = readStored(this.#path, 'repositories');
+      this.#repositories = bytes === undefined ? new Map<string, Map<string, string>>() : parseRepositories(bytes, this.#path);
       this.#stamp = stamp;
     }
     return true;

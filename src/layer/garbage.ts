@@ -9,13 +9,13 @@
  * dockerd's builder keeps layers, and directories of the driver, that only its databases know: what these mention stays. What is mounted stays;
  * and while a directory of layerdb cannot be read, so do all that it may have named.
  */
-import { closeSync, lstatSync, openSync, readSync, rmSync, statSync } from 'node:fs';
+import { closeSync, lstatSync, readSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ChainId } from '../base/digest.js';
 import { messageOf } from '../base/error.js';
 import type { Unfinished } from './metadata-store.js';
 import { finishRemoving, takeUnneeded, unusedIds, type Removal } from './removal.js';
-import { buildkitDatabases } from './root-lock.js';
+import { buildkitDatabases, openDatabase } from './root-lock.js';
 import type { StoreState } from './store-state.js';
 import { trace } from './trace.js';
 import { WriteSet } from './write-set.js';
@@ -151,8 +151,8 @@ function mentionedInBuildkit(root: string, ids: readonly string[]): (id: string)
   const found = new Set<string>();
   const longest = Math.max(0, ...ids.map((id) => id.length));
   for (const database of ids.length === 0 ? [] : buildkitDatabases(root)) {
-    if (statSync(join(root, database), { throwIfNoEntry: false })?.isFile() !== true) continue;
-    const fd = openSync(join(root, database), 'r');
+    const fd = openDatabase(join(root, database));
+    if (fd === undefined) continue;
     try {
       const window = Buffer.alloc(WINDOW + longest);
       let kept = 0;

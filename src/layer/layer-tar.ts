@@ -40,7 +40,7 @@ export async function checkTarSplit(state: StoreState, layer: Layer): Promise<vo
 
 function tarSplitOf({ metadata }: StoreState, { chainId }: Layer): string {
   const path = join(metadata.layerPath(chainId), TAR_SPLIT);
-  if (lstatSync(path, { throwIfNoEntry: false })?.isFile() === true) return path;
+  if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) return path;
   throw new PlyfsError(
     'layer-damaged',
     `The layer ${chainId} has no ${TAR_SPLIT}, without which its tar cannot be had again: load the layer's image again.`,

@@ -5,14 +5,14 @@
  * a file that is not locked says nothing, and goes. Under the store's lock a lease is taken, and others' are read, so that who deletes a layer
  * knows of every lease on it. Giving one back needs no lock: a line is one write(2), and half a line is none.
  */
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { bytesOf } from '../base/bytes.js';
 import { parseDigest, type ChainId } from '../base/digest.js';
-import { check, E } from '../base/errno.js';
+import { check } from '../base/errno.js';
 import { randomId } from '../base/ids.js';
-import { AT_FDCWD, LOCK_EX, LOCK_NB, O_CLOEXEC, O_NOFOLLOW, O_RDONLY } from '../sys/constants.js';
+import { LOCK_EX, LOCK_NB } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
+import { assertDirectories, makeDirectories, openStored, readOpened } from '../sys/stored-file.js';
 import { namesIn } from './metadata-files.js';
 
 export class Leases {
@@ -20,8 +20,10 @@ export class Leases {
   readonly #counts = new Map<ChainId, number>();
   #own: { path: string; fd: number } | undefined;
 
+  /** Throws `root-damaged` when there is no directory in its place. */
   constructor(root: string) {
     this.#directory = join(root, 'plyfs/leases');
+    assertDirectories([this.#directory]);
   }
 
   /** Under the store's lock. */
@@ -40,18 +42,21 @@ export class Leases {
     else this.#counts.set(chainId, count - 1);
   }
 
-  /** What other processes hold, and other stores of this one. With `sweep`, under the store's lock: removes the files of those that have ended. */
+  /**
+   * What other processes hold, and other stores of this one. With `sweep`, under the store's lock: removes the files of those that have ended.
+   * Throws `root-damaged` for what is no file: what it would say is not known.
+   */
   others({ sweep }: { sweep: boolean }): Set<ChainId> {
     const held = new Set<ChainId>();
     for (const name of namesIn(this.#directory)) {
       const path = join(this.#directory, name);
       if (path === this.#own?.path) continue;
-      const fd = sys.openat(AT_FDCWD, bytesOf(path), O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0);
+      const fd = openStored(path);
       // Its process closed it meanwhile.
-      if (fd === -E.ENOENT) continue;
-      check(fd, path);
+      if (fd === undefined) continue;
       try {
-        if (sys.flock(fd, LOCK_EX | LOCK_NB) !== 0) for (const chainId of heldIn(readFileSync(fd, 'latin1'))) held.add(chainId);
+        if (sys.flock(fd, LOCK_EX | LOCK_NB) !== 0)
+          for (const chainId of heldIn(readOpened(fd, path, 'lease').toString('latin1'))) held.add(chainId);
         else if (sweep) rmSync(path, { force: true });
       } finally {
         closeSync(fd);
@@ -76,7 +81,7 @@ export class Leases {
   }
 
   #create(): { path: string; fd: number } {
-    mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+    makeDirectories([this.#directory], 0o700);
     const path = join(this.#directory, randomId());
     const fd = openSync(path, 'ax', 0o600);
     // Waits at most for another's look.

@@ -1,18 +1,13 @@
-/**
- * Small files of a layer's or a mount's directory, read as from a stranger: beneath the directory's descriptor, without following a link, waiting for
- * a fifo or believing a size.
- */
-import { closeSync, fstatSync, readdirSync, readSync } from 'node:fs';
+/** Small files of a layer's or a mount's directory, beneath the directory's descriptor. */
+import { readdirSync } from 'node:fs';
 import type { ByteString } from '../base/bytes.js';
 import { E, errnoName } from '../base/errno.js';
 import * as c from '../sys/constants.js';
 import { sys } from '../sys/index.js';
+import { readStored, UnfitFile, type StoredKind } from '../sys/stored-file.js';
 
 /** Why a file or directory cannot be what it should be: the rest of a sentence, `is …` or `has …`. */
 export class Unusable extends Error {}
-
-/** Bytes. The longest proper one is an id of 255 characters. */
-const TEXT_LIMIT = 1024;
 
 /** A directory that is one itself. Undefined when there is nothing of that name; throws `Unusable`. The caller closes. */
 export function openDirectory(dirfd: number, name: string): number | undefined {
@@ -24,27 +19,18 @@ export function openDirectory(dirfd: number, name: string): number | undefined {
 }
 
 /** Whole, or undefined when there is none. Throws `Unusable`. */
-export function readRegularFile(dirfd: number, name: string, limit: number): Buffer | undefined {
-  const fd = sys.openat(dirfd, name as ByteString, c.O_RDONLY | c.O_NOFOLLOW | c.O_NONBLOCK | c.O_NOCTTY | c.O_CLOEXEC, 0);
-  if (fd === -E.ENOENT) return undefined;
-  if (fd === -E.ELOOP) throw new Unusable(`has a symbolic link for ${name}`);
-  if (fd < 0) throw new Unusable(`has an unreadable ${name} (${errnoName(-fd)})`);
+export function readRegularFile(dirfd: number, name: string, kind: StoredKind): Buffer | undefined {
   try {
-    if (!fstatSync(fd).isFile()) throw new Unusable(`has a ${name} that is not a file`);
-    const buffer = Buffer.alloc(limit + 1);
-    let length = 0;
-    for (let got = -1; got !== 0 && length < buffer.length; length += got)
-      got = readSync(fd, buffer, length, buffer.length - length, length);
-    if (length > limit) throw new Unusable(`has a ${name} of more than ${limit} bytes`);
-    return buffer.subarray(0, length);
-  } finally {
-    closeSync(fd);
+    return readStored(name, kind, dirfd);
+  } catch (error) {
+    if (error instanceof UnfitFile) throw new Unusable(`has a ${name} that ${error.problem}`, { cause: error });
+    throw error;
   }
 }
 
 /** An id's file: ASCII, white space around it ignored as Docker does. */
 export function readId<T>(dirfd: number, name: string, parse: (text: string) => T | undefined): T | undefined {
-  const text = readRegularFile(dirfd, name, TEXT_LIMIT)?.toString('latin1').trim();
+  const text = readRegularFile(dirfd, name, 'id')?.toString('latin1').trim();
   if (text === undefined) return undefined;
   const id = parse(text);
   if (id === undefined) throw new Unusable(`has a ${name} that is no such id`);
@@ -58,7 +44,7 @@ export function required<T>(value: T | undefined, name: string): T {
 
 /** Docker reads it without trimming: what is not a plain number keeps it from loading the layer, and so it does here. */
 export function readSize(dirfd: number): number | undefined {
-  const text = readRegularFile(dirfd, 'size', TEXT_LIMIT)?.toString('latin1');
+  const text = readRegularFile(dirfd, 'size', 'id')?.toString('latin1');
   if (text === undefined) return undefined;
   const size = Number(text);
   if (!/^[0-9]{1,16}$/.test(text) || !Number.isSafeInteger(size)) throw new Unusable('has a size that is not a decimal number');

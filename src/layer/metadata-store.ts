@@ -18,8 +18,8 @@ import { closeSync, constants, lstatSync, mkdirSync, openSync, renameSync } from
 import { join } from 'node:path';
 import { chainIdOf, digestOfHex, hexOf, parseDigest, type ChainId, type DiffId } from '../base/digest.js';
 import { syncDirectory } from '../base/durable-file.js';
-import { PlyfsError } from '../base/error.js';
 import { parseCacheId, parseMountId, randomId, type CacheId, type MountId } from '../base/ids.js';
+import { assertDirectories, makeDirectories } from '../sys/stored-file.js';
 import { namesIn, openDirectory, readId, readRegularFile, readSize, required, Unusable } from './metadata-files.js';
 import { isInUse, WriteSet } from './write-set.js';
 
@@ -63,8 +63,6 @@ export interface Unfinished {
   readonly inUse: boolean;
 }
 
-/** Bytes. */
-const DESCRIPTOR_LIMIT = 1 << 20;
 const WRITE_SET = 'write-set-';
 const removingPattern = /^[0-9a-f]{64}-[0-9a-f]{64}-removing$/;
 const mountNamePattern = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$/;
@@ -93,15 +91,11 @@ export class MetadataStore {
     this.mountsPath = join(path, 'mounts');
     this.temporaryPath = join(path, 'tmp');
     if (!options.readOnly) {
-      mkdirSync(path, { recursive: true, mode: 0o700 });
-      for (const directory of [this.layersPath, this.mountsPath]) mkdirSync(directory, { recursive: true, mode: 0o755 });
-      mkdirSync(this.temporaryPath, { recursive: true, mode: 0o700 });
+      makeDirectories([path], 0o700);
+      makeDirectories([this.layersPath, this.mountsPath], 0o755);
+      makeDirectories([this.temporaryPath], 0o700);
     }
-    for (const directory of [path, this.layersPath, this.mountsPath, this.temporaryPath]) {
-      const stat = lstatSync(directory, { throwIfNoEntry: false });
-      if (stat !== undefined && !stat.isDirectory())
-        throw new PlyfsError('root-damaged', `${directory} is not a directory: name a data root that Docker or plyfs made.`);
-    }
+    assertDirectories([path, this.layersPath, this.mountsPath, this.temporaryPath]);
     this.#layers = new RememberingDirectory(this.layersPath, (name) => digestOfHex(name) as ChainId | undefined, readLayer);
     this.#mounts = new RememberingDirectory(this.mountsPath, (name) => name, readMount);
   }
@@ -272,7 +266,7 @@ function readLayer(dirfd: number, chainId: ChainId): StoredLayer {
 }
 
 function readDescriptor(dirfd: number): unknown {
-  const json = readRegularFile(dirfd, 'descriptor.json', DESCRIPTOR_LIMIT);
+  const json = readRegularFile(dirfd, 'descriptor.json', 'descriptor');
   if (json === undefined) return undefined;
   try {
     return JSON.parse(json.toString('utf8'));

@@ -4,40 +4,31 @@
  * Written and removed under the store's lock: written before the layer is published, removed after it was taken out. So a published layer that was given a record
  * has it, and one whose layer is not in the store was left by a process that was killed between the two.
  */
-import { closeSync, mkdirSync, openSync, constants, rmSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { syncDirectory, writeFileDurably } from '../base/durable-file.js';
 import type { MountId } from '../base/ids.js';
-import { namesIn, readRegularFile } from './metadata-files.js';
+import { assertDirectories, readStored } from '../sys/stored-file.js';
+import { namesIn } from './metadata-files.js';
 
-/** Bytes. An image's configuration may have 8 MiB; a record has the part of it that says how it is run. */
-export const RECORD_LIMIT = 16 << 20;
 const SUFFIX = '.json';
 
 export class MountRecords {
   readonly path: string;
 
+  /** Throws `root-damaged` when there is no directory in its place. */
   constructor(root: string, driverName: string) {
     this.path = join(root, 'plyfs/containers', driverName);
+    assertDirectories([this.path]);
   }
 
   pathOf(id: MountId): string {
     return join(this.path, id + SUFFIX);
   }
 
-  /** Undefined: it has none. Throws `Unusable`. */
+  /** Undefined: it has none. Throws `root-damaged`. */
   read(id: MountId): Buffer | undefined {
-    let directory: number;
-    try {
-      directory = openSync(this.path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
-    } catch {
-      return undefined;
-    }
-    try {
-      return readRegularFile(directory, id + SUFFIX, RECORD_LIMIT);
-    } finally {
-      closeSync(directory);
-    }
+    return readStored(this.pathOf(id), 'record');
   }
 
   write(id: MountId, record: string): void {

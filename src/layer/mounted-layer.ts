@@ -9,7 +9,7 @@ import { randomId, type MountId } from '../base/ids.js';
 import type { LayerDirectories } from '../graphdriver/driver.js';
 import { fillInitLayer } from './init-layer.js';
 import type { Layer } from './layer.js';
-import { Unusable } from './metadata-files.js';
+import { UnfitFile } from '../sys/stored-file.js';
 import { isMountName } from './metadata-store.js';
 import { finishAll, finishRemoving, takeUnneeded, unusedIds, type Removal } from './removal.js';
 import { withoutDeadMounts } from './shown.js';
@@ -51,8 +51,8 @@ function recordOf({ records }: StoreState, mountId: MountId): Buffer | undefined
   try {
     return records.read(mountId);
   } catch (error) {
-    if (!(error instanceof Unusable)) throw error;
-    throw new PlyfsError('record-damaged', `${records.pathOf(mountId)}: the directory ${error.message}: remove that.`, { cause: error });
+    if (!(error instanceof UnfitFile)) throw error;
+    throw new PlyfsError('record-damaged', error.message, { cause: error });
   }
 }
 

@@ -8,13 +8,17 @@
  * dockerd keeps its layers in memory and would neither see a change nor expect one. It holds flock on its databases while it runs (bbolt, db.go);
  * of those seen locked by dockerd 20.10, that of networks is so only with networking on, and containerd's may survive a killed dockerd.
  */
-import { closeSync, constants, mkdirSync, openSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { join } from 'node:path';
-import { check, E } from '../base/errno.js';
+import { bytesOf } from '../base/bytes.js';
+import { check, E, errnoName } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import * as c from '../sys/constants.js';
 import { sys } from '../sys/index.js';
+import { makeDirectories, openStored, UnfitFile } from '../sys/stored-file.js';
 import { namesIn } from './metadata-files.js';
+
+const OPEN_ATTEMPTS = 10;
 
 export class RootLock {
   readonly #root: string;
@@ -25,8 +29,8 @@ export class RootLock {
   constructor(root: string) {
     assertNoDockerd(root);
     this.#root = root;
-    mkdirSync(join(root, 'plyfs'), { recursive: true, mode: 0o700 });
-    this.#fd = openSync(join(root, 'plyfs/store.lock'), constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+    makeDirectories([join(root, 'plyfs')], 0o700);
+    this.#fd = openLock(join(root, 'plyfs/store.lock'));
   }
 
   /** What `work` calls may ask for the lock again. Throws `root-in-use` when dockerd was started meanwhile. */
@@ -55,7 +59,19 @@ export class RootLock {
   }
 }
 
-/** The databases that dockerd locks, if it runs on `root`. */
+function openLock(path: string): number {
+  // Somebody else may make it, or take it away, between the two.
+  for (let attempt = 0; attempt < OPEN_ATTEMPTS; attempt++) {
+    const there = openStored(path, { access: 'write' });
+    if (there !== undefined) return there;
+    const made = sys.openat(c.AT_FDCWD, bytesOf(path), c.O_RDWR | c.O_CREAT | c.O_EXCL | c.O_NOFOLLOW | c.O_CLOEXEC, 0o600);
+    if (made >= 0) return made;
+    if (made !== -E.EEXIST) throw new UnfitFile(path, `cannot be made (${errnoName(-made)})`);
+  }
+  throw new UnfitFile(path, 'comes and goes');
+}
+
+/** The databases that dockerd locks, if it runs on `root`. Throws `root-damaged` where that cannot be known. */
 export function lockedDatabase(root: string): string | undefined {
   const databases = ['volumes/metadata.db', 'network/files/local-kv.db', ...buildkitDatabases(root)];
   return databases.find((path) => isLocked(join(root, path)));
@@ -74,13 +90,19 @@ function assertNoDockerd(root: string): void {
     throw new PlyfsError('root-in-use', `A running dockerd uses ${root} (it holds ${database}): stop it before you change anything there.`);
 }
 
-function isLocked(path: string): boolean {
-  let fd: number;
+/** A database of dockerd's, the caller's to close; undefined where there is none. Throws `root-damaged`. */
+export function openDatabase(path: string): number | undefined {
   try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  } catch {
-    return false;
+    return openStored(path);
+  } catch (error) {
+    if (error instanceof UnfitFile && error.ofOtherType) return undefined;
+    throw error;
   }
+}
+
+function isLocked(path: string): boolean {
+  const fd = openDatabase(path);
+  if (fd === undefined) return false;
   try {
     return sys.flock(fd, c.LOCK_SH | c.LOCK_NB) === -E.EWOULDBLOCK;
   } finally {

@@ -1,5 +1,5 @@
 /** What a store knows of its root, and who needs which layer. */
-import { closeSync, openSync, realpathSync, statSync } from 'node:fs';
+import { closeSync, constants, openSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ChainId } from '../base/digest.js';
 import { check } from '../base/errno.js';
@@ -219,7 +219,7 @@ function sameEntries<Key, Value>(one: ReadonlyMap<Key, Value>, other: ReadonlyMa
 }
 
 async function syncFileSystem(path: string): Promise<void> {
-  const fd = openSync(path, 'r');
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
     check(await sys.syncfsAsync(fd), `syncfs ${path}`);
   } finally {

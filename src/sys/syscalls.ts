@@ -183,6 +183,12 @@ export interface Syscalls {
   flock(fd: number, operation: number): number;
   /** _exit(2). process.exit waits for threads, and one of Node's may be in a read of a pipe that nobody writes to. */
   exitNow(status: number): never;
+  /**
+   * From now on SIGHUP, SIGINT and SIGTERM, for which this process has handlers already, end it by _exit(128 + signal) unless `signalHandled` is called within
+   * `milliseconds`: JavaScript may be held by a system call on what does not answer (a FIFO, a lock, a dead file system). Once a process.
+   */
+  endUnlessHandled(milliseconds: number): number;
+  signalHandled(): void;
   /** Hands free pages of malloc's heap back to the system (malloc_trim(3)), where the C library can. */
   trimMemory(): void;
   /** [soft, hard] of RLIMIT_NOFILE (infinity as Number.MAX_SAFE_INTEGER). */

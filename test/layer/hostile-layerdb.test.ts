@@ -65,23 +65,26 @@ else {
       'a parent that does not belong': { reason: /is not named by the ChainID/, make: (path) => writeFileSync(join(path, 'parent'), C1) },
       'itself as parent': { reason: /is not named by the ChainID/, make: (path) => writeFileSync(join(path, 'parent'), D0) },
       'an id in capitals': { reason: /has a diff that is no such id/, make: (path) => writeFileSync(join(path, 'diff'), D0.toUpperCase()) },
-      'a huge file': { reason: /has a diff of more than/, make: (path) => truncateSync(join(path, 'diff'), 2 ** 40) },
+      'a huge file': {
+        reason: /has a diff that is a file of more than 1024 bytes/,
+        make: (path) => truncateSync(join(path, 'diff'), 2 ** 40),
+      },
       'a link for a file': {
-        reason: /has a symbolic link for diff/,
+        reason: /has a diff that is a symbolic link/,
         make: (path, root) => {
           renameSync(join(path, 'diff'), join(root, 'elsewhere'));
           symlinkSync(join(root, 'elsewhere'), join(path, 'diff'));
         },
       },
       'a fifo for a file': {
-        reason: /has a diff that is not a file/,
+        reason: /has a diff that is a FIFO/,
         make: (path) => {
           rmSync(join(path, 'diff'));
           execFileSync('mkfifo', [join(path, 'diff')]);
         },
       },
       'a directory for a file': {
-        reason: /has a diff that is not a file/,
+        reason: /has a diff that is a directory/,
         make: (path) => {
           rmSync(join(path, 'diff'));
           mkdirSync(join(path, 'diff'));
