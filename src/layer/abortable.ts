@@ -1,22 +1,26 @@
 /** A source that ends with the signal's reason once that is aborted, also while a piece is waited for. */
 import type { ByteSource } from '../base/byte-source.js';
 
+/**
+ * Each piece is waited for by a promise of its own. In a race with one promise that lives as long as the source every piece would stay reachable:
+ * `Promise.race` leaves its reactions, and through them what won, with the promises that never settled.
+ */
 export async function* abortable(source: ByteSource, signal: AbortSignal): ByteSource {
   const pieces = source[Symbol.asyncIterator]();
-  let abort: () => void = () => undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    abort = () => reject(signal.reason as Error);
-    signal.addEventListener('abort', abort);
-  });
-  aborted.catch(() => undefined);
+  let fail: (reason: unknown) => void = () => undefined;
+  const abort = (): void => fail(signal.reason);
+  signal.addEventListener('abort', abort);
   let ended = false;
   try {
     for (;;) {
       signal.throwIfAborted();
-      const next = await Promise.race([pieces.next(), aborted]);
+      const next = await new Promise<IteratorResult<Uint8Array>>((resolve, reject) => {
+        fail = reject;
+        pieces.next().then(resolve, reject);
+      });
       ended = next.done === true;
-      if (ended) return;
-      yield next.value as Uint8Array;
+      if (next.done === true) return;
+      yield next.value;
     }
   } finally {
     signal.removeEventListener('abort', abort);
