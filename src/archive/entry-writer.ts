@@ -21,7 +21,7 @@ import { formatOverrideStat, OVERRIDE_CONTAINERS } from '../sys/override-stat.js
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import { ApplyProblems } from './apply-problems.js';
 import { cleanPath, hostile, isReserved, LINK_DIRECTORY, splitPath } from './entry-path.js';
-import type { EntryTime, LayerEntry } from './layer-reader.js';
+import { tooLarge, type EntryTime, type LayerEntry } from './layer-reader.js';
 import { removeTree, typeAt, type LayerRoot } from './layer-root.js';
 import { overrideOf } from './tree-reader.js';
 import { isUnionXattr } from './union-xattrs.js';
@@ -45,6 +45,9 @@ const MAX_TIME = Number(2n ** 63n / 1_000_000_000n);
 
 const stat = new Float64Array(STAT_FIELDS);
 
+/** Bytes: of the paths of all of a layer's directories, which are kept until their times are set. A million of 64 bytes. */
+const DIRECTORY_PATHS_MAX = 64 << 20;
+
 interface Times {
   readonly atime: EntryTime;
   readonly mtime: EntryTime;
@@ -56,6 +59,8 @@ export class EntryWriter {
   /** The attribute of an opaque directory, where whiteouts are devices. */
   readonly #opaque: ByteString | undefined;
   readonly #directoryTimes = new Map<ByteString, Times>();
+  /** Bytes of their paths. */
+  #directoryPaths = 0;
   readonly problems = new ApplyProblems();
 
   constructor(root: LayerRoot, ownership: Ownership, opaque: ByteString | undefined) {
@@ -168,12 +173,12 @@ export class EntryWriter {
     }
     if (result < 0 && result !== -E.EEXIST) throw failed(result, 'made', path);
     this.#entryAttributes(dirfd, name, entry, S_IFDIR);
-    this.#directoryTimes.set(path, timesOf(entry));
+    this.#rememberTimes(path, entry);
   }
 
   updateRoot(entry: LayerEntry): void {
     this.#entryAttributes(this.#root.fd, EMPTY, entry, S_IFDIR);
-    this.#directoryTimes.set(EMPTY, timesOf(entry));
+    this.#rememberTimes(EMPTY, entry);
   }
 
   #special(entry: LayerEntry, dirfd: number, parent: ByteString, name: Name, type: number): void {
@@ -238,6 +243,13 @@ export class EntryWriter {
     if (this.#opaque === undefined) return;
     const result = sys.setxattrat(dirfd, name, this.#opaque, OPAQUE, 0);
     if (result < 0) throw failed(result, `given the attribute ${this.#opaque}`, path);
+  }
+
+  #rememberTimes(path: ByteString, entry: LayerEntry): void {
+    if (!this.#directoryTimes.has(path)) this.#directoryPaths += path.length;
+    if (this.#directoryPaths > DIRECTORY_PATHS_MAX)
+      throw tooLarge('directories whose paths have more bytes than the bound', `${DIRECTORY_PATHS_MAX} bytes in sum`);
+    this.#directoryTimes.set(path, timesOf(entry));
   }
 
   /** Last: what is made in a directory changes its time. */

@@ -433,7 +433,7 @@ function idOf(id: number, path: ByteString): number {
   );
 }
 
-function tooLarge(what: string, bound: string): PlyfsError {
+export function tooLarge(what: string, bound: string): PlyfsError {
   return new PlyfsError(
     'archive-too-large',
     `The layer has ${what}, and ${bound} is the bound set for it; raise the bound if the layer is to be trusted.`,

@@ -12,13 +12,14 @@ import { STAT_FIELDS } from '../sys/syscalls.js';
 import { splitPath } from './entry-path.js';
 import { failed, typeOf } from './entry-writer.js';
 import { namesIn, removeTree, type LayerRoot } from './layer-root.js';
+import { NameSet } from './name-set.js';
 
 const stat = new Float64Array(STAT_FIELDS);
 
 export class OwnPaths {
   readonly #root: LayerRoot;
   /** Inode of the directory, and the name. */
-  readonly #own = new Set<string>();
+  readonly #own = new NameSet();
   /** Inodes of directories that are the layer's, and all above them. */
   readonly #directories = new Set<string>();
 

@@ -20,6 +20,7 @@ import { O_RDONLY } from '../sys/constants.js';
 import { openStored, UnfitFile } from '../sys/stored-file.js';
 import { cleanPath, hostile } from './entry-path.js';
 import { LayerRoot } from './layer-root.js';
+import { NameSet } from './name-set.js';
 
 /** Takes a tar apart. What a call is given is the sink's until its promise is settled. */
 export interface TarSplitSink {
@@ -37,7 +38,7 @@ const BATCH = 64 * 1024;
 export class TarSplitWriter implements TarSplitSink {
   readonly #fd: number;
   readonly #gzip: Gzip;
-  readonly #names = new Set<string>();
+  readonly #names = new NameSet();
   readonly #ended: Promise<void>;
   #lines = '';
   #position = 0;
@@ -80,8 +81,7 @@ export class TarSplitWriter implements TarSplitSink {
   /** Throws `archive-hostile` for a name that was there already: Docker has no way back from such a tar either, and refuses it. */
   file(name: ByteString, size: number, crc: Uint8Array | undefined): Awaitable<void> {
     const cleaned = cleanPath(name);
-    if (this.#names.has(cleaned)) throw hostile(`has the file ${textOf(name)} twice`);
-    this.#names.add(cleaned);
+    if (!this.#names.add(cleaned)) throw hostile(`has the file ${textOf(name)} twice`);
     const raw = Buffer.from(name, 'latin1');
     const called =
       name === '' ? '' : isUtf8(raw) ? `"name":${jsonString(raw.toString('utf8'))},` : `"name_raw":"${raw.toString('base64')}",`;
@@ -149,8 +149,8 @@ export interface TarSplitFile {
   readonly crc: Buffer | undefined;
 }
 
-/** Of one line: Docker writes what follows a tar's end as one segment. */
-const MAX_LINE = 2 ** 28;
+/** Bytes of one line, four times of which are in memory while it is read: Docker writes what follows a tar's end as one segment. */
+const MAX_LINE = 2 ** 26;
 
 /** The entries in order. Throws `layer-damaged`. */
 export async function* readTarSplit(path: string): AsyncGenerator<TarSplitSegment | TarSplitFile> {
@@ -167,17 +167,16 @@ export async function* readTarSplit(path: string): AsyncGenerator<TarSplitSegmen
   const gunzip = createGunzip({ chunkSize: BATCH });
   file.on('error', (error) => gunzip.destroy(error));
   file.pipe(gunzip);
-  const names = new Set<string>();
+  const names = new NameSet();
   try {
     for await (const line of linesOf(gunzip as AsyncIterable<Buffer>)) {
-      if (line === undefined) throw damaged('it has a line of more than 256 MiB');
+      if (line === undefined) throw damaged('it has a line of more than 64 MiB');
       if (line.length === 0) continue;
       const entry = parseLine(line);
       if (entry === undefined) throw damaged(`it has the line ${line.subarray(0, 100).toString()}`);
       if (entry.kind === 'file') {
         const cleaned = cleanPath(entry.name);
-        if (names.has(cleaned)) throw damaged(`it has the file ${textOf(entry.name)} twice`);
-        names.add(cleaned);
+        if (!names.add(cleaned)) throw damaged(`it has the file ${textOf(entry.name)} twice`);
       }
       yield entry;
     }
