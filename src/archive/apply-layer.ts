@@ -12,8 +12,10 @@
 import { textOf, type ByteString } from '../base/bytes.js';
 import { PlyfsError } from '../base/error.js';
 import { sys } from '../sys/index.js';
+import { opaqueAttribute } from '../sys/union-xattrs.js';
 import { hostile, isReserved, LINK_DIRECTORY, MAX_NAME, META_PREFIX, OPAQUE_MARKER, splitPath, WHITEOUT_PREFIX } from './entry-path.js';
 import { EntryWriter, failed, type Ownership } from './entry-writer.js';
+import { marksOf } from './layer-marks.js';
 import type { LayerEntry, LayerReader } from './layer-reader.js';
 import { LayerRoot, removeTree } from './layer-root.js';
 import { OwnPaths } from './own-paths.js';
@@ -26,7 +28,7 @@ export interface ApplyOptions {
    */
   readonly whiteouts: 'overlay' | 'aufs' | 'apply';
   readonly ownership: Ownership;
-  /** Default: `trusted.overlay.opaque`, and `user.overlay.opaque` where ownership is kept aside. */
+  /** Default: that of this process's unions, and an ordinary user's where ownership is kept aside. */
   readonly opaqueXattr?: ByteString | undefined;
 }
 
@@ -71,8 +73,8 @@ class Applying {
   constructor(root: LayerRoot, options: ApplyOptions) {
     this.#root = root;
     this.#whiteouts = options.whiteouts;
-    const opaque = options.opaqueXattr ?? (options.ownership === 'real' ? 'trusted.overlay.opaque' : 'user.overlay.opaque');
-    this.#writer = new EntryWriter(root, options.ownership, options.whiteouts === 'overlay' ? (opaque as ByteString) : undefined);
+    const opaque = options.opaqueXattr ?? opaqueAttribute(marksOf(options.ownership));
+    this.#writer = new EntryWriter(root, options.ownership, options.whiteouts === 'overlay' ? opaque : undefined);
     this.#own = options.whiteouts === 'apply' ? new OwnPaths(root) : undefined;
   }
 

@@ -6,7 +6,8 @@ import { sys } from '../sys/index.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import type { Ownership } from './entry-writer.js';
 import { LayerRoot } from './layer-root.js';
-import { join, list, openChild, orUnreadable, xattr, type Listing } from './tree-reader.js';
+import { fileXattr } from './layer-marks.js';
+import { join, list, openChild, orUnreadable, type Listing } from './tree-reader.js';
 
 export interface Change {
   /** Added, changed, deleted. */
@@ -85,7 +86,9 @@ class Comparison {
       return;
     }
     if (orUnreadable(path, () => this.#isOne(newFd, oldFd, name, newer, index, older, oldIndex))) return;
-    const changed = isDifferent(newer, index, older, oldIndex) || !sameCapability(newFd, oldFd, name, path, typeOf(newer, index));
+    const changed =
+      isDifferent(newer, index, older, oldIndex) ||
+      !sameCapability(newFd, oldFd, name, path, typeOf(newer, index), this.#ownership);
     if (changed) this.#add('C', path);
     if (!isDirectory) return;
     const wasDirectory = typeOf(older, oldIndex) === S_IFDIR;
@@ -146,8 +149,15 @@ function sameTime(newer: Float64Array, index: number, older: Float64Array, oldIn
 }
 
 /** Throws `tree-unreadable`. */
-export function sameCapability(newFd: number, oldFd: number, name: ByteString, path: ByteString, type: number): boolean {
+export function sameCapability(
+  newFd: number,
+  oldFd: number,
+  name: ByteString,
+  path: ByteString,
+  type: number,
+  ownership: Ownership,
+): boolean {
   if (type !== S_IFREG) return true;
-  const [a, b] = [xattr(newFd, name, CAPABILITY, path), xattr(oldFd, name, CAPABILITY, path)];
+  const [a, b] = [fileXattr(newFd, name, CAPABILITY, path, ownership), fileXattr(oldFd, name, CAPABILITY, path, ownership)];
   return a === undefined || b === undefined ? a === b : a.equals(b);
 }

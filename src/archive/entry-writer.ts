@@ -19,12 +19,13 @@ import {
 import { sys } from '../sys/index.js';
 import { formatOverrideStat, OVERRIDE_CONTAINERS } from '../sys/override-stat.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
+import { isAnyUnionXattr } from '../sys/union-xattrs.js';
 import { ApplyProblems } from './apply-problems.js';
 import { cleanPath, hostile, isReserved, LINK_DIRECTORY, splitPath } from './entry-path.js';
 import { tooLarge, type EntryTime, type LayerEntry } from './layer-reader.js';
 import { removeTree, typeAt, type LayerRoot } from './layer-root.js';
+import { nameInLayer } from './layer-marks.js';
 import { overrideOf } from './tree-reader.js';
-import { isUnionXattr } from './union-xattrs.js';
 
 /**
  * `real`: owners and special files as the tar has them, which takes rights. `override`: kept in `user.containers.override_stat`; special files are
@@ -343,11 +344,12 @@ export class EntryWriter {
     const { type, mode, uid, gid, major = 0, minor = 0 } = attributes;
     if (!this.#override && attributes.owned) this.#own(dirfd, name, path, uid, gid);
     for (const [attribute, value] of attributes.xattrs ?? []) {
-      if (isUnionXattr(attribute)) {
+      if (isAnyUnionXattr(attribute)) {
         this.problems.xattr(attribute, path, 'belongs to the union');
         continue;
       }
-      const result = sys.setxattrat(dirfd, name, attribute, value, 0);
+      const kept = type === S_IFLNK ? attribute : nameInLayer(attribute, this.#override ? 'override' : 'real');
+      const result = sys.setxattrat(dirfd, name, kept, value, 0);
       if (cannotHave.has(-result)) this.problems.xattr(attribute, path, errnoName(-result));
       else if (result < 0) throw failed(result, `given the attribute ${textOf(attribute)}`, path);
     }

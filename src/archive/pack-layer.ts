@@ -19,8 +19,8 @@ import type { Ownership } from './entry-writer.js';
 import { LayerRoot, openRegular } from './layer-root.js';
 import { BLOCK } from './tar-block.js';
 import { encodeHeader, END_OF_ARCHIVE, type HeaderFields } from './tar-encoder.js';
-import { isThere, join, list, openChild, orUnreadable, statOne, unreadable, xattr, xattrNames } from './tree-reader.js';
-import { directoryMarks, isUnionXattr, isXattrWhiteout } from './union-xattrs.js';
+import { directoryMarks, fileXattr, fileXattrNames, isXattrWhiteout, metacopyMark } from './layer-marks.js';
+import { isThere, join, list, openChild, orUnreadable, statOne, unreadable, xattrNames } from './tree-reader.js';
 
 export interface PackOptions {
   /** Whose every file is said to be. */
@@ -144,7 +144,7 @@ class Packer {
       const type = (stat[index * STAT_FIELDS + StatField.Mode] as number) & S_IFMT;
       if (this.#form !== 'none') {
         if (this.#isLeftOut(path, name)) continue;
-        if (isDevice00(stat, index) || (xattrWhiteouts && type === S_IFREG && isXattrWhiteout(dirfd, name, child))) {
+        if (isDevice00(stat, index) || (xattrWhiteouts && type === S_IFREG && isXattrWhiteout(dirfd, name, child, this.#ownership))) {
           const marker = (WHITEOUT_PREFIX + name) as ByteString;
           // One that is there as a file is written with the others.
           if (!this.#hasMarker(dirfd, marker, path)) yield this.#whiteout(join(path, marker), stat, index);
@@ -178,7 +178,7 @@ class Packer {
       yield* this.tree(fd, path, false);
       return;
     }
-    const marks = directoryMarks(fd, path);
+    const marks = directoryMarks(fd, path, this.#ownership);
     if (marks.redirect) throw needsMerge(path);
     if (marks.opaque && !this.#hasMarker(fd, OPAQUE_MARKER as ByteString, path)) yield this.#opaqueMarker(path, stat, index);
     yield* this.tree(fd, path, marks.xattrWhiteouts);
@@ -189,7 +189,7 @@ class Packer {
     const stat = new Float64Array(STAT_FIELDS);
     const result = statOne(fd, EMPTY, EMPTY, this.#ownership, stat);
     if (result < 0) throw unreadable(result, EMPTY);
-    const marks = this.#form === 'none' ? undefined : directoryMarks(fd, EMPTY);
+    const marks = this.#form === 'none' ? undefined : directoryMarks(fd, EMPTY, this.#ownership);
     if (marks?.opaque === true && !this.#hasMarker(fd, OPAQUE_MARKER as ByteString, EMPTY)) yield this.#opaqueMarker(EMPTY, stat, 0);
     yield* this.tree(fd, EMPTY, marks?.xattrWhiteouts === true);
   }
@@ -305,10 +305,10 @@ class Packer {
 
   #xattrs(dirfd: number, name: ByteString, path: ByteString): Map<ByteString, Uint8Array> {
     const xattrs = new Map<ByteString, Uint8Array>();
-    for (const attribute of xattrNames(dirfd, name, path)) {
-      if (this.#form !== 'none' && /^(?:trusted|user)\.overlay\.metacopy$/.test(attribute)) throw needsMerge(path);
-      if (isUnionXattr(attribute)) continue;
-      const value = xattr(dirfd, name, attribute, path);
+    const onDisk = xattrNames(dirfd, name, path);
+    if (this.#form !== 'none' && onDisk.includes(metacopyMark(this.#ownership))) throw needsMerge(path);
+    for (const attribute of fileXattrNames(onDisk, this.#ownership)) {
+      const value = fileXattr(dirfd, name, attribute, path, this.#ownership);
       if (value !== undefined) xattrs.set(attribute, value);
     }
     return xattrs;

@@ -10,9 +10,9 @@ import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import { isDifferent, sameCapability, sortChanges, type Change } from './changes.js';
 import { META_PREFIX, OPAQUE_MARKER, WHITEOUT_PREFIX } from './entry-path.js';
 import type { Ownership } from './entry-writer.js';
+import { directoryMarks, isXattrWhiteout, type DirectoryMarks } from './layer-marks.js';
 import { LayerRoot, namesIn } from './layer-root.js';
 import { isThere, join, list, openChild, statOne, unreadable } from './tree-reader.js';
-import { directoryMarks, isXattrWhiteout, type DirectoryMarks } from './union-xattrs.js';
 
 export interface UpperDirectories {
   readonly own: string;
@@ -61,7 +61,7 @@ class UpperComparison {
   }
 
   marks(fd: number, path: ByteString): DirectoryMarks {
-    const marks = directoryMarks(fd, path);
+    const marks = directoryMarks(fd, path, this.#ownership);
     if (marks.redirect) this.redirected = true;
     return this.#aufs && isThere(fd, OPAQUE_MARKER as ByteString, path) ? { ...marks, opaque: true } : marks;
   }
@@ -95,7 +95,9 @@ class UpperComparison {
     const found = this.#find(below, name, parent);
     const type = typeOf(stat, index);
     const changed =
-      found === undefined || isDifferent(stat, index, found.stat, 0) || !sameCapability(own, below[found.layer]!, name, path, type);
+      found === undefined ||
+      isDifferent(stat, index, found.stat, 0) ||
+      !sameCapability(own, below[found.layer]!, name, path, type, this.#ownership);
     if (changed) this.#add(found === undefined ? 'A' : 'C', path);
     if (type !== S_IFDIR) return;
     const fd = openChild(own, name, path);
@@ -161,7 +163,8 @@ class UpperComparison {
     const type = typeOf(stat, index);
     if (type === S_IFCHR) return stat[at + StatField.RdevMajor] === 0 && stat[at + StatField.RdevMinor] === 0;
     if (type !== S_IFREG || stat[at + StatField.Size] !== 0) return false;
-    return (marks ?? directoryMarks(dirfd, path)).xattrWhiteouts && isXattrWhiteout(dirfd, name, join(path, name));
+    if (!(marks ?? directoryMarks(dirfd, path, this.#ownership)).xattrWhiteouts) return false;
+    return isXattrWhiteout(dirfd, name, join(path, name), this.#ownership);
   }
 
   #add(kind: Change['kind'], path: ByteString): void {

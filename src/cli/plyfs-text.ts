@@ -31,7 +31,8 @@ Layers (in a path, \\: is a colon, \\, a comma and \\\\ a backslash):
   upper_whiteout=overlay|aufs  aufs: in upperdir, too, "deleted" is a .wh.NAME file, also where devices can be made
   redirect_dir=on|off      on: directories of lower layers can be renamed (default off: EXDEV, mv copies)
   xino=auto|on|off         inode numbers over several file systems
-  userxattr                keep the union's own xattrs as user.overlay.* also as root
+  userxattr                marks of layers are user.overlay.*, as root too: opaque directories and whiteouts are believed, redirects are not
+  override_stat            as root, believe owners, modes and devices that layers keep in xattrs, whoever set them
 
 Ownership:
   uidmapping=ONDISK:SHOWN:LENGTH[:...], gidmapping=...

@@ -7,6 +7,7 @@ import { PlyfsError } from '../base/error.js';
 import { socketsOf } from '../graphdriver/mount-server.js';
 import { isDead } from '../graphdriver/mounters/unmount.js';
 import type { MountEntry } from '../sys/mount-table.js';
+import { OVERRIDE_NAMES, type OverrideBelief } from '../sys/override-stat.js';
 import type { UnionEvent } from '../union/events.js';
 import type { LayerInUse } from '../union/options.js';
 import type { MountStack, Question, Told } from './mount-questions.js';
@@ -135,10 +136,19 @@ function stackOf(text: string): MountStack | undefined {
 }
 
 function layerOf(layer: Record<string, unknown> | null): LayerInUse | undefined {
-  const { index, path, fd, form, overrideStat } = layer ?? {};
+  const { index, path, fd, form, marks, overrideStat } = layer ?? {};
   if (!isCount(index) || index >= MAX_LAYERS || !isText(path) || !isCount(fd)) return undefined;
-  if ((form !== 'overlay' && form !== 'aufs') || (overrideStat !== undefined && !isText(overrideStat))) return undefined;
-  return { index, path, fd, form, ...(overrideStat !== undefined && { overrideStat }) };
+  if ((form !== 'overlay' && form !== 'aufs') || (marks !== 'trusted' && marks !== 'user')) return undefined;
+  if (overrideStat === undefined) return { index, path, fd, form, marks };
+  const override = overrideOf(overrideStat);
+  return override === undefined ? undefined : { index, path, fd, form, marks, overrideStat: override };
+}
+
+function overrideOf(value: unknown): OverrideBelief | undefined {
+  if (typeof value !== 'object' || value === null) return undefined;
+  const { attribute, objects } = value as Record<string, unknown>;
+  const known = OVERRIDE_NAMES.find((name) => name === attribute);
+  return known !== undefined && (objects === 'every' || objects === 'of-root') ? { attribute: known, objects } : undefined;
 }
 
 const eventTypes: ReadonlySet<unknown> = new Set<UnionEvent['type']>(['copy-up', 'whiteout', 'opaque', 'exdev', 'lookup']);

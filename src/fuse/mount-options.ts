@@ -37,6 +37,7 @@ export interface ParsedUnion {
   readonly lowers: readonly ParsedLayer[];
   readonly upper?: { readonly path: ByteString; readonly work: ByteString; readonly form?: 'overlay' | 'aufs' };
   readonly userXattr?: boolean;
+  readonly overrideStat?: boolean;
   readonly redirectDir: boolean;
   readonly ownership: ParsedOwnership;
   readonly acl: boolean;
@@ -371,6 +372,9 @@ const bare: Readonly<Record<string, Bare>> = {
   },
   userxattr: (d) => {
     d.union.userXattr = true;
+  },
+  override_stat: (d) => {
+    d.union.overrideStat = true;
   },
   debug: (d) => {
     d.debug = true;

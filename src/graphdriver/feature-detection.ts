@@ -13,7 +13,8 @@ import { sys } from '../sys/index.js';
 import { listDirectory } from './directory-entries.js';
 import { codeOf, isDirectory } from './home.js';
 import { removeTree } from './remove-tree.js';
-import { inUserNamespace } from './user-namespace.js';
+import { inUserNamespace } from '../sys/privilege.js';
+import { overlayPrefix, ownMarks, type OverlayPrefix } from '../sys/union-xattrs.js';
 
 /** statfs(2) f_type, under the names that `docker info` shows (moby, graphdriver, FsNames). */
 const fileSystems: Readonly<Record<number, string>> = {
@@ -60,7 +61,7 @@ export interface LayerFeatures {
   /** Character devices 0:0 can be made; else errno. */
   readonly whiteouts: true | number;
   /** Where overlayfs's attributes go; undefined: nowhere. */
-  readonly xattrs: 'trusted.overlay.' | 'user.overlay.' | undefined;
+  readonly xattrs: OverlayPrefix | undefined;
 }
 
 export function tryLayer(home: string): LayerFeatures {
@@ -70,10 +71,9 @@ export function tryLayer(home: string): LayerFeatures {
     try {
       const dType = listDirectory(fd).every((entry) => entry.type !== DT_UNKNOWN);
       const made = sys.mknodat(fd, bytesOf('w'), S_IFCHR, 0, 0);
-      const xattrs = (['trusted.overlay.', 'user.overlay.'] as const).find(
-        (prefix) => sys.setxattrat(fd, bytesOf('d'), bytesOf(`${prefix}opaque`), yes, 0) >= 0,
-      );
-      return { dType, whiteouts: made < 0 ? -made : true, xattrs };
+      const prefix = overlayPrefix(ownMarks());
+      const set = sys.setxattrat(fd, bytesOf('d'), bytesOf(`${prefix}opaque`), yes, 0);
+      return { dType, whiteouts: made < 0 ? -made : true, xattrs: set < 0 ? undefined : prefix };
     } finally {
       sys.close(fd);
     }
@@ -152,7 +152,7 @@ function mountTrial(directory: string, name: string, files: readonly string[], p
 
 function attribute(path: string, name: string): string | undefined {
   const buffer = Buffer.alloc(256);
-  const prefix = inUserNamespace() ? 'user.overlay.' : 'trusted.overlay.';
+  const prefix = overlayPrefix(ownMarks());
   const size = sys.getxattrat(AT_FDCWD, bytesOf(path), (prefix + name) as ByteString, buffer);
   return size < 0 ? undefined : buffer.toString('latin1', 0, size);
 }
@@ -171,7 +171,7 @@ function usesMetacopy(directory: string): boolean {
 
 /** The two ways in which an upper says something else than what was changed: either asks for naive diffs. */
 function copiesOpaqueOrRedirects(directory: string): boolean {
-  const prefix = inUserNamespace() ? 'user.overlay.' : 'trusted.overlay.';
+  const prefix = overlayPrefix(ownMarks());
   const trial = mountTrial(directory, 'opaque', ['l1/d/', 'l1/d1/', 'l2/d/'], (at) => {
     sys.setxattrat(AT_FDCWD, bytesOf(`${at}/l2/d`), bytesOf(`${prefix}opaque`), yes, 0);
   });

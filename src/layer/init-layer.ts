@@ -13,6 +13,7 @@ import * as c from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import { formatOverrideStat, OVERRIDE_CONTAINERS } from '../sys/override-stat.js';
 import { StatField, STAT_FIELDS } from '../sys/syscalls.js';
+import { ASIDE_PREFIX, isAnyUnionXattr, opaqueAttributes, ownMarks } from '../sys/union-xattrs.js';
 
 type Content = 'directory' | 'file' | { readonly linkTo: string };
 
@@ -156,7 +157,7 @@ function directoriesBelow({ below }: Merged, name: ByteString): number[] {
   return found;
 }
 
-const opaqueNames = ['trusted.overlay.opaque', 'user.overlay.opaque', 'user.fuseoverlayfs.opaque'].map(bytesOf);
+const opaqueNames = opaqueAttributes(ownMarks());
 const value = Buffer.alloc(1);
 
 function isOpaque(dirfd: number, name: ByteString): boolean {
@@ -177,8 +178,10 @@ function saysYes(dirfd: number, name: ByteString, attribute: ByteString): boolea
   return check(size, attribute) === 1 && value.toString() === 'y';
 }
 
-/** What a union keeps for itself. */
-const privateNames = /^(?:(?:trusted|user)\.overlay\.|(?:user|security)\.fuseoverlayfs\.)/;
+/** What a union keeps for itself, and not what a layer of an ordinary user's keeps beside a file. */
+function isCopied(attribute: ByteString): boolean {
+  return !isAnyUnionXattr(attribute) || (!privileged && attribute.startsWith(ASIDE_PREFIX));
+}
 
 function copyAttributes(from: number, to: number): void {
   check(sys.statx(from, HERE, scratch, 0));
@@ -191,7 +194,7 @@ function copyAttributes(from: number, to: number): void {
   if (length === -E.EOPNOTSUPP) return;
   const content = Buffer.alloc(c.XATTR_SIZE_MAX);
   for (const name of names.toString('latin1', 0, check(length)).split('\0') as ByteString[]) {
-    if (name === '' || privateNames.test(name)) continue;
+    if (name === '' || !isCopied(name)) continue;
     const size = check(sys.getxattrat(from, HERE, name, content), name);
     check(sys.setxattrat(to, HERE, name, content.subarray(0, size), 0), name);
   }

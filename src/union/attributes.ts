@@ -4,12 +4,14 @@ import type { ByteString } from '../base/bytes.js';
 import { check, E, Errno } from '../base/errno.js';
 import { sys } from '../sys/index.js';
 import { UTIME_NOW, UTIME_OMIT } from '../sys/constants.js';
+import { xattrAside } from '../sys/override-stat.js';
 import { StatField } from '../sys/syscalls.js';
 import type { Attributes, AttributeChange, Caller, TimeChange } from '../vfs/filesystem.js';
 import type { UnionContext } from './context.js';
 import { copyUp, upperDirectory, writableUpper } from './copy-up.js';
 import { onDisk } from './disk-directory.js';
 import { statNode } from './merge.js';
+import { CAPABILITY } from './metadata.js';
 import type { Node } from './node.js';
 import { field, newStatBuffer, S_IFREG } from './stat-buffer.js';
 
@@ -92,6 +94,7 @@ function sizeOf(node: Node): number {
 /** `cut`: the copy-up has done what the truncation wants. */
 function apply(context: UnionContext, node: Node, change: AttributeChange, cut: boolean): void {
   const chowned = change.uid !== undefined || change.gid !== undefined;
+  if (change.size !== undefined || chowned) killCapability(context, node);
   // Before the data changes, as with a write; chown(2) clears the bits by itself.
   if (change.killSetId === true && change.mode === undefined && !chowned && node.type === S_IFREG) killSetId(context, node);
   if (change.size !== undefined && !cut) check(sys.ftruncate(context.files.get(node, true), change.size), 'truncate');
@@ -123,6 +126,21 @@ export function hasSetId(node: Node): boolean {
 /** What a write by somebody without CAP_FSETID does to the mode (inode(7): S_ISGID only counts with group execution). */
 export function killSetId(context: UnionContext, node: Node): void {
   clearMode(context, node, (mode) => S_ISUID | ((mode & S_IXGRP) !== 0 ? S_ISGID : 0));
+}
+
+/**
+ * A change of data or owner takes a file's capabilities away, whoever makes it (capabilities(7); mm/filemap.c, file_remove_privs). The upper's
+ * file system does that with those it knows; here it is done with those that are kept aside.
+ */
+export function killCapability(context: UnionContext, node: Node): void {
+  const attribute = xattrAside(CAPABILITY, context.ownership.override);
+  if (attribute === undefined || !node.inUpper || node.type !== S_IFREG) return;
+  const { dirfd, name } = upperTarget(context, node);
+  const removed = sys.removexattrat(dirfd, name, attribute);
+  if (removed === -E.ENODATA || removed === -E.EOPNOTSUPP) return;
+  check(removed, attribute);
+  // From now on it may be written past this process.
+  context.files.drop(node);
 }
 
 /** What an ACL does that is set by somebody who is not in the group, on directories as well (fs/posix_acl.c, posix_acl_update_mode). */

@@ -4,6 +4,7 @@
  * There is one context a mount. Its parts are used from one thread; an operation that waits must look everything up again
  * afterwards that another operation may have changed meanwhile: descriptors, a node's place, its dentries.
  */
+import type { Belief } from './belief.js';
 import type { Devices } from './devices.js';
 import type { DirectoryDescriptors } from './disk-directory.js';
 import type { UnionEvents } from './events.js';
@@ -21,6 +22,7 @@ import type { UpperLayer } from './upper-layer.js';
 
 export interface UnionContext {
   readonly options: UnionOptions;
+  readonly belief: Belief;
   /** Root directories by layer index; index 0 is undefined in a read-only union. */
   readonly roots: readonly (LayerDirectory | undefined)[];
   readonly upper: UpperLayer | null;

@@ -106,7 +106,7 @@ function setOrigin(
   target: ByteString,
 ): void {
   const upper = context.upper as UpperLayer;
-  if (upper.features.prefix === undefined) return;
+  if (!upper.features.marks) return;
   const result = sys.setxattrat(dirfd, target, upper.attribute('origin'), context.origins.encode(source, name, stat), 0);
   // `user.` attributes do not exist on symbolic links and special files (xattr(7)).
   if (result < 0 && result !== -E.EPERM && result !== -E.EOPNOTSUPP) check(result, 'origin');
@@ -119,7 +119,7 @@ function setOrigin(
 export function markImpure(context: UnionContext, node: DirectoryNode, directory: DiskDirectory): void {
   if (node.impure) return;
   const upper = context.upper as UpperLayer;
-  if (upper.features.prefix !== undefined) {
+  if (upper.features.marks) {
     const result = sys.setxattrat(directory.fd(), '' as ByteString, upper.attribute('impure'), yes, 0);
     if (result !== -E.EPERM && result !== -E.EOPNOTSUPP) check(result, 'impure');
   }

@@ -250,7 +250,8 @@ export function tmpfile(context: UnionContext, parent: DirectoryNode, mode: numb
   const directory = upperDirectory(context, parent);
   useUmask(caller.umask);
   const object = { mode: S_IFREG | (mode & 0o7777), rdevMajor: 0, rdevMinor: 0, target: '' as ByteString };
-  const fd = check(sys.openat(directory.fd(), '.' as ByteString, O_TMPFILE | O_RDWR | O_CLOEXEC, mode & 0o7777), 'tmpfile');
+  const made = context.ownership.override === undefined ? mode & 0o7777 : 0o600;
+  const fd = check(sys.openat(directory.fd(), '.' as ByteString, O_TMPFILE | O_RDWR | O_CLOEXEC, made), 'tmpfile');
   try {
     own(context, directory, fd, '' as ByteString, object, caller);
     check(sys.statx(fd, '' as ByteString, context.stat, 0), 'stat');

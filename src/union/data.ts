@@ -2,10 +2,13 @@
  * Where a regular file's data is (overlayfs.rst, "Metadata only copy up").
  *
  * A file with `overlay.metacopy` has owner, mode, times and xattrs of its own and its data in a file below: of the same name, or
- * of the name that its `overlay.redirect` gives. We write no such files; layers and uppers of the kernel's may hold them.
+ * of the name that its `overlay.redirect` gives. We write no such files; layers and uppers of the kernel's may hold them. Where any user can set
+ * the mark it is not followed, and the file's data is answered EPERM: the kernel refuses the lookup, which would take a system call a file here.
  */
 import type { ByteString, Name } from '../base/bytes.js';
 import { E, Errno } from '../base/errno.js';
+import { overlayPrefix } from '../sys/union-xattrs.js';
+import { requireFollowed } from './belief.js';
 import type { UnionContext } from './context.js';
 import type { LayerDirectory } from './layer.js';
 import type { DirectoryNode, Node } from './node.js';
@@ -21,7 +24,7 @@ export interface Place {
 
 const stat = newStatBuffer();
 
-/** The node itself, or the lower file that holds its data. Throws EIO when that cannot be found. */
+/** The node itself, or the lower file that holds its data. Throws EIO when that cannot be found, EPERM when it is not to be followed. */
 export function dataOf(context: UnionContext, node: Node): Place {
   node.data ??= findData(context, node);
   return node.data ?? node;
@@ -47,7 +50,16 @@ function missing(node: Node): never {
 function isMetacopy(place: Place): boolean {
   if (place.holder.layer.bottom) return false;
   const names = listXattrs(place.holder, place.name);
-  return typeof names !== 'number' && names.some((name) => name === 'trusted.overlay.metacopy' || name === 'user.overlay.metacopy');
+  if (typeof names === 'number') return false;
+  const { marks, unbelieved } = place.holder.layer;
+  const mark = `${overlayPrefix(marks)}metacopy`;
+  let found = false;
+  for (const name of names) {
+    if (name === mark) found = true;
+    else unbelieved.mark(place.holder, place.name, name);
+  }
+  if (found) requireFollowed(place.holder, place.name, 'metacopy');
+  return found;
 }
 
 /** The regular file that the trail leads to in the first layer below `layer` that has it. */

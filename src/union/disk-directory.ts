@@ -27,10 +27,11 @@ import {
 import { StatField, STAT_FIELDS } from '../sys/syscalls.js';
 import type { Device } from './devices.js';
 import type { EntryVisitor, Layer, LayerDirectory } from './layer.js';
-import { applyOverride, readOverride } from '../sys/override-stat.js';
+import { applyOverride, isRootsAlone, readOverride, type OverrideBelief } from '../sys/override-stat.js';
 
 /** Some thousand entries. */
 const direntBuffer = Buffer.alloc(64 * 1024);
+const ownStat = new Float64Array(STAT_FIELDS);
 
 /** A path handed to one openat2 call stays below PATH_MAX. */
 const MAX_RELATIVE_PATH = 4000;
@@ -157,8 +158,11 @@ export class DiskDirectory implements LayerDirectory {
   }
 
   #override(name: ByteString, out: Float64Array, index: number): void {
-    const override = readOverride(this.fd(), name, this.layer.overrideStat as ByteString);
-    if (override !== undefined) applyOverride(out, index, override);
+    const { attribute, objects } = this.layer.overrideStat as OverrideBelief;
+    const override = readOverride(this.fd(), name, attribute);
+    if (override === undefined) return;
+    if (objects === 'every' || isRootsAlone(out, index)) applyOverride(out, index, override);
+    else this.layer.unbelieved.ownersOf(this, name, attribute);
   }
 
   list(visit: EntryVisitor): number {
@@ -207,6 +211,13 @@ export class DiskDirectory implements LayerDirectory {
 
   listxattr(name: ByteString, buffer: Uint8Array | null): number {
     return sys.listxattrat(this.fd(), name, buffer);
+  }
+
+  overrideOf(name: ByteString): ByteString | undefined {
+    if (this.layer.overrideStat === undefined) return undefined;
+    const { attribute, objects } = this.layer.overrideStat;
+    const believed = objects === 'every' || (sys.statx(this.fd(), name, ownStat, 0) >= 0 && isRootsAlone(ownStat, 0));
+    return believed ? attribute : undefined;
   }
 
   handle(name: ByteString, buffer: Uint8Array): number {

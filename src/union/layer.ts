@@ -6,6 +6,9 @@
  * Lower layers never change while they are mounted; the upper layer is changed by this union alone.
  */
 import type { ByteString, Name } from '../base/bytes.js';
+import type { OverrideBelief } from '../sys/override-stat.js';
+import type { MarkClass } from '../sys/union-xattrs.js';
+import type { Unbelieved } from './belief.js';
 import type { Device, Devices } from './devices.js';
 import type { WhiteoutForm } from './options.js';
 
@@ -24,8 +27,12 @@ export interface Layer {
   readonly devices: Devices | null;
   /** No layer lies below: what its markers say of lower layers has no effect. */
   readonly bottom: boolean;
-  /** Whether its files carry owner, mode and type in an override_stat xattr, and under which name. */
-  readonly overrideStat: ByteString | undefined;
+  /** Which marks are read in it; the same in all layers of a union. */
+  readonly marks: MarkClass;
+  /** Whether its files carry owner, mode and type in an override_stat xattr, under which name, and which of them are believed. */
+  readonly overrideStat: OverrideBelief | undefined;
+  /** To be told of what is met and not believed. */
+  readonly unbelieved: Unbelieved;
 }
 
 /** Receives each entry of a directory but `.` and `..`; `type` is DT_* of dirent(5). */
@@ -49,6 +56,8 @@ export interface LayerDirectory {
   readlink(name: ByteString, buffer: Uint8Array): number;
   getxattr(name: ByteString, attribute: ByteString, buffer: Uint8Array | null): number;
   listxattr(name: ByteString, buffer: Uint8Array | null): number;
+  /** The attribute that carries the owner of what has the name, in a layer that has such, if it is believed of that. */
+  overrideOf(name: ByteString): ByteString | undefined;
   /** The bytes of name_to_handle_at(2). */
   handle(name: ByteString, buffer: Uint8Array): number;
   /** Gives back what is held open for this directory; it may be used again. */

@@ -5,6 +5,7 @@
  */
 import { PlyfsError } from '../base/error.js';
 import { sys } from '../sys/index.js';
+import { beliefOf, Unbelieved, type Belief } from './belief.js';
 import type { UnionContext } from './context.js';
 import { Devices } from './devices.js';
 import { DirectoryDescriptors, onDisk } from './disk-directory.js';
@@ -23,8 +24,8 @@ import { Reclaimer } from './reclaim.js';
 import { newStatBuffer } from './stat-buffer.js';
 import { mergeRoots } from './union.js';
 
-/** `index` as in `LayerInUse`; absent `form`: found out. */
-export type LayerAtRest = Pick<LayerInUse, 'index' | 'path'> & Partial<Pick<LayerInUse, 'form' | 'overrideStat'>>;
+/** `index` as in `LayerInUse`; absent `form`: found out. Absent `marks`: both these and `overrideStat` as a mount by this process would have them. */
+export type LayerAtRest = Pick<LayerInUse, 'index' | 'path'> & Partial<Pick<LayerInUse, 'form' | 'marks' | 'overrideStat'>>;
 
 const DESCRIPTORS = 64;
 
@@ -36,23 +37,31 @@ export function lookingAt<T>(layers: readonly LayerAtRest[], look: (context: Uni
     const roots: (LayerDirectory | undefined)[] = [undefined];
     for (const { index, path } of layers) opened.push(openNamed(index === UPPER ? 'upperdir' : 'lowerdir', path, index !== UPPER));
     const devices = new Devices(opened.map(({ fd }) => fd));
-    for (const [i, { index, form, overrideStat }] of layers.entries()) {
+    const belief = beliefOf({});
+    const unbelieved = new Unbelieved(() => undefined);
+    for (const [i, { index, form, marks, overrideStat }] of layers.entries()) {
       const directory = opened[i] as OpenedDirectory;
-      const described = describeLayer(directory, index, devices, i === layers.length - 1, form);
-      roots[index] = rootOf(directory, overrideStat === undefined ? described : { ...described, overrideStat }, directories);
+      const described = describeLayer(directory, { index, bottom: i === layers.length - 1, form }, devices, belief, unbelieved);
+      roots[index] = rootOf(directory, marks === undefined ? described : { ...described, marks, overrideStat }, directories);
     }
     if (opened.length === 0) throw new PlyfsError('no-lowerdir', 'there is no layer to look at.');
-    return look(contextOf(roots, devices, directories));
+    return look(contextOf(roots, devices, directories, belief));
   } finally {
     directories.closeAll();
     for (const directory of opened) sys.close(directory.fd);
   }
 }
 
-function contextOf(roots: readonly (LayerDirectory | undefined)[], devices: Devices, directories: DirectoryDescriptors): UnionContext {
+function contextOf(
+  roots: readonly (LayerDirectory | undefined)[],
+  devices: Devices,
+  directories: DirectoryDescriptors,
+  belief: Belief,
+): UnionContext {
   const inodes = new InodeNumbers(devices);
   return {
     options: { ...defaultUnionOptions, lowers: [] },
+    belief,
     roots,
     upper: null,
     nodes: new NodeTable(mergeRoots(roots, inodes), (node) => {

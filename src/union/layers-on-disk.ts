@@ -10,8 +10,9 @@ import { readMountTable } from '../sys/mount-table.js';
 import { StatField } from '../sys/syscalls.js';
 import type { Devices } from './devices.js';
 import { DiskDirectory, type DirectoryDescriptors } from './disk-directory.js';
+import { isRootsAlone, OVERRIDE_NAMES, type OverrideBelief } from '../sys/override-stat.js';
+import type { Belief, Unbelieved } from './belief.js';
 import type { Layer } from './layer.js';
-import { OVERRIDE_NAMES } from '../sys/override-stat.js';
 import type { WhiteoutForm } from './options.js';
 import { field, newStatBuffer } from './stat-buffer.js';
 
@@ -196,16 +197,27 @@ export function madeForMountProgram(path: ByteString): boolean {
 /** What a layer is, by its root directory and the form the caller declared. */
 export function describeLayer(
   opened: OpenedDirectory,
-  index: number,
+  { index, bottom, form: declared }: Pick<Layer, 'index' | 'bottom'> & { readonly form: WhiteoutForm | undefined },
   devices: Devices,
-  bottom: boolean,
-  declared: WhiteoutForm | undefined,
+  belief: Belief,
+  unbelieved: Unbelieved,
 ): Layer {
   const form = declared ?? (AUFS_MARKERS.some((name) => sys.statx(opened.fd, name, stat, 0) >= 0) ? 'aufs' : 'overlay');
-  const overrideStat = OVERRIDE_NAMES.find((name) => sys.getxattrat(opened.fd, ITSELF, name, probeBuffer) >= 0);
+  const overrideStat = overrideOf(opened, belief, unbelieved);
   sys.statx(opened.fd, ITSELF, stat, 0);
   const device = devices.ofOpen(opened.fd, stat);
-  return { index, form, device, devices: opened.severalDevices ? devices : null, bottom, overrideStat };
+  const several = opened.severalDevices ? devices : null;
+  return { index, form, device, devices: several, bottom, marks: belief.marks, overrideStat, unbelieved };
+}
+
+/** What the layer's root says of its files' owners, if that is believed. */
+function overrideOf(opened: OpenedDirectory, { overrides }: Belief, unbelieved: Unbelieved): OverrideBelief | undefined {
+  const attribute = OVERRIDE_NAMES.find((name) => sys.getxattrat(opened.fd, ITSELF, name, probeBuffer) >= 0);
+  if (attribute === undefined) return undefined;
+  if (overrides === 'every' || (sys.statx(opened.fd, ITSELF, stat, 0) >= 0 && isRootsAlone(stat, 0)))
+    return { attribute, objects: overrides };
+  unbelieved.owners(textOf(opened.path), attribute);
+  return undefined;
 }
 
 export function rootOf(opened: OpenedDirectory, layer: Layer, descriptors: DirectoryDescriptors): DiskDirectory {

@@ -9,6 +9,7 @@ import type { ByteString, Name } from '../base/bytes.js';
 import { E, Errno } from '../base/errno.js';
 import { sys } from '../sys/index.js';
 import { StatField } from '../sys/syscalls.js';
+import { requireFollowed } from './belief.js';
 import type { UnionContext } from './context.js';
 import { LinkGroup } from './hard-links.js';
 import { UPPER, type LayerDirectory } from './layer.js';
@@ -247,6 +248,7 @@ function emptyStack(): Merged {
 }
 
 function take(merged: Merged, directory: LayerDirectory, marks: Readonly<DirectoryMarks>): Readonly<DirectoryMarks> {
+  if (marks.redirect !== undefined && !marks.opaque) requireFollowed(directory, '' as ByteString, 'redirect');
   merged.stack.push(directory);
   if (marks.impure && directory.layer.index === UPPER) merged.impure = true;
   if (marks.opaque) merged.opaque = directory;

@@ -5,10 +5,12 @@ import { sys } from '../sys/index.js';
 import { StatField } from '../sys/syscalls.js';
 import type { UnionContext } from './context.js';
 import type { LayerDirectory } from './layer.js';
-import { isPrivateXattr, listXattrs, readXattr } from './overlay-xattrs.js';
+import { listXattrs, readXattr } from './overlay-xattrs.js';
+import { nameOnDisk, nameShown } from './shown-xattrs.js';
 import { field, S_IFLNK, S_IFMT } from './stat-buffer.js';
 
-const CAPABILITY = 'security.capability' as ByteString;
+/** Of capabilities(7), "File capabilities". */
+export const CAPABILITY = 'security.capability' as ByteString;
 
 /**
  * Owner, mode, xattrs and times of a source whose attributes are `stat`, to `name` relative to `dirfd` (or `dirfd` itself).
@@ -31,32 +33,55 @@ export function copyMetadata(
     check(sys.fchownat(dirfd, name, uid, gid), 'chown');
     if ((mode & S_IFMT) !== S_IFLNK) check(sys.fchmodat(dirfd, name, mode & 0o7777), 'chmod');
   }
-  copyXattrs(source, sourceName, dirfd, name);
+  const keepsAside = (mode & S_IFMT) === S_IFLNK ? undefined : context.ownership.override;
+  copyXattrs(source, sourceName, dirfd, name, keepsAside);
   restoreTimes(dirfd, name, stat);
 }
 
-function copyXattrs(source: LayerDirectory, sourceName: ByteString, dirfd: number, name: ByteString): void {
+/** Each attribute as the mount shows it, to where the copy keeps it (`override`: the attribute that keeps its owner). */
+function copyXattrs(
+  source: LayerDirectory,
+  sourceName: ByteString,
+  dirfd: number,
+  name: ByteString,
+  override: ByteString | undefined,
+): void {
   const attributes = listXattrs(source, sourceName);
   if (typeof attributes === 'number') return void check(attributes, 'listxattr');
-  let capability = false;
+  const { marks } = source.layer;
+  const aside = source.overrideOf(sourceName);
+  const shown = new Map<ByteString, ByteString>();
   for (const attribute of attributes) {
-    if (attribute === CAPABILITY) capability = true;
-    else if (!isPrivateXattr(attribute)) copyXattr(source, sourceName, dirfd, name, attribute);
+    const shownAs = nameShown(attribute, marks, aside);
+    // What is kept aside counts before what the file has itself.
+    if (shownAs !== undefined && (attribute !== shownAs || !shown.has(shownAs))) shown.set(shownAs, attribute);
   }
-  if (capability) copyXattr(source, sourceName, dirfd, name, CAPABILITY);
+  const capability = shown.get(CAPABILITY);
+  shown.delete(CAPABILITY);
+  for (const [shownAs, attribute] of shown) {
+    copyXattr(source, sourceName, attribute, dirfd, name, nameOnDisk(shownAs, marks, override));
+  }
+  if (capability !== undefined) copyXattr(source, sourceName, capability, dirfd, name, nameOnDisk(CAPABILITY, marks, override));
 }
 
-function copyXattr(source: LayerDirectory, sourceName: ByteString, dirfd: number, name: ByteString, attribute: ByteString): void {
+function copyXattr(
+  source: LayerDirectory,
+  sourceName: ByteString,
+  attribute: ByteString,
+  dirfd: number,
+  name: ByteString,
+  copy: ByteString,
+): void {
   const value = readXattr(source, sourceName, attribute);
   if (typeof value === 'number') {
     if (value !== -E.ENODATA && value !== -E.EOPNOTSUPP) check(value, attribute);
     return;
   }
-  const result = sys.setxattrat(dirfd, name, attribute, value, 0);
+  const result = sys.setxattrat(dirfd, name, copy, value, 0);
   if (result >= 0) return;
   // What protects the file must not be lost in silence; the rest is not worth a failed write (ovl_must_copy_xattr).
-  const required = attribute === CAPABILITY || attribute.startsWith('system.posix_acl_');
-  if (required || (result !== -E.EOPNOTSUPP && result !== -E.EPERM)) check(result, attribute);
+  const required = copy.endsWith(CAPABILITY) || copy.startsWith('system.posix_acl_');
+  if (required || (result !== -E.EOPNOTSUPP && result !== -E.EPERM)) check(result, copy);
 }
 
 /** Access and modification time, to the nanosecond. */

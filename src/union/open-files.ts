@@ -25,13 +25,19 @@ interface OpenFile {
 
 export class OpenFiles {
   readonly #max: number;
+  readonly #guarded: ByteString | undefined;
   readonly #open: LRUCache<Node, OpenFile>;
   readonly #noatime: boolean;
   #table: DescriptorTable | null = null;
 
-  constructor(max: number, { noatime }: { noatime: boolean }) {
+  /**
+   * `guarded`: an attribute that a write must take away, and the upper's file system does not: native/ gets no writable descriptor of a file
+   * that has it.
+   */
+  constructor(max: number, { noatime, guarded }: { noatime: boolean; guarded?: ByteString | undefined }) {
     this.#max = max;
     this.#noatime = noatime;
+    this.#guarded = guarded;
     this.#open = new LRUCache({ max: max + 1, dispose: (_file, node, reason) => this.#retire(node, reason) });
   }
 
@@ -61,7 +67,11 @@ export class OpenFiles {
       else this.#open.delete(oldest.value);
     }
     this.#open.set(node, { fd, writable }, { noDisposeOnSet: true });
-    this.#table?.publish(node.id, fd, writable);
+    this.#table?.publish(node.id, fd, writable && !this.#isGuarded(fd));
+  }
+
+  #isGuarded(fd: number): boolean {
+    return this.#guarded !== undefined && sys.getxattrat(fd, '' as ByteString, this.#guarded, null) >= 0;
   }
 
   /** Closes the node's descriptor: its object has changed place, or it is going. */

@@ -1,5 +1,7 @@
 /** What a union is made of, after the words of a command line or a program have been understood. */
 import type { ByteString } from '../base/bytes.js';
+import type { OverrideBelief } from '../sys/override-stat.js';
+import type { MarkClass } from '../sys/union-xattrs.js';
 
 /**
  * How a layer's directory says "deleted" and "nothing from below".
@@ -16,8 +18,10 @@ export interface LayerInUse {
   /** Open for as long as the union is. */
   readonly fd: number;
   readonly form: WhiteoutForm;
-  /** The attribute that carries its files' owner, mode and type. */
-  readonly overrideStat?: ByteString;
+  /** Which marks are read in it. */
+  readonly marks: MarkClass;
+  /** How its files carry owner, mode and type. */
+  readonly overrideStat?: OverrideBelief;
 }
 
 export interface LayerOptions {
@@ -60,9 +64,11 @@ export interface UnionOptions {
   readonly lowers: readonly LayerOptions[];
   /** Absent: the union is read-only. `form` is also that in which deletions are written; absent: devices and xattrs where they can be made. */
   readonly upper?: { readonly path: ByteString; readonly work: ByteString; readonly form?: WhiteoutForm };
-  /** Our own xattrs are `user.overlay.*`; absent: `trusted.overlay.*` if this process may set them, else `user.overlay.*`. */
+  /** Marks are `user.overlay.*`; absent: `trusted.overlay.*` where this process can read them, else `user.overlay.*` (belief.ts). */
   readonly userXattr?: boolean;
-  /** Rename directories of lower layers by `overlay.redirect`, instead of EXDEV. */
+  /** Believe owners kept in attributes, whoever set them. Absent: as belief.ts says. */
+  readonly overrideStat?: boolean;
+  /** Rename directories of lower layers by `overlay.redirect`, instead of EXDEV. Not with marks that any user can set. */
   readonly redirectDir: boolean;
   readonly ownership: OwnershipOptions;
   readonly acl: boolean;

@@ -1,56 +1,8 @@
-/**
- * The extended attributes that belong to the union.
- *
- * The kernel keeps its own under `trusted.overlay.`, or `user.overlay.` with the `userxattr` mount option
- * (overlayfs.rst, "User xattr"); fuse-overlayfs adds a few under names of its own. All are understood in every
- * layer; what this union writes is under one of the first two.
- */
+/** The union's marks in a layer, read where they are believed (belief.ts). */
 import type { ByteString, Name } from '../base/bytes.js';
 import { E, Errno } from '../base/errno.js';
+import { overlayPrefix, PEER_OPAQUE } from '../sys/union-xattrs.js';
 import type { LayerDirectory } from './layer.js';
-
-export type OverlayPrefix = 'trusted.overlay.' | 'user.overlay.';
-
-const prefixes = ['trusted.overlay.', 'user.overlay.'] as const;
-
-/** Attributes of peers and of containers/storage that describe a file to the union, and are never shown. */
-const hiddenNames = new Set<string>([
-  'user.fuseoverlayfs.origin',
-  'user.fuseoverlayfs.opaque',
-  'user.fuseoverlayfs.override_stat',
-  'security.fuseoverlayfs.override_stat',
-  'user.containers.override_stat',
-]);
-
-/** Inside `*.overlay.`, what a nested overlay stores through this mount (fs/overlayfs/xattrs.c, "escaping"). */
-const ESCAPE = 'overlay.';
-
-/** Whether the attribute, as it is on disk, is the union's own and hidden from the mount. */
-export function isPrivateXattr(onDisk: string): boolean {
-  for (const prefix of prefixes) {
-    if (onDisk.startsWith(prefix)) return !onDisk.startsWith(ESCAPE, prefix.length);
-  }
-  return hiddenNames.has(onDisk);
-}
-
-/**
- * The on-disk name of an attribute named through the mount: `trusted.overlay.x` is kept as
- * `trusted.overlay.overlay.x`. Undefined for names that the mount neither shows nor takes.
- */
-export function xattrToDisk(shown: ByteString): ByteString | undefined {
-  for (const prefix of prefixes) {
-    if (shown.startsWith(prefix)) return (prefix + ESCAPE + shown.slice(prefix.length)) as ByteString;
-  }
-  return hiddenNames.has(shown) ? undefined : shown;
-}
-
-/** The name under which the mount shows an attribute that is not private. */
-export function xattrFromDisk(onDisk: ByteString): ByteString {
-  for (const prefix of prefixes) {
-    if (onDisk.startsWith(prefix + ESCAPE)) return (prefix + onDisk.slice(prefix.length + ESCAPE.length)) as ByteString;
-  }
-  return onDisk;
-}
 
 /** XATTR_LIST_MAX and XATTR_SIZE_MAX of limits.h. */
 const scratch = Buffer.alloc(64 * 1024);
@@ -90,10 +42,14 @@ export function readMarks(directory: LayerDirectory): Readonly<DirectoryMarks> {
   const size = directory.listxattr('' as ByteString, scratch);
   if (size < 0) failUnless(size, withoutMarks);
   if (size > 0) {
+    const { marks: ours, unbelieved } = directory.layer;
+    const prefix = overlayPrefix(ours);
     for (const attribute of scratch.toString('latin1', 0, size - 1).split('\0')) {
-      if (attribute === 'user.fuseoverlayfs.opaque' && valueIs(directory, attribute, 'y')) (marks ??= { ...NO_MARKS }).opaque = true;
-      const prefix = prefixes.find((candidate) => attribute.startsWith(candidate));
-      if (prefix === undefined) continue;
+      if (ours === 'user' && attribute === PEER_OPAQUE && valueIs(directory, attribute, 'y')) (marks ??= { ...NO_MARKS }).opaque = true;
+      if (!attribute.startsWith(prefix)) {
+        unbelieved.mark(directory, '' as ByteString, attribute);
+        continue;
+      }
       const value = readXattr(directory, '' as ByteString, attribute as ByteString);
       if (typeof value === 'number') {
         failUnless(value, withoutMarks);
@@ -133,12 +89,10 @@ function failUnless(result: number, expected: readonly number[]): void {
   if (!expected.includes(result)) throw new Errno(-result, 'getxattr');
 }
 
-/** Whether the file carries `overlay.NAME` under either prefix, and its value. */
+/** The value of the file's `overlay.NAME`, if it carries that. */
 export function readOverlayXattr(directory: LayerDirectory, name: ByteString, suffix: string): Buffer | undefined {
-  for (const prefix of prefixes) {
-    const value = readXattr(directory, name, (prefix + suffix) as ByteString);
-    if (typeof value !== 'number') return value;
-    failUnless(value, withoutMarks);
-  }
+  const value = readXattr(directory, name, (overlayPrefix(directory.layer.marks) + suffix) as ByteString);
+  if (typeof value !== 'number') return value;
+  failUnless(value, withoutMarks);
   return undefined;
 }

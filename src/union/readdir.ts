@@ -1,5 +1,6 @@
 /** Delivering a directory's listing to the kernel. */
 import type { ByteString } from '../base/bytes.js';
+import { Errno } from '../base/errno.js';
 import { StatField } from '../sys/syscalls.js';
 import { DT_DIR } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
@@ -158,7 +159,14 @@ function deliverFromStat(
   sink: DirectorySink,
 ): boolean {
   if (field(stat, index, StatField.Result) < 0) return sink.entry(dentry.name, dentry.ino, dentry.type, cookie);
-  const node = nodeFromStat(context, dentry, stat, index);
+  let node: Node;
+  try {
+    node = nodeFromStat(context, dentry, stat, index);
+  } catch (error) {
+    // It has its name, whatever a lookup of it is answered.
+    if (error instanceof Errno) return sink.entry(dentry.name, dentry.ino, dentry.type, cookie);
+    throw error;
+  }
   if (node.isDirectory()) asked += dentry.parent.stack.length;
   if (node.links !== null && statNode(node, context.stat) >= 0) fillAttributes(context, node, context.stat, 0, attributes);
   else fillAttributes(context, node, stat, index, attributes);

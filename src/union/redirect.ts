@@ -6,6 +6,7 @@
  * been moved too: what one of them carries rewrites the path for the layers further down.
  */
 import type { ByteString, Name } from '../base/bytes.js';
+import { requireFollowed } from './belief.js';
 import type { LayerDirectory } from './layer.js';
 import type { DirectoryNode } from './node.js';
 import { readMarks } from './overlay-xattrs.js';
@@ -60,7 +61,10 @@ export function approach(asker: DirectoryNode, base: LayerDirectory, trail: Trai
     directory = directory.descend(component);
     const marks = readMarks(directory);
     if (marks.opaque) found.stop = true;
-    else if (marks.redirect !== undefined) turn(found, trail.path.length - 1 - i, marks.redirect);
+    else if (marks.redirect !== undefined) {
+      requireFollowed(directory, '' as ByteString, 'redirect');
+      turn(found, trail.path.length - 1 - i, marks.redirect);
+    }
   }
   found.holder = directory;
   return found;

@@ -59,7 +59,7 @@ export function rename(context: UnionContext, from: Spot, to: Spot, flags: numbe
 
 function requireMovable(context: UnionContext, node: Node): void {
   if (!node.isDirectory() || node.pureUpper) return;
-  if (context.options.redirectDir && context.upper?.features.prefix !== undefined) return;
+  if (context.options.redirectDir && context.upper?.features.marks === true) return;
   if (context.events.active) context.events.publish({ type: 'exdev', path: pathOf(node) });
   throw new Errno(E.EXDEV, 'a directory of a lower layer');
 }

@@ -28,7 +28,8 @@ import type {
   NodeId,
 } from '../vfs/filesystem.js';
 import { NO_NODE, ROOT_NODE } from '../vfs/filesystem.js';
-import { fillAttributes, getattr, hasSetId, killSetId, setattr } from './attributes.js';
+import { fillAttributes, getattr, hasSetId, killCapability, killSetId, setattr } from './attributes.js';
+import { beliefOf, Unbelieved, type Belief } from './belief.js';
 import { mayKeepSetId } from './capability.js';
 import type { UnionContext } from './context.js';
 import { copyUp, COPY_AT_ONCE } from './copy-up.js';
@@ -51,12 +52,13 @@ import {
 } from './layers-on-disk.js';
 import { ListingHabit } from './listing-habit.js';
 import { findNode, statNode } from './merge.js';
+import { CAPABILITY } from './metadata.js';
 import { NodeTable } from './node-table.js';
 import { DirectoryNode, type Node } from './node.js';
 import { OpenFiles } from './open-files.js';
 import type { LayerInUse, UnionOptions } from './options.js';
 import { Origins } from './origin.js';
-import { OVERRIDE_CONTAINERS, OVERRIDE_PRIVILEGED } from '../sys/override-stat.js';
+import { OVERRIDE_CONTAINERS, OVERRIDE_PRIVILEGED, xattrAside } from '../sys/override-stat.js';
 import { readMarks } from './overlay-xattrs.js';
 import { Ownership } from './ownership.js';
 import { pathIn, pathOf } from './path.js';
@@ -138,20 +140,32 @@ function assemble(
   const share = (divisor: number, most: number): number => Math.max(16, Math.min(most, Math.floor(left / divisor)));
   const directories = new DirectoryDescriptors(share(8, MOST_DIRECTORIES));
 
+  const belief = beliefOf(options);
+  // As the kernel refuses it (fs/overlayfs/params.c, ovl_fs_params_verify).
+  if (options.redirectDir && belief.marks === 'user') {
+    throw new PlyfsError(
+      'redirect-denied',
+      'redirect_dir=on takes marks that root of the machine alone can set: leave the option out, and directories of lower layers are copied by who moves them.',
+    );
+  }
+  const unbelieved = new Unbelieved(warn);
   const devices = new Devices([...(upper === null ? [] : [upper]), ...lowers].map(({ fd }) => fd));
   const inodes = new InodeNumbers(devices);
   const roots: (LayerDirectory | undefined)[] = [undefined];
   for (const [i, lower] of lowers.entries()) {
     const form = options.lowers[i]?.form ?? (madeForMountProgram(lower.path) ? 'aufs' : undefined);
-    const layer = describeLayer(lower, i + 1, devices, i === lowers.length - 1, form);
+    const layer = describeLayer(lower, { index: i + 1, bottom: i === lowers.length - 1, form }, devices, belief, unbelieved);
     roots.push(rootOf(lower, layer, directories));
   }
-  const upperLayer = upper === null || work === null ? null : openUpper(options, upper, work, devices, directories, warn);
+  const upperLayer =
+    upper === null || work === null ? null : openUpper(options, upper, work, devices, directories, belief, unbelieved, warn);
   if (upperLayer !== null) roots[UPPER] = upperLayer.root;
 
   const root = mergeRoots(roots, inodes);
+  const ownership = new Ownership(options.ownership, upperLayer?.layer.overrideStat?.attribute);
   const context: UnionContext = {
     options,
+    belief,
     roots,
     upper: upperLayer,
     nodes: new NodeTable(root, (node) => {
@@ -161,9 +175,12 @@ function assemble(
     devices,
     inodes,
     origins: new Origins(lowers, devices),
-    ownership: new Ownership(options.ownership, upperLayer?.layer.overrideStat),
+    ownership,
     directories,
-    files: new OpenFiles(share(4, MOST_FILES), { noatime: options.noatime ?? false }),
+    files: new OpenFiles(share(4, MOST_FILES), {
+      noatime: options.noatime ?? false,
+      guarded: xattrAside(CAPABILITY, ownership.override),
+    }),
     habit: new ListingHabit(),
     events: new UnionEvents(),
     reclaimer: new Reclaimer(),
@@ -181,15 +198,19 @@ function openUpper(
   work: OpenedDirectory,
   devices: Devices,
   directories: DirectoryDescriptors,
+  belief: Belief,
+  unbelieved: Unbelieved,
   warn: (sentence: string) => void,
 ): UpperLayer {
-  const described = describeLayer(upper, UPPER, devices, false, options.upper?.form);
+  const described = describeLayer(upper, { index: UPPER, bottom: false, form: options.upper?.form }, devices, belief, unbelieved);
   const workdir = rootOf(work, { ...described, form: 'overlay', overrideStat: undefined }, directories);
   const staging = prepareWorkdir(workdir, work.path, options.volatile);
-  const possible = tryFeatures(staging, upper.path, options.userXattr, warn);
+  const possible = tryFeatures(staging, upper.path, belief.marks, warn);
   const features = options.upper?.form === 'aufs' ? { ...possible, whiteoutDevices: false, opaqueMarkers: true } : possible;
   const { xattrPermissions } = options.ownership;
-  const override = xattrPermissions === 1 ? OVERRIDE_PRIVILEGED : xattrPermissions === 2 ? OVERRIDE_CONTAINERS : described.overrideStat;
+  // Who asks for owners to be kept there means those that are there.
+  const asked = xattrPermissions === 1 ? OVERRIDE_PRIVILEGED : xattrPermissions === 2 ? OVERRIDE_CONTAINERS : undefined;
+  const override = asked === undefined ? described.overrideStat : ({ attribute: asked, objects: 'every' } as const);
   const byMarkers = !features.whiteoutDevices || features.opaqueMarkers;
   const layer: Layer = { ...described, form: byMarkers ? 'aufs' : described.form, overrideStat: override };
   return new UpperLayer(layer, rootOf(upper, layer, directories), staging, features);
@@ -242,8 +263,8 @@ function discardUnlinked(context: UnionContext, node: Node): void {
 }
 
 function layerInUse(root: LayerDirectory, path: ByteString): LayerInUse {
-  const { index, form, overrideStat } = root.layer;
-  return { index, path, fd: onDisk(root).fd(), form, ...(overrideStat !== undefined && { overrideStat }) };
+  const { index, form, marks, overrideStat } = root.layer;
+  return { index, path, fd: onDisk(root).fd(), form, marks, ...(overrideStat !== undefined && { overrideStat }) };
 }
 
 class UnionFileSystem implements Union {
@@ -366,7 +387,10 @@ class UnionFileSystem implements Union {
       dataOf(context, node);
       return context.files.get(node, false);
     }
-    return after(this.#copyUp(node, caller), () => context.files.get(node, true));
+    return after(this.#copyUp(node, caller), () => {
+      killCapability(context, node);
+      return context.files.get(node, true);
+    });
   }
 
   backingFile(id: NodeId, write: boolean, caller: Caller): Awaitable<number> {
@@ -395,6 +419,7 @@ class UnionFileSystem implements Union {
   async fallocate(id: NodeId, mode: number, offset: number, length: number, caller: Caller): Promise<void> {
     const node = this.#regular(id);
     await this.#copyUp(node, caller);
+    killCapability(this.#context, node);
     await this.#onDuplicate(this.#context.files.get(node, true), (fd) => sys.fallocateAsync(fd, mode, offset, length));
     this.#dataChanged(id, caller);
   }
@@ -418,6 +443,7 @@ class UnionFileSystem implements Union {
     return after(this.#copyUp(target, caller), () => {
       dataOf(context, source);
       check(statNode(source, context.stat), source.name);
+      killCapability(context, target);
       // In this order: a file that is copied within itself is then read by the descriptor that writes it.
       const targetFd = context.files.get(target, true);
       const sourceFd = context.files.get(source, false);

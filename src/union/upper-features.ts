@@ -4,9 +4,9 @@ import { E, errnoName } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import { sys } from '../sys/index.js';
 import { O_CLOEXEC, O_RDWR, O_TMPFILE } from '../sys/constants.js';
+import { overlayPrefix, type MarkClass } from '../sys/union-xattrs.js';
 import { ordersNamesAfterData } from './copy-flush.js';
 import type { DiskDirectory } from './disk-directory.js';
-import type { OverlayPrefix } from './overlay-xattrs.js';
 import { ACL_ACCESS, ACL_DEFAULT } from './posix-acl.js';
 import { S_IFCHR, S_IFREG } from './stat-buffer.js';
 import type { UpperFeatures } from './upper-layer.js';
@@ -25,12 +25,7 @@ function notWritable(shown: string, result: number): PlyfsError {
 }
 
 /** Throws `PlyfsError` when nothing can be made there at all. `warn` is told in a sentence what will be missing. */
-export function tryFeatures(
-  work: DiskDirectory,
-  upperPath: ByteString,
-  userXattr: boolean | undefined,
-  warn: (sentence: string) => void,
-): UpperFeatures {
+export function tryFeatures(work: DiskDirectory, upperPath: ByteString, marks: MarkClass, warn: (sentence: string) => void): UpperFeatures {
   const shown = textOf(upperPath);
   /** Whether the file system can do what was tried. */
   const can = (result: number): boolean => {
@@ -44,13 +39,10 @@ export function tryFeatures(
   if (made >= 0) remove(FILE);
   // What is made here must not inherit: it gets its attributes from what it copies.
   for (const acl of [ACL_DEFAULT, ACL_ACCESS]) sys.removexattrat(work.fd(), '' as ByteString, acl);
-  const candidates: OverlayPrefix[] = userXattr === true ? ['user.overlay.'] : ['trusted.overlay.', 'user.overlay.'];
-  const prefix = candidates.find((candidate) => {
-    const attribute = (candidate + 'trial') as ByteString;
-    const set = sys.setxattrat(work.fd(), '' as ByteString, attribute, yes, 0);
-    if (set >= 0) sys.removexattrat(work.fd(), '' as ByteString, attribute);
-    return can(set);
-  });
+  const attribute = `${overlayPrefix(marks)}trial` as ByteString;
+  const set = sys.setxattrat(work.fd(), '' as ByteString, attribute, yes, 0);
+  if (set >= 0) sys.removexattrat(work.fd(), '' as ByteString, attribute);
+  const takesMarks = can(set);
 
   const device = sys.mknodat(work.fd(), DEVICE, S_IFCHR, 0, 0);
   const whiteoutDevices = can(device);
@@ -64,14 +56,14 @@ export function tryFeatures(
     if (linked >= 0) remove(LINK);
   }
 
-  if (prefix === undefined) {
+  if (!takesMarks) {
     warn(
-      `upperdir ${shown} takes no extended attributes: opaque directories are kept as .wh..wh..opq files, and inode numbers of copied files change at the next mount.`,
+      `upperdir ${shown} takes no extended attributes ${overlayPrefix(marks)}*: opaque directories are kept as .wh..wh..opq files, and inode numbers of copied files change at the next mount.`,
     );
   }
   if (!whiteoutDevices) {
     const reason = device === -E.EPERM ? 'this user may not make device nodes' : errnoName(-device);
     warn(`upperdir ${shown} takes no whiteout devices (${reason}): deletions are kept as .wh. files.`);
   }
-  return { prefix, whiteoutDevices, opaqueMarkers: prefix === undefined, tmpfile, namesAfterData: ordersNamesAfterData(work.fd()) };
+  return { marks: takesMarks, whiteoutDevices, opaqueMarkers: !takesMarks, tmpfile, namesAfterData: ordersNamesAfterData(work.fd()) };
 }

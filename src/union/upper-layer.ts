@@ -18,17 +18,17 @@ import {
   RENAME_NOREPLACE,
   RENAME_WHITEOUT,
 } from '../sys/constants.js';
+import { overlayPrefix } from '../sys/union-xattrs.js';
 import { CopyFlush } from './copy-flush.js';
 import type { DiskDirectory } from './disk-directory.js';
 import type { Layer } from './layer.js';
-import type { OverlayPrefix } from './overlay-xattrs.js';
 import { newStatBuffer, S_IFCHR } from './stat-buffer.js';
 import { sweep } from './workdir.js';
 import { OPAQUE_MARKER, WHITEOUT_PREFIX } from './whiteout.js';
 
 export interface UpperFeatures {
-  /** Under which name the union's own attributes are kept; undefined where the file system has no xattrs for us. */
-  readonly prefix: OverlayPrefix | undefined;
+  /** The union's own attributes can be set. */
+  readonly marks: boolean;
   /** Whiteouts are character devices 0:0; false: files `.wh.NAME`. */
   readonly whiteoutDevices: boolean;
   /** Opaque directories are marked by a file `.wh..wh..opq`, not by an attribute. */
@@ -68,7 +68,7 @@ export class UpperLayer {
   }
 
   attribute(suffix: string): ByteString {
-    return ((this.features.prefix ?? 'user.overlay.') + suffix) as ByteString;
+    return (overlayPrefix(this.layer.marks) + suffix) as ByteString;
   }
 
   /** Whether `.wh.` names in the upper are markers and cannot be files. */

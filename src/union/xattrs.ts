@@ -1,4 +1,4 @@
-/** Extended attributes through the mount: passed on to the winning object, the union's own hidden and escaped (overlay-xattrs.ts). */
+/** Extended attributes through the mount: passed on to the winning object, the union's own hidden and escaped (shown-xattrs.ts). */
 import { after, type Awaitable } from '../base/awaitable.js';
 import type { ByteString } from '../base/bytes.js';
 import { check, E, Errno } from '../base/errno.js';
@@ -10,16 +10,19 @@ import { mayAdministrate } from './capability.js';
 import { copyUp, writableUpper } from './copy-up.js';
 import type { LayerDirectory } from './layer.js';
 import { statNode } from './merge.js';
+import { CAPABILITY } from './metadata.js';
 import type { Node } from './node.js';
 import { OWNER_XATTR, parseOwner } from './ownership.js';
-import { field } from './stat-buffer.js';
+import { field, S_IFLNK } from './stat-buffer.js';
 import { StatField } from '../sys/syscalls.js';
-import { isPrivateXattr, xattrFromDisk, xattrToDisk } from './overlay-xattrs.js';
+import { xattrToDisk } from '../sys/union-xattrs.js';
+import { nameOnDisk, nameShown } from './shown-xattrs.js';
 import { ACL_ACCESS } from './posix-acl.js';
 
 const ACL_NAMES = 'system.posix_acl_';
 const scratch = Buffer.alloc(64 * 1024);
 
+/** What the node's attributes are read from, by name; a descriptor's own where the name is empty. Throws ENOENT for a removed directory. */
 function read(node: Node, use: (directory: LayerDirectory | number, name: ByteString) => number): number {
   if (node.orphanFd >= 0) return use(node.orphanFd, '' as ByteString);
   if (node.isDirectory()) {
@@ -27,6 +30,18 @@ function read(node: Node, use: (directory: LayerDirectory | number, name: ByteSt
     return use(node.stack[0] as LayerDirectory, '' as ByteString);
   }
   return use(node.holder, node.name);
+}
+
+function readAttribute(node: Node, attribute: ByteString): number {
+  return read(node, (directory, file) =>
+    typeof directory === 'number' ? sys.getxattrat(directory, file, attribute, scratch) : directory.getxattr(file, attribute, scratch),
+  );
+}
+
+/** The attribute that keeps the node's owner, if one does. */
+function overrideOf(context: UnionContext, node: Node): ByteString | undefined {
+  if (node.orphanFd >= 0) return context.ownership.override;
+  return node.isDirectory() ? node.stack[0]?.overrideOf('' as ByteString) : node.holder.overrideOf(node.name);
 }
 
 /** Which attributes this mount has anything to do with. Throws EOPNOTSUPP. */
@@ -38,11 +53,12 @@ function requireSupported(context: UnionContext, name: ByteString): void {
 export function getxattr(context: UnionContext, node: Node, name: ByteString): Uint8Array | null {
   requireSupported(context, name);
   if (name === OWNER_XATTR && context.ownership.emulated) return ownerOf(context, node);
-  const attribute = xattrToDisk(name);
-  if (attribute === undefined) return null;
-  const size = read(node, (directory, file) =>
-    typeof directory === 'number' ? sys.getxattrat(directory, file, attribute, scratch) : directory.getxattr(file, attribute, scratch),
-  );
+  const { marks } = context.belief;
+  const kept = nameOnDisk(name, marks, overrideOf(context, node));
+  let size = readAttribute(node, kept);
+  // A layer may have given its files some of their own before it kept them aside.
+  const plain = xattrToDisk(name, marks);
+  if (size === -E.ENODATA && kept !== plain) size = readAttribute(node, plain);
   // "Not supported" would make every access to the file fail: Linux asks for ACLs before it grants one (fs/fuse/acl.c, fuse_get_acl).
   if (size === -E.ENODATA || (size === -E.EOPNOTSUPP && name.startsWith(ACL_NAMES))) return null;
   return Buffer.from(scratch.subarray(0, check(size, name)));
@@ -68,16 +84,21 @@ export function listxattr(context: UnionContext, node: Node, caller: Caller): Ui
     typeof directory === 'number' ? sys.listxattrat(directory, file, scratch) : directory.listxattr(file, scratch),
   );
   if (size === -E.EOPNOTSUPP || size === 0) return new Uint8Array(0);
-  let shown = '';
+  const shown = new Set<ByteString>();
   let administrator: boolean | undefined;
+  const override = overrideOf(context, node);
   for (const attribute of scratch.toString('latin1', 0, check(size, 'listxattr') - 1).split('\0')) {
-    if (isPrivateXattr(attribute)) continue;
-    if (!context.options.acl && attribute.startsWith(ACL_NAMES)) continue;
-    const name = xattrFromDisk(attribute as ByteString);
+    const name = nameShown(attribute as ByteString, context.belief.marks, override);
+    if (name === undefined || (!context.options.acl && name.startsWith(ACL_NAMES))) continue;
     if (name.startsWith('trusted.') && !(administrator ??= mayAdministrate(caller))) continue;
-    shown += name + '\0';
+    shown.add(name);
   }
-  return Buffer.from(shown, 'latin1');
+  return Buffer.from([...shown].map((name) => `${name}\0`).join(''), 'latin1');
+}
+
+/** Where the upper keeps an attribute of the node. A symbolic link has no `user.` attributes in which to keep others (xattr(7)). */
+function nameInUpper(context: UnionContext, node: Node, shown: ByteString): ByteString {
+  return nameOnDisk(shown, context.belief.marks, node.type === S_IFLNK ? undefined : context.ownership.override);
 }
 
 export function setxattr(
@@ -92,27 +113,29 @@ export function setxattr(
   requireSupported(context, name);
   writableUpper(context);
   if (name === OWNER_XATTR && context.ownership.emulated) return setOwner(context, node, value, caller);
-  const attribute = xattrToDisk(name);
-  if (attribute === undefined) throw new Errno(E.EPERM, name);
   // The request's memory may be used again while a copy-up runs.
   const kept = node.inUpper ? value : Buffer.from(value);
   return after(copyUp(context, node, caller), () => {
     const { dirfd, name: file } = upperTarget(context, node);
-    check(sys.setxattrat(dirfd, file, attribute, kept, flags), name);
+    check(sys.setxattrat(dirfd, file, nameInUpper(context, node, name), kept, flags), name);
+    // A file that has capabilities must not be written past this process (open-files.ts).
+    if (name === CAPABILITY) context.files.drop(node);
     // The flag comes with a default ACL, too, which leaves the mode alone.
-    if (kill && attribute === ACL_ACCESS) killSetGid(context, node);
+    if (kill && name === ACL_ACCESS) killSetGid(context, node);
   });
 }
 
 export function removexattr(context: UnionContext, node: Node, name: ByteString, caller: Caller): Awaitable<void> {
   requireSupported(context, name);
   writableUpper(context);
-  const attribute = xattrToDisk(name);
-  if (attribute === undefined) throw new Errno(E.ENODATA, name);
   // Removing what is not there is no reason for a copy-up.
   if (!node.inUpper && getxattr(context, node, name) === null) throw new Errno(E.ENODATA, name);
   return after(copyUp(context, node, caller), () => {
     const { dirfd, name: file } = upperTarget(context, node);
-    check(sys.removexattrat(dirfd, file, attribute), name);
+    const attribute = nameInUpper(context, node, name);
+    let removed = sys.removexattrat(dirfd, file, attribute);
+    const plain = xattrToDisk(name, context.belief.marks);
+    if (removed === -E.ENODATA && attribute !== plain) removed = sys.removexattrat(dirfd, file, plain);
+    check(removed, name);
   });
 }

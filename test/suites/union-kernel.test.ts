@@ -7,7 +7,7 @@ t.setTimeout(300_000);
 const skip = await unavailable(t, kernel);
 await t.test('the kernel overlay', { skip: skip ?? false }, (t) =>
   unionSuite(t, kernel, {
-    'opaque is read in the forms of root, of users and of fuse-overlayfs': 'one mount of overlayfs reads one namespace',
+    'opaque of fuse-overlayfs is read with userxattr': 'overlayfs knows its own marks only',
     'AUFS markers are read with -o whiteout=aufs, and never shown': 'overlayfs knows no AUFS markers',
     'rmdir of an upper directory that holds only whiteouts leaves nothing':
       'a directory in the upper alone is listed without looking for whiteouts (fs/overlayfs/readdir.c, ovl_iterate_real)',

@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import type { Name } from '../../src/base/bytes.js';
+import { Unbelieved } from '../../src/union/belief.js';
 import type { UnionContext } from '../../src/union/context.js';
 import type { Device } from '../../src/union/devices.js';
 import type { LayerDirectory } from '../../src/union/layer.js';
@@ -12,7 +13,9 @@ const device: Device = { major: 0, minor: 1, base: 0, limit: 2 ** 52, numbersApa
 
 /** A layer in memory that can be listed and nothing else. */
 function directoryOf(names: readonly string[]): DirectoryNode {
-  const layer = { index: 1, form: 'overlay', device, devices: null, bottom: true, overrideStat: undefined } as const;
+  const unbelieved = new Unbelieved(() => undefined);
+  const seen = { index: 1, form: 'overlay', device, devices: null, bottom: true } as const;
+  const layer = { ...seen, marks: 'trusted', overrideStat: undefined, unbelieved } as const;
   const holder: LayerDirectory = {
     layer,
     descend: () => holder,
@@ -28,6 +31,7 @@ function directoryOf(names: readonly string[]): DirectoryNode {
     readlink: () => -2,
     getxattr: () => -61,
     listxattr: () => 0,
+    overrideOf: () => undefined,
     handle: () => -95,
     release: () => undefined,
     device: () => device,

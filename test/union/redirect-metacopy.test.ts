@@ -202,7 +202,6 @@ for (const mode of [
   'redirect_dir=on',
   'metacopy=off',
   'index=on',
-  'userxattr',
 ]) {
   const options = mode === '' ? [] : [mode];
   await onUnion(
@@ -213,11 +212,10 @@ for (const mode of [
       await s.lay('lower3', { 'a/b/file': 'deep', 'a/b/c/more': 'more', 'data/big': 'the data of it', 'data/plain': 'plain data!' });
       await s.lay('lower2', { 'x/': '', 'y/': '', 'data/plain': '' });
       await s.lay('lower1', { 'x/z/': '', 'moved/big2': '', 'top/own': 'own' });
-      const mark = async (path: string, name: string, value: string, prefix = 'trusted.overlay.') =>
-        s.disk.setxattr(path, `${prefix}${name}`, value);
+      const mark = async (path: string, name: string, value: string) => s.disk.setxattr(path, `trusted.overlay.${name}`, value);
       // Absolute, in a lower layer; relative, to a sibling that is itself moved; and absolute from the topmost layer through the middle one.
       await mark('lower2/x', 'redirect', '/a/b');
-      await mark('lower2/y', 'redirect', 'a', 'user.overlay.');
+      await mark('lower2/y', 'redirect', 'a');
       await mark('lower1/top', 'redirect', '/x/c');
       await mark('lower1/x/z', 'redirect', 'c');
       for (const [path, size, to] of [

@@ -220,7 +220,7 @@ await onUnion(t, 'whiteouts by xattr, as the kernel reads them', { layers: 3, ne
   s.same(await s.shown(), live, 'the kernel');
 });
 
-await onUnion(t, 'marks under user.overlay. and the names of fuse-overlayfs', { layers: 2 }, async (s) => {
+await onUnion(t, 'marks under user.overlay. and the names of fuse-overlayfs', { layers: 2, options: ['userxattr'] }, async (s) => {
   await s.lay('lower2', { 'one/below': 'x', 'two/below': 'x', 'three/below': 'x', 'four/gone': 'x', 'five/below': 'x' });
   await s.lay('lower1', { 'one/top': 'x', 'two/top': 'x', 'three/top': 'x', 'four/top': 'x', 'five/top': 'x' });
   await s.disk.setxattr('lower1/one', 'user.overlay.opaque', 'y');

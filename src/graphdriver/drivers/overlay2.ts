@@ -2,7 +2,6 @@
 import type { ApplyOptions } from '../../archive/apply-layer.js';
 import { treeSize } from '../../archive/layer-size.js';
 import { packTree } from '../../archive/pack-layer.js';
-import { bytesOf } from '../../base/bytes.js';
 import type { ByteSource } from '../../base/byte-source.js';
 import { errnoName } from '../../base/errno.js';
 import { PlyfsError } from '../../base/error.js';
@@ -20,8 +19,8 @@ import { mounters } from '../mounters/index.js';
 import { OverlayLayout } from '../overlay-layout.js';
 import { limitDirectory, quotaUnsupported } from '../project-quota.js';
 import { parseSize } from '../size.js';
+import { opaqueAttribute, ownMarks } from '../../sys/union-xattrs.js';
 import { UnionDriver, type Union } from '../union-driver.js';
-import { inUserNamespace } from '../user-namespace.js';
 
 const NAME = 'overlay2';
 const WORK_MODE = 0o700;
@@ -72,7 +71,7 @@ class Overlay2Driver extends UnionDriver {
       ['Supports d_type', String(this.#layerFeatures()?.dType ?? true)],
       ['Using metacopy', String(kernel.metacopy)],
       ['Native Overlay Diff', String(kernel.nativeDiff)],
-      ['userxattr', String(this.#userXattr())],
+      ['userxattr', String(ownMarks() === 'user')],
       ['Mounted by', this.mounter.name],
     ];
   }
@@ -103,7 +102,7 @@ class Overlay2Driver extends UnionDriver {
   }
 
   protected applying(): Omit<ApplyOptions, 'ownership'> {
-    return { whiteouts: 'overlay', opaqueXattr: bytesOf(`${this.#userXattr() ? 'user' : 'trusted'}.overlay.opaque`) };
+    return { whiteouts: 'overlay', opaqueXattr: opaqueAttribute(ownMarks()) };
   }
 
   protected override appliedSize(id: string, headers: number): number {
@@ -138,10 +137,6 @@ class Overlay2Driver extends UnionDriver {
     if (this.readOnly) return (this.#kernel ??= assumedKernelOverlay());
     const tried = (this.#kernel ??= tryKernelOverlay(this.home));
     return tried.unsupported === undefined ? tried : { ...tried, nativeDiff: true };
-  }
-
-  #userXattr(): boolean {
-    return this.#layerFeatures()?.xattrs === 'user.overlay.' || inUserNamespace();
   }
 }
 

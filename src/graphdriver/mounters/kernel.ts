@@ -7,7 +7,7 @@ import { AT_FDCWD, MS_NODEV, MS_NOSUID, MS_RDONLY, O_CLOEXEC, O_DIRECTORY, O_RDO
 import { sys } from '../../sys/index.js';
 import type { Mounter, UnionMount } from '../mounter.js';
 import { emptyDirectory } from '../runtime-directory.js';
-import { inUserNamespace } from '../user-namespace.js';
+import { inUserNamespace } from '../../sys/privilege.js';
 import { unmount } from './unmount.js';
 
 /** Bytes of mount(2)'s data, its NUL not counted: a page. */

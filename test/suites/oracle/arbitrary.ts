@@ -142,13 +142,13 @@ const entry: Arb<LayerEntry> = fc
     }
   });
 
-const dialect = weighted<Dialect | undefined>([9, undefined], [1, 'user'], [1, 'fuse-overlayfs'], [2, 'aufs']);
+const dialect = weighted<Dialect | undefined>([11, undefined], [2, 'aufs']);
 
 function layer(longest: number): Arb<Layer> {
   return fc.tuple(fc.array(entry, { minLength: 3, maxLength: longest, size: 'max' }), dialect).map(([entries, dialect]) => {
     if (dialect === undefined) return { entries };
     // AUFS has one form of a whiteout.
-    return { dialect, entries: dialect === 'aufs' ? entries.map(withDevice) : entries };
+    return { dialect, entries: entries.map(withDevice) };
   });
 }
 

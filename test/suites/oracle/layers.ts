@@ -2,7 +2,7 @@
 import { Errno } from '../../../src/base/errno.js';
 import type { Actor } from '../actor.js';
 import { S_IFBLK, S_IFCHR, S_IFIFO, S_IFSOCK, XATTR_CREATE } from '../constants.js';
-import { parentOf, type Dialect, type Layer, type LayerEntry } from './scenario.js';
+import { parentOf, type Layer, type LayerEntry } from './scenario.js';
 
 const bytes = (text: string) => Buffer.from(text, 'latin1');
 
@@ -105,30 +105,20 @@ export async function layLayer(disk: Actor, layer: Layer, root: string, below: r
   return laid;
 }
 
-/** Makes what `layLayer` has made, in another way. */
-export async function layInDialect(disk: Actor, laid: readonly LayerEntry[], root: string, dialect: Dialect): Promise<void> {
+/** Makes what `layLayer` has made, by AUFS markers. */
+export async function layInAufs(disk: Actor, laid: readonly LayerEntry[], root: string): Promise<void> {
   const at = (path: string) => Buffer.concat([Buffer.from(`${root}/`), bytes(path)]);
   const touch = async (path: string) => disk.close(await disk.open(at(path), 0o301, 0o644));
-  if (dialect === 'aufs') await touch('.wh..wh.aufs');
+  await touch('.wh..wh.aufs');
   for (const entry of laid) {
     const parent = parentOf(entry.path);
     const beside = `${parent}/.wh.${entry.path.slice(entry.path.lastIndexOf('/') + 1)}`;
-    if (dialect === 'aufs' && entry.kind === 'whiteout') await touch(beside);
+    if (entry.kind === 'whiteout') await touch(beside);
     else if (entry.kind === 'opaque') {
       await disk.mkdir(at(entry.path));
-      if (dialect === 'user') await disk.setxattr(at(entry.path), 'user.overlay.opaque', 'y');
-      else if (dialect === 'fuse-overlayfs') await disk.setxattr(at(entry.path), 'user.fuseoverlayfs.opaque', 'y');
       // Two ways to say it: a marker within, or one that hides the name below.
-      else await touch((entry.time ?? 0) % 2 === 0 ? `${entry.path}/.wh..wh..opq` : beside);
-    } else {
-      await make(disk, entry, at);
-      if (entry.kind !== 'xwhiteout') continue;
-      if (dialect === 'user') {
-        await disk.removexattr(at(entry.path), 'trusted.overlay.whiteout');
-        await disk.setxattr(at(entry.path), 'user.overlay.whiteout', '');
-      }
-      await disk.setxattr(at(parent), `${dialect === 'user' ? 'user' : 'trusted'}.overlay.opaque`, 'x');
-    }
+      await touch((entry.time ?? 0) % 2 === 0 ? `${entry.path}/.wh..wh..opq` : beside);
+    } else await make(disk, entry, at);
   }
   await describe(disk, laid, root);
 }

@@ -6,7 +6,7 @@ import { kernel, plyfs } from '../mounters.js';
 import { differences, treeOf, type Tree } from '../tree.js';
 import { explained, type Divergence, withoutStrayWhiteouts } from './differences.js';
 import { InodeWatch } from './inode-watch.js';
-import { layInDialect, layLayer } from './layers.js';
+import { layInAufs, layLayer } from './layers.js';
 import { parentOf, pathsOf, type Time, type Call, type Scenario } from './scenario.js';
 import { pathBytes, Side, type Outcome } from './side.js';
 import { upperFaults } from './upper-faults.js';
@@ -281,7 +281,7 @@ export async function runScenario(scenario: Scenario, base: string, figures: Fig
     for (const name of ['upper', 'work', 'mnt']) await mkdir(`${base}/${side}/${name}`, { recursive: true });
   for (const [i, layer] of [...scenario.lowers.entries()].reverse()) {
     const laid = await layLayer(disk, layer, lowers[i] ?? '', lowers.slice(i + 1));
-    if (layer.dialect !== undefined) await layInDialect(disk, laid, ourLowers[i] ?? '', layer.dialect);
+    if (layer.dialect !== undefined) await layInAufs(disk, laid, ourLowers[i] ?? '');
   }
   for (const side of ['ours', 'kernels']) await layLayer(disk, scenario.upper ?? { entries: [] }, `${base}/${side}/upper`);
   const held = await lowersHeld(disk, everyLower);

@@ -28,10 +28,9 @@ export interface LayerEntry {
 }
 
 /**
- * How a layer says what it hides, where that is not overlayfs's own way: under `user.overlay.`, by `user.fuseoverlayfs.opaque`, or by AUFS
- * markers. The kernel gets a copy of the layer in its own way.
+ * How a layer says what it hides, where that is not overlayfs's own way: by AUFS markers. The kernel gets a copy of the layer in its own way.
  */
-export type Dialect = 'user' | 'fuse-overlayfs' | 'aufs';
+export type Dialect = 'aufs';
 
 export interface Layer {
   readonly dialect?: Dialect;

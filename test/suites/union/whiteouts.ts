@@ -1,7 +1,15 @@
 /** Deletion markers: which forms are read, and what a deletion leaves in the upper. */
 import { O_DIRECTORY, O_RDONLY, S_IFMT, S_IFCHR } from '../constants.js';
 import { overlayPrefix } from '../mounters.js';
-import type { UnionCases } from './scene.js';
+import type { UnionCases, UnionScene } from './scene.js';
+
+async function showsOpaque(s: UnionScene, form: string, opaque: boolean): Promise<void> {
+  await s.lay('lower2', { 'dir/below': 'x' });
+  await s.lay('lower1', { 'dir/own': 'x' });
+  await s.disk.setxattr('lower1/dir', form, 'y');
+  await s.mount();
+  s.t.same(await s.mnt.names('dir'), opaque ? ['own'] : ['below', 'own']);
+}
 
 export const whiteoutCases: UnionCases = {
   'a whiteout hides the name below, not above, and is never shown': {
@@ -84,17 +92,26 @@ export const whiteoutCases: UnionCases = {
     },
   },
 
-  'opaque is read in the forms of root, of users and of fuse-overlayfs': {
+  'opaque of users is read with userxattr': {
     layers: 2,
+    options: ['userxattr'],
+    run: (s) => showsOpaque(s, 'user.overlay.opaque', true),
+  },
+
+  'opaque of fuse-overlayfs is read with userxattr': {
+    layers: 2,
+    options: ['userxattr'],
+    run: (s) => showsOpaque(s, 'user.fuseoverlayfs.opaque', true),
+  },
+
+  'what any user can set is no mark to root': {
+    layers: 2,
+    needsRoot: true,
     run: async (s) => {
-      const forms = ['user.overlay.opaque', 'user.fuseoverlayfs.opaque', `${overlayPrefix}opaque`];
-      for (const [i, form] of forms.entries()) {
-        await s.lay('lower2', { [`dir${i}/below`]: 'x' });
-        await s.lay('lower1', { [`dir${i}/own`]: 'x' });
-        await s.disk.setxattr(`lower1/dir${i}`, form, 'y');
-      }
-      await s.mount();
-      for (const [i, form] of forms.entries()) s.t.same(await s.mnt.names(`dir${i}`), ['own'], form);
+      await showsOpaque(s, 'user.overlay.opaque', false);
+      s.t.equal(await s.mnt.getxattr('dir', 'user.overlay.opaque'), 'y', 'it is an attribute like any other');
+      await s.mnt.setxattr('dir', 'user.overlay.opaque', 'n');
+      s.t.equal(await s.disk.getxattr('upper/dir', 'user.overlay.opaque'), 'n', 'on disk too');
     },
   },
 
