@@ -87,8 +87,7 @@ class Comparison {
     }
     if (orUnreadable(path, () => this.#isOne(newFd, oldFd, name, newer, index, older, oldIndex))) return;
     const changed =
-      isDifferent(newer, index, older, oldIndex) ||
-      !sameCapability(newFd, oldFd, name, path, typeOf(newer, index), this.#ownership);
+      isDifferent(newer, index, older, oldIndex) || !sameCapability(newFd, oldFd, name, path, typeOf(newer, index), this.#ownership);
     if (changed) this.#add('C', path);
     if (!isDirectory) return;
     const wasDirectory = typeOf(older, oldIndex) === S_IFDIR;
