@@ -1,10 +1,13 @@
 /** `ply gc`. */
 import type { Collected } from '../layer/layer-store.js';
+import { removeLeftContainerGroups } from '../runtime/control-groups.js';
 import type { DataRoot } from './data-root.js';
 
 export type { Collected };
 
-/** `dryRun`: what would be removed. */
+/** `dryRun`: what would be removed. Control groups that containers left go as well; they hold nothing, and are not told of. */
 export async function collectGarbage(root: DataRoot, { dryRun = false } = {}): Promise<Collected> {
-  return dryRun ? { removed: root.layers.garbage(), failed: [] } : root.layers.collectGarbage();
+  if (dryRun) return { removed: root.layers.garbage(), failed: [] };
+  removeLeftContainerGroups();
+  return root.layers.collectGarbage();
 }

@@ -52,7 +52,8 @@ export function stepsToShow(plan: SupervisorPlan, devicesAt: string, { terminal 
       ...(mount.target === '/dev' ? deviceSteps(devicesAt) : []),
     ]),
     ...sysSteps(),
-    ...maskedPaths.map((path): Step => {
+    // Where /sys is the host's, so are the groups that are mounted in it.
+    ...[...maskedPaths, '/sys/fs/cgroup'].map((path): Step => {
       const hidden = bytesOf(path);
       return { operation: { do: 'mask', path: hidden, file: bytesOf(`${devicesAt}/null`) }, failure: notMounted(hidden) };
     }),

@@ -6,6 +6,7 @@ import { check, E, errnoName } from '../base/errno.js';
 import { errorOf, PlyfsError } from '../base/error.js';
 import * as c from '../sys/constants.js';
 import { sessions, sys } from '../sys/index.js';
+import { moveToOwnGroups, type ContainerGroups } from './control-groups.js';
 import { stepsToBecome, stepsToShow, type GivenDescriptors, type Step } from './container-steps.js';
 import { sealedFirstProgram } from './first-program.js';
 import { eachOutcome, recordOf } from './operations.js';
@@ -17,6 +18,8 @@ export interface Container {
   readonly child: ChildProcess;
   /** Settles when it runs its program. */
   readonly running: Promise<void>;
+  /** To be removed when it has ended; absent where an OCI runtime makes them. */
+  readonly groups?: ContainerGroups;
 }
 
 /** What the supervisor has ready for a container. */
@@ -48,7 +51,10 @@ export function startContainer(plan: SupervisorPlan, host: ContainerHost, termin
   check(sys.setns(ours, c.CLONE_NEWPID), 'setns');
   for (const fd of [ours, program]) sys.close(fd);
   if (filter !== undefined) sys.close(filter[1]);
-  return { child, running: lead(child, child.stdio[control] as Socket, plan, given, host, filter?.[0]) };
+  // Before it is told to take a cgroup namespace.
+  const groups = child.pid === undefined ? undefined : moveToOwnGroups(child.pid);
+  const running = lead(child, child.stdio[control] as Socket, plan, given, host, filter?.[0]);
+  return { child, running, ...(groups !== undefined && { groups }) };
 }
 
 function lead(

@@ -148,7 +148,7 @@ async function supervise(plan: SupervisorPlan): Promise<void> {
   const proc = mountProc();
   prepareScratch(plan);
   await showRoot(plan);
-  const { child, running } = plan.runtime === undefined ? start(plan, proc) : await startRuntime(plan, plan.runtime);
+  const { child, running, groups } = plan.runtime === undefined ? start(plan, proc) : await startRuntime(plan, plan.runtime);
   const ended = once(child, 'exit') as Promise<[number | null, string | null]>;
   signals.push((signal) => child.kill(signal));
   try {
@@ -157,6 +157,7 @@ async function supervise(plan: SupervisorPlan): Promise<void> {
     const [exited, signal] = await ended;
     await tell({ exited, signal });
   } finally {
+    groups?.remove();
     await sys.umount2Async(bytesOf(`${plan.scratch}/root`), c.UMOUNT_NOFOLLOW);
   }
 }
