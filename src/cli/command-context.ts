@@ -1,7 +1,7 @@
 /** What a running command of ply is given, made from the global options. */
 import { writeSync } from 'node:fs';
 import { textOf } from '../base/bytes.js';
-import type { DataRoot } from '../engine/data-root.js';
+import type { DataRoot, DataRootOptions } from '../engine/data-root.js';
 import type { CommandContext, GlobalOptions } from './command.js';
 import { print } from './output.js';
 import { pathText } from './path-text.js';
@@ -37,20 +37,8 @@ export class ProgramContext implements CommandContext {
     this.status = status;
   };
 
-  readonly openRoot = async (write: boolean): Promise<DataRoot> => {
-    const { openDataRoot } = await import('../engine/data-root.js');
-    const { root, storageDriver, storageOpt = [], mounter, writable } = this.globals;
-    const opened = await openDataRoot({
-      write,
-      writable: writable ?? false,
-      storageOptions: storageOpt.map((option) => pathText(option, 'the storage option')),
-      ...(root === undefined ? {} : { root: pathText(root, 'the data root') }),
-      ...(storageDriver === undefined ? {} : { storageDriver: textOf(storageDriver) }),
-      ...(mounter === undefined ? {} : { mounter }),
-    });
-    this.#openRoots.push(opened);
-    return opened;
-  };
+  readonly openRoot = (write: boolean): Promise<DataRoot> => this.#open({ write });
+  readonly openRootToFree = (): Promise<DataRoot> => this.#open({ write: true, freeing: true });
 
   readonly progress = async (quiet: boolean, doing: string): Promise<Progress> => {
     if (!quiet) this.#progress = await progressOn(process.stderr, doing);
@@ -73,6 +61,21 @@ export class ProgramContext implements CommandContext {
   close(): void {
     this.#endProgress();
     for (const root of this.#openRoots) root.close();
+  }
+
+  async #open(access: Pick<DataRootOptions, 'write' | 'freeing'>): Promise<DataRoot> {
+    const { openDataRoot } = await import('../engine/data-root.js');
+    const { root, storageDriver, storageOpt = [], mounter, writable } = this.globals;
+    const opened = await openDataRoot({
+      ...access,
+      writable: writable ?? false,
+      storageOptions: storageOpt.map((option) => pathText(option, 'the storage option')),
+      ...(root === undefined ? {} : { root: pathText(root, 'the data root') }),
+      ...(storageDriver === undefined ? {} : { storageDriver: textOf(storageDriver) }),
+      ...(mounter === undefined ? {} : { mounter }),
+    });
+    this.#openRoots.push(opened);
+    return opened;
   }
 
   #endProgress(): void {

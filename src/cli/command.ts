@@ -20,6 +20,8 @@ export interface CommandContext {
   readonly signal: AbortSignal;
   /** The data root; closed when the command has ended. `write`: the command changes it. */
   readonly openRoot: (write: boolean) => Promise<DataRoot>;
+  /** The same for a command that changes the root by taking things away: it works on a full disk too. */
+  readonly openRootToFree: () => Promise<DataRoot>;
   /** Where long work says how far it is, and nowhere when `quiet`. `doing`: `Loading`. */
   readonly progress: (quiet: boolean, doing: string) => Promise<Progress>;
   readonly print: (text: string) => Promise<void>;

@@ -9,6 +9,7 @@ import { join, resolve } from 'node:path';
 import { writeFileDurably } from '../base/durable-file.js';
 import { PlyfsError } from '../base/error.js';
 import { defaultDataRoot } from './data-root-path.js';
+import { keepReserve, spendReserve } from './disk-reserve.js';
 import type { DriverOptions, GraphDriver } from '../graphdriver/driver.js';
 import { selectDriver } from '../graphdriver/selection.js';
 import { ImageStore } from '../image/image-store.js';
@@ -25,6 +26,8 @@ export interface DataRootOptions {
   readonly mounter?: 'fuse' | 'kernel';
   /** Whether the use case changes the root. */
   readonly write: boolean;
+  /** The changes only take away: nothing is tried out before, and space that was kept for it is used where the disk is full. */
+  readonly freeing?: boolean;
   /** Also somebody else's. */
   readonly writable?: boolean;
 }
@@ -54,7 +57,7 @@ const FORMAT = '1\n';
  * Throws `root-missing`, `root-foreign`, what the choice of a driver and the stores throw.
  */
 export async function openDataRoot(options: DataRootOptions): Promise<DataRoot> {
-  const { write, writable = false, mounter = 'fuse', storageOptions = [], storageDriver } = options;
+  const { write, freeing = false, writable = false, mounter = 'fuse', storageOptions = [], storageDriver } = options;
   const path = resolve(options.root ?? defaultDataRoot());
   const made = !existsSync(path);
   if (made) makeRoot(path, write || options.root === undefined);
@@ -65,7 +68,9 @@ export async function openDataRoot(options: DataRootOptions): Promise<DataRoot> 
     throw new PlyfsError('root-foreign', `${root} was made by another program: stop that, and say --writable if it is to be changed.`);
   }
   const readOnly = !write && (foreign || existsSync(join(root, 'image')));
-  const driverOptions: Omit<DriverOptions, 'home'> = { readOnly, options: storageOptions, mounter };
+  const driverOptions: Omit<DriverOptions, 'home'> = { readOnly, probe: !freeing, options: storageOptions, mounter };
+  const own = !readOnly && !foreign;
+  const spent = own && freeing && spendReserve(root);
   const definition = await selectDriver(root, {
     ...driverOptions,
     env: process.env,
@@ -74,15 +79,19 @@ export async function openDataRoot(options: DataRootOptions): Promise<DataRoot> 
   const driver = await definition.open({ ...driverOptions, home: join(root, definition.name) });
   const layers = await LayerStore.open({ root, driver, readOnly });
   try {
-    if (!readOnly && !foreign) markRoot(root);
+    if (own) markRoot(root);
     const stores = { root, driverName: driver.name, readOnly };
     const images = ImageStore.open({ ...stores, layers });
+    const close = (): void => {
+      layers.close();
+      if (own) keepReserve(root, { anyRoom: spent });
+    };
     const references = ReferenceStore.open({ ...stores, exclusively: (change) => layers.exclusively(change) });
     const skipped = (): string[] => [
       ...layers.skipped.map(({ path, reason }) => `${path} ${reason}.`),
       ...images.skipped.map(({ path, reason }) => `${path}: ${reason}.`),
     ];
-    return { root, readOnly, foreign, driver, layers, images, references, skipped, close: () => layers.close() };
+    return { root, readOnly, foreign, driver, layers, images, references, skipped, close };
   } catch (error) {
     layers.close();
     throw error;

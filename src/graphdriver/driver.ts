@@ -105,6 +105,8 @@ export interface DriverOptions {
   /** `<data root>/<driver name>`, absolute, without symbolic links; made by `open` unless `readOnly`. */
   readonly home: string;
   readonly readOnly: boolean;
+  /** false: nothing is tried in `home`, whose file system may be full; it is believed to do what it did when the home was made. */
+  readonly probe: boolean;
   /** `key=value`, as after `--storage-opt`. */
   readonly options: readonly string[];
   /** How unions are mounted; the kernel's overlay only where the driver's layout is that of overlayfs. */

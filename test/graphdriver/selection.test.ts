@@ -8,7 +8,7 @@ import { selectDriver, type SelectionOptions } from '../../src/graphdriver/selec
 import { isRoot } from '../support/users.js';
 import { workspace } from '../suites/workspace.js';
 
-const defaults: SelectionOptions = { env: {}, options: [], mounter: 'fuse', readOnly: false };
+const defaults: SelectionOptions = { env: {}, options: [], mounter: 'fuse', readOnly: false, probe: true };
 const fuse = fuseMounter.unsupported();
 
 /** The name of the driver chosen, or the error's code. */

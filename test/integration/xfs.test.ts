@@ -23,7 +23,7 @@ async function xfs(t: Test, make: readonly string[], options: string): Promise<{
 }
 
 function optionsFor(directory: string): DriverOptions {
-  return { home: `${directory}/overlay2`, readOnly: false, options: [], mounter: 'fuse' };
+  return { home: `${directory}/overlay2`, readOnly: false, probe: true, options: [], mounter: 'fuse' };
 }
 
 const noFuse = isRoot ? (fuseMounter.unsupported() ?? false) : 'mounting an image takes root';

@@ -23,7 +23,7 @@ export async function openDriver(
   { readOnly = false, name = 'overlay2' }: { readOnly?: boolean; name?: DriverName } = {},
 ): Promise<GraphDriver> {
   const definition = drivers.find((each) => each.name === name)!;
-  return definition.open({ home: join(root, name), readOnly, options: [], mounter: 'fuse' });
+  return definition.open({ home: join(root, name), readOnly, probe: true, options: [], mounter: 'fuse' });
 }
 
 export async function openStore(root: string, options: { readOnly?: boolean; name?: DriverName } = {}): Promise<Opened> {

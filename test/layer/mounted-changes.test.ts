@@ -78,7 +78,9 @@ const CHANGES = 300;
 
 async function asTheNaiveDiff(t: Test, name: DriverName, mounter: Mounter['name'], seed: number): Promise<void> {
   const root = await workspace(t, 'root').then((base) => `${base}/root`);
-  const driver = await drivers.find((each) => each.name === name)!.open({ home: join(root, name), readOnly: false, options: [], mounter });
+  const driver = await drivers
+    .find((each) => each.name === name)!
+    .open({ home: join(root, name), readOnly: false, probe: true, options: [], mounter });
   const store = await LayerStore.open({ root, driver, readOnly: false });
   t.teardown(() => store.close());
   const [lower, upper] = await image();

@@ -11,8 +11,8 @@ interface Options {
 
 export const prune = defineCommand<Options>({
   declare: (command) => void command.option('-f, --force', 'do not ask'),
-  async run(_words, { force = false }, { globals, openRoot, print, printJson, signal }) {
-    const root = await openRoot(true);
+  async run(_words, { force = false }, { globals, openRootToFree, print, printJson, signal }) {
+    const root = await openRootToFree();
     const names = await prunable(root);
     if (!force && names.length > 0 && !(await isWanted(names, signal))) return;
     const pruned = await pruneContainers(root, names);

@@ -5,8 +5,8 @@ import { forEach } from '../for-each.js';
 
 export const reset = defineCommand({
   declare: (command) => void command.argument('<NAME...>', 'containers by name or id, none of them mounted'),
-  async run(words, _options, { globals, openRoot, print, printJson }) {
-    const root = await openRoot(true);
+  async run(words, _options, { globals, openRootToFree, print, printJson }) {
+    const root = await openRootToFree();
     await forEach(
       words,
       async (word) => ({ name: await resetContainer(root, textOf(word)) }),

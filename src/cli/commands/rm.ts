@@ -9,8 +9,8 @@ interface Options {
 
 export const rm = defineCommand<Options>({
   declare: (command) => void command.argument('<NAME...>', 'containers by name or id').option('-f, --force', 'unmount them first'),
-  async run(words, { force = false }, { globals, openRoot, print, printJson }) {
-    const root = await openRoot(true);
+  async run(words, { force = false }, { globals, openRootToFree, print, printJson }) {
+    const root = await openRootToFree();
     await forEach(
       words,
       (word) => removeMounted(root, textOf(word), { force }),

@@ -15,8 +15,8 @@ export const rmi = defineCommand<Options>({
       .argument('<IMAGE...>', 'images by name or id')
       .option('-f, --force', 'also with several names, or read-write layers on it')
       .option('--no-prune', 'keep images without a name that it was made from'),
-  async run(words, { force = false, prune }, { globals, openRoot, print, printJson }) {
-    const root = await openRoot(true);
+  async run(words, { force = false, prune }, { globals, openRootToFree, print, printJson }) {
+    const root = await openRootToFree();
     await forEach(
       words,
       (word) => removeImage(root, textOf(word), { force, prune }),

@@ -53,6 +53,7 @@ class Overlay2Driver extends UnionDriver {
   readonly name = NAME;
   readonly #layout: OverlayLayout;
   readonly #size: number | undefined;
+  readonly #mayProbe: boolean;
   #features: LayerFeatures | undefined;
   #kernel: KernelOverlay | undefined;
 
@@ -60,6 +61,7 @@ class Overlay2Driver extends UnionDriver {
     const layout = new OverlayLayout(options.home, 'overlay', WORK_MODE);
     super(layout, options);
     this.#layout = layout;
+    this.#mayProbe = options.probe && !options.readOnly;
     this.#size = parseOptions(options.options).size;
     if (this.#size !== undefined) refuseSize(options.home);
   }
@@ -127,14 +129,14 @@ class Overlay2Driver extends UnionDriver {
   }
 
   #layerFeatures(): LayerFeatures | undefined {
-    if (this.readOnly) return undefined;
+    if (!this.#mayProbe) return undefined;
     return (this.#features ??= tryLayer(this.home));
   }
 
   /** Who cannot mount the kernel's overlay has layers that it never wrote to. */
   #kernelOverlay(): KernelOverlay {
     if (mounters.kernel.unsupported() !== undefined) return { unsupported: undefined, metacopy: false, nativeDiff: true };
-    if (this.readOnly) return (this.#kernel ??= assumedKernelOverlay());
+    if (!this.#mayProbe) return (this.#kernel ??= assumedKernelOverlay());
     const tried = (this.#kernel ??= tryKernelOverlay(this.home));
     return tried.unsupported === undefined ? tried : { ...tried, nativeDiff: true };
   }
@@ -154,9 +156,9 @@ function refuseSize(home: string): void {
 export const overlay2: DriverDefinition = {
   name: NAME,
 
-  async unsupported({ home, mounter, readOnly }) {
+  async unsupported({ home, mounter, readOnly, probe }) {
     const why = mounters[mounter].unsupported();
-    if (why !== undefined || readOnly) return why;
+    if (why !== undefined || readOnly || !probe) return why;
     const { dType, whiteouts, xattrs } = tryLayer(home);
     const backing = backingFileSystem(home);
     if (!dType) {

@@ -61,7 +61,14 @@ export class DriverScene {
 
   /** Another driver on the same home: what another process would have. */
   open(options: Partial<DriverOptions> = {}): Promise<GraphDriver> {
-    return this.target.definition.open({ home: this.home, readOnly: false, options: [], mounter: this.target.mounter, ...options });
+    return this.target.definition.open({
+      home: this.home,
+      readOnly: false,
+      probe: true,
+      options: [],
+      mounter: this.target.mounter,
+      ...options,
+    });
   }
 
   /** A read-only layer of these entries; returns its size. */
