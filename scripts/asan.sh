@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the tests of native/ (test/sys/), and the fuzzing of what reaches it, with the addon built under AddressSanitizer and UndefinedBehaviorSanitizer.
+# Runs the tests of native/ (test/sys/, the plan of a first process), and the fuzzing of what reaches it, with both targets built under AddressSanitizer and UndefinedBehaviorSanitizer.
 # The build lies in a directory of its own; the checkout needs `make build` before, and is not changed.
 set -eu
 
@@ -37,7 +37,7 @@ export ASAN_OPTIONS UBSAN_OPTIONS
 echo 'delete process.env.LD_PRELOAD;' >unload.mjs
 
 failed=0
-for test in dist/test/sys/*.test.js dist/test/fuzz/requests.test.js dist/test/fuzz/layer-values.test.js; do
+for test in dist/test/sys/*.test.js dist/test/runtime/operations.test.js dist/test/fuzz/requests.test.js dist/test/fuzz/layer-values.test.js; do
   if timeout -k 5 300 env LD_PRELOAD="$libraries" node --import ./unload.mjs "$test" >test.log 2>&1; then
     echo "ok  $test"
   else

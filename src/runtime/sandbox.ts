@@ -61,7 +61,8 @@ export async function runSandbox(plan: SandboxPlan, ids: SandboxIds, streams: Sa
     return await follow(sandbox, plan, ids, streams, standard, terminal?.[0], restore);
   } finally {
     for (const undo of restore) undo();
-    if (child.exitCode === null && child.signalCode === null) sandbox.control.destroy();
+    // It may still wait for either.
+    for (const socket of [sandbox.control, sandbox.gate]) socket.destroy();
     await closed.catch(() => undefined);
     // Where it failed before, what is left of its streams.
     await standard.finish().catch(() => undefined);
