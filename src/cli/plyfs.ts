@@ -3,8 +3,9 @@
  *
  * Started by bin/plyfs with two words of its own before the user's. The first is `attached`, when stdout and stderr are the
  * user's from beginning to end; or `detached`, when stderr is a pipe on which a shell waits for sentences and for a last line
- * `status N`: this process is then the daemon already, and lets go of the pipe when the mount answers. The second is the name
- * under which the program was called.
+ * `status N`: this process is then the daemon already, and lets go of the pipe when the mount answers. Behind commas follow the
+ * numbers of other descriptors that the caller had open, which it lets go of as well. The second word is the name under which
+ * the program was called.
  */
 import { subscribe } from 'node:diagnostics_channel';
 import { closeSync, openSync, writeSync } from 'node:fs';
@@ -18,7 +19,8 @@ import { parsePlyfsArguments, type MountCommand } from './plyfs-arguments.js';
 import { rawArguments } from './raw-arguments.js';
 import { exitStatusOf, reportLine } from './report.js';
 
-const [mode, calledAs = 'plyfs', ...words] = rawArguments();
+const [start = '', calledAs = 'plyfs', ...words] = rawArguments();
+const [mode, ...inherited] = start.split(',');
 const program = textOf(calledAs.slice(calledAs.lastIndexOf('/') + 1) as ByteString);
 const asFuseOverlayfs = program === 'fuse-overlayfs';
 
@@ -49,6 +51,7 @@ function tellStatus(status: number): void {
 /** Has whoever started this daemon go on. */
 function letGo(): void {
   if (!waitedFor) return;
+  for (const fd of inherited) closeSync(Number(fd));
   tellStatus(0);
   // /dev/null gets the lowest free descriptor, which is 2 again.
   closeSync(2);
@@ -69,6 +72,9 @@ function fail(error: unknown): never {
   say(error);
   end(exitStatusOf(error));
 }
+
+/** Timers and limits that the caller set for itself, and what it tells its own programs, end no mount. Node ignores SIGPIPE and SIGXFSZ. */
+const othersSignals = ['SIGALRM', 'SIGVTALRM', 'SIGPROF', 'SIGUSR2', 'SIGXCPU', 'SIGIO', 'SIGPWR'] as const;
 
 function traceLine({ operation, node, name, result, micros }: RequestTrace): string {
   const what = name === null ? '' : ` ${JSON.stringify(textOf(name as ByteString))}`;
@@ -103,6 +109,7 @@ async function mount(command: MountCommand): Promise<void> {
     unmount(served.mounted).catch(fail);
   };
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, stop);
+  for (const signal of othersSignals) process.on(signal, () => undefined);
   // Node would start its debugger.
   process.on('SIGUSR1', () => {
     if (served.mounted !== undefined && mode === 'attached') writeSync(2, served.mounted.statistics());

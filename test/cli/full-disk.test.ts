@@ -9,6 +9,7 @@ import { isRoot } from '../support/users.js';
 import { workspace } from '../suites/workspace.js';
 
 const skip = !isRoot && 'a file system is mounted that can be filled';
+t.setTimeout(180_000);
 
 interface Scene {
   readonly disk: string;
