@@ -11,8 +11,10 @@ import { abortable } from '../layer/abortable.js';
 import type { DataRoot } from './data-root.js';
 
 export interface LoadImageOptions {
-  /** `linux/arm64`: which one of an image for several; this machine's when absent. */
+  /** `linux/arm64`: images for it only; when absent, of an image for several platforms the one for this machine. */
   readonly platform?: string;
+  /** Sentences about what is passed over. */
+  readonly onWarning?: (sentence: string) => void;
   readonly onProgress?: OnProgress;
   readonly signal?: AbortSignal;
 }

@@ -13,21 +13,22 @@ import { checkOperatingSystem, parseImageConfig } from './image-config.js';
 import { JsonDocument } from './json.js';
 import { CONFIG_BYTES_MAX, IMAGES_MAX, MANIFEST_BYTES_MAX } from './limits.js';
 import { familiarString, parseReference } from './reference.js';
+import type { Selection } from './selection.js';
 
 export const DOCKER_MANIFEST = 'manifest.json';
 
 /** Throws `archive-invalid`, `image-invalid`, `platform-unsupported`, and what `ArchiveFiles` throws. */
-export async function readDockerArchive(files: ArchiveFiles, document: unknown): Promise<ArchivedImage[]> {
+export async function readDockerArchive(files: ArchiveFiles, document: unknown, selection: Selection): Promise<ArchivedImage[]> {
   const json = new JsonDocument('archive-invalid', `${DOCKER_MANIFEST} in ${files.name}`);
   if (!Array.isArray(document)) throw json.error('is not a list of images');
   if (document.length > IMAGES_MAX) throw json.error(`lists more than ${IMAGES_MAX} images`);
   const images: ArchivedImage[] = [];
   for (const [index, value] of document.entries()) images.push(await readImage(files, json, value, `[${index}]`));
-  return images;
+  return images.filter(({ config }) => selection.takes(config.platform));
 }
 
 async function readImage(files: ArchiveFiles, json: JsonDocument, value: unknown, at: string): Promise<ArchivedImage> {
-  const item = json.object(value, at);
+  const item = json.struct(value, at, ['Config', 'RepoTags', 'Layers', 'Parent']);
   const configPath = json.string(item['Config'], `${at}.Config`);
   const paths = json.strings(item['Layers'], `${at}.Layers`);
   const tags = json.strings(item['RepoTags'], `${at}.RepoTags`).map((tag) => {

@@ -9,6 +9,7 @@ import { chainIdsOf, parseDigest, type ChainId, type DiffId } from '../base/dige
 import { PlyfsError } from '../base/error.js';
 import { JsonDocument, type JsonObject } from './json.js';
 import { CONFIG_BYTES_MAX } from './limits.js';
+import { parseRfc3339 } from './rfc3339.js';
 
 /** One step of how the image came to be, the oldest first. */
 export interface HistoryEntry {
@@ -57,21 +58,75 @@ export interface ImageConfig {
   readonly document: JsonObject;
 }
 
-const timePattern = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)$/;
+/** Fields of the configuration that programs here ask for, or show (moby, image/image.go, V1Image and Image). */
+const configFields = [
+  ...[
+    'architecture',
+    'variant',
+    'os',
+    'os.version',
+    'os.features',
+    'created',
+    'author',
+    'comment',
+    'docker_version',
+    'container',
+    'config',
+  ],
+  ...['container_config', 'rootfs', 'history'],
+];
+const rootfsFields = ['type', 'diff_ids'];
+const historyFields = ['created', 'author', 'created_by', 'comment', 'empty_layer'];
+
+/** Docker's container.Config. */
+const runConfigFields = [
+  ...[
+    'Hostname',
+    'Domainname',
+    'User',
+    'AttachStdin',
+    'AttachStdout',
+    'AttachStderr',
+    'ExposedPorts',
+    'Tty',
+    'OpenStdin',
+    'StdinOnce',
+    'Env',
+  ],
+  ...[
+    'Cmd',
+    'Healthcheck',
+    'ArgsEscaped',
+    'Image',
+    'Volumes',
+    'WorkingDir',
+    'Entrypoint',
+    'NetworkDisabled',
+    'MacAddress',
+    'OnBuild',
+    'Labels',
+  ],
+  ...['StopSignal', 'StopTimeout', 'Shell'],
+];
+/** A string is a list of one word there (moby, api/types/strslice). */
+const commandFields = ['Cmd', 'Entrypoint', 'Shell'];
 
 /** `what` is named in errors: "the configuration of image …". Throws `image-invalid`. */
 export function parseImageConfig(raw: Uint8Array, what: string): ImageConfig {
   if (raw.length > CONFIG_BYTES_MAX) throw new PlyfsError('image-invalid', `${what} is larger than ${CONFIG_BYTES_MAX} bytes.`);
   const json = new JsonDocument('image-invalid', what);
-  const document = json.object(json.parse(raw), '');
+  const top = json.struct(json.parse(raw), '', configFields);
+  const runFields = runFieldsOf(json, top['config']);
+  const document = runFields === undefined ? top : { ...top, config: runFields };
   const time = (value: unknown, field: string): string | undefined => {
-    const text = json.text(value, field);
-    if (text === '') return undefined;
-    if (!timePattern.test(text)) throw json.error(`has a time that is not one (RFC 3339): ${field}`);
+    if (value === undefined || value === null) return undefined;
+    const text = json.string(value, field);
+    // dockerd would not show the image.
+    if (parseRfc3339(text) === undefined) throw json.error(`has "${text.slice(0, 100)}" as a time, which is none (RFC 3339): ${field}`);
     return text;
   };
 
-  const rootfs = json.optionalObject(document['rootfs'], 'rootfs');
+  const rootfs = json.optionalStruct(document['rootfs'], 'rootfs', rootfsFields);
   if (rootfs === undefined) throw json.error('has no rootfs, so it does not say what layers the image has');
   const type = json.text(rootfs['type'], 'rootfs.type');
   if (type !== '' && type !== 'layers') throw json.error(`has a rootfs of type "${type}", where "layers" is the only one known`);
@@ -82,7 +137,7 @@ export function parseImageConfig(raw: Uint8Array, what: string): ImageConfig {
   });
 
   const history = json.array(document['history'], 'history', (item, field): HistoryEntry => {
-    const entry = json.object(item, field);
+    const entry = json.struct(item, field, historyFields);
     const created = time(entry['created'], `${field}.created`);
     const author = json.text(entry['author'], `${field}.author`);
     const createdBy = json.text(entry['created_by'], `${field}.created_by`);
@@ -114,16 +169,23 @@ export function parseImageConfig(raw: Uint8Array, what: string): ImageConfig {
     author: json.text(document['author'], 'author'),
     comment: json.text(document['comment'], 'comment'),
     dockerVersion: json.text(document['docker_version'], 'docker_version'),
-    run: parseRunConfig(json, json.optionalObject(document['config'], 'config') ?? {}),
+    run: parseRunConfig(json, runFields ?? {}),
     diffIds,
     history,
     document,
   };
 }
 
+/** Docker's container.Config with its fields as Docker spells and shows them. Undefined where there is none. */
+function runFieldsOf(json: JsonDocument, value: unknown): JsonObject | undefined {
+  const config = json.optionalStruct(value, 'config', runConfigFields);
+  if (config === undefined) return undefined;
+  const words = commandFields.flatMap((name): [string, unknown][] => (typeof config[name] === 'string' ? [[name, [config[name]]]] : []));
+  return { ...config, ...Object.fromEntries(words) };
+}
+
 /** `config`: Docker's container.Config, as JSON. Throws the document's error. */
 export function parseRunConfig(json: JsonDocument, config: JsonObject): RunConfig {
-  /** Older Docker wrote a command of one word as a string. */
   const words = (name: string): string[] => {
     const value = config[name];
     return typeof value === 'string' ? [value] : json.strings(value, `config.${name}`);

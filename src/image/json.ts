@@ -34,9 +34,31 @@ export class JsonDocument {
     return this.error(`has ${found} where ${wanted} belongs${field === '' ? '' : `: ${field}`}`);
   }
 
+  /** An error about this document with a code of its own. */
+  errorOf(code: string, problem: string): PlyfsError {
+    return new PlyfsError(code, `${this.#what} ${problem}.`);
+  }
+
   object(value: unknown, field: string): JsonObject {
     if (typeof value !== 'object' || value === null || Array.isArray(value)) throw this.#wrong(value, field, 'an object');
     return value as JsonObject;
+  }
+  /**
+   * An object whose keys are the names of fields, which Go's encoding/json matches whatever their case: `names` are given as they are spelled here, others are
+   * left as they are. One that is there twice in two spellings is refused, for of those programs take different ones.
+   */
+  struct(value: unknown, field: string, names: readonly string[]): JsonObject {
+    const spelled = new Map(names.map((name) => [folded(name), name]));
+    const found = new Map<string, unknown>();
+    for (const [key, item] of Object.entries(this.object(value, field))) {
+      const name = spelled.get(folded(key)) ?? key;
+      if (found.has(name)) throw this.error(`has the field ${field === '' ? '' : `${field}.`}${name} twice, in two spellings`);
+      found.set(name, item);
+    }
+    return Object.fromEntries(found);
+  }
+  optionalStruct(value: unknown, field: string, names: readonly string[]): JsonObject | undefined {
+    return value === undefined || value === null ? undefined : this.struct(value, field, names);
   }
   /** Own properties only, so that a key such as `__proto__` is a key. */
   entries<T>(value: unknown, field: string, read: (item: unknown, field: string) => T): [string, T][] {
@@ -73,4 +95,12 @@ export class JsonDocument {
       throw this.#wrong(value, field, 'a number that is not negative');
     return value;
   }
+}
+
+/** Equal for names that Go takes for one (strings.EqualFold, of names in ASCII: the long s and the sign for kelvin are letters to it). */
+function folded(name: string): string {
+  return name
+    .replace(/\u017f/g, 's')
+    .replace(/\u212a/g, 'k')
+    .replace(/[A-Z]/g, (letter) => letter.toLowerCase());
 }

@@ -20,6 +20,7 @@ import { checkOperatingSystem, parseImageConfig } from './image-config.js';
 import { JsonDocument } from './json.js';
 import { ARCHIVE_BYTES_MAX, CONFIG_BYTES_MAX, IMAGES_MAX, MANIFEST_BYTES_MAX } from './limits.js';
 import { familiarName, parseReference, withTag, type Reference } from './reference.js';
+import type { Selection } from './selection.js';
 import { configFromV1, parseV1Image } from './v1-config.js';
 
 export const LEGACY_REPOSITORIES = 'repositories';
@@ -30,7 +31,7 @@ interface Loaded extends ArchivedImage {
 }
 
 /** Parents before their children. Throws `archive-invalid`, `platform-unsupported`, and what `ArchiveFiles` and `decompress` throw. */
-export async function readLegacyArchive(files: ArchiveFiles, signal?: AbortSignal): Promise<ArchivedImage[]> {
+export async function readLegacyArchive(files: ArchiveFiles, selection: Selection, signal?: AbortSignal): Promise<ArchivedImage[]> {
   const tags = await readRepositories(files);
   const oldIds = files.directories();
   if (oldIds.length > IMAGES_MAX) throw new PlyfsError('archive-hostile', `${files.name} has more than ${IMAGES_MAX} images.`);
@@ -51,7 +52,7 @@ export async function readLegacyArchive(files: ArchiveFiles, signal?: AbortSigna
     const former = images.get(id);
     images.set(id, { ...image, tags: [...(former?.tags ?? []), ...(tags.get(oldId) ?? [])] });
   }
-  return [...images.values()];
+  return [...images.values()].filter(({ config }) => selection.takes(config.platform));
 }
 
 /** Old id → what it is called. */

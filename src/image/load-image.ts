@@ -17,10 +17,10 @@ import type { Image, ImageStore } from './image-store.js';
 import { LEGACY_REPOSITORIES, readLegacyArchive } from './legacy-archive.js';
 import { OCI_INDEX, readImageDirectory, readOciLayout } from './oci-layout.js';
 import { openArchive, type ArchiveSource } from './open-archive.js';
-import { hostPlatform } from './platform.js';
 import type { OnProgress } from './progress.js';
 import { assertStorable, type ReferenceStore } from './reference-store.js';
 import type { Reference } from './reference.js';
+import { Selection } from './selection.js';
 
 export interface ImageStores {
   readonly root: string;
@@ -32,8 +32,10 @@ export interface ImageStores {
 export interface LoadOptions {
   readonly onProgress?: OnProgress;
   readonly signal?: AbortSignal;
-  /** Which one of an image for several platforms; this machine's when absent. */
+  /** Images for this one only; when absent, of an image for several platforms the one for this machine. */
   readonly platform?: Platform;
+  /** Told in sentences, while the load goes on: what of the archive was passed over. */
+  readonly onWarning?: (sentence: string) => void;
 }
 
 export interface LoadedImage {
@@ -44,12 +46,15 @@ export interface LoadedImage {
   readonly replaced: readonly { readonly reference: Reference; readonly former: ImageId }[];
 }
 
-/** Throws what `openArchive` and the readers of archives throw, and `layer-missing`, `layer-digest-mismatch`. */
+/** At least one. Throws what `openArchive` and the readers of archives throw, and `layer-missing`, `layer-digest-mismatch`. */
 export async function loadImages(source: ArchiveSource, stores: ImageStores, options: LoadOptions = {}): Promise<LoadedImage[]> {
   const { onProgress, signal } = options;
   const files = await openArchive(source, { root: stores.root, ...(onProgress && { onProgress }), ...(signal && { signal }) });
   try {
-    const archived = await readArchive(files, options);
+    const selection = new Selection(options.platform);
+    const archived = await readArchive(files, selection, signal);
+    if (archived.length === 0) throw selection.nothingLeft(files.name);
+    for (const sentence of selection.sentences(files.name)) options.onWarning?.(sentence);
     for (const image of archived) {
       checkComplete(image, files, stores.layers);
       image.tags.forEach(assertStorable);
@@ -63,13 +68,14 @@ export async function loadImages(source: ArchiveSource, stores: ImageStores, opt
   }
 }
 
-async function readArchive(files: ArchiveFiles, { platform = hostPlatform(), signal }: LoadOptions): Promise<ArchivedImage[]> {
+async function readArchive(files: ArchiveFiles, selection: Selection, signal: AbortSignal | undefined): Promise<ArchivedImage[]> {
   const manifest = await readDockerManifest(files);
   // A registry's manifest, which is an object, has the same name in a directory that skopeo wrote.
-  if (manifest !== undefined && (Array.isArray(manifest) || files.file('version') === undefined)) return readDockerArchive(files, manifest);
-  if (manifest !== undefined) return readImageDirectory(files, manifest, platform);
-  if (files.file(OCI_INDEX) !== undefined) return readOciLayout(files, platform);
-  if (files.file(LEGACY_REPOSITORIES) !== undefined) return readLegacyArchive(files, signal);
+  if (manifest !== undefined && (Array.isArray(manifest) || files.file('version') === undefined))
+    return readDockerArchive(files, manifest, selection);
+  if (manifest !== undefined) return readImageDirectory(files, manifest, selection);
+  if (files.file(OCI_INDEX) !== undefined) return readOciLayout(files, selection);
+  if (files.file(LEGACY_REPOSITORIES) !== undefined) return readLegacyArchive(files, selection, signal);
   throw new PlyfsError(
     'archive-invalid',
     `${files.name} is no archive of images: it has neither manifest.json nor ${OCI_INDEX} nor ${LEGACY_REPOSITORIES}. If it holds a root file system, import it.`,

@@ -3,7 +3,7 @@
  * manifests by digest, which list a configuration and layers by digest, all under `blobs/sha256/`.
  *
  * An entry of an index is a manifest or another index, which is one image for several platforms. Of those, and of entries of
- * `index.json` that have the same name, the one for the wanted platform is loaded. What is read by its digest is checked against it;
+ * `index.json` that have the same name, the one for the wanted platform is loaded; entries that are no images are passed over. What is read by its digest is checked against it;
  * of layers, which may be large, the size, and then their DiffID, which is the digest of what counts.
  *
  * `skopeo copy … dir:` and `podman save --format docker-dir` write the manifest as `manifest.json` and the blobs beside it.
@@ -16,6 +16,7 @@ import { checkOperatingSystem, parseImageConfig, type Platform } from './image-c
 import { JsonDocument, type JsonObject } from './json.js';
 import { CONFIG_BYTES_MAX, IMAGES_MAX, INDEX_DEPTH_MAX, MANIFEST_BYTES_MAX } from './limits.js';
 import { choosePlatform, platformString } from './platform.js';
+import type { Selection } from './selection.js';
 import { tryParseReference, withDefaultTag, type Reference } from './reference.js';
 
 export const OCI_INDEX = 'index.json';
@@ -38,40 +39,44 @@ interface Descriptor {
   readonly annotations: ReadonlyMap<string, string>;
 }
 
-/** Throws `archive-invalid`, `archive-damaged`, `image-invalid`, `platform-unsupported`, and what `ArchiveFiles` throws. */
-export async function readOciLayout(files: ArchiveFiles, wanted: Platform): Promise<ArchivedImage[]> {
-  const layout = new Layout(files, wanted, (digest) => `blobs/sha256/${hexOf(digest)}`);
+/** Throws `archive-invalid`, `archive-damaged`, `archive-hostile`, `image-invalid`, `platform-unsupported`, and what `ArchiveFiles` throws. */
+export async function readOciLayout(files: ArchiveFiles, selection: Selection): Promise<ArchivedImage[]> {
+  const layout = new Layout(files, selection, (digest) => `blobs/sha256/${hexOf(digest)}`);
   const file = files.file(OCI_INDEX);
   if (file === undefined) throw new PlyfsError('archive-invalid', `${files.name} has no ${OCI_INDEX}.`);
   const what = `${OCI_INDEX} in ${files.name}`;
   const json = new JsonDocument('archive-invalid', what);
-  const entries = layout.descriptors(json, json.object(json.parse(await readSmallFile(file, MANIFEST_BYTES_MAX, what)), ''));
+  const index = fieldsOf(json, json.parse(await readSmallFile(file, MANIFEST_BYTES_MAX, what)));
+  if (kindOf(json, index, '') !== 'index') throw json.error('is no index: it lists no manifests');
   const images: ArchivedImage[] = [];
-  for (const group of groupsOf(entries)) {
-    const image = await layout.image(group, what, 0);
-    if (image !== undefined) images.push({ ...image, tags: tagsOf(group) });
+  for (const group of groupsOf(layout.descriptors(json, index))) {
+    const [first, ...others] = group as [Descriptor, ...Descriptor[]];
+    // One that is alone is no choice between platforms.
+    const found = others.length === 0 ? await layout.image(first, 0, true) : await layout.choose(group, what, 0);
+    const tags = tagsOf(group);
+    if (found.length > 1 && nameOf(first) !== undefined)
+      throw json.error(
+        `has several images for one platform under the name ${nameOf(first) ?? ''}: programs would not agree which of them is meant`,
+      );
+    images.push(...found.map((image) => ({ ...image, tags })));
   }
   return images;
 }
 
 /** `document` is what `manifest.json` holds. */
-export async function readImageDirectory(files: ArchiveFiles, document: unknown, wanted: Platform): Promise<ArchivedImage[]> {
-  const layout = new Layout(files, wanted, (digest) =>
+export async function readImageDirectory(files: ArchiveFiles, document: unknown, selection: Selection): Promise<ArchivedImage[]> {
+  const layout = new Layout(files, selection, (digest) =>
     files.file(hexOf(digest)) === undefined ? `${hexOf(digest)}.manifest.json` : hexOf(digest),
   );
   const what = `manifest.json in ${files.name}`;
-  const json = new JsonDocument('archive-invalid', what);
-  const manifest = json.object(document, '');
-  if (manifest['manifests'] === undefined) return [await layout.manifest(json, manifest, what)];
-  const image = await layout.image(layout.descriptors(json, manifest), what, 0);
-  return image === undefined ? [] : [image];
+  return layout.read(new JsonDocument('archive-invalid', what), document, { what, depth: 0, alone: {} });
 }
 
 /** Entries of one name are one image; so are those without a name, if they say what platforms they are for. */
 function groupsOf(entries: readonly Descriptor[]): Descriptor[][] {
   const groups = new Map<string, Descriptor[]>();
   for (const [index, entry] of entries.entries()) {
-    const name = entry.annotations.get(IMAGE_NAME) ?? entry.annotations.get(REF_NAME);
+    const name = nameOf(entry);
     const key = name !== undefined ? `name ${name}` : entry.platform !== undefined ? 'platforms' : `entry ${index}`;
     const group = groups.get(key);
     if (group === undefined) groups.set(key, [entry]);
@@ -80,70 +85,145 @@ function groupsOf(entries: readonly Descriptor[]): Descriptor[][] {
   return [...groups.values()];
 }
 
+function nameOf({ annotations }: Descriptor): string | undefined {
+  return annotations.get(IMAGE_NAME) ?? annotations.get(REF_NAME);
+}
+
 function tagsOf(group: readonly Descriptor[]): Reference[] {
-  const { annotations } = group[0]!;
-  const name = annotations.get(IMAGE_NAME) ?? annotations.get(REF_NAME);
+  const name = nameOf(group[0]!);
   // A single word is a tag without a name: of what, the archive does not say.
   const reference = name === undefined || !/[:/]/.test(name) ? undefined : tryParseReference(name);
   return reference === undefined || reference.digest !== undefined ? [] : [withDefaultTag(reference)];
 }
 
+type Kind = 'index' | 'manifest' | 'other';
+
+/** Fields that the one has and the other must not have; `fsLayers` and `history` are of manifests before both (distribution-spec, schema 1). */
+const foreignFields = { index: ['config', 'layers', 'fsLayers', 'history'], manifest: ['manifests', 'fsLayers', 'history'] } as const;
+
+/**
+ * What a document is by its media type, `declared` where it names it, and without both by its fields. One that could be taken for two things is refused, for
+ * programs would not agree which of them it is (CVE-2021-41190; containers/image, manifest, ValidateUnambiguousManifestFormat). Throws `archive-hostile`.
+ */
+function kindOf(json: JsonDocument, document: JsonObject, declared: string): Kind {
+  const ambiguous = (why: string): PlyfsError =>
+    json.errorOf('archive-hostile', `${why}: it could be taken for two things, so programs would not agree what it is`);
+  const own = json.text(document['mediaType'], 'mediaType');
+  if (own !== '' && declared !== '' && kindOfType(own) !== kindOfType(declared))
+    throw ambiguous(`calls itself "${own}" where "${declared}" is expected`);
+  const type = own || declared;
+  const has = (field: string): boolean => document[field] !== undefined && document[field] !== null;
+  const kind = type !== '' ? kindOfType(type) : has('manifests') ? 'index' : 'manifest';
+  if (kind === 'other') return kind;
+  const foreign = foreignFields[kind].find(has);
+  if (foreign !== undefined) throw ambiguous(`is ${kind === 'index' ? 'an index' : 'a manifest'} and has the field ${foreign}`);
+  return kind;
+}
+
+function kindOfType(type: string): Kind {
+  return indexTypes.has(type) ? 'index' : manifestTypes.has(type) ? 'manifest' : 'other';
+}
+
+/** How a manifest or an index was come to. */
+interface Leading {
+  /** What it is called in messages. */
+  readonly what: string;
+  /** Indexes that it is in. */
+  readonly depth: number;
+  /** The media type that what leads to it has for it. */
+  readonly declared?: string;
+  /** Present where no choice between platforms led to it: then the caller's wish counts, if there is one, and what is known of its platform. */
+  readonly alone?: { readonly platform?: Platform | undefined };
+}
+
 class Layout {
   readonly #files: ArchiveFiles;
-  readonly #wanted: Platform;
+  readonly #selection: Selection;
   readonly #pathOf: (digest: Digest) => string;
   #count = 0;
 
-  constructor(files: ArchiveFiles, wanted: Platform, pathOf: (digest: Digest) => string) {
+  constructor(files: ArchiveFiles, selection: Selection, pathOf: (digest: Digest) => string) {
     this.#files = files;
-    this.#wanted = wanted;
+    this.#selection = selection;
     this.#pathOf = pathOf;
   }
 
   /** Those of an index that can be images: what BuildKit attests about them is passed over. */
   descriptors(json: JsonDocument, index: JsonObject): Descriptor[] {
-    const found = json.array(index['manifests'], 'manifests', (item, field) => descriptorOf(json, json.object(item, field), field));
+    const found = json.array(index['manifests'], 'manifests', (item, field) => descriptorOf(json, item, field));
     if (found.length > IMAGES_MAX) throw json.error(`lists more than ${IMAGES_MAX} manifests`);
-    return found.filter((entry) => !entry.annotations.has(REFERENCE_TYPE));
+    return found.filter(({ annotations, mediaType }) => {
+      const type = annotations.get(REFERENCE_TYPE) ?? (mediaType !== '' && kindOfType(mediaType) === 'other' ? mediaType : undefined);
+      if (type !== undefined) this.#selection.passOver(type);
+      return type === undefined;
+    });
   }
 
-  /** Undefined when there is nothing to choose from. `what` the index is called in messages. */
-  async image(group: readonly Descriptor[], what: string, depth: number): Promise<ArchivedImage | undefined> {
-    if (group.length === 0) return undefined;
+  /** Of one image for several platforms, what is for the wanted one: several, where two are for the same. `what` the index is called in messages. */
+  async choose(group: readonly Descriptor[], what: string, depth: number): Promise<ArchivedImage[]> {
     if (depth > INDEX_DEPTH_MAX) throw new PlyfsError('archive-hostile', `${what} is within more than ${INDEX_DEPTH_MAX} other indexes.`);
+    const candidates: { readonly platform: Platform; readonly images: () => Promise<ArchivedImage[]> }[] = [];
+    const digests = new Set<Digest>();
+    for (const entry of group) {
+      if (digests.has(entry.digest)) continue;
+      digests.add(entry.digest);
+      if (entry.platform !== undefined) candidates.push({ platform: entry.platform, images: () => this.image(entry, depth, false) });
+      // Its configuration says what the index does not.
+      else
+        for (const image of await this.image(entry, depth, false))
+          candidates.push({ platform: image.config.platform, images: async () => [image] });
+    }
+    const platforms = candidates.map(({ platform }) => platform);
+    const best = choosePlatform(platforms, this.#selection.wanted);
+    if (best === undefined) {
+      if (platforms.length > 0) this.#selection.passOverForeign(platforms);
+      return [];
+    }
+    const chosen = candidates.filter(({ platform }) => platformString(platform) === platformString(platforms[best]!));
+    const images: ArchivedImage[] = [];
+    for (const candidate of chosen) images.push(...(await candidate.images()));
+    return images;
+  }
+
+  /** What the entry leads to: nothing, when it is no image or for another platform. `alone`: it is no choice among several. */
+  async image(entry: Descriptor, depth: number, alone: boolean): Promise<ArchivedImage[]> {
     if (++this.#count > IMAGES_MAX)
       throw new PlyfsError('archive-hostile', `${this.#files.name} has more than ${IMAGES_MAX} manifests and indexes.`);
-    const chosen =
-      group.length === 1
-        ? 0
-        : choosePlatform(
-            group.map((entry) => entry.platform),
-            this.#wanted,
-          );
-    if (chosen === undefined) {
-      const there = group.map((entry) => (entry.platform === undefined ? 'unknown' : platformString(entry.platform)));
-      throw new PlyfsError(
-        'platform-unsupported',
-        `${what} has no image for ${platformString(this.#wanted)}, but for ${there.join(', ')}.`,
-      );
-    }
-    const entry = group[chosen]!;
-    const path = `${this.#pathOf(entry.digest)} in ${this.#files.name}`;
-    const json = new JsonDocument('archive-invalid', path);
-    const document = json.object(json.parse(await this.#blob(entry, MANIFEST_BYTES_MAX)), '');
-    const mediaType = json.text(document['mediaType'], 'mediaType') || entry.mediaType;
-    if (indexTypes.has(mediaType) || (mediaType === '' && document['manifests'] !== undefined)) {
-      return this.image(this.descriptors(json, document), path, depth + 1);
-    }
-    if (mediaType !== '' && !manifestTypes.has(mediaType)) throw json.error(`is of the type "${mediaType}", which is not that of an image`);
-    return this.manifest(json, document, path);
+    const what = `${this.#pathOf(entry.digest)} in ${this.#files.name}`;
+    const json = new JsonDocument('archive-invalid', what);
+    const document = json.parse(await this.#blob(entry, MANIFEST_BYTES_MAX));
+    return this.read(json, document, { what, depth, declared: entry.mediaType, ...(alone && { alone: entry }) });
   }
 
-  async manifest(json: JsonDocument, manifest: JsonObject, what: string): Promise<ArchivedImage> {
-    const config = descriptorOf(json, json.object(manifest['config'], 'config'), 'config');
-    if (!configTypes.has(config.mediaType))
-      throw json.error(`is not that of an image: its configuration is of the type "${config.mediaType}"`);
-    const layers = json.array(manifest['layers'], 'layers', (item, field) => descriptorOf(json, json.object(item, field), field));
+  /** A manifest or an index, which is always a choice. */
+  async read(json: JsonDocument, value: unknown, { what, depth, declared = '', alone }: Leading): Promise<ArchivedImage[]> {
+    const document = fieldsOf(json, value);
+    switch (kindOf(json, document, declared)) {
+      case 'index':
+        return this.#one(json, await this.choose(this.descriptors(json, document), what, depth + 1));
+      case 'manifest': {
+        const config = descriptorOf(json, document['config'], 'config');
+        if (!configTypes.has(config.mediaType)) {
+          this.#selection.passOver(json.text(document['artifactType'], 'artifactType') || config.mediaType);
+          return [];
+        }
+        const image = await this.#manifest(json, document, config, what);
+        return alone === undefined || this.#selection.takes(alone.platform ?? image.config.platform) ? [image] : [];
+      }
+      case 'other':
+        this.#selection.passOver(json.text(document['mediaType'], 'mediaType') || declared);
+        return [];
+    }
+  }
+
+  /** An index within another is one image. */
+  #one(json: JsonDocument, images: ArchivedImage[]): ArchivedImage[] {
+    if (images.length > 1) throw json.error('has several images for one platform: programs would not agree which of them is meant');
+    return images;
+  }
+
+  async #manifest(json: JsonDocument, manifest: JsonObject, config: Descriptor, what: string): Promise<ArchivedImage> {
+    const layers = json.array(manifest['layers'], 'layers', (item, field) => descriptorOf(json, item, field));
     const configWhat = `The configuration ${this.#pathOf(config.digest)} in ${this.#files.name}`;
     const raw = await this.#blob(config, CONFIG_BYTES_MAX);
     const parsed = parseImageConfig(raw, configWhat);
@@ -190,12 +270,32 @@ class Layout {
   }
 }
 
-function descriptorOf(json: JsonDocument, item: JsonObject, field: string): Descriptor {
+/** Of a manifest or an index. */
+const documentFields = [
+  'schemaVersion',
+  'mediaType',
+  'artifactType',
+  'config',
+  'layers',
+  'manifests',
+  'fsLayers',
+  'history',
+  'annotations',
+];
+const descriptorFields = ['mediaType', 'digest', 'size', 'platform', 'annotations'];
+const platformFields = ['os', 'architecture', 'variant'];
+
+function fieldsOf(json: JsonDocument, document: unknown): JsonObject {
+  return json.struct(document, '', documentFields);
+}
+
+function descriptorOf(json: JsonDocument, value: unknown, field: string): Descriptor {
+  const item = json.struct(value, field, descriptorFields);
   const text = json.string(item['digest'], `${field}.digest`);
   const digest = parseDigest(text);
   if (digest === undefined)
     throw json.error(`has "${text.slice(0, 200)}" as ${field}.digest, where \`sha256:\` and 64 hexadecimal digits are all that is known`);
-  const platform = json.optionalObject(item['platform'], `${field}.platform`);
+  const platform = json.optionalStruct(item['platform'], `${field}.platform`, platformFields);
   const variant = json.text(platform?.['variant'], `${field}.platform.variant`);
   return {
     digest,

@@ -8,6 +8,7 @@
 import type { DiffId } from '../base/digest.js';
 import { goJson, goMap, goObject, rawMembers, type RawJson } from './go-json.js';
 import { JsonDocument } from './json.js';
+import { parseRfc3339 } from './rfc3339.js';
 
 /** What an old image's JSON says, as far as it is asked for. */
 export interface V1Image {
@@ -31,7 +32,7 @@ export function parseV1Image(bytes: Uint8Array, what: string): V1Image {
   const comment = field('comment');
   const author = field('author');
   const createdBy = (command ?? []).join(' ');
-  const history: [string, RawJson][] = [['created', goJson(goTime(field('created'), json))]];
+  const history: [string, RawJson][] = [['created', goJson(goTime(valueOf(fieldOf(members, 'created')), json))]];
   if (author !== '') history.push(['author', goJson(author)]);
   if (createdBy !== '') history.push(['created_by', goJson(createdBy)]);
   if (comment !== '') history.push(['comment', goJson(comment)]);
@@ -90,7 +91,7 @@ const labels: Codec = (value, json, field) =>
 const optionalNumber: Codec = (value, json, field) => (isNull(value) ? undefined : goJson(integer(value, json, field)));
 const nonZeroNumber: Codec = (value, json, field) =>
   isNull(value) || integer(value, json, field) === 0 ? undefined : goJson(integer(value, json, field));
-const time: Codec = (value, json, field) => goJson(goTime(json.text(valueOf(value), field), json));
+const time: Codec = (value, json) => goJson(goTime(valueOf(value), json));
 const struct =
   (fields: readonly (readonly [string, Codec])[], whenNull: 'zero' | 'omit'): Codec =>
   (value, json, field) => {
@@ -203,11 +204,11 @@ function integer(value: RawJson, json: JsonDocument, field: string): number {
 }
 
 /** RFC 3339 as Go's time.Time writes what it read: no trailing zeros in fractions, at most nanoseconds; the zero time for none. */
-function goTime(text: string, json: JsonDocument): string {
-  if (text === '') return '0001-01-01T00:00:00Z';
-  const match = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)$/.exec(text);
-  if (match === null) throw json.error('has a time that is not one (RFC 3339): created');
-  const [, seconds = '', fraction = '', zone = ''] = match;
+function goTime(value: unknown, json: JsonDocument): string {
+  if (value === undefined || value === null) return '0001-01-01T00:00:00Z';
+  const time = parseRfc3339(json.string(value, 'created'));
+  if (time === undefined) throw json.error('has a time that is not one (RFC 3339): created');
+  const { seconds, fraction, zone } = time;
   const digits = fraction.slice(0, 9).replace(/0+$/, '');
   return seconds + (digits === '' ? '' : `.${digits}`) + (/^[+-]00:00$/.test(zone) ? 'Z' : zone);
 }

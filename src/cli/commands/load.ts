@@ -18,14 +18,18 @@ export const load = defineCommand<Options>({
     void command
       .option('-i, --input <FILE>', 'read from a file, or a directory with an OCI layout, instead of standard input')
       .option('-q, --quiet', 'say nothing but what was loaded')
-      .option('--platform <PLATFORM>', 'which one of an image for several platforms, as linux/arm64'),
-  async run(_words, { input, quiet = false, platform }, { globals, openRoot, progress, print, printJson, signal }) {
+      .option(
+        '--platform <PLATFORM>',
+        'images for this platform only, as linux/arm64; default: of an image for several the one for this machine',
+      ),
+  async run(_words, { input, quiet = false, platform }, { globals, openRoot, progress, print, printJson, signal, warn }) {
     if (input === undefined && isatty(0)) throw new UsageError('Standard input is a terminal: name an archive with -i, or redirect one');
     const source = input === undefined ? standardInput() : { path: pathText(input, 'the file') };
     const root = await openRoot(true);
     const { report } = await progress(quiet, 'Loading');
     const loaded = await loadImage(root, source, {
       onProgress: report,
+      onWarning: warn,
       signal,
       ...(platform !== undefined && { platform: textOf(platform) }),
     });
