@@ -18,6 +18,7 @@ import { EntryWriter, failed, type Ownership } from './entry-writer.js';
 import { marksOf } from './layer-marks.js';
 import type { LayerEntry, LayerReader } from './layer-reader.js';
 import { LayerRoot, removeTree } from './layer-root.js';
+import type { LostAttribute } from './lost-attributes.js';
 import { OwnPaths } from './own-paths.js';
 import { join } from './tree-reader.js';
 
@@ -36,8 +37,8 @@ export interface Applied {
   readonly entries: number;
   /** The sizes in the tar's headers together: what Docker calls the size of a layer on drivers that copy. */
   readonly size: number;
-  /** Sentences, a few: what the file system or our rights did not let the files keep. */
-  readonly problems: readonly string[];
+  /** What the file system or our rights did not let the files keep. */
+  readonly lost: readonly LostAttribute[];
 }
 
 /** Throws what reading the layer throws, `archive-hostile`, `apply-failed`, `layer-missing`. Closes the layer when it fails; does not call `finish`. */
@@ -53,7 +54,7 @@ export async function applyLayer(layer: LayerReader, directory: string, options:
       await applying.entry(entry);
     }
     applying.finish();
-    return { entries, size, problems: applying.problems() };
+    return { entries, size, lost: applying.lost() };
   } catch (error) {
     await layer.close();
     throw error;
@@ -139,8 +140,8 @@ class Applying {
     this.#writer.setDirectoryTimes();
   }
 
-  problems(): string[] {
-    return this.#writer.problems.sentences();
+  lost(): LostAttribute[] {
+    return this.#writer.lost.list();
   }
 
   close(): void {

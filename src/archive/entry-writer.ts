@@ -20,11 +20,11 @@ import { sys } from '../sys/index.js';
 import { formatOverrideStat, OVERRIDE_CONTAINERS } from '../sys/override-stat.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import { isAnyUnionXattr } from '../sys/union-xattrs.js';
-import { ApplyProblems } from './apply-problems.js';
 import { cleanPath, hostile, isReserved, LINK_DIRECTORY, splitPath } from './entry-path.js';
 import { tooLarge, type EntryTime, type LayerEntry } from './layer-reader.js';
 import { removeTree, typeAt, type LayerRoot } from './layer-root.js';
 import { nameInLayer } from './layer-marks.js';
+import { LostAttributes } from './lost-attributes.js';
 import { overrideOf } from './tree-reader.js';
 
 /**
@@ -62,7 +62,7 @@ export class EntryWriter {
   readonly #directoryTimes = new Map<ByteString, Times>();
   /** Bytes of their paths. */
   #directoryPaths = 0;
-  readonly problems = new ApplyProblems();
+  readonly lost = new LostAttributes();
 
   constructor(root: LayerRoot, ownership: Ownership, opaque: ByteString | undefined) {
     this.#root = root;
@@ -345,12 +345,12 @@ export class EntryWriter {
     if (!this.#override && attributes.owned) this.#own(dirfd, name, path, uid, gid);
     for (const [attribute, value] of attributes.xattrs ?? []) {
       if (isAnyUnionXattr(attribute)) {
-        this.problems.xattr(attribute, path, 'belongs to the union');
+        this.lost.add(attribute, 'it belongs to the union', path);
         continue;
       }
       const kept = type === S_IFLNK ? attribute : nameInLayer(attribute, this.#override ? 'override' : 'real');
       const result = sys.setxattrat(dirfd, name, kept, value, 0);
-      if (cannotHave.has(-result)) this.problems.xattr(attribute, path, errnoName(-result));
+      if (cannotHave.has(-result)) this.lost.add(attribute, errnoName(-result), path);
       else if (result < 0) throw failed(result, `given the attribute ${textOf(attribute)}`, path);
     }
     if (type === S_IFLNK) return;

@@ -11,13 +11,14 @@ import { EntryWriter, failed, type Ownership } from './entry-writer.js';
 import { LayerReader, type LayerEntry } from './layer-reader.js';
 import type { ByteSource } from '../base/byte-source.js';
 import { LayerRoot, typeAt } from './layer-root.js';
+import type { LostAttribute } from './lost-attributes.js';
 
 export interface Extracted {
   readonly entries: number;
   /** Bytes of the files. */
   readonly size: number;
-  /** Sentences, a few: what the file system or our rights did not let the files keep. */
-  readonly problems: readonly string[];
+  /** What the file system or our rights did not let the files keep. */
+  readonly lost: readonly LostAttribute[];
 }
 
 /** `dirfd`: the directory, the caller's. The tar may be compressed. Throws `copy-conflict`, `archive-…`, `apply-failed`; what was written until then stays. */
@@ -41,7 +42,7 @@ export async function extractInto(dirfd: number, tar: ByteSource, options: { own
     }
     writer.setDirectoryTimes();
     await reader.finish();
-    return { entries, size, problems: writer.problems.sentences() };
+    return { entries, size, lost: writer.lost.list() };
   } catch (error) {
     await reader.close();
     throw error;

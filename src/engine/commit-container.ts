@@ -1,4 +1,5 @@
 /** `ply commit`. */
+import type { LostAttribute } from '../archive/lost-attributes.js';
 import type { ChainId, ImageId } from '../base/digest.js';
 import { UsageError } from '../base/error.js';
 import { commitContainer as commitInto } from '../image/commit-image.js';
@@ -25,6 +26,8 @@ export interface CommittedView {
   readonly chainId?: ChainId;
   /** The image that had the name before. */
   readonly replaced?: ImageId;
+  /** What files of the layer had to do without; absent when nothing. */
+  readonly lost?: readonly LostAttribute[];
 }
 
 /** Throws `container-missing`, `container-ambiguous`, `record-damaged`, `reference-invalid`, and what `commitInto` throws. */
@@ -37,11 +40,12 @@ export async function commitContainer(root: DataRoot, word: string, options: Com
     ...others,
     ...(reference !== undefined && { reference }),
   });
-  const { image, layer, replaced } = committed;
+  const { image, layer, replaced, lost } = committed;
   return {
     id: image.id,
     ...(reference !== undefined && { tag: familiarString(reference) }),
     ...(layer !== undefined && { chainId: layer.chainId }),
     ...(replaced !== undefined && { replaced }),
+    ...(lost.length > 0 && { lost }),
   };
 }

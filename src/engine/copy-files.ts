@@ -4,6 +4,7 @@
  *
  * Into a container owners are kept as numbers; out of it the files are the caller's, unless they are to be kept.
  */
+import { lostSentence } from '../archive/lost-attributes.js';
 import { extractInto } from '../archive/extract.js';
 import { packFile } from '../archive/pack-layer.js';
 import type { ByteSource } from '../base/byte-source.js';
@@ -166,8 +167,8 @@ async function inDirectory<T>({ dirfd, name }: Place, work: (dirfd: number) => P
 }
 
 async function extracted(dirfd: number, tar: ByteSource, ownership: Ownership): Promise<Copied> {
-  const { entries, size, problems } = await extractInto(dirfd, tar, { ownership });
-  return { files: entries, bytes: size, problems };
+  const { entries, size, lost } = await extractInto(dirfd, tar, { ownership });
+  return { files: entries, bytes: size, problems: lost.map(lostSentence) };
 }
 
 function conflict(what: string, remedy: string): PlyfsError {

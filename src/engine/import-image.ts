@@ -1,4 +1,5 @@
 /** `ply import`. */
+import type { LostAttribute } from '../archive/lost-attributes.js';
 import type { ByteSource } from '../base/byte-source.js';
 import type { ImageId } from '../base/digest.js';
 import { UsageError } from '../base/error.js';
@@ -19,18 +20,25 @@ export interface ImportImageOptions {
   readonly signal?: AbortSignal;
 }
 
+export interface ImportedView {
+  readonly id: ImageId;
+  readonly tag?: string;
+  /** What files of the image had to do without; absent when nothing. */
+  readonly lost?: readonly LostAttribute[];
+}
+
 /** Throws `reference-invalid`, and what `importInto` throws. */
 export async function importImage(
   root: DataRoot,
   source: ByteSource,
   { name, platform, ...options }: ImportImageOptions = {},
-): Promise<{ id: ImageId; tag?: string }> {
+): Promise<ImportedView> {
   const reference = name === undefined ? undefined : withDefaultTag(parseReference(name));
   if (reference?.digest !== undefined) throw new UsageError('An image is imported under a tag, not under a digest');
-  const { image } = await importInto(source, root, {
+  const { image, lost } = await importInto(source, root, {
     ...options,
     ...(reference !== undefined && { reference }),
     ...(platform !== undefined && { platform: platformOf(platform) }),
   });
-  return { id: image.id, ...(reference !== undefined && { tag: familiarString(reference) }) };
+  return { id: image.id, ...(reference !== undefined && { tag: familiarString(reference) }), ...(lost.length > 0 && { lost }) };
 }

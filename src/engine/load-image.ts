@@ -1,4 +1,5 @@
 /** `ply load`. */
+import type { LostAttribute } from '../archive/lost-attributes.js';
 import type { ImageId } from '../base/digest.js';
 import { loadImages } from '../image/load-image.js';
 import type { ArchiveSource } from '../image/open-archive.js';
@@ -24,6 +25,8 @@ export interface LoadedImageView {
   readonly tags: readonly string[];
   /** Names that meant another image before. */
   readonly replaced: readonly { readonly tag: string; readonly former: ImageId }[];
+  /** What files of its layers had to do without; absent when nothing. */
+  readonly lost?: readonly LostAttribute[];
 }
 
 /** Throws what `loadImages` throws. */
@@ -36,10 +39,11 @@ export async function loadImage(
   // A pipe may be silent for long.
   const stoppable = Symbol.asyncIterator in source && signal !== undefined ? abortable(source, signal) : source;
   const loaded = await loadImages(stoppable, root, { ...options, ...(platform !== undefined && { platform: platformOf(platform) }) });
-  return loaded.map(({ image, tags, replaced }) => ({
+  return loaded.map(({ image, tags, replaced, lost }) => ({
     id: image.id,
     tags: tags.map(familiarString),
     replaced: replaced.map(({ reference, former }) => ({ tag: familiarString(reference), former })),
+    ...(lost.length > 0 && { lost }),
   }));
 }
 

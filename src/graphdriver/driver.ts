@@ -20,6 +20,7 @@
  */
 import type { Change } from '../archive/changes.js';
 import type { LayerReader } from '../archive/layer-reader.js';
+import type { LostAttribute } from '../archive/lost-attributes.js';
 import type { ByteSource } from '../base/byte-source.js';
 import type { MountedBy, MountIds, MountTrust } from './mounter.js';
 import type { MountRecipe } from '../sys/mount-recipe.js';
@@ -97,8 +98,15 @@ export interface GraphDriver {
   changes(id: string, parent: string | undefined): Promise<Change[]>;
   /** Bytes the layer's change takes, as Docker counts them for this driver (docker-layout: `size`). */
   diffSize(id: string, parent: string | undefined): Promise<number>;
-  /** Fills a layer made by `create` from its tar, in one pass, and returns its size as Docker's `size` file has it. Does not call `finish`. */
-  applyDiff(id: string, parent: string | undefined, layer: LayerReader): Promise<number>;
+  /** Fills a layer made by `create` from its tar, in one pass. Does not call `finish`. */
+  applyDiff(id: string, parent: string | undefined, layer: LayerReader): Promise<AppliedDiff>;
+}
+
+export interface AppliedDiff {
+  /** As Docker's `size` file has it. Bytes. */
+  readonly size: number;
+  /** What files of the layer had to do without. */
+  readonly lost: readonly LostAttribute[];
 }
 
 export interface DriverOptions {

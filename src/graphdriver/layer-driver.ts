@@ -1,11 +1,10 @@
 /** What all drivers have in common: a layout, mounts that are counted, and differences taken by comparing whole trees. */
-import { channel } from 'node:diagnostics_channel';
 import { applyLayer, type ApplyOptions } from '../archive/apply-layer.js';
 import type { Change } from '../archive/changes.js';
 import type { LayerReader } from '../archive/layer-reader.js';
 import type { ByteSource } from '../base/byte-source.js';
 import { PlyfsError } from '../base/error.js';
-import type { DriverName, DriverOptions, GetOptions, GraphDriver, LayerDirectories, LayerMount } from './driver.js';
+import type { AppliedDiff, DriverName, DriverOptions, GetOptions, GraphDriver, LayerDirectories, LayerMount } from './driver.js';
 import { ownership } from './home.js';
 import { exchangeDirectories } from './exchange-directories.js';
 import type { Layout } from './layout.js';
@@ -13,14 +12,6 @@ import { LayerMounts, type ShowOptions } from './layer-mounts.js';
 import type { MountedBy, MountIds } from './mounter.js';
 import type { MountRecipe } from '../sys/mount-recipe.js';
 import { naiveChanges, naiveDiff } from './naive-diff.js';
-
-/** Published on `plyfs:graphdriver:apply`: sentences about what the files of a layer could not keep. */
-export interface ApplyProblems {
-  readonly id: string;
-  readonly problems: readonly string[];
-}
-
-const applyProblems = channel('plyfs:graphdriver:apply');
 
 export abstract class LayerDriver implements GraphDriver {
   abstract readonly name: DriverName;
@@ -91,11 +82,10 @@ export abstract class LayerDriver implements GraphDriver {
     return this.layout.directories(id);
   }
 
-  async applyDiff(id: string, _parent: string | undefined, layer: LayerReader): Promise<number> {
+  async applyDiff(id: string, _parent: string | undefined, layer: LayerReader): Promise<AppliedDiff> {
     this.#mayWrite();
-    const { size, problems } = await applyLayer(layer, this.directories(id).own, { ...this.applying(), ownership });
-    if (problems.length > 0) applyProblems.publish({ id, problems } satisfies ApplyProblems);
-    return this.appliedSize(id, size);
+    const { size, lost } = await applyLayer(layer, this.directories(id).own, { ...this.applying(), ownership });
+    return { size: this.appliedSize(id, size), lost };
   }
 
   /** What becomes of a tar's whiteouts. */

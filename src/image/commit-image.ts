@@ -5,6 +5,7 @@
  * The configuration has the fields that Docker 25 writes. A container in which nothing was changed gives an image of the same layers, whose history
  * has a step without one. The image is published last, by one rename: before that there is at most a layer that nothing names, which goes again.
  */
+import type { LostAttribute } from '../archive/lost-attributes.js';
 import type { ChainId, DiffId, ImageId } from '../base/digest.js';
 import { ancestry, type Layer } from '../layer/layer.js';
 import type { MountedLayer } from '../layer/mounted-layer.js';
@@ -46,6 +47,8 @@ export interface CommittedImage {
   readonly layer?: Layer;
   /** What had the name before. */
   readonly replaced?: ImageId;
+  /** What files of the layer had to do without. */
+  readonly lost: readonly LostAttribute[];
 }
 
 /** Throws `usage` for a change that cannot be made, and what committing and registering a layer throws. */
@@ -59,10 +62,12 @@ export async function commitContainer(container: CommittedContainer, stores: Ima
   // An image without a new layer needs those that are there.
   if (parent !== undefined) layers.lease(parent);
   let layer: Layer | undefined;
+  let lost: readonly LostAttribute[] = [];
   let image: Image;
   try {
     layer = await layers.commitMounted(mounted.name, {
       signal,
+      onLost: (found) => (lost = found),
       onProgress: onProgress && ((done) => onProgress({ kind: 'layer', id: 'commit', done })),
     });
     signal?.throwIfAborted();
@@ -73,7 +78,7 @@ export async function commitContainer(container: CommittedContainer, stores: Ima
   if (base !== undefined && images.get(base.id) !== undefined) images.setParent(image.id, base.id);
   const replaced = reference === undefined ? undefined : references.set(reference, image.id, { force: true });
   if (reference !== undefined) images.setLastUpdated(image.id, new Date());
-  return { image, ...(layer && { layer }), ...(replaced !== undefined && replaced !== image.id && { replaced }) };
+  return { image, lost, ...(layer && { layer }), ...(replaced !== undefined && replaced !== image.id && { replaced }) };
 }
 
 async function releaseAll(layers: ImageStores['layers'], chains: readonly (ChainId | undefined)[]): Promise<void> {

@@ -5,6 +5,7 @@
  * the one is no longer written, and the other would be untrue.
  */
 import { decompress } from '../archive/compression.js';
+import type { LostAttribute } from '../archive/lost-attributes.js';
 import type { ByteSource } from '../base/byte-source.js';
 import { PlyfsError } from '../base/error.js';
 import type { DiffId, ImageId } from '../base/digest.js';
@@ -36,6 +37,8 @@ export interface ImportedImage {
   readonly image: Image;
   /** What had the name before. */
   readonly replaced?: ImageId;
+  /** What its files had to do without. */
+  readonly lost: readonly LostAttribute[];
 }
 
 /** Throws `usage` for a change that cannot be made, `platform-unsupported`, and what registering a layer throws. */
@@ -64,17 +67,18 @@ export async function importImage(source: ByteSource, stores: ImageStores, optio
       yield piece;
     }
   };
-  const layer = await layers.register(decompress(counted()), undefined, { ...(signal && { signal }) });
+  let lost: readonly LostAttribute[] = [];
+  const layer = await layers.register(decompress(counted()), undefined, { signal, onLost: (found) => (lost = found) });
   let image: Image;
   try {
     image = images.create(Buffer.from(configOf(config, layer.diffId, { platform, message, created: goTimeOf(created) })));
   } finally {
     await layers.release(layer.chainId);
   }
-  if (reference === undefined) return { image };
+  if (reference === undefined) return { image, lost };
   const replaced = references.set(reference, image.id, { force: true });
   images.setLastUpdated(image.id, new Date());
-  return { image, ...(replaced !== undefined && replaced !== image.id && { replaced }) };
+  return { image, lost, ...(replaced !== undefined && replaced !== image.id && { replaced }) };
 }
 
 function configOf(

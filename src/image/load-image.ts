@@ -6,6 +6,7 @@
  * layer is held by this process, and what was registered for an image that failed goes again.
  */
 import type { ByteSource } from '../base/byte-source.js';
+import { LostAttributes, type LostAttribute } from '../archive/lost-attributes.js';
 import { chainIdOf, type ChainId, type ImageId } from '../base/digest.js';
 import { PlyfsError } from '../base/error.js';
 import type { LayerStore } from '../layer/layer-store.js';
@@ -44,6 +45,8 @@ export interface LoadedImage {
   readonly tags: readonly Reference[];
   /** Tags that meant another image before, which may have no name now. */
   readonly replaced: readonly { readonly reference: Reference; readonly former: ImageId }[];
+  /** What files of its layers had to do without, as far as these were read. */
+  readonly lost: readonly LostAttribute[];
 }
 
 /** At least one. Throws what `openArchive` and the readers of archives throw, and `layer-missing`, `layer-digest-mismatch`. */
@@ -99,12 +102,13 @@ function checkComplete(image: ArchivedImage, files: ArchiveFiles, layers: LayerS
 async function loadImage(archived: ArchivedImage, files: ArchiveFiles, stores: ImageStores, options: LoadOptions): Promise<LoadedImage> {
   const { layers, images, references } = stores;
   const held: ChainId[] = [];
+  const lost = new LostAttributes();
   let image: Image;
   try {
     let parent: ChainId | undefined;
     for (const [index, layer] of archived.layers.entries()) {
       options.signal?.throwIfAborted();
-      parent = await loadLayer(layer, index, parent, files, layers, options);
+      parent = await loadLayer(layer, index, parent, files, layers, options, lost);
       held.push(parent);
     }
     image = images.create(archived.raw);
@@ -117,7 +121,7 @@ async function loadImage(archived: ArchivedImage, files: ArchiveFiles, stores: I
     const former = references.set(reference, image.id, { force: true });
     if (former !== undefined && former !== image.id) replaced.push({ reference, former });
   }
-  return { image, tags: archived.tags, replaced };
+  return { image, tags: archived.tags, replaced, lost: lost.list() };
 }
 
 /** Holds the layer once for the caller. */
@@ -128,6 +132,7 @@ async function loadLayer(
   files: ArchiveFiles,
   layers: LayerStore,
   { onProgress, signal }: LoadOptions,
+  lost: LostAttributes,
 ): Promise<ChainId> {
   let read = 0;
   const source = async function* (): ByteSource {
@@ -140,7 +145,7 @@ async function loadLayer(
     }
   };
   try {
-    const { chainId } = await layers.register(source(), parent, { expect: diffId, ...(signal && { signal }) });
+    const { chainId } = await layers.register(source(), parent, { expect: diffId, signal, onLost: (more) => lost.addAll(more) });
     if (read === 0) onProgress?.({ kind: 'exists', id: diffId, done: 0 });
     return chainId;
   } catch (error) {

@@ -12,7 +12,7 @@ import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_RDONLY } from '../sys/constants.js'
 import { sys } from '../sys/index.js';
 import type { Layer } from './layer.js';
 import { assertNotShown } from './mounted-layer.js';
-import { registerLayer } from './register.js';
+import { registerLayer, type RegisterOptions } from './register.js';
 import { finishRemoving } from './removal.js';
 import { withoutDeadMounts } from './shown.js';
 import type { Mount, StoreState } from './store-state.js';
@@ -23,6 +23,8 @@ export interface CommitMountedOptions {
   readonly signal?: AbortSignal | undefined;
   /** Bytes of the layer's tar so far. */
   readonly onProgress?: ((done: number) => void) | undefined;
+  /** As `RegisterOptions` has it. */
+  readonly onLost?: RegisterOptions['onLost'];
 }
 
 /** Against the init layer, or the parent where there is none: sorted by path, as `docker diff`. */
@@ -88,7 +90,7 @@ async function assertAlive({ driver }: StoreState, { name, mountId }: Mount): Pr
 export async function commitMounted(
   state: StoreState,
   name: string,
-  { signal, onProgress }: CommitMountedOptions,
+  { signal, onProgress, onLost }: CommitMountedOptions,
 ): Promise<Layer | undefined> {
   state.refresh();
   const mount = state.mountNamed(name);
@@ -97,7 +99,7 @@ export async function commitMounted(
   const parentId = parentIdOf(mount);
   const register = async (tar: ByteSource): Promise<Layer | undefined> => {
     const counted = await unlessEmpty(onProgress === undefined ? tar : counting(tar, onProgress));
-    return counted && registerLayer(state, counted, mount.parent?.chainId, { signal });
+    return counted && registerLayer(state, counted, mount.parent?.chainId, { signal, onLost });
   };
   try {
     return await register(driver.diff(mount.mountId, parentId));

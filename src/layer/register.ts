@@ -11,11 +11,13 @@
  */
 import { join } from 'node:path';
 import { LayerReader, type LayerLimits } from '../archive/layer-reader.js';
+import type { LostAttribute } from '../archive/lost-attributes.js';
 import { TarSplitWriter } from '../archive/tar-split.js';
 import type { ByteSource } from '../base/byte-source.js';
 import { chainIdOf, type ChainId, type DiffId } from '../base/digest.js';
 import { PlyfsError } from '../base/error.js';
 import { newCacheId, type CacheId } from '../base/ids.js';
+import type { AppliedDiff } from '../graphdriver/driver.js';
 import { abortable } from './abortable.js';
 import { MAX_DEPTH, type Layer } from './layer.js';
 import { TAR_SPLIT } from './metadata-store.js';
@@ -31,11 +33,14 @@ export interface RegisterOptions {
   readonly descriptor?: unknown;
   readonly limits?: LayerLimits | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Told once, when the layer is in the store: what its files had to do without. Not told of a layer that was there already. */
+  readonly onLost?: ((lost: readonly LostAttribute[]) => void) | undefined;
 }
 
 interface Filled {
   readonly diffId: DiffId;
   readonly size: number;
+  readonly lost: readonly LostAttribute[];
 }
 
 /** Where a layer goes that is being registered. */
@@ -62,7 +67,9 @@ export async function registerLayer(
   trace('write-set made', begun.writeSet.path);
   try {
     const filled = await fill(state, begun, source, options);
-    return await publish(state, begun, filled);
+    const layer = await publish(state, begun, filled);
+    if (filled.lost.length > 0) options.onLost?.(filled.lost);
+    return layer;
   } catch (error) {
     if (begun.writeSet.isOpen)
       await finishRemoving(state, { writeSet: begun.writeSet, ids: [begun.cacheId] }).catch((second: unknown) => {
@@ -99,11 +106,11 @@ async function fill(
   trace('driver directory made', cacheId);
 
   const tarSplit = TarSplitWriter.create(join(writeSet.path, TAR_SPLIT));
-  let size: number;
+  let applied: AppliedDiff;
   let diffId: DiffId;
   try {
     const layer = new LayerReader(signal === undefined ? source : abortable(source, signal), { tarSplit, limits });
-    size = await state.driver.applyDiff(cacheId, parent?.cacheId, layer);
+    applied = await state.driver.applyDiff(cacheId, parent?.cacheId, layer);
     ({ diffId } = await layer.finish());
     await tarSplit.close();
   } finally {
@@ -117,13 +124,13 @@ async function fill(
     );
 
   writeSet.write('diff', diffId);
-  writeSet.write('size', String(size));
+  writeSet.write('size', String(applied.size));
   if (parent !== undefined) writeSet.write('parent', parent.chainId);
   if (descriptor !== undefined) writeSet.write('descriptor.json', JSON.stringify(descriptor));
   trace('write-set complete', writeSet.path);
   await state.flush();
   trace('flushed', cacheId);
-  return { diffId, size };
+  return { diffId, ...applied };
 }
 
 async function publish(state: StoreState, place: Place, { diffId }: Filled): Promise<Layer> {

@@ -65,7 +65,7 @@ t.test('owners, modes, times, links and special files', { skip: needsRoot }, asy
       pax: { 'SCHILY.xattr.security.capability': '\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0', 'SCHILY.xattr.user.n': '\xff\0=' },
     },
   ]);
-  t.strictSame(applied.problems, []);
+  t.strictSame(applied.lost, []);
   t.equal(applied.entries, 13);
   t.equal(applied.size, 10, 'of the headers together');
   const at = (path: string) => lstatSync(`${base}/x/${path}`, { bigint: true });
@@ -120,7 +120,7 @@ t.test('sparse files keep their holes', async (t) => {
 
 t.test('an ordinary user’s layer keeps owners and special files aside', async (t) => {
   const base = await workspace(t);
-  const { problems } = await apply(
+  const { lost } = await apply(
     `${base}/x`,
     [
       { name: 'd/', flag: '5', mode: 0o555, uid: 5, gid: 6 },
@@ -136,7 +136,7 @@ t.test('an ordinary user’s layer keeps owners and special files aside', async 
     ],
     { ownership: 'override' },
   );
-  t.strictSame(problems, []);
+  t.strictSame(lost, []);
   const override = (path: string): string | undefined => xattrOf(`${base}/x/${path}`, 'user.containers.override_stat');
   t.equal(override('d'), '5:6:0555:dir');
   t.equal(override('d/f'), '7:8:04051:file');

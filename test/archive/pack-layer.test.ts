@@ -163,8 +163,8 @@ for (const form of ['overlay', 'aufs'] as const) {
       execFileSync('sh', ['-ec', `cd ${base}/tree; find . -exec touch -h -d @1000 {} +; touch -d @0 d/e/.wh..wh..opq`]);
       const tar = await whole(packTree(`${base}/tree`, { form: 'aufs', ownership: 'real' }));
       const reader = new LayerReader(inPieces(tar));
-      const { problems } = await applyLayer(reader, `${base}/first`, { whiteouts: form, ownership });
-      t.same(problems, []);
+      const { lost } = await applyLayer(reader, `${base}/first`, { whiteouts: form, ownership });
+      t.same(lost, []);
       const again = await whole(packTree(`${base}/first`, { form, ownership }));
       const sorted = (lines: Line[]): Line[] =>
         lines

@@ -32,7 +32,7 @@ const look = async (layer, script) => {
 const list = "find . -mindepth 1 -printf '%P %y %m %U:%G\\\\n' | sort";
 async function* once(bytes) { yield bytes; }
 await driver.create(id(1), undefined);
-told.size = await driver.applyDiff(id(1), undefined, new LayerReader(once(readFileSync(tar))));
+told.size = (await driver.applyDiff(id(1), undefined, new LayerReader(once(readFileSync(tar))))).size;
 await driver.createReadWrite(id(2), id(1));
 told.base = await look(id(2), list);
 told.written = await look(id(2), 'rm gone && mkdir gone && echo new > new && chmod 640 owned && ' + list);

@@ -130,7 +130,7 @@ else {
   await t.test('what could be taken for two things (CVE-2021-41190)', async (t) => {
     const layout = new OciLayout();
     const image = layout.image(one);
-    const manifest = JSON.parse(String(layout.members[`blobs/sha256/${hexOf(image.digest)}`])) as Record<string, unknown>;
+    const manifest = JSON.parse((layout.members[`blobs/sha256/${hexOf(image.digest)}`] as Buffer).toString()) as Record<string, unknown>;
     const index = { schemaVersion: 2, mediaType: 'application/vnd.oci.image.index.v1+json', manifests: [image] };
     const of = (document: object, mediaType: string) =>
       load(t, layout.finish([{ ...layout.blob(JSON.stringify(document), mediaType), ...named('t:1') }]));

@@ -1,6 +1,7 @@
 import { textOf, type ByteString } from '../../base/bytes.js';
 import { commitContainer } from '../../engine/commit-container.js';
 import { defineCommand } from '../command.js';
+import { warnOfLost } from '../lost-attributes.js';
 import { collect } from '../ply-command-line.js';
 
 interface Options {
@@ -19,7 +20,7 @@ export const commit = defineCommand<Options>({
       .option('-c, --change <INSTRUCTION>', 'a Dockerfile instruction applied to it, as CMD ["/bin/sh"]; may be repeated', collect)
       .option('-m, --message <TEXT>', 'what its history says')
       .option('-q, --quiet', 'do not say how far it is'),
-  async run([word, name], { author, change, message, quiet = false }, { globals, openRoot, progress, print, printJson, signal }) {
+  async run([word, name], { author, change, message, quiet = false }, { globals, openRoot, progress, print, printJson, signal, warn }) {
     const root = await openRoot(true);
     const { report } = await progress(quiet, 'Committing');
     const committed = await commitContainer(root, textOf(word!), {
@@ -30,6 +31,7 @@ export const commit = defineCommand<Options>({
       ...(change !== undefined && { changes: change.map(textOf) }),
       ...(message !== undefined && { message: textOf(message) }),
     });
+    warnOfLost(committed.lost, warn);
     await (globals.json === true ? printJson(committed) : print(`${committed.id}\n`));
   },
 });

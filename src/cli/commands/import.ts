@@ -5,6 +5,7 @@ import { messageOf, PlyfsError, UsageError } from '../../base/error.js';
 import type { ByteSource } from '../../base/byte-source.js';
 import { importImage } from '../../engine/import-image.js';
 import { defineCommand } from '../command.js';
+import { warnOfLost } from '../lost-attributes.js';
 import { collect } from '../ply-command-line.js';
 
 interface Options {
@@ -23,7 +24,7 @@ export const importCommand = defineCommand<Options>({
       .option('-m, --message <TEXT>', 'what its history says')
       .option('--platform <PLATFORM>', 'which platform it is for, as linux/arm64')
       .option('-q, --quiet', 'do not say how far it is'),
-  async run([file, name], { change, message, platform, quiet = false }, { globals, openRoot, progress, print, printJson, signal }) {
+  async run([file, name], { change, message, platform, quiet = false }, { globals, openRoot, progress, print, printJson, signal, warn }) {
     if (file === '-' && isatty(0)) throw new UsageError('Standard input is a terminal: name a file, or redirect one');
     const root = await openRoot(true);
     const { report } = await progress(quiet, 'Importing');
@@ -35,6 +36,7 @@ export const importCommand = defineCommand<Options>({
       ...(message !== undefined && { message: textOf(message) }),
       ...(platform !== undefined && { platform: textOf(platform) }),
     });
+    warnOfLost(imported.lost, warn);
     await (globals.json === true ? printJson(imported) : print(`${imported.id}\n`));
   },
 });

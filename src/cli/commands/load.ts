@@ -5,6 +5,7 @@ import { textOf, type ByteString } from '../../base/bytes.js';
 import { UsageError } from '../../base/error.js';
 import { loadImage } from '../../engine/load-image.js';
 import { defineCommand } from '../command.js';
+import { warnOfLost } from '../lost-attributes.js';
 import { pathText } from '../path-text.js';
 
 interface Options {
@@ -33,6 +34,7 @@ export const load = defineCommand<Options>({
       signal,
       ...(platform !== undefined && { platform: textOf(platform) }),
     });
+    for (const { lost } of loaded) warnOfLost(lost, warn);
     if (globals.json === true) return printJson(loaded);
     for (const { id, tags, replaced } of loaded) {
       for (const { tag, former } of replaced)

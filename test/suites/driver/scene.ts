@@ -79,7 +79,7 @@ export class DriverScene {
   async apply(layer: string, parent: string | undefined, tar: Uint8Array): Promise<number> {
     await this.driver.create(layer, parent);
     const reader = new LayerReader(onePiece(tar));
-    const size = await this.driver.applyDiff(layer, parent, reader);
+    const { size } = await this.driver.applyDiff(layer, parent, reader);
     await reader.finish();
     return size;
   }
