@@ -73,7 +73,10 @@ struct Ext4Uuid {
 };
 #define PLYFS_EXT4_IOC_GETFSUUID _IOC(_IOC_READ, 'f', 44, 8)
 
-/** linux/btrfs.h, struct btrfs_ioctl_fs_info_args. Its fsid is the UUID that the kernel knows the file system by (fs/btrfs/disk-io.c, s_uuid). */
+/**
+ * linux/btrfs.h, struct btrfs_ioctl_fs_info_args. Its fsid is the UUID that the kernel knows the
+ * file system by (fs/btrfs/disk-io.c, s_uuid).
+ */
 struct BtrfsInfo {
   uint64_t max_id;
   uint64_t num_devices;

@@ -190,7 +190,10 @@ Found Marked(int fd) {
   return kWithoutMarks;
 }
 
-/** Whether the directory lies where `device` says (major times 2^20, and minor), or where does not matter (-1). */
+/**
+ * Whether the directory lies where `device` says (major times 2^20, and minor), or where does not
+ * matter (-1).
+ */
 bool LiesOn(int fd, double device) {
   if (device < 0) return true;
   struct statx st;

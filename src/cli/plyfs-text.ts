@@ -29,6 +29,7 @@ Layers (in a path, \\: is a colon, \\, a comma and \\\\ a backslash):
   workdir=DIR              an empty directory on the file system of upperdir
   whiteout=overlay|aufs    aufs: the lower directories say "deleted" by .wh.NAME files
   upper_whiteout=overlay|aufs  aufs: in upperdir, too, "deleted" is a .wh.NAME file, also where devices can be made
+  index=on|off             on: hard links of lower files stay whole across mounts (default off)
   redirect_dir=on|off      on: directories of lower layers can be renamed (default off: EXDEV, mv copies)
   xino=auto|on|off         inode numbers over several file systems
   userxattr                marks of layers are user.overlay.*, as root too: opaque directories and whiteouts are believed, redirects are not

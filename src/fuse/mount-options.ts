@@ -39,6 +39,7 @@ export interface ParsedUnion {
   readonly userXattr?: boolean;
   readonly overrideStat?: boolean;
   readonly redirectDir: boolean;
+  readonly index: boolean;
   readonly ownership: ParsedOwnership;
   readonly acl: boolean;
   readonly xattrs: boolean;
@@ -236,6 +237,9 @@ const withValue: Readonly<Record<string, WithValue>> = {
   redirect_dir: (d, v, o) => {
     d.union.redirectDir = oneOf(o, v, ['on', 'off', 'follow', 'nofollow']) === 'on';
   },
+  index: (d, v, o) => {
+    d.union.index = oneOf(o, v, ['on', 'off']) === 'on';
+  },
   whiteout: (d, v, o) => {
     d.form = oneOf(o, v, ['overlay', 'aufs']);
   },
@@ -398,7 +402,6 @@ const withoutEffect: Readonly<Record<string, string>> = {
   defcontext: 'security labels are those of the layers',
   rootcontext: 'security labels are those of the layers',
   metacopy: 'a copy-up always copies data',
-  index: 'hard links stay whole without an index',
   nfs_export: 'the mount cannot be exported',
   uuid: 'the mount has no UUID',
   verity: 'fs-verity digests are not checked',
@@ -495,7 +498,7 @@ function newDraft(): Draft {
   return {
     lowers: [],
     squashToRoot: false,
-    union: { redirectDir: false, acl: true, xattrs: true, fsync: true, volatile: false, staticNlink: false, xino: 'auto' },
+    union: { redirectDir: false, index: false, acl: true, xattrs: true, fsync: true, volatile: false, staticNlink: false, xino: 'auto' },
     ownership: { uidMapping: [], gidMapping: [], xattrPermissions: 0 },
     mount: { readOnly: false },
     transport: 'native',

@@ -68,10 +68,13 @@ export interface Syscalls {
   /** Raw `linux_dirent64` records into `buffer`; returns bytes, 0 at the end. `fd` must not be O_PATH. */
   getdents64(fd: number, buffer: Uint8Array): number;
   /**
-   * The names of `count` directories, topmost first, merged by overlayfs's rules, as records of src/union/packed-listing.ts, in the order in which they are met.
-   * `directories`, three numbers each: its descriptor, what is added to its inode numbers, and one that does not count here; `upper`: the first is the upper layer's. A character device 0:0 is a whiteout.
-   * Returns the bytes the records take: when that is more than `out` has, nothing was written. -EOPNOTSUPP: a name has no type, or a number
-   * from `limit` on: look closer. -E2BIG: they have more than `most` entries together.
+   * The names of `count` directories, topmost first, merged by overlayfs's rules, as records of
+   * src/union/packed-listing.ts, in the order in which they are met. `directories`, three numbers
+   * each: its descriptor, what is added to its inode numbers, and one that does not count here;
+   * `upper`: the first is the upper layer's. A character device 0:0 is a whiteout. Returns the
+   * bytes the records take: when that is more than `out` has, nothing was written. -EOPNOTSUPP: a
+   * name has no type, or a number from `limit` on: look closer. -E2BIG: they have more than `most`
+   * entries together.
    */
   listDirectories(directories: Float64Array, count: number, upper: boolean, limit: number, out: Uint8Array, most: number): number;
   /** The same however many entries there are, on libuv's thread pool: the records, or `-errno`. It duplicates the descriptors at once. */
@@ -91,12 +94,16 @@ export interface Syscalls {
     cookieBase: number,
   ): number;
   /**
-   * Looks for the directory `name` in each of `count` directories in order, and merges the names of those found as `listDirectories` does. `parents`, three
-   * numbers each: a descriptor, what is added to its inode numbers, and its device (major times 2^20, and minor) where a directory found may lie on
-   * another, else -1. `found`, a number each: 1 it has that directory, 2 so too and the search ends there, because its
-   * attributes of the classes user and trusted may be marks; 0 it has no such name, or the search had ended; `-errno`: it has something else
-   * (ENOTDIR, ELOOP), which ends the search, or it could not be told. Returns the bytes of the records, more than `out` has when nothing was written;
-   * -EOPNOTSUPP where `out` is null, there are marks, a directory lies on another device, it takes a closer look (`listDirectories`), or there are more than a few thousand entries.
+   * Looks for the directory `name` in each of `count` directories in order, and merges the names of
+   * those found as `listDirectories` does. `parents`, three numbers each: a descriptor, what is
+   * added to its inode numbers, and its device (major times 2^20, and minor) where a directory
+   * found may lie on another, else -1. `found`, a number each: 1 it has that directory, 2 so too
+   * and the search ends there, because its attributes of the classes user and trusted may be marks;
+   * 0 it has no such name, or the search had ended; `-errno`: it has something else (ENOTDIR,
+   * ELOOP), which ends the search, or it could not be told. Returns the bytes of the records, more
+   * than `out` has when nothing was written; -EOPNOTSUPP where `out` is null, there are marks, a
+   * directory lies on another device, it takes a closer look (`listDirectories`), or there are more
+   * than a few thousand entries.
    */
   findDirectories(
     parents: Float64Array,
@@ -162,13 +169,17 @@ export interface Syscalls {
   copyFileRange(from: number, fromOffset: number, to: number, toOffset: number, length: number): number;
 
   /**
-   * The file handle's bytes (struct file_handle: handle_bytes u32, handle_type i32, f_handle; 136 at most) into `buffer`; returns their count.
-   * `flags`: 0, or AT_HANDLE_FID for one that only identifies (-EINVAL before Linux 6.5).
+   * The file handle's bytes (struct file_handle: handle_bytes u32, handle_type i32, f_handle; 136
+   * at most) into `buffer`; returns their count. `flags`: 0, or AT_HANDLE_FID for one that only
+   * identifies (-EINVAL before Linux 6.5).
    */
   name_to_handle_at(dirfd: number, name: ByteString, buffer: Uint8Array, flags: number): number;
   /** Opens by such bytes, on the file system of `mountFd`. Needs CAP_DAC_READ_SEARCH. */
   open_by_handle_at(mountFd: number, handle: Uint8Array, flags: number): number;
-  /** The file system's UUID (FS_IOC_GETFSUUID, or ext4's and btrfs's own; 16 bytes), or -ENOTTY where the kernel or the file system has none. */
+  /**
+   * The file system's UUID (FS_IOC_GETFSUUID, or ext4's and btrfs's own; 16 bytes), or -ENOTTY
+   * where the kernel or the file system has none.
+   */
   fsuuid(fd: number, buffer: Uint8Array): number;
 
   /** Fills [type, bsize, blocks, bfree, bavail, files, ffree, namelen, frsize, flags]. */

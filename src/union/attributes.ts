@@ -46,7 +46,8 @@ function linkCount(context: UnionContext, node: Node, own: number): number {
     if (node.lastStat !== null) return 0;
     return node.stack.length > 1 || context.options.staticNlink ? 1 : own;
   }
-  if (node.inUpper) return own - (node.parked ? 1 : 0) + (node.links?.remaining ?? 0);
+  // A name in the workdir or in the index is none that is shown.
+  if (node.inUpper) return own - (node.parked || node.links?.indexed === true ? 1 : 0) + (node.links?.remaining ?? 0);
   if (node.links !== null) return node.links.remaining;
   return node.unlinked ? 0 : own;
 }

@@ -9,6 +9,7 @@ import type { Devices } from './devices.js';
 import type { DirectoryDescriptors } from './disk-directory.js';
 import type { UnionEvents } from './events.js';
 import type { LinkTable } from './hard-links.js';
+import type { InodeIndex } from './inode-index.js';
 import type { InodeNumbers } from './inode-numbers.js';
 import type { LayerDirectory } from './layer.js';
 import type { ListingHabit } from './listing-habit.js';
@@ -28,6 +29,8 @@ export interface UnionContext {
   readonly upper: UpperLayer | null;
   readonly nodes: NodeTable;
   readonly links: LinkTable;
+  /** Null without `index=on`. */
+  readonly index: InodeIndex | null;
   readonly devices: Devices;
   readonly inodes: InodeNumbers;
   readonly origins: Origins;

@@ -15,6 +15,7 @@ import type { Caller } from '../vfs/filesystem.js';
 import type { UnionContext } from './context.js';
 import { dataOf } from './data.js';
 import { onDisk, type DiskDirectory } from './disk-directory.js';
+import type { InodeIndex } from './inode-index.js';
 import { UPPER, type LayerDirectory } from './layer.js';
 import { copyMetadata, restoreTimes } from './metadata.js';
 import { statNode } from './merge.js';
@@ -132,19 +133,17 @@ export function markImpure(context: UnionContext, node: DirectoryNode, directory
  */
 export function copyUp(context: UnionContext, node: Node, caller: Caller | null, keep = Infinity): Awaitable<void> {
   if (node.copyingUp !== null) return node.copyingUp;
-  if (node.inUpper && node.data === null) {
-    if (node.links !== null) linkOthers(context, node);
-    return;
-  }
   if (node.isDirectory()) {
     upperDirectory(context, node);
     return;
   }
-  writableUpper(context);
   if (node.inUpper) {
-    if (node.type !== S_IFREG || dataOf(context, node) === node) return;
-    return whileCopying(context, node, copyUpData(context, node, caller, keep));
+    const whole = node.data === null || node.type !== S_IFREG || dataOf(context, node) === node;
+    if (!whole) return whileCopying(context, node, copyUpData(context, node, caller, keep));
+    if (node.links !== null) linkOthers(context, node);
+    return;
   }
+  writableUpper(context);
   if (node.type !== S_IFREG) copyUpSpecial(context, node);
   else return whileCopying(context, node, copyUpFile(context, node, caller, keep));
 }
@@ -177,10 +176,23 @@ function copyUpSpecial(context: UnionContext, node: Node): void {
     const minor = field(sourceStat, 0, StatField.RdevMinor);
     check(sys.mknodat(upper.work.fd(), temporary, node.type | 0o600, major, minor), 'mknod');
   }
+  const entry = node.links?.entry ?? null;
   const fill = (): void => {
-    if (node.links === null) setOrigin(context, holder, name, sourceStat, upper.work.fd(), temporary);
+    if (node.links === null || entry !== null) setOrigin(context, holder, name, sourceStat, upper.work.fd(), temporary);
     copyMetadata(context, holder, name, sourceStat, upper.work.fd(), temporary);
   };
+  if (entry !== null && isNamed(node)) {
+    const { directory } = context.index as InodeIndex;
+    place(context, directory, temporary, entry, () => {
+      fill();
+      recordNames(context, node, upper.work.fd(), temporary);
+    });
+    settleIndexed(node, directory, entry);
+    context.files.drop(node);
+    linkOthers(context, node);
+    if (started > 0) announce(context, node, holder.layer.index, 0, started);
+    return;
+  }
   const first = node.dentries[0];
   if (first === undefined) {
     // Nothing leads to it any more but a descriptor somewhere.
@@ -226,7 +238,7 @@ function copyUpFile(context: UnionContext, node: Node, caller: Caller | null, ke
   const flushed = length > 0 && context.options.fsync && !context.options.volatile;
   const finish = (): Awaitable<void> => {
     if (flushed) upper.copies.start(copy, length);
-    if (node.links === null) setOrigin(context, holder, name, stat, copy, '' as ByteString);
+    if (node.links === null || node.links.entry !== null) setOrigin(context, holder, name, stat, copy, '' as ByteString);
     copyMetadata(context, holder, name, stat, copy, '' as ByteString);
     // What is cut short is changed, also if the truncation that asked for it never comes.
     if (length < size) check(sys.utimensat(copy, '' as ByteString, 0, UTIME_OMIT, 0, UTIME_NOW), 'utimensat');
@@ -289,6 +301,17 @@ async function copyPieces(from: number, to: number, length: number, caller: Call
 /** Puts the finished copy in the place of the node's first name; the names may have changed while it was made. */
 function publishFile(context: UnionContext, node: Node, copy: number, temporary: Name | null): void {
   const upper = writableUpper(context);
+  const entry = node.links?.entry ?? null;
+  if (entry !== null && isNamed(node)) {
+    const { directory } = context.index as InodeIndex;
+    recordNames(context, node, copy, '' as ByteString);
+    if (temporary !== null) upper.publish(temporary, directory, entry);
+    else check(sys.linkat(copy, '' as ByteString, directory.fd(), entry), entry);
+    context.files.drop(node);
+    settleIndexed(node, directory, entry);
+    context.files.put(node, copy, true);
+    return;
+  }
   const first = node.dentries[0];
   if (first === undefined) {
     if (temporary !== null) upper.discard(temporary);
@@ -318,6 +341,29 @@ function settle(node: Node, dentry: Dentry, parent: DiskDirectory): void {
   node.links?.taken();
 }
 
+/** Whether a name leads to the node, of those that are known or of those in the lower layer. */
+function isNamed(node: Node): boolean {
+  return node.dentries.length > 0 || (node.links?.remaining ?? 0) > 0;
+}
+
+/**
+ * Before a copy gets its entry in the index, its first link: the union shows the names that the
+ * lower file still has.
+ */
+function recordNames({ index }: UnionContext, node: Node, dirfd: number, name: ByteString): void {
+  index?.record(dirfd, name, 'U', node.links?.remaining ?? 0, 1);
+}
+
+/** The node's object now lies in the index, where every name of it leads. */
+function settleIndexed(node: Node, directory: DiskDirectory, entry: Name): void {
+  if (node.orphanFd >= 0) sys.close(node.orphanFd);
+  node.orphanFd = -1;
+  node.holder = directory;
+  node.name = entry;
+  node.data = null;
+  if (node.links !== null) node.links.indexed = true;
+}
+
 function settleUnnamed(context: UnionContext, node: Node, fd: number): void {
   const upper = writableUpper(context);
   context.files.drop(node);
@@ -334,17 +380,26 @@ function settleUnnamed(context: UnionContext, node: Node, fd: number): void {
  */
 function linkOthers(context: UnionContext, node: Node): void {
   for (const dentry of node.dentries) {
-    if (dentry.holder.layer.index !== UPPER) linkInto(node, dentry, upperDirectory(context, dentry.parent));
+    if (dentry.holder.layer.index !== UPPER) linkInto(context, node, dentry, upperDirectory(context, dentry.parent));
   }
 }
 
 /** One more name, of the lower layer until now, for a file that is in the upper. */
-function linkInto(node: Node, dentry: Dentry, parent: DiskDirectory): void {
+function linkInto(context: UnionContext, node: Node, dentry: Dentry, parent: DiskDirectory): void {
+  const group = node.links;
+  const index = group?.indexed === true ? context.index : null;
+  if (group !== null && index !== null) {
+    markImpure(context, dentry.parent, parent);
+    // The copy gets a link, and the lower file keeps its own: relative to those the count is right
+    // before and after (ovl_link_up).
+    index.recordNode(group, 'L');
+  }
   keepingTimes(parent, () => linkNode(node, parent, dentry.name));
   node.nameFlushed = false;
   dentry.holder = parent;
   dentry.covers = true;
-  node.links?.taken();
+  group?.taken();
+  if (group !== null && index !== null) index.recordNode(group, 'U');
 }
 
 /** link(2) to the object of a node in the upper layer. */
@@ -360,7 +415,7 @@ export function linkNode(node: Node, parent: DiskDirectory, name: Name): void {
 export function adoptLink(context: UnionContext, dentry: Dentry, node: Node): void {
   if (dentry.holder.layer.index === UPPER) return;
   try {
-    linkInto(node, dentry, upperDirectory(context, dentry.parent));
+    linkInto(context, node, dentry, upperDirectory(context, dentry.parent));
   } catch (error) {
     // At the next change it is tried again.
     if (!(error instanceof Errno || error instanceof WouldWait)) throw error;

@@ -286,6 +286,7 @@ export function link(
     const upper = writableUpper(context);
     check(statNode(node, context.stat), name);
     if (node.ino !== numberInUpper(context, node)) markImpure(context, parent, directory);
+    if (node.links?.indexed === true) context.index?.recordNode(node.links, 'U');
     const from = node.orphanFd >= 0 ? node.orphanFd : onDisk(node.holder).fd();
     const fromName = node.orphanFd >= 0 ? ('' as ByteString) : node.name;
     const result = sys.linkat(from, fromName, directory.fd(), name);

@@ -1,9 +1,11 @@
 /**
  * The devices (`st_dev`) on which objects of a union's layers lie.
  *
- * Those of the layers' roots are known from the start. A layer may show more: subvolumes of btrfs; file systems mounted inside, to somebody who
- * may not look at the layer through a private copy of its mount; what a union that is itself a layer hands on. Two objects with one
- * inode number are two files when their devices differ, and each device has a range of its own among the numbers that are shown.
+ * Those of the layers' roots are known from the start. A layer may show more: subvolumes of btrfs;
+ * file systems mounted inside, to somebody who may not look at the layer through a private copy of
+ * its mount; what a union that is itself a layer hands on. Two objects with one inode number are
+ * two files when their devices differ, and each device has a range of its own among the numbers
+ * that are shown.
  */
 import { createHash } from 'node:crypto';
 import type { ByteString } from '../base/bytes.js';
@@ -18,7 +20,10 @@ import { field, newStatBuffer } from './stat-buffer.js';
 export interface Device {
   readonly major: number;
   readonly minor: number;
-  /** What is added to an inode number of its own, and from which number on there is no room for it (inode-numbers.ts). */
+  /**
+   * What is added to an inode number of its own, and from which number on there is no room for it
+   * (inode-numbers.ts).
+   */
   readonly base: number;
   readonly limit: number;
   /** No two files on it share a number. Otherwise a shared number proves nothing. */
@@ -29,7 +34,10 @@ export interface Device {
   readonly name: string;
 }
 
-/** Bits for a file's own number when several layers' devices share the space: 2^47 files each on 31 of them. */
+/**
+ * Bits for a file's own number when several layers' devices share the space: 2^47 files each on 31
+ * of them.
+ */
 const OWN_BITS = 47;
 const MOST_OF_ROOTS = 31;
 const SINGLE_LIMIT = 2 ** 52;
@@ -37,7 +45,10 @@ const SINGLE_LIMIT = 2 ** 52;
 const MET_BASE = 2 ** 52;
 const MET_BITS = 32;
 const MET_RANGES = 2 ** 19;
-/** Type, bytes and root of a handle of btrfs (fs/btrfs/export.h, struct btrfs_fid; linux/exportfs.h, FILEID_BTRFS_*). */
+/**
+ * Type, bytes and root of a handle of btrfs (fs/btrfs/export.h, struct btrfs_fid; linux/exportfs.h,
+ * FILEID_BTRFS_*).
+ */
 const BTRFS_HANDLES: readonly number[] = [0x4d, 0x4e, 0x4f];
 const BTRFS_ROOT_AT = 8 + 8;
 
@@ -64,13 +75,17 @@ export class Devices {
     }
     for (const [i, [number, fd]] of [...distinct].entries()) {
       if (i >= MOST_OF_ROOTS) break;
-      // Without a UUID two file systems cannot be told apart; the upper's own needs none (ovl_check_origin_fh).
+      // Without a UUID two file systems cannot be told apart; the upper's own needs none
+      // (ovl_check_origin_fh).
       const range = { base: i * 2 ** OWN_BITS, limit: distinct.size > 1 ? 2 ** OWN_BITS : SINGLE_LIMIT };
       this.#known.set(number, describe(number, fd, i === 0, range));
     }
   }
 
-  /** That of the object `name` in `holder` (the empty name: `holder` itself), whose attributes are entry `index` of `stat`. */
+  /**
+   * That of the object `name` in `holder` (the empty name: `holder` itself), whose attributes are
+   * entry `index` of `stat`.
+   */
   of(holder: LayerDirectory, name: ByteString, stat: Float64Array, index: number): Device {
     const major = field(stat, index, StatField.DevMajor);
     const minor = field(stat, index, StatField.DevMinor);
@@ -125,7 +140,9 @@ function describe(number: number, fd: number, own: boolean, range: Pick<Device, 
   return { major, minor, ...range, numbersApart: keepsNumbersApart(fd), uuid: usable ? uuid : null, name };
 }
 
-/** The root of a btrfs file's handle is its subvolume; other file systems have one device a UUID. */
+/**
+ * The root of a btrfs file's handle is its subvolume; other file systems have one device a UUID.
+ */
 function subvolumeOf(fd: number): string {
   const size = sys.name_to_handle_at(fd, '' as ByteString, handle, 0);
   const ofBtrfs = size >= BTRFS_ROOT_AT + 8 && BTRFS_HANDLES.includes(handle.readInt32LE(4));

@@ -1,15 +1,17 @@
 /**
  * Hard links across copy-up.
  *
- * Several names of one lower file are one node. After copy-up through one of them the others must still lead to the
- * same file, although their dentries are in the lower layer: the group remembers it while the mount
- * lives, and every name that is looked up is linked into the upper, so that what was written through it is
- * there after remounting. (overlayfs does the same with `index=on`, and breaks the link without.)
+ * Several names of one lower file are one node. After copy-up through one of them the others must
+ * still lead to the same file, although their dentries are in the lower layer: the group remembers
+ * it while the mount lives, and every name that is looked up is linked into the upper, so that what
+ * was written through it is there after remounting. (overlayfs breaks the link.) With `index=on`
+ * the copy lies in the index (inode-index.ts), which says as much for good.
  *
- * Two names are one file when device and inode number say so, and the device is one whose numbers can be believed. On another it takes a proof
- * (src/sys/file-identity.ts); without, each name is a file of its own.
+ * Two names are one file when device and inode number say so, and the device is one whose numbers
+ * can be believed. On another it takes a proof (src/sys/file-identity.ts); without, each name is a
+ * file of its own.
  */
-import type { ByteString } from '../base/bytes.js';
+import type { ByteString, Name } from '../base/bytes.js';
 import { sys } from '../sys/index.js';
 import { numberedIdentity, provedSame } from '../sys/file-identity.js';
 import type { Devices } from './devices.js';
@@ -23,14 +25,36 @@ export class LinkGroup {
   /** One of its names in the lower layer; of a group of the upper, where its node lies says it. */
   readonly origin: { readonly holder: LayerDirectory; readonly name: ByteString } | null;
   readonly node: Node;
+  /**
+   * The entry of the index that the file has, or has once it was copied up; null where it is not
+   * indexed.
+   */
+  readonly entry: Name | null;
+  /** The node is the copy that lies in the index. */
+  indexed = false;
+  /** Links that the lower file has. */
+  readonly lowerNames: number;
   /** Names in the lower layer that have been neither removed nor replaced by one in the upper. */
   remaining: number;
   /** The group says what the layers no longer do: its node must stay when the kernel forgets it. */
   pinned = false;
 
-  /** `stat`, entry `index`: the attributes of the object `name` in `holder`, which has `names` names in a lower layer. */
-  constructor(node: Node, holder: LayerDirectory, name: ByteString, stat: Float64Array, index: number, names: number) {
-    this.key = keyOf(holder, stat, index);
+  /**
+   * `stat`, entry `index`: the attributes of the object `name` in `holder`, which has `names` names
+   * in a lower layer.
+   */
+  constructor(
+    node: Node,
+    holder: LayerDirectory,
+    name: ByteString,
+    stat: Float64Array,
+    index: number,
+    names: number,
+    entry: Name | null = null,
+  ) {
+    this.entry = entry;
+    this.lowerNames = names;
+    this.key = entry ?? keyOf(holder, stat, index);
     this.origin = holder.layer.index === UPPER ? null : { holder, name };
     this.node = node;
     this.remaining = names;
@@ -39,7 +63,7 @@ export class LinkGroup {
   /** One lower name less. */
   taken(): void {
     this.remaining = Math.max(0, this.remaining - 1);
-    this.pinned = true;
+    if (!this.indexed) this.pinned = true;
   }
 }
 
@@ -68,6 +92,11 @@ export class LinkTable {
     } finally {
       sys.close(fd);
     }
+  }
+
+  /** The group of the file that has this entry in the index. */
+  ofEntry(entry: Name): LinkGroup | undefined {
+    return this.#groups.get(entry)?.[0];
   }
 
   add(group: LinkGroup): void {

@@ -1,13 +1,14 @@
 /**
  * `st_ino` of the union.
  *
- * All objects on one device: the numbers are the files' own. On several, a number carries its device's range in
- * high bits, so that it is unique under the mount's one `st_dev` and the same after remounting. Numbers are
- * kept below 2^53. One that does not fit (a file system that hashes into 64 bits) is hashed into 51 bits at the top: of a million
- * such files two coincide with a chance of one in 4500.
+ * All objects on one device: the numbers are the files' own. On several, a number carries its
+ * device's range in high bits, so that it is unique under the mount's one `st_dev` and the same
+ * after remounting. Numbers are kept below 2^53. One that does not fit (a file system that hashes
+ * into 64 bits) is hashed into 51 bits at the top: of a million such files two coincide with a
+ * chance of one in 4500.
  *
- * Where a device has one number for several files (src/sys/file-identity.ts), the file that is met first keeps it while the union lives. Another
- * gets one made of its place in its layer.
+ * Where a device has one number for several files (src/sys/file-identity.ts), the file that is met
+ * first keeps it while the union lives. Another gets one made of its place in its layer.
  */
 import type { ByteString } from '../base/bytes.js';
 import { StatField } from '../sys/syscalls.js';
@@ -28,7 +29,10 @@ export function numberOn(device: Device, low: number, high: number): number {
 
 export class InodeNumbers {
   readonly #devices: Devices;
-  /** Numbers of devices that have one for several files, and who was met with it first: the number made of its place. */
+  /**
+   * Numbers of devices that have one for several files, and who was met with it first: the number
+   * made of its place.
+   */
   readonly #claimed = new Map<number, number>();
   /** Further names of files that were met under another, by the number made of their place. */
   readonly #joined = new Map<number, number>();
@@ -37,14 +41,20 @@ export class InodeNumbers {
     this.#devices = devices;
   }
 
-  /** The number of the object `name` in `holder` (the empty name: `holder` itself), whose attributes are entry `index` of `stat`. */
+  /**
+   * The number of the object `name` in `holder` (the empty name: `holder` itself), whose attributes
+   * are entry `index` of `stat`.
+   */
   of(holder: LayerDirectory, name: ByteString, stat: Float64Array, index: number): number {
     const device = this.#devices.of(holder, name, stat, index);
     const number = numberOn(device, field(stat, index, StatField.InoLow), field(stat, index, StatField.InoHigh));
     return device.numbersApart ? number : this.#claim(number, placeNumber(holder, name));
   }
 
-  /** The object `name` in `holder`, whose attributes are entry `index` of `stat`, was proved to be the file that has the number `number`. */
+  /**
+   * The object `name` in `holder`, whose attributes are entry `index` of `stat`, was proved to be
+   * the file that has the number `number`.
+   */
   join(holder: LayerDirectory, name: ByteString, stat: Float64Array, index: number, number: number): void {
     if (!this.#devices.of(holder, name, stat, index).numbersApart) this.#joined.set(placeNumber(holder, name), number);
   }

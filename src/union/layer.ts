@@ -23,7 +23,10 @@ export interface Layer {
   readonly form: WhiteoutForm;
   /** What its root lies on. */
   readonly device: Device;
-  /** Where further devices are asked for, of a layer that may show several; null: all its directories lie on `device`. */
+  /**
+   * Where further devices are asked for, of a layer that may show several; null: all its
+   * directories lie on `device`.
+   */
   readonly devices: Devices | null;
   /** No layer lies below: what its markers say of lower layers has no effect. */
   readonly bottom: boolean;

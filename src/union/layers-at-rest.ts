@@ -68,6 +68,7 @@ function contextOf(
       if (node.isDirectory()) for (const directory of node.stack) if (onDisk(directory).parent !== null) directory.release();
     }),
     links: new LinkTable(devices),
+    index: null,
     devices,
     inodes,
     origins: new Origins([], devices),

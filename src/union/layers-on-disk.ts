@@ -38,7 +38,10 @@ export interface OpenedDirectory {
   /** Device and inode number, to tell whether two are the same. */
   readonly identity: string;
   readonly device: string;
-  /** It may show directories of other devices: its file system has subvolumes or is made of others, or something is mounted in it. */
+  /**
+   * It may show directories of other devices: its file system has subvolumes or is made of others,
+   * or something is mounted in it.
+   */
   readonly severalDevices: boolean;
   /** A private copy of its mount: other mounts below it, this union's among them, are not seen through it. */
   readonly cloned: boolean;

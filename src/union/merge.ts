@@ -14,8 +14,10 @@ import type { UnionContext } from './context.js';
 import { LinkGroup } from './hard-links.js';
 import { UPPER, type LayerDirectory } from './layer.js';
 import { adoptLink } from './copy-up.js';
+import type { InodeIndex } from './inode-index.js';
 import { completeSoon, dentryOf } from './listing.js';
 import { Dentry, DirectoryNode, Node } from './node.js';
+import type { FoundOrigin } from './origin.js';
 import { NO_MARKS, readMarks, readOverlayXattr, type DirectoryMarks } from './overlay-xattrs.js';
 import { ABSENT, findDirectories, findPacked, packedFound, PERHAPS_MARKED, type PackedListing } from './packed-listing.js';
 import { approach, turn, type Approach } from './redirect.js';
@@ -125,32 +127,72 @@ export function nodeFromStat(context: UnionContext, dentry: Dentry, stat: Float6
 function linkedNode(context: UnionContext, dentry: Dentry, stat: Float64Array, index: number): Node {
   const { holder, name } = dentry;
   const { layer } = holder;
-  const group = context.links.find(holder, name, stat, index);
+  const entry = context.index?.entryOf(holder, name, stat, index) ?? null;
+  const group = entry === null ? context.links.find(holder, name, stat, index) : context.links.ofEntry(entry);
   if (group !== undefined) {
     context.inodes.join(holder, name, stat, index, group.node.ino);
     context.nodes.attach(dentry, group.node);
-    if (group.node.inUpper && layer.index !== UPPER) adoptLink(context, dentry, group.node);
+    // The index leads there for good.
+    if (group.node.inUpper && layer.index !== UPPER && !group.indexed) adoptLink(context, dentry, group.node);
     return group.node;
   }
-  const node = new Node(inodeOf(context, dentry, stat, index), fileType(stat, index), holder, name);
-  const lowerNames = layer.index === UPPER ? 0 : field(stat, index, StatField.Nlink);
-  node.links = new LinkGroup(node, holder, name, stat, index, lowerNames);
-  context.links.add(node.links);
+  const node = (entry === null ? null : indexedNode(context, dentry, entry, stat, index)) ?? ownNode(context, dentry, entry, stat, index);
+  if (node.links !== null) context.links.add(node.links);
   node.dentries.push(dentry);
   dentry.node = node;
   context.nodes.add(node);
   return node;
 }
+
+/** The node of a file with several names that lies where the dentry says. */
+function ownNode(context: UnionContext, dentry: Dentry, entry: Name | null, stat: Float64Array, index: number): Node {
+  const { holder, name } = dentry;
+  const node = new Node(inodeOf(context, dentry, stat, index), fileType(stat, index), holder, name);
+  const lowerNames = holder.layer.index === UPPER ? 0 : field(stat, index, StatField.Nlink);
+  node.links = new LinkGroup(node, holder, name, stat, index, lowerNames, entry);
+  return node;
+}
+
+/**
+ * The node of a copy that lies in the index, found by a name in a lower or in the upper; null when
+ * the file was not copied up.
+ */
+function indexedNode(context: UnionContext, dentry: Dentry, entry: Name, stat: Float64Array, index: number): Node | null {
+  const { holder, name } = dentry;
+  const inode = context.index as InodeIndex;
+  const type = fileType(stat, index);
+  const origin = holder.layer.index === UPPER ? originOf(context, dentry, type) : undefined;
+  const lowerNames = holder.layer.index === UPPER ? (origin?.names ?? 0) : field(stat, index, StatField.Nlink);
+  const copy = inode.find(entry, type, lowerNames);
+  if (copy === undefined) return null;
+  const node = new Node(origin?.number ?? context.inodes.of(holder, name, stat, index), type, inode.directory, entry);
+  node.links = new LinkGroup(node, holder, name, stat, index, lowerNames, entry);
+  node.links.indexed = true;
+  // Unless it was recorded, the copy's links are all there is (ovl_get_nlink).
+  node.links.remaining = Math.max(0, (copy.names ?? copy.links) - (copy.links - 1));
+  return node;
+}
+
 function inodeOf(context: UnionContext, dentry: Dentry, stat: Float64Array, index: number): number {
   if (dentry.holder.layer.index === UPPER && dentry.parent.impure) {
-    const origin = originInode(context, dentry, fileType(stat, index));
-    if (origin !== undefined) return origin;
+    const origin = originOf(context, dentry, fileType(stat, index));
+    if (origin?.names === 1) return origin.number;
   }
   return context.inodes.of(dentry.holder, dentry.name, stat, index);
 }
 
-/** The inode number that an upper non-directory brought with it from below. */
+/**
+ * The inode number that an upper non-directory brought with it from below. Of a file with several
+ * names only when the index says that this is its copy: several may have been made (ovl_getattr).
+ */
 export function originInode(context: UnionContext, dentry: Dentry, type: number): number | undefined {
+  const origin = originOf(context, dentry, type);
+  if (origin === undefined || origin.names === 1) return origin?.number;
+  if (context.index === null || dentry.holder.stat(dentry.name, namesakeStat, 0) < 0) return undefined;
+  return context.index.entryOf(dentry.holder, dentry.name, namesakeStat, 0) === undefined ? undefined : origin.number;
+}
+
+function originOf(context: UnionContext, dentry: Dentry, type: number): FoundOrigin | undefined {
   const value = readOverlayXattr(dentry.holder, dentry.name, 'origin');
   if (value === undefined || value.length === 0) return undefined;
   return context.origins.resolve(value, type, lowerNamesake(dentry));

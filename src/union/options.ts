@@ -70,6 +70,8 @@ export interface UnionOptions {
   readonly overrideStat?: boolean;
   /** Rename directories of lower layers by `overlay.redirect`, instead of EXDEV. Not with marks that any user can set. */
   readonly redirectDir: boolean;
+  /** Keep hard links of lower files for good, in `workdir`/index. */
+  readonly index: boolean;
   readonly ownership: OwnershipOptions;
   readonly acl: boolean;
   /** false: the mount shows and takes no extended attributes. */
@@ -92,6 +94,7 @@ export const defaultOwnership: OwnershipOptions = { uidMapping: [], gidMapping: 
 
 export const defaultUnionOptions = {
   redirectDir: false,
+  index: false,
   ownership: defaultOwnership,
   acl: true,
   xattrs: true,

@@ -11,12 +11,14 @@ import { O_CLOEXEC, O_PATH } from '../sys/constants.js';
 import { StatField } from '../sys/syscalls.js';
 import type { Device, Devices } from './devices.js';
 import { numberOn } from './inode-numbers.js';
-import type { LayerDirectory } from './layer.js';
+import { onDisk } from './disk-directory.js';
+import { UPPER, type LayerDirectory } from './layer.js';
 import { field, fileType, newStatBuffer } from './stat-buffer.js';
 
 const MAGIC = 0xfb;
 const FLAG_BIG_ENDIAN = 1;
 const FLAG_ANY_ENDIAN = 2;
+const FLAG_PATH_UPPER = 4;
 /** version, magic, len, flags, type, uuid[16] */
 const HEADER = 21;
 const UUID_AT = 5;
@@ -29,6 +31,22 @@ const withoutHandle: readonly number[] = [-E.EOPNOTSUPP, -E.EOVERFLOW, -E.ENOSYS
 export interface Namesake {
   readonly directory: LayerDirectory;
   readonly name: ByteString;
+}
+
+export interface FoundOrigin {
+  /** As the mount shows it. */
+  readonly number: number;
+  readonly names: number;
+}
+
+/** struct file_handle of what follows the header of the attribute's value. */
+function handleIn(value: Buffer): Buffer {
+  const id = value.subarray(HEADER);
+  const handle = Buffer.alloc(HANDLE_HEADER + id.length);
+  handle.writeUInt32LE(id.length, 0);
+  handle.writeInt32LE(value[4] as number, 4);
+  id.copy(handle, HANDLE_HEADER);
+  return handle;
 }
 
 export class Origins {
@@ -49,8 +67,8 @@ export class Origins {
   }
 
   /**
-   * The attribute's value for a lower file whose attributes are entry 0 of `stat`; empty when its file system gives no handles, as the
-   * kernel writes it then. Throws `Errno`.
+   * The attribute's value for a file whose attributes are entry 0 of `stat`; empty when its file
+   * system gives no handles, as the kernel writes it then. Throws `Errno`.
    */
   encode(directory: LayerDirectory, name: ByteString, stat: Float64Array): Buffer {
     const size = directory.handle(name, this.#handle);
@@ -61,6 +79,7 @@ export class Origins {
     const value = Buffer.alloc(HEADER + id.length);
     value[1] = MAGIC;
     value[2] = value.length;
+    value[3] = directory.layer.index === UPPER ? FLAG_PATH_UPPER : 0;
     value[4] = this.#handle.readInt32LE(4) & 0xff;
     uuid.copy(value, UUID_AT);
     id.copy(value, HEADER);
@@ -68,23 +87,32 @@ export class Origins {
   }
 
   /**
-   * The inode number of the lower file that `value` names, if it still is there and of the type `type` (S_IFMT bits).
-   * `namesake`: the lower file of the same name, for callers who may not open by handle: it is compared instead.
+   * Whether files of the directory's file system can be found again by what `encode` says of them.
    */
-  resolve(value: Buffer, type: number, namesake: Namesake | undefined): number | undefined {
+  canFind(directory: LayerDirectory): boolean {
+    if (directory.stat('' as ByteString, this.#stat, 0) < 0) return false;
+    const value = this.encode(directory, '' as ByteString, this.#stat);
+    if (value.length === 0) return false;
+    const fd = sys.open_by_handle_at(onDisk(directory).fd(), handleIn(value), O_PATH | O_CLOEXEC);
+    if (fd >= 0) sys.close(fd);
+    return fd >= 0;
+  }
+
+  /**
+   * The lower file that `value` names, if it still is there and of the type `type` (S_IFMT bits):
+   * its inode number, and how many links it has. `namesake`: the lower file of the same name, for
+   * callers who may not open by handle: it is compared instead.
+   */
+  resolve(value: Buffer, type: number, namesake: Namesake | undefined): FoundOrigin | undefined {
     if (value.length <= HEADER || value[0] !== 0 || value[1] !== MAGIC || value[2] !== value.length) return undefined;
     const flags = value[3] as number;
     if ((flags & FLAG_BIG_ENDIAN) !== 0 && (flags & FLAG_ANY_ENDIAN) === 0) return undefined;
     const uuid = value.subarray(UUID_AT, HEADER);
-    const id = value.subarray(HEADER);
-    const handle = Buffer.alloc(HANDLE_HEADER + id.length);
-    handle.writeUInt32LE(id.length, 0);
-    handle.writeInt32LE(value[4] as number, 4);
-    id.copy(handle, HANDLE_HEADER);
-
+    const handle = handleIn(value);
     const device = this.#find(handle, uuid) ?? (namesake === undefined ? undefined : this.#compare(handle, uuid, namesake));
     if (device === undefined || fileType(this.#stat, 0) !== type) return undefined;
-    return numberOn(device, field(this.#stat, 0, StatField.InoLow), field(this.#stat, 0, StatField.InoHigh));
+    const number = numberOn(device, field(this.#stat, 0, StatField.InoLow), field(this.#stat, 0, StatField.InoHigh));
+    return { number, names: field(this.#stat, 0, StatField.Nlink) };
   }
 
   /** Leaves the attributes of what the handle opens in `#stat`, and returns its device. */

@@ -79,8 +79,8 @@ function mayBePacked(context: UnionContext, directory: DirectoryNode): number | 
 }
 
 /**
- * Describes the directories in `sources`. Returns from which inode number on one of their names needs a closer look; undefined where a listing of records
- * cannot be had of them.
+ * Describes the directories in `sources`. Returns from which inode number on one of their names
+ * needs a closer look; undefined where a listing of records cannot be had of them.
  */
 function openAll(context: UnionContext, directories: readonly LayerDirectory[]): number | undefined {
   if (!directories.every(isPlain) || directories.length > Math.min(MAX_LAYERS, context.directories.max / 2)) return undefined;

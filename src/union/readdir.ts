@@ -104,7 +104,10 @@ function deliver(context: UnionContext, directory: DirectoryNode, listing: reado
   }
 }
 
-/** Whether directories in it may lie on another device: such a one is listed with a number other than its own (getdents(2)). */
+/**
+ * Whether directories in it may lie on another device: such a one is listed with a number other
+ * than its own (getdents(2)).
+ */
 function mayLeadElsewhere(directory: DirectoryNode): boolean {
   return directory.stack.some(({ layer }) => layer.devices !== null);
 }

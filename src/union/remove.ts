@@ -4,12 +4,14 @@
  * What exists below is hidden by a whiteout; what exists in the upper alone is removed and leaves none. The kernel opens
  * cached files without a message, so any file may be open: its object is kept until the kernel forgets the node.
  */
+import { after, type Awaitable } from '../base/awaitable.js';
 import type { Name } from '../base/bytes.js';
 import { check, E, Errno } from '../base/errno.js';
 import { sys } from '../sys/index.js';
 import { AT_REMOVEDIR, DT_DIR } from '../sys/constants.js';
+import type { Caller } from '../vfs/filesystem.js';
 import type { UnionContext } from './context.js';
-import { linkNode, upperDirectory, writableUpper } from './copy-up.js';
+import { copyUp, linkNode, upperDirectory, writableUpper } from './copy-up.js';
 import { onDisk } from './disk-directory.js';
 import { UPPER } from './layer.js';
 import { completeListing, packListing, readyForChange, removeFromDirectory } from './listing.js';
@@ -18,11 +20,34 @@ import type { Dentry, DirectoryNode, Node } from './node.js';
 import { mayStayPacked } from './packed-listing.js';
 import { pathIn } from './path.js';
 
-export function unlink(context: UnionContext, parent: DirectoryNode, name: Name): void {
+export function unlink(context: UnionContext, parent: DirectoryNode, name: Name, caller: Caller): Awaitable<void> {
+  writableUpper(context);
+  const dentry = requireDentry(context, parent, name);
+  if (dentry.type === DT_DIR) throw new Errno(E.EISDIR, name);
+  return after(raiseIndexed(context, dentry, caller), () => {
+    unlinkName(context, parent, name);
+  });
+}
+
+/**
+ * Before a name goes of a file that is indexed, or will be: the file is copied up and the name
+ * linked to the copy, so that the count of names falls in the same call that takes this one away
+ * (fs/overlayfs/util.c, ovl_nlink_start).
+ */
+export function raiseIndexed(context: UnionContext, dentry: Dentry, caller: Caller): Awaitable<void> {
+  if (context.index === null || dentry.type === DT_DIR) return;
+  const node = nodeOf(context, dentry);
+  const group = node.links;
+  if (group === null || group.entry === null) return;
+  return after(copyUp(context, node, caller), () => {
+    if (group.indexed) context.index?.recordNode(group, 'U');
+  });
+}
+
+function unlinkName(context: UnionContext, parent: DirectoryNode, name: Name): void {
   const upper = writableUpper(context);
   readyForChange(context, parent);
   const dentry = requireDentry(context, parent, name);
-  if (dentry.type === DT_DIR) throw new Errno(E.EISDIR, name);
   const covers = coversLower(parent, name, dentry);
   const inUpper = dentry.holder.layer.index === UPPER;
   if (inUpper) {
@@ -42,6 +67,9 @@ export function forgetName(context: UnionContext, dentry: Dentry, inUpper: boole
   if (node === null) return;
   if (!inUpper) node.links?.taken();
   context.nodes.detach(dentry);
+  if (context.index === null) return;
+  context.index.dropUnnamed(node);
+  context.nodes.evictIfUnused(node);
 }
 
 /** Before an upper name of a node goes: makes sure that the node's object can still be reached. */

@@ -21,7 +21,16 @@ import { copyMetadata } from './metadata.js';
 import { coversLower, findDentry, nodeOf, requireDentry } from './merge.js';
 import { Dentry, type DirectoryNode, type Node } from './node.js';
 import { layerPath, pathOf } from './path.js';
-import { announceOpaque, announceWhiteout, forgetDirectory, forgetName, keepAlive, lastStatOf, requireEmpty } from './remove.js';
+import {
+  announceOpaque,
+  announceWhiteout,
+  forgetDirectory,
+  forgetName,
+  keepAlive,
+  lastStatOf,
+  raiseIndexed,
+  requireEmpty,
+} from './remove.js';
 import { WHITEOUT_PREFIX } from './whiteout.js';
 
 /** A name in a directory of the union. */
@@ -51,10 +60,12 @@ export function rename(context: UnionContext, from: Spot, to: Spot, flags: numbe
       }),
     );
   }
-  checkTarget(context, node, to, flags);
-  return after(copyUp(context, node, caller), () => {
-    move(context, from, to, flags);
-  });
+  const target = checkTarget(context, node, to, flags);
+  return after(copyUp(context, node, caller), () =>
+    after(target === null || target.node === node ? undefined : raiseIndexed(context, target, caller), () => {
+      move(context, from, to, flags);
+    }),
+  );
 }
 
 function requireMovable(context: UnionContext, node: Node): void {

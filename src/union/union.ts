@@ -39,6 +39,7 @@ import { Devices } from './devices.js';
 import { DirectoryDescriptors, onDisk } from './disk-directory.js';
 import { UnionEvents } from './events.js';
 import { LinkTable } from './hard-links.js';
+import { openIndex } from './inode-index.js';
 import { InodeNumbers } from './inode-numbers.js';
 import { MAX_LAYERS, UPPER, type Layer, type LayerDirectory } from './layer.js';
 import {
@@ -161,6 +162,10 @@ function assemble(
     upper === null || work === null ? null : openUpper(options, upper, work, devices, directories, belief, unbelieved, warn);
   if (upperLayer !== null) roots[UPPER] = upperLayer.root;
 
+  const origins = new Origins(lowers, devices);
+  const below = roots.slice(1) as LayerDirectory[];
+  const indexed = options.index && upperLayer !== null && upper !== null;
+  const index = indexed ? openIndex(upperLayer, below, origins, upper.path, warn) : null;
   const root = mergeRoots(roots, inodes);
   const ownership = new Ownership(options.ownership, upperLayer?.layer.overrideStat?.attribute);
   const context: UnionContext = {
@@ -172,9 +177,10 @@ function assemble(
       release(context, node);
     }),
     links: new LinkTable(devices),
+    index,
     devices,
     inodes,
-    origins: new Origins(lowers, devices),
+    origins,
     ownership,
     directories,
     files: new OpenFiles(share(4, MOST_FILES), {
@@ -360,10 +366,8 @@ class UnionFileSystem implements Union {
     return whenReady(() => tmpfile(this.#context, this.#context.nodes.directory(parent), mode, caller, out));
   }
 
-  unlink(parent: NodeId, name: Name): Awaitable<void> {
-    return whenReady(() => {
-      unlink(this.#context, this.#context.nodes.directory(parent), name);
-    });
+  unlink(parent: NodeId, name: Name, caller: Caller): Awaitable<void> {
+    return whenReady(() => unlink(this.#context, this.#context.nodes.directory(parent), name, caller));
   }
 
   rmdir(parent: NodeId, name: Name): Awaitable<void> {
@@ -542,7 +546,8 @@ class UnionFileSystem implements Union {
     await Promise.allSettled(copying);
     const { upper } = context;
     const toFlush = upper !== null && this.#flushes ? sys.dup(upper.root.fd()) : -1;
-    // Who unmounted may want the layers' file systems next: what holds them goes, and the rest goes with the process.
+    // Who unmounted may want the layers' file systems next: what holds them goes, and the rest goes
+    // with the process.
     for (const node of context.nodes.values()) discardUnlinked(context, node);
     context.reclaimer.stop();
     context.files.clear();

@@ -147,7 +147,7 @@ class FailureSweep {
     const { newNumber } = this.scenario;
     const wanted = withoutDirectoryTimes(newNumber === undefined ? after : withNewNumber(after, newNumber));
     for (let i = from; i < to; i++) {
-      const found = withoutStrayWhiteouts(withoutDirectoryTimes(await shownOf(actor, this.union, `t${i}`, this.since)));
+      const found = withoutStrayWhiteouts(withoutDirectoryTimes(await shownOf(actor, this.union, `t${i}`, this.since, this.scenario)));
       const lines = differences(found, wanted);
       if (lines.length > 0) this.t.fail(`the kernel shows the same of t${i}`, { lines });
     }

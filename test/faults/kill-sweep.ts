@@ -131,7 +131,7 @@ class Sweep {
       const left = leftovers(this.union);
       if (left.length > 0) this.t.fail(`${what}: the workdir is swept`, { left });
       const actor = await Actor.start();
-      const found = await shownOf(actor, this.union, `t${index}`, this.since);
+      const found = await shownOf(actor, this.union, `t${index}`, this.since, this.scenario);
       await actor.end();
       const placing = ['linkat', 'renameat2', 'utimensat'].includes(log.at(-1) ?? '');
       this.remember(index, found, reference.before, reference.after, what, placing);
@@ -172,7 +172,7 @@ class Sweep {
     await this.union.mount(kernel);
     const actor = await Actor.start();
     for (const [name, wanted] of this.seen) {
-      const found = withoutStrayWhiteouts(await shownOf(actor, this.union, name, this.since));
+      const found = withoutStrayWhiteouts(await shownOf(actor, this.union, name, this.since, this.scenario));
       const { newNumber } = this.scenario;
       const lines =
         newNumber === undefined

@@ -11,6 +11,7 @@ const chosen = choose(
   'unlink of a copied-up name',
   'mkdir over a whiteout',
   'creation by a user',
+  'removal of an unused name of a file in the index',
 );
 
 t.setTimeout(240_000);

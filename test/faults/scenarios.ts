@@ -38,6 +38,14 @@ async function layFile(lower: Actor, content = 'x'.repeat(20_000)): Promise<void
 
 const FILE = 'closed/deep/file';
 
+/** A file with three names. */
+async function laySeveral(lower: Actor): Promise<void> {
+  await lower.put('first', 'one file');
+  await lower.mkdir('dir');
+  await lower.link('first', 'dir/second');
+  await lower.link('first', 'third');
+}
+
 async function writeTo(mnt: Actor, path: string, data: string): Promise<void> {
   const fd = await mnt.open(path, O_RDWR);
   try {
@@ -135,6 +143,57 @@ const copyUps: Record<string, FaultScenario> = {
     act: (mnt) => mnt.lchown('device', 1, 2),
   },
   'copy-up of directories by chmod': { lay: (lower) => layFile(lower), act: (mnt) => mnt.chmod('closed/deep', 0o755) },
+  'copy-up of a file with several names to the index': {
+    options: ['index=on'],
+    lay: laySeveral,
+    prepare: (mnt) => raise(mnt, 'dir'),
+    act: (mnt) => writeTo(mnt, 'dir/second', 'X'),
+  },
+  'copy-up of a symbolic link with several names to the index': {
+    options: ['index=on'],
+    lay: async (lower) => {
+      await lower.symlink('target', 'link');
+      await lower.link('link', 'again');
+    },
+    prepare: (mnt) => raise(mnt),
+    act: (mnt) => mnt.lchown('link', 1, 2),
+  },
+  'removal of an unused name of a file in the index': {
+    options: ['index=on'],
+    lay: laySeveral,
+    prepare: async (mnt) => {
+      await raise(mnt, 'dir');
+      await writeTo(mnt, 'dir/second', 'X');
+    },
+    act: (mnt) => mnt.unlink('first'),
+  },
+  'removal of the last name of a file in the index': {
+    options: ['index=on'],
+    lay: laySeveral,
+    prepare: async (mnt) => {
+      await raise(mnt, 'dir');
+      for (const name of ['dir/second', 'third']) await mnt.unlink(name);
+    },
+    act: (mnt) => mnt.unlink('first'),
+  },
+  'a further name for a file in the index': {
+    options: ['index=on'],
+    lay: laySeveral,
+    prepare: async (mnt) => {
+      await raise(mnt, 'dir');
+      await writeTo(mnt, 'dir/second', 'X');
+    },
+    act: (mnt) => mnt.link('dir/second', 'fourth'),
+  },
+  'rename over an unused name of a file in the index': {
+    options: ['index=on'],
+    lay: laySeveral,
+    prepare: async (mnt) => {
+      await raise(mnt, 'dir');
+      await mnt.put('new', 'new');
+    },
+    act: (mnt) => mnt.rename('new', 'third'),
+  },
   'copy-up of both names of a file': {
     newNumber: ['first', 'dir/second'],
     lay: async (lower) => {

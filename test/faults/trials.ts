@@ -73,7 +73,7 @@ export class Trial {
   }
 
   shown(since: bigint): Promise<Tree> {
-    return shownOf(this.root, this.place, this.name, since);
+    return shownOf(this.root, this.place, this.name, since, this.scenario);
   }
 
   async end(): Promise<void> {
@@ -83,10 +83,17 @@ export class Trial {
 }
 
 /** What the mount shows of one trial; `since`: when the test began, in nanoseconds. */
-export async function shownOf(actor: Actor, place: Place, name: string, since: bigint): Promise<Tree> {
+export async function shownOf(
+  actor: Actor,
+  place: Place,
+  name: string,
+  since: bigint,
+  { options = [] }: Pick<FaultScenario, 'options'>,
+): Promise<Tree> {
   const lower = await treeOf(actor, `${lowerOf(place)}/${name}`, { ino: true });
   const known = new Map([...lower].map(([path, line]) => [/ ino (\d+)/.exec(line)?.[1], path]));
-  const shown = await treeOf(actor, `${place.mnt}/${name}`, { ino: true });
+  // Without an index names of one file may part.
+  const shown = await treeOf(actor, `${place.mnt}/${name}`, { ino: true, nlink: options.includes('index=on') });
   const told = (line: string) =>
     line
       .replace(/ mtime (\d+)/, (all, time: string) => (BigInt(time) >= since ? ' mtime now' : all))

@@ -37,6 +37,7 @@ t.test('defaults', async (t) => {
   t.strictSame(parse('lowerdir=/l,upperdir=/u,workdir=/w'), {
     union: {
       redirectDir: false,
+      index: false,
       acl: true,
       xattrs: true,
       fsync: true,
@@ -74,9 +75,18 @@ t.test('ownership', async (t) => {
 
 t.test('switches', async (t) => {
   const on = parse(
-    'lowerdir=/l,noacl,static_nlink,noxattrs=1,fsync=0,writeback,userxattr,redirect_dir=on,xino=off,timeout=1.5,debug,threaded=1',
+    'lowerdir=/l,noacl,static_nlink,noxattrs=1,fsync=0,writeback,userxattr,redirect_dir=on,index=on,xino=off,timeout=1.5,debug,threaded=1',
   );
-  t.match(on.union, { acl: false, staticNlink: true, xattrs: false, fsync: false, userXattr: true, redirectDir: true, xino: 'off' });
+  t.match(on.union, {
+    acl: false,
+    staticNlink: true,
+    xattrs: false,
+    fsync: false,
+    userXattr: true,
+    redirectDir: true,
+    index: true,
+    xino: 'off',
+  });
   t.match(on, { writeback: true, timeout: 1.5, debug: true });
   t.match(parse('lowerdir=/l,volatile').union, { volatile: true, fsync: false });
   t.equal(parse('lowerdir=/l,writeback=0').writeback, false);
@@ -114,7 +124,6 @@ t.test('what others pass', async (t) => {
   t.same(ignored, [
     'option ignored: context="system_u:object_r:container_file_t:s0:c1,c2": security labels are those of the layers',
     'option ignored: metacopy=on: a copy-up always copies data',
-    'option ignored: index=off: hard links stay whole without an index',
     'unknown argument ignored: frob=1',
     'option ignored: workdir: there is no upperdir',
   ]);

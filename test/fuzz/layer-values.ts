@@ -104,7 +104,7 @@ export async function fuzzLayerValues(t: Test, settings: FuzzSettings): Promise<
     fc.tuple(fc.oneof(bytes, originLike(uuid, handle.subarray(0, Math.max(0, size)))), type),
     share,
     ([value, of]) => {
-      const number = origins.resolve(value, of, undefined);
+      const number = origins.resolve(value, of, undefined)?.number;
       if (number !== undefined && !Number.isSafeInteger(number)) throw new Error(String(number));
     },
   );

@@ -19,6 +19,8 @@ const chosen = choose(
   'rmdir of a directory that holds whiteouts',
   'mkdir over a whiteout',
   'link over a whiteout',
+  'copy-up of a file with several names to the index',
+  'removal of the last name of a file in the index',
 );
 
 t.setTimeout(2_400_000);

@@ -1,4 +1,7 @@
-/** Lowers that show files of several devices and that take a peer or a file system of Debian's: subvolumes of btrfs, mergerfs, fuse-overlayfs. */
+/**
+ * Lowers that show files of several devices and that take a peer or a file system of Debian's:
+ * subvolumes of btrfs, mergerfs, fuse-overlayfs.
+ */
 import t, { type Test } from 'tap';
 import { packTree } from '../../src/archive/pack-layer.js';
 import { treeSize } from '../../src/archive/layer-size.js';
@@ -17,7 +20,10 @@ async function missingIn(t: Test): Promise<string | undefined> {
   return (await unavailable(t, plyfs)) ?? (await unavailable(t, kernel));
 }
 
-/** In the workspace: `two/dir2` on a disk of its own, and `one/dir1` on another, with equal inode numbers. */
+/**
+ * In the workspace: `two/dir2` on a disk of its own, and `one/dir1` on another, with equal inode
+ * numbers.
+ */
 async function twoDisks(base: string): Promise<void> {
   for (const disk of ['one', 'two']) await mountTmpfs(`${base}/${disk}`, 'size=1M');
   await succeed(['mkdir', `${base}/one/dir1`, `${base}/two/dir2`]);

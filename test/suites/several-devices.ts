@@ -1,13 +1,17 @@
 /**
- * A lower whose files have equal inode numbers and are not the same: `dir1` and `dir2` lie on two devices, or on one that hands on the numbers
- * of two. Suites are functions of the lower; each of its directories has been given the same files in the same order.
+ * A lower whose files have equal inode numbers and are not the same: `dir1` and `dir2` lie on two
+ * devices, or on one that hands on the numbers of two. Suites are functions of the lower; each of
+ * its directories has been given the same files in the same order.
  */
 import { readFile } from 'node:fs/promises';
 import type { Test } from 'tap';
 import { succeed } from '../support/command.js';
 import { kernel, programUnderTest } from './mounters.js';
 
-/** Gives each of the two directories `$1` and `$2` its files: one with two names, and a directory with a file. */
+/**
+ * Gives each of the two directories `$1` and `$2` its files: one with two names, and a directory
+ * with a file.
+ */
 export const fillScript = `
 fill() {
   echo "of $2" >"$1/f"
@@ -19,7 +23,10 @@ fill "$1" dir1
 fill "$2" dir2
 `;
 
-/** In \`$1\`, which has upper, work, mnt: the lower \`$2\` mounted by the program \`$3\`, looked at, changed, copied, and mounted again. */
+/**
+ * In \`$1\`, which has upper, work, mnt: the lower \`$2\` mounted by the program \`$3\`, looked at,
+ * changed, copied, and mounted again.
+ */
 const look = `
 cd "$1"
 lower=$2
@@ -58,7 +65,9 @@ interface Expected {
   readonly merged: boolean;
   /** Two files have one number in the lower. */
   readonly clash: boolean;
-  /** Every number is the same after a remount, but that of the file with two names that was changed. */
+  /**
+   * Every number is the same after a remount, but that of the file with two names that was changed.
+   */
   readonly lasting: boolean;
   /** The kernel's overlay takes the lower too, and shows the same. */
   readonly oracle: boolean;

@@ -1,4 +1,7 @@
-/** Lowers that show files of several devices: equal numbers do not make two files one. See also test/integration/several-devices.test.ts. */
+/**
+ * Lowers that show files of several devices: equal numbers do not make two files one. See also
+ * test/integration/several-devices.test.ts.
+ */
 import t from 'tap';
 import { succeed } from '../support/command.js';
 import { mountTmpfs } from '../support/disk-image.js';
@@ -23,7 +26,8 @@ t.test('file systems mounted inside a lower, seen by a user who may not look beh
     await mountTmpfs(`${base}/lower${dir}`, 'size=1M');
   }
   await succeed(['sh', '-euc', fillScript, 'sh', `${base}/lower/dir1`, `${base}/lower/dir2`]);
-  // A user namespace of one's own may not take apart the mounts it began with (mount_namespaces(7), "locked"): the lower has no private copy.
+  // A user namespace of one's own may not take apart the mounts it began with (mount_namespaces(7),
+  // "locked"): the lower has no private copy.
   await severalDevices(t, base, `${base}/lower`, { merged: true, clash: true, lasting: true, oracle: false, within: ['unshare', '-rm'] });
 });
 
