@@ -84,10 +84,11 @@ export function write(c: Connection, slot: Slot): Awaitable<number> {
   if (slot.length < WriteIn.size + slot.u32(WriteIn.length)) throw malformed();
   const { node } = slot;
   const kill = (slot.u32(WriteIn.writeFlags) & WRITE_KILL_SUIDGID) !== 0;
-  return after(c.fs.openFile(node, true, slot.caller()), () => {
+  const caller = slot.caller();
+  return after(c.fs.openFile(node, true, caller), () => {
     // The file is in the upper layer now; its bits go before the data comes, so that no one runs the new data with the old bits.
     if (kill) {
-      c.fs.killSetId(node);
+      c.fs.killSetId(node, caller);
       // Nor may the kernel, which takes the mode that it remembers, start the new data with them.
       if (!c.ended) c.session.expireAttributes(node);
     }

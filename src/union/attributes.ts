@@ -7,6 +7,7 @@ import { UTIME_NOW, UTIME_OMIT } from '../sys/constants.js';
 import { xattrAside } from '../sys/override-stat.js';
 import { StatField } from '../sys/syscalls.js';
 import type { Attributes, AttributeChange, Caller, TimeChange } from '../vfs/filesystem.js';
+import { isInGroup, mayKeepSetId } from './caller-rights.js';
 import type { UnionContext } from './context.js';
 import { copyUp, upperDirectory, writableUpper } from './copy-up.js';
 import { onDisk } from './disk-directory.js';
@@ -82,7 +83,7 @@ export function setattr(context: UnionContext, node: Node, change: AttributeChan
   // What a truncation cuts off is not copied.
   return after(copyUp(context, node, caller, change.size), () => {
     const cut = uncut !== undefined && uncut !== change.size && sizeOf(node) === change.size;
-    apply(context, node, change, cut);
+    apply(context, node, change, cut, caller);
     getattr(context, node, out);
   });
 }
@@ -93,16 +94,18 @@ function sizeOf(node: Node): number {
 }
 
 /** `cut`: the copy-up has done what the truncation wants. */
-function apply(context: UnionContext, node: Node, change: AttributeChange, cut: boolean): void {
+function apply(context: UnionContext, node: Node, change: AttributeChange, cut: boolean, caller: Caller): void {
   const chowned = change.uid !== undefined || change.gid !== undefined;
   if (change.size !== undefined || chowned) killCapability(context, node);
   // Before the data changes, as with a write; chown(2) clears the bits by itself.
-  if (change.killSetId === true && change.mode === undefined && !chowned && node.type === S_IFREG) killSetId(context, node);
+  if (change.killSetId === true && change.mode === undefined && !chowned && node.type === S_IFREG) killSetId(context, node, caller);
   if (change.size !== undefined && !cut) check(sys.ftruncate(context.files.get(node, true), change.size), 'truncate');
   const { dirfd, name } = upperTarget(context, node);
   const ownership = context.ownership;
   if (chowned) {
+    const losing = losesSetGid(context, node, caller);
     ownership.chown(dirfd, name, ownership.uidToDisk(change.uid ?? -1), ownership.gidToDisk(change.gid ?? -1));
+    if (losing) killSetGid(context, node);
   }
   if (change.mode !== undefined) ownership.chmod(dirfd, name, change.mode);
   if (change.atime !== undefined || change.mtime !== undefined) {
@@ -124,9 +127,24 @@ export function hasSetId(node: Node): boolean {
   return statNode(node, modeStat) >= 0 && (field(modeStat, 0, StatField.Mode) & (S_ISUID | S_ISGID)) !== 0;
 }
 
-/** What a write by somebody without CAP_FSETID does to the mode (inode(7): S_ISGID only counts with group execution). */
-export function killSetId(context: UnionContext, node: Node): void {
-  clearMode(context, node, (mode) => S_ISUID | ((mode & S_IXGRP) !== 0 ? S_ISGID : 0));
+/** What a write by somebody without CAP_FSETID does to the mode. */
+export function killSetId(context: UnionContext, node: Node, caller: Caller): void {
+  clearMode(context, node, (mode) => S_ISUID | ((mode & S_IXGRP) !== 0 || !isInGroupOf(context, caller) ? S_ISGID : 0));
+}
+
+/** Of the file whose attributes are in `modeStat`. */
+function isInGroupOf(context: UnionContext, caller: Caller): boolean {
+  return isInGroup(caller, context.ownership.gidShown(field(modeStat, 0, StatField.Gid)));
+}
+
+/**
+ * Whether the caller's changing the owner takes away an S_ISGID without group execution, which the upper's file system leaves where this process
+ * does it (fs/attr.c, setattr_should_drop_sgid).
+ */
+function losesSetGid(context: UnionContext, node: Node, caller: Caller): boolean {
+  if (node.type !== S_IFREG || statNode(node, modeStat) < 0) return false;
+  const mode = field(modeStat, 0, StatField.Mode);
+  return (mode & (S_ISGID | S_IXGRP)) === S_ISGID && !mayKeepSetId(caller) && !isInGroupOf(context, caller);
 }
 
 /**

@@ -79,6 +79,10 @@ export class Ownership {
     attributes.gid = this.#options.squashToGid ?? toShown(this.#options.gidMapping, attributes.gid);
   }
 
+  gidShown(gid: number): number {
+    return this.#options.squashToGid ?? toShown(this.#options.gidMapping, gid);
+  }
+
   /**
    * Whom a new file belongs to, on disk. Who has no place in the mapping makes it nobody's, as fuse-overlayfs has it (main.c, find_mapping): podman,
    * whose own id is not among a container's, puts files into its root.

@@ -30,7 +30,7 @@ import type {
 import { NO_NODE, ROOT_NODE } from '../vfs/filesystem.js';
 import { fillAttributes, getattr, hasSetId, killCapability, killSetId, setattr } from './attributes.js';
 import { beliefOf, Unbelieved, type Belief } from './belief.js';
-import { mayKeepSetId } from './capability.js';
+import { mayKeepSetId } from './caller-rights.js';
 import type { UnionContext } from './context.js';
 import { copyUp, COPY_AT_ONCE } from './copy-up.js';
 import { create, link, tmpfile, type NewObject } from './create.js';
@@ -405,8 +405,8 @@ class UnionFileSystem implements Union {
     return context.upper === null || (own && node.inUpper) ? context.files.get(node, false) : -1;
   }
 
-  killSetId(node: NodeId): void {
-    killSetId(this.#context, this.#context.nodes.get(node));
+  killSetId(node: NodeId, caller: Caller): void {
+    killSetId(this.#context, this.#context.nodes.get(node), caller);
   }
 
   async fsync(id: NodeId, dataOnly: boolean): Promise<void> {
@@ -431,7 +431,7 @@ class UnionFileSystem implements Union {
   /** With a write the kernel says whether set-id bits must go; with other changes of data it leaves that to us (fs/fuse/dir.c, fuse_setattr). */
   #dataChanged(id: NodeId, caller: Caller): void {
     const node = this.#context.nodes.get(id);
-    if (hasSetId(node) && !mayKeepSetId(caller)) this.killSetId(id);
+    if (hasSetId(node) && !mayKeepSetId(caller)) this.killSetId(id, caller);
   }
 
   lseek(id: NodeId, offset: number, whence: number): number {

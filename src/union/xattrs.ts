@@ -6,7 +6,7 @@ import { sys } from '../sys/index.js';
 import type { Caller } from '../vfs/filesystem.js';
 import { killSetGid, upperTarget } from './attributes.js';
 import type { UnionContext } from './context.js';
-import { mayAdministrate } from './capability.js';
+import { mayAdministrate } from './caller-rights.js';
 import { copyUp, writableUpper } from './copy-up.js';
 import type { LayerDirectory } from './layer.js';
 import { statNode } from './merge.js';

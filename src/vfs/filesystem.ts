@@ -158,7 +158,7 @@ export interface FileSystem {
    */
   backingFile(node: NodeId, write: boolean, caller: Caller): Awaitable<number>;
   /** After a write by a caller who may not keep set-id bits (WRITE_KILL_SUIDGID). */
-  killSetId(node: NodeId): void;
+  killSetId(node: NodeId, caller: Caller): void;
   fsync(node: NodeId, dataOnly: boolean): Awaitable<void>;
   fallocate(node: NodeId, mode: number, offset: number, length: number, caller: Caller): Awaitable<void>;
   /** SEEK_DATA (3) or SEEK_HOLE (4). */

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <linux/falloc.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -218,6 +219,10 @@ static void run_command(void) {
     if (r == 0) r = setresgid((gid_t)number(2), (gid_t)number(2), (gid_t)number(2));
     if (r == 0) r = setresuid((uid_t)number(1), (uid_t)number(1), (uid_t)number(1));
     result(r);
+  } else if (IS("drop_capabilities")) {
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[2] = {0};
+    result(syscall(SYS_capset, &header, none));
   } else if (IS("limit")) {
     /* The largest file this process may write; EFBIG instead of a signal beyond it. */
     struct rlimit limit = {.rlim_cur = (rlim_t)number(1), .rlim_max = RLIM_INFINITY};

@@ -46,6 +46,8 @@ export interface Identity {
   readonly uid: number;
   readonly gid: number;
   readonly groups?: readonly number[];
+  /** `none`: root that has its user id alone. */
+  readonly capabilities?: 'none';
 }
 
 export interface ActorOptions {
@@ -101,8 +103,9 @@ export class Actor {
     const actor = new Actor(options.cwd);
     await actor.umask(options.umask ?? 0o022);
     if (options.identity) {
-      const { uid, gid, groups = [] } = options.identity;
+      const { uid, gid, groups = [], capabilities } = options.identity;
       await actor.number('become', uid, gid, ...groups);
+      if (capabilities === 'none') await actor.number('drop_capabilities');
     }
     return actor;
   }

@@ -4,7 +4,8 @@ import t from 'tap';
 import { succeed } from '../support/command.js';
 import { figure } from '../support/figures.js';
 import { Actor } from '../suites/actor.js';
-import { plyfs, unmount } from '../suites/mounters.js';
+import { unmountAll } from '../support/mounts.js';
+import { plyfs } from '../suites/mounters.js';
 import { workspace } from '../suites/workspace.js';
 import { isRoot } from '../support/users.js';
 
@@ -58,11 +59,9 @@ for (const options of [[], ['userxattr']] as const) {
         await actor.end();
       }
       // Whatever a level keeps, the one below shows as it was set, after remounting as well.
-      for (const mnt of [...mounts].reverse()) await unmount(mnt);
-      mounts.length = 0;
+      await unmountAll(base);
       for (let dir = base, depth = 0; depth < 3; depth++) {
         dir = await level(dir, options);
-        mounts.push(dir);
         const actor = await Actor.start({ cwd: dir });
         t.same((await actor.listxattr('open')).sort(), [...names].sort(), `level ${depth + 1} after remounting`);
         t.same(await actor.names('open'), ['below']);
@@ -72,7 +71,7 @@ for (const options of [[], ['userxattr']] as const) {
       }
       figure(t, checks, 'attributes of unions on nested mounts');
     } finally {
-      for (const mnt of mounts.reverse()) await unmount(mnt);
+      await unmountAll(base);
     }
   });
 }

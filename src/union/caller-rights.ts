@@ -1,4 +1,4 @@
-/** Which capabilities a caller has: FUSE does not tell, /proc does. */
+/** Which capabilities and groups a caller has: FUSE does not tell, /proc does. */
 import { readFileSync, readlinkSync } from 'node:fs';
 import type { Caller } from '../vfs/filesystem.js';
 
@@ -13,6 +13,23 @@ export function mayAdministrate(caller: Caller): boolean {
 /** Whether a file's set-id bits survive the caller's changing its data: CAP_FSETID. One whose pid is not known has not got it. */
 export function mayKeepSetId(caller: Caller): boolean {
   return caller.pid !== 0 && has(caller, CAP_FSETID);
+}
+
+/**
+ * Whether the caller is in the group. Costs a file of /proc: most requests do not tell any group (src/fuse/request.ts). One that cannot be looked at
+ * is in none.
+ */
+export function isInGroup(caller: Caller, gid: number): boolean {
+  if (caller.pid === 0) return false;
+  try {
+    const status = readFileSync(`/proc/${caller.pid}/status`, 'latin1');
+    const groups = /^Groups:\s*([\d ]*)$/m.exec(status)?.[1] ?? '';
+    // Of real, effective, saved and file system's, the last one counts.
+    const own = /^Gid:(?:\s+\d+){3}\s+(\d+)$/m.exec(status)?.[1];
+    return own === String(gid) || groups.trim().split(/ +/).includes(String(gid));
+  } catch {
+    return false;
+  }
 }
 
 /** A capability in this process's user namespace. Costs two files of /proc. A caller that has ended has none. */
