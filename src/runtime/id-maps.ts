@@ -5,10 +5,10 @@
  * namespace has room for that one id.
  */
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
-import { delimiter, join } from 'node:path';
 import { PlyfsError } from '../base/error.js';
+import { programPath } from '../base/program-path.js';
 
 export interface IdRange {
   readonly start: number;
@@ -22,7 +22,7 @@ export interface IdRanges {
 
 /** Undefined where the user has none, or nothing that could map them. */
 export function subordinateRanges(): IdRanges | undefined {
-  if (!inPath('newuidmap') || !inPath('newgidmap')) return undefined;
+  if (programPath('newuidmap') === undefined || programPath('newgidmap') === undefined) return undefined;
   const names = ownNames();
   const uids = rangesIn('/etc/subuid', names);
   const gids = rangesIn('/etc/subgid', names);
@@ -97,16 +97,4 @@ export function writeIdMaps(pid: number, ranges: IdRanges | undefined): void {
       `${program} cannot map your ids (${why}): check that it is setuid root, and your lines in /etc/subuid and /etc/subgid.`,
     );
   }
-}
-
-/** Whether a program of this name can be run. */
-export function inPath(name: string): boolean {
-  return (process.env['PATH'] ?? '').split(delimiter).some((directory) => {
-    try {
-      accessSync(join(directory, name), constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
 }

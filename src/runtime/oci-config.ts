@@ -23,6 +23,11 @@ export interface BundleOptions {
   readonly mapRootTo?: { readonly uid: number; readonly gid: number };
   /** Whether a sysfs can be mounted; otherwise the host's is shown. */
   readonly ownSys: boolean;
+  /**
+   * Where the runtime confines devices by no control group and lets root of the machine open them: an absolute path of mount(8).
+   * The container makes no nodes then, and those of its root are not opened.
+   */
+  readonly withoutDevices?: { readonly mountProgram: string };
   /** Whether there are ids besides root's. */
   readonly manyIds: boolean;
   readonly annotations?: Readonly<Record<string, string>>;
@@ -41,10 +46,11 @@ export function ociConfig(options: BundleOptions): object {
     etc,
     mapRootTo,
     ownSys,
+    withoutDevices,
     manyIds,
     annotations,
   } = options;
-  const capabilities = Object.keys(defaultCapabilities);
+  const capabilities = Object.keys(defaultCapabilities).filter((name) => withoutDevices === undefined || name !== 'CAP_MKNOD');
   const seccomp = ociSeccomp(capabilities);
   const env = wanted.env.some((variable) => variable.startsWith('HOME=')) ? wanted.env : [...wanted.env, `HOME=${user.home}` as ByteString];
   const namespaces = [
@@ -82,6 +88,14 @@ export function ociConfig(options: BundleOptions): object {
       ...Object.entries(etc).map(([name, source]) => bound(source, `/etc/${name}`, [])),
       ...volumes.map((volume) => bound(textOf(volume.source), textOf(volume.target), volume.readOnly ? ['ro'] : [])),
     ],
+    // crun mounts the root once more, and drops what its mount does not allow: that is taken away again before the program runs.
+    ...(withoutDevices !== undefined && {
+      hooks: {
+        createContainer: [
+          { path: withoutDevices.mountProgram, args: ['mount', '-o', `remount,bind,nodev${readOnly ? ',ro' : ''}`, rootPath] },
+        ],
+      },
+    }),
     linux: {
       namespaces: namespaces.map((type) => ({ type })),
       ...(mapRootTo !== undefined && {

@@ -12,6 +12,7 @@ import { basename } from 'node:path';
 import { bytesOf } from '../base/bytes.js';
 import { check, errnoName } from '../base/errno.js';
 import { messageOf, PlyfsError } from '../base/error.js';
+import { programPath } from '../base/program-path.js';
 import * as c from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import { StatField, STAT_FIELDS } from '../sys/syscalls.js';
@@ -92,10 +93,17 @@ async function showRoot({ root, scratch }: SandboxPlan): Promise<void> {
   }
 }
 
+function mountProgram(): string {
+  const path = programPath('mount');
+  if (path === undefined) throw new PlyfsError('mount-missing', 'mount cannot be run: install the package mount, or leave --runtime out.');
+  return path;
+}
+
 /** Hands a bundle to an OCI runtime, which makes the namespaces below these itself. Where it and its containers' state lie goes with this mount namespace. */
 async function startRuntime(plan: SupervisorPlan, runtime: string): Promise<Container> {
   const bundle = `${plan.scratch}/bundle`;
   const root = `${plan.scratch}/root`;
+  const crun = basename(runtime) === 'crun';
   mkdirSync(bundle);
   if (plan.network === 'none') sys.loopbackUp();
   const config = ociConfig({
@@ -109,12 +117,12 @@ async function startRuntime(plan: SupervisorPlan, runtime: string): Promise<Cont
     volumes: plan.volumes,
     etc: Object.fromEntries(Object.keys(plan.etc).map((name) => [name, `${plan.scratch}/etc/${name}`])),
     ownSys: plan.ids === 'host' || plan.network === 'none',
+    ...(crun && plan.ids === 'host' && { withoutDevices: { mountProgram: mountProgram() } }),
     manyIds: plan.ids === 'host' || plan.ids === 'ranges',
   });
   writeFileSync(`${bundle}/config.json`, JSON.stringify(config));
   const words = ['--root', `${plan.scratch}/state`, 'run', '--bundle', bundle, 'ply'];
   // There is nobody to ask for a cgroup, and crun refuses the sight of some that it is not to use.
-  const crun = basename(runtime) === 'crun';
   if (crun) sys.mount(bytesOf('tmpfs'), bytesOf('/sys/fs/cgroup'), bytesOf('tmpfs'), c.MS_RDONLY, bytesOf('size=0'));
   // Of what this process has for standard input, nothing that is the host's goes in: without any, an empty pipe does.
   const empty = plan.input || plan.terminal !== undefined ? undefined : newPipe();

@@ -12,6 +12,7 @@ t.setTimeout(180_000);
 
 /** Refused by ply, and not by dockerd 20.10. */
 const stricter: Readonly<Record<string, string>> = {
+  image_device: 'the number is that of /dev/null, which the device group of docker allows wherever it lies',
   paths_of_groups: 'dockerd gives a cgroup namespace only where cgroups are of version 2 alone',
   virtual_socket: "AF_VSOCK is refused by moby's later profiles, as the one here",
   io_uring: "io_uring is refused by moby's later profiles, as the one here",
@@ -46,6 +47,18 @@ t.test('beside docker', async (t) => {
       'and closes nothing else that docker leaves open',
     );
   }
+  const open = new Set(reached(columns['docker, none']!));
+  for (const runtime of ['crun', 'runc']) {
+    const options = ['--rm', '--runtime', runtime, '--network', 'none', '-v', `${program}:/attempts:ro`];
+    const outcomes = outcomesOf(await ply.outcome('run', ...options, 'image:1', '/attempts', ...host.words));
+    columns[`ply by ${runtime}`] = outcomes;
+    t.same(
+      reached(outcomes).filter((name) => !open.has(name)),
+      [],
+      `${runtime} neither, on what ply hands it`,
+    );
+  }
+  t.not(columns['ply by crun']!.get('image_device'), 'reached', 'crun, which mounts the root once more, opens no device of it');
   t.equal(await host.keyValue(), 'secret');
   for (const line of table(columns)) t.comment(line);
   figure(

@@ -1,10 +1,10 @@
 /** Mounting by plyfs: a process of its own serves the mount, and lives as long. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { accessSync, constants, existsSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { messageOf, PlyfsError } from '../../base/error.js';
+import { programPath } from '../../base/program-path.js';
 import type { Mounter, MountIds, UnionMount } from '../mounter.js';
 import { unmount } from './unmount.js';
 
@@ -22,7 +22,8 @@ export const fuseMounter: Mounter = {
       return 'there is no /dev/fuse: load the kernel module with modprobe fuse, or start the container with --device /dev/fuse';
     }
     if (process.geteuid?.() === 0) return undefined;
-    if (!inPath('fusermount3') && !inPath('fusermount')) return 'an ordinary user needs fusermount3: install the package fuse3';
+    if (programPath('fusermount3') === undefined && programPath('fusermount') === undefined)
+      return 'an ordinary user needs fusermount3: install the package fuse3';
     return undefined;
   },
 
@@ -88,15 +89,4 @@ function optionsOf(mount: Omit<UnionMount, 'target'>, ids: MountIds | undefined)
 
 function escaped(path: string): string {
   return path.replace(/[\\:,]/g, '\\$&');
-}
-
-function inPath(name: string): boolean {
-  return (process.env['PATH'] ?? '').split(delimiter).some((directory) => {
-    try {
-      accessSync(join(directory, name), constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
 }

@@ -155,6 +155,8 @@ static int try_memory_device(void) { return opens_device("/tmp", S_IFCHR, makede
 static int try_log_device(void) { return opens_device("/tmp", S_IFCHR, makedev(1, 11)); }
 static int try_log_device_in_dev(void) { return opens_device("/dev", S_IFCHR, makedev(1, 11)); }
 static int try_log_device_in_shm(void) { return opens_device("/dev/shm", S_IFCHR, makedev(1, 11)); }
+/* Of the image: number 1:3, whose use harms nobody. */
+static int try_image_device(void) { return opens("/node", O_RDONLY); }
 static int try_disk(void) { return opens_device("/tmp", S_IFBLK, host_device); }
 static int try_fuse_device(void) { return opens_device("/tmp", S_IFCHR, makedev(10, 229)); }
 
@@ -377,7 +379,7 @@ static const struct {
     ATTEMPT(timer_list), ATTEMPT(kmsg), ATTEMPT(core_pattern), ATTEMPT(drop_caches), ATTEMPT(binfmt), ATTEMPT(affinity), ATTEMPT(bus), ATTEMPT(oom_score),
     ATTEMPT(scsi), ATTEMPT(acpi),
     ATTEMPT(sys_write), ATTEMPT(sys_cpu), ATTEMPT(firmware),
-    ATTEMPT(unknown_devices), ATTEMPT(memory_device), ATTEMPT(log_device), ATTEMPT(log_device_in_dev), ATTEMPT(log_device_in_shm), ATTEMPT(disk),
+    ATTEMPT(unknown_devices), ATTEMPT(memory_device), ATTEMPT(log_device), ATTEMPT(log_device_in_dev), ATTEMPT(log_device_in_shm), ATTEMPT(image_device), ATTEMPT(disk),
     ATTEMPT(fuse_device),
     ATTEMPT(search_key), ATTEMPT(read_key), ATTEMPT(change_key), ATTEMPT(link_key), ATTEMPT(add_key),
     ATTEMPT(cgroup_of_host), ATTEMPT(unified_cgroup_of_host), ATTEMPT(release_agent), ATTEMPT(mount_cgroup2), ATTEMPT(mount_cgroup), ATTEMPT(group_namespace),
