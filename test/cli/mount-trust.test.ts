@@ -1,5 +1,5 @@
 /** What a stranger's image may do where `ply mount` and `ply bundle` show it on the host: set-id programs and devices, for other users. */
-import { mkdirSync, statSync } from 'node:fs';
+import { mkdirSync, readFileSync, statSync } from 'node:fs';
 import t from 'tap';
 import { run, succeed, type Outcome } from '../support/command.js';
 import { plyOn } from '../support/ply.js';
@@ -64,5 +64,11 @@ t.test('ply bundle', { skip: noRoot }, async (t) => {
   t.match(await run(['head', '-c', '1', `${base}/bundle/rootfs/zero`]), { status: 1, stderr: /Permission denied/ });
   // A runtime's bind mount has the flags of what it is made of: set-id programs are to work in the container.
   t.match(await run([`${base}/bundle/rootfs/id`, '-u']), { status: 0, stdout: '0\n' });
+  const { linux } = JSON.parse(readFileSync(`${base}/bundle/config.json`, 'utf8')) as {
+    linux: { seccomp: { defaultAction: string; syscalls: { names: string[]; action: string }[] } };
+  };
+  const allowed = new Set(linux.seccomp.syscalls.filter(({ action }) => action === 'SCMP_ACT_ALLOW').flatMap(({ names }) => names));
+  t.equal(linux.seccomp.defaultAction, 'SCMP_ACT_ERRNO');
+  t.ok(allowed.has('openat') && allowed.has('chroot') && !allowed.has('mount') && !allowed.has('unshare'), "Docker's profile is in it");
   await ply('umount', 'one');
 });

@@ -1,7 +1,8 @@
 /*
- * What libseccomp makes of a profile: reads `arch TOKEN`, `default ACTION` and `rule ACTION NAME [INDEX OP A B]...` (numbers) from standard input, and writes
- * the filter to standard output; with names as arguments, `TOKEN NAME...`, prints their numbers instead. The library is the one that runc and crun
- * use; its headers need not be installed.
+ * What libseccomp makes of a profile: reads `default ACTION`, `arch TOKEN`, `without TOKEN` and
+ * `rule ACTION NAME [INDEX OP A B]...` (numbers) from standard input, and writes the filter to standard output;
+ * with names as arguments, `TOKEN NAME...`, prints their numbers instead. The library is the one that runc and
+ * crun use; its headers need not be installed.
  */
 #include <dlfcn.h>
 #include <stdint.h>
@@ -34,6 +35,7 @@ int main(int argc, char **argv) {
   }
   void *(*init)(uint32_t) = symbol("seccomp_init");
   int (*add_architecture)(void *, uint32_t) = symbol("seccomp_arch_add");
+  int (*remove_architecture)(void *, uint32_t) = symbol("seccomp_arch_remove");
   int (*add_rule)(void *, uint32_t, int, unsigned, const struct comparison *) = symbol("seccomp_rule_add_array");
   int (*export_filter)(void *, int) = symbol("seccomp_export_bpf");
   int (*native)(const char *) = symbol("seccomp_syscall_resolve_name");
@@ -46,6 +48,8 @@ int main(int argc, char **argv) {
       if ((filter = init(value)) == NULL) return 4;
     } else if (strcmp(word, "arch") == 0) {
       add_architecture(filter, value); /* Fails for the machine's own, which is there. */
+    } else if (strcmp(word, "without") == 0) {
+      if (remove_architecture(filter, value) < 0) return 6;
     } else {
       int call = native(strtok(NULL, " \n"));
       struct comparison comparisons[6];
