@@ -144,7 +144,12 @@ async function mount(command: MountCommand): Promise<void> {
   // A daemon keeps no directory busy.
   process.chdir('/');
   letGo();
-  const stopAnswering = ear === undefined ? undefined : answerSoon(() => answerQuestions(ear, mounted.mountpoint, mounted.layers));
+  const stopAnswering =
+    ear === undefined
+      ? undefined
+      : answerSoon(() =>
+          answerQuestions(ear, { mountpoint: mounted.mountpoint, layers: mounted.layers, leave: () => void unmount(mounted).catch(fail) }),
+        );
   try {
     if (signalled > 0) await unmount(mounted);
     await mounted.closed;

@@ -75,8 +75,8 @@ async function ask(mount: MountEntry, question: Question): Promise<Conversation>
   );
 }
 
-/** Undefined: nobody is there, or not somebody who knows the answer. */
-async function askAt(path: string, question: Question): Promise<Conversation | undefined> {
+/** Undefined: nobody is there, or not somebody who knows the answer. The caller destroys the socket. */
+export async function askAt(path: string, question: Question): Promise<Conversation | undefined> {
   const socket = connect(path);
   socket.on('error', () => socket.destroy());
   bound(socket);

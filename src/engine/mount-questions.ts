@@ -2,8 +2,8 @@
  * What can be asked of a mount's process: what it is made of, and to tell what it does from now on.
  *
  * It listens on a Unix socket in the user's private runtime directory, whose name begins with the mount's device number: that is the same
- * in every mount namespace and whatever becomes of the directory it is mounted at. Who asks writes a line, `stack` or `trace`; the
- * answer is lines of JSON, a `MountStack` first. Paths are byte strings in it, one character a byte.
+ * in every mount namespace and whatever becomes of the directory it is mounted at. Who asks writes a line, `stack`, `trace` or `leave`; the
+ * answer is lines of JSON, a `MountStack` first. A mount that is abandoned leaves when it is asked to. Paths are byte strings in it, one character a byte.
  *
  * The mount may cover that directory, and the program's own files, which this process must not look for then: the directory is opened before
  * it mounts, and nothing but what is built into Node is loaded afterwards.
@@ -15,6 +15,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { closeSync, constants, openSync, readdirSync, rmSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import type { ByteString } from '../base/bytes.js';
+import { isAbandoned } from './abandoned-mount.js';
 import { socketPrefix } from '../graphdriver/mount-server.js';
 import { runtimeDirectory } from '../graphdriver/runtime-directory.js';
 import { mountAt } from '../sys/mount-table.js';
@@ -31,7 +32,7 @@ export interface MountStack {
 /** What follows the stack after `trace`. `lost`: events that were not told, because the listener was too slow. */
 export type Told = { readonly time: number; readonly event: UnionEvent } | { readonly lost: number };
 
-export type Question = 'stack' | 'trace';
+export type Question = 'stack' | 'trace' | 'leave';
 
 const MAX_LISTENERS = 16;
 /** Bytes of events that wait for a listener. */
@@ -53,15 +54,23 @@ export function openEar(): Ear | undefined {
   }
 }
 
+/** What is asked about. */
+export interface Answerer {
+  readonly mountpoint: ByteString;
+  readonly layers: readonly LayerInUse[];
+  /** Takes the mount away; what goes wrong is the mount's own to tell. */
+  readonly leave: () => void;
+}
+
 /** Listens until the returned function is called, and keeps no process alive. */
-export async function answerQuestions({ directory }: Ear, mountpoint: ByteString, layers: readonly LayerInUse[]): Promise<() => void> {
+export async function answerQuestions({ directory }: Ear, { mountpoint, layers, leave }: Answerer): Promise<() => void> {
   // Short enough for sockaddr_un, wherever the directory is; and below no mount.
   const place = `/proc/self/fd/${directory}`;
   const device = mountAt(mountpoint)?.device;
   const { createServer } = await import('node:net');
   const stack: MountStack = { pid: process.pid, mountpoint, layers };
   const server = createServer((socket) => {
-    hear(socket, stack);
+    hear(socket, stack, leave);
   });
   server.maxConnections = MAX_LISTENERS;
   server.on('error', () => undefined);
@@ -79,7 +88,7 @@ export async function answerQuestions({ directory }: Ear, mountpoint: ByteString
   };
 }
 
-function hear(socket: Socket, stack: MountStack): void {
+function hear(socket: Socket, stack: MountStack, leave: () => void): void {
   socket.unref();
   socket.on('error', () => socket.destroy());
   let said = '';
@@ -90,9 +99,20 @@ function hear(socket: Socket, stack: MountStack): void {
     socket.off('data', listen);
     // What else comes is read and forgotten, so that the end is heard.
     socket.resume();
-    if (word === 'stack') socket.end(line(stack));
-    else if (word === 'trace') tell(socket, stack);
-    else socket.destroy();
+    switch (word) {
+      case 'stack':
+        socket.end(line(stack));
+        break;
+      case 'trace':
+        tell(socket, stack);
+        break;
+      case 'leave':
+        socket.end(line(stack));
+        if (isAbandoned()) leave();
+        break;
+      default:
+        socket.destroy();
+    }
   };
   socket.setEncoding('latin1').on('data', listen);
 }

@@ -13,6 +13,7 @@ import { defaultServeOptions, type RequestTrace, type ServeOptions } from '../fu
 import { serve } from '../fuse/dispatcher.js';
 import { MAX_TRANSFER } from '../fuse/init.js';
 import { checkMountpoint, mountNative, type MountOptions, type Mounted } from '../fuse/mount.js';
+import { endAbandoned } from './end-abandoned.js';
 import { raiseReadAhead } from '../fuse/readahead.js';
 import { requestTable } from '../fuse/statistics.js';
 import { sessions, sys } from '../sys/index.js';
@@ -71,6 +72,7 @@ export async function mountUnion(options: MountUnionOptions): Promise<MountedUni
   // Nobody waits for it, and what it does holds up nobody.
   void sys.roomForDescriptorsAsync(descriptorsWanted(options.union.lowers.length));
   const noatime = (options.mount.atime ?? 'noatime') === 'noatime';
+  if (options.union.upper !== undefined) await endAbandoned(options.union.upper);
   const fs = openUnion({ ...options.union, noatime, mountpoint }, options.warn ?? (() => undefined));
   if (options.transport === 'fuse-native') return orDestroy(fs, () => mountFuseNative(mountpoint, fs, options));
   const mounted = await orDestroy(fs, () => mountNative(mountpoint, options.mount));

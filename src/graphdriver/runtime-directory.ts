@@ -1,8 +1,9 @@
 /** Where mounts without a place of their own go: outside every data root, because dockerd unmounts what it finds below its own. */
-import { mkdirSync, mkdtempSync, lstatSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, lstatSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PlyfsError } from '../base/error.js';
+import { inUserNamespace } from '../sys/privilege.js';
 
 const uid = process.geteuid?.() ?? 0;
 
@@ -28,7 +29,7 @@ export function isRuntimeDirectory(path: string): boolean {
 /** Where it may be of any user's processes, as far as this one can tell. */
 export function runtimeDirectoriesOf(user: number): string[] {
   const own = user === uid ? candidates() : [user === 0 ? '/run/plyfs' : `/run/user/${user}/plyfs`];
-  return [...own, fallback(user)];
+  return [...own, fallback(user === uid ? userOutside() : user)];
 }
 
 /** Private to this user. Throws `runtime-directory-unusable`. */
@@ -40,13 +41,26 @@ export function runtimeDirectory(): string {
       // Not on this machine.
     }
   }
-  return ownDirectory(fallback(uid));
+  return ownDirectory(fallback(userOutside()));
 }
 
 function candidates(): string[] {
-  if (uid === 0) return ['/run/plyfs'];
+  if (uid === 0 && !inUserNamespace()) return ['/run/plyfs'];
   const session = process.env['XDG_RUNTIME_DIR'];
   return session === undefined ? [] : [join(session, 'plyfs')];
+}
+
+/** This user as the machine knows it, so that namespaces of several users have places of their own (user_namespaces(7), uid_map). */
+function userOutside(): number {
+  try {
+    for (const line of readFileSync('/proc/self/uid_map', 'latin1').trim().split('\n')) {
+      const [inside = 0, outside = 0, length = 0] = line.trim().split(/\s+/).map(Number);
+      if (uid >= inside && uid < inside + length) return outside + (uid - inside);
+    }
+  } catch {
+    // A kernel without user namespaces.
+  }
+  return uid;
 }
 
 function fallback(user: number): string {

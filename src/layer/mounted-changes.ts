@@ -17,7 +17,7 @@ import { finishRemoving } from './removal.js';
 import { withoutDeadMounts } from './shown.js';
 import type { Mount, StoreState } from './store-state.js';
 import { trace } from './trace.js';
-import { isWrittenTo, whileUnused } from './workdir-hold.js';
+import { untilUnused, whileUnused } from './workdir-hold.js';
 
 export interface CommitMountedOptions {
   readonly signal?: AbortSignal | undefined;
@@ -65,8 +65,7 @@ export async function whileShown<T>(
   const { driver } = state;
   const writable = driver.mounts().find(({ id, readOnly }) => id === mount.mountId && !readOnly);
   if (writable !== undefined) return use(writable.target, ownershipIn({ path: writable.target, by: writable.by }));
-  if (write && isWrittenTo(state, mount))
-    throw new PlyfsError('layer-in-use', `'${name}' is in use where it is not seen from here: end what runs in it first.`);
+  if (write) await untilUnused(state, mount);
   const shown = await driver.get(mount.mountId, { readOnly: !write });
   try {
     return await use(shown.path, ownershipIn(shown));

@@ -23,8 +23,7 @@ export async function whileUnused<T>(state: StoreState, mount: Mount, work: () =
   try {
     const from = performance.now();
     while (fd !== undefined && sys.flock(fd, LOCK_EX | LOCK_NB) === -E.EWOULDBLOCK) {
-      if (performance.now() - from > (isEnding(fd) ? PATIENCE_WITH_ENDING : PATIENCE))
-        throw new PlyfsError('layer-in-use', `'${mount.name}' is in use where it is not seen from here: end what runs in it first.`);
+      if (performance.now() - from > (isEnding(fd) ? PATIENCE_WITH_ENDING : PATIENCE)) throw inUse(mount, fd);
       await later(PAUSE);
     }
     return await work();
@@ -33,8 +32,32 @@ export async function whileUnused<T>(state: StoreState, mount: Mount, work: () =
   }
 }
 
-/** Who holds the lock is in this mount namespace, where the mount is not any more: proc_locks(5) names the process. */
+/** Waits for whoever is just ending. Throws `layer-in-use`. */
+export function untilUnused(state: StoreState, mount: Mount): Promise<void> {
+  return whileUnused(state, mount, () => Promise.resolve());
+}
+
+function inUse({ name }: Mount, fd: number): PlyfsError {
+  const holder = holderOf(fd);
+  const by = holder === undefined ? 'another process' : `process ${holder}`;
+  return new PlyfsError(
+    'layer-in-use',
+    `'${name}' is in use by ${by}, whose mount of it is not seen from here: unmount it there, or end what runs in it, first.`,
+  );
+}
+
+/** Who holds the lock is in this mount namespace, where the mount is not any more. */
 function isEnding(fd: number): boolean {
+  try {
+    const holder = holderOf(fd);
+    return holder !== undefined && readlinkSync(`/proc/${holder}/ns/mnt`) === readlinkSync('/proc/self/ns/mnt');
+  } catch {
+    return false;
+  }
+}
+
+/** The process that holds the lock, as proc_locks(5) names it: undefined where it is in another PID namespace. */
+function holderOf(fd: number): number | undefined {
   try {
     const { dev, ino } = fstatSync(fd, { bigint: true });
     // As makedev(3) packs them.
@@ -45,9 +68,10 @@ function isEnding(fd: number): boolean {
       .split('\n')
       .map((line) => line.trim().split(/\s+/))
       .find((words) => words[1] === 'FLOCK' && words[5] === place);
-    return holder !== undefined && readlinkSync(`/proc/${holder[4]!}/ns/mnt`) === readlinkSync('/proc/self/ns/mnt');
+    const pid = Number(holder?.[4]);
+    return pid > 0 ? pid : undefined;
   } catch {
-    return false;
+    return undefined;
   }
 }
 
