@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { bytesOf } from '../base/bytes.js';
 import { check, E, errnoName } from '../base/errno.js';
-import { errorOf, PlyfsError } from '../base/error.js';
+import { errorOf, messageOf, PlyfsError } from '../base/error.js';
 import * as c from '../sys/constants.js';
 import { sessions, sys } from '../sys/index.js';
 import { moveToOwnGroups, type ContainerGroups } from './control-groups.js';
@@ -100,7 +100,13 @@ function lead(
       if (user !== undefined) resolve();
       else reject(new PlyfsError('sandbox-failed', 'The container ended before it had begun.'));
     });
-    child.once('error', reject);
+    child.once('error', (error) => {
+      reject(
+        new PlyfsError('sandbox-denied', `A program in memory, which a container starts from, cannot be run here (${messageOf(error)}).`, {
+          cause: error,
+        }),
+      );
+    });
     send(stepsToShow(plan, host.devicesAt, given));
   });
 }
