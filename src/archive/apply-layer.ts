@@ -20,6 +20,7 @@ import type { LayerEntry, LayerReader } from './layer-reader.js';
 import { LayerRoot, removeTree } from './layer-root.js';
 import type { LostAttribute } from './lost-attributes.js';
 import { OwnPaths } from './own-paths.js';
+import { ReplacedFiles } from './replaced-files.js';
 import { join } from './tree-reader.js';
 
 export interface ApplyOptions {
@@ -31,6 +32,8 @@ export interface ApplyOptions {
   readonly ownership: Ownership;
   /** Default: that of this process's unions, and an ordinary user's where ownership is kept aside. */
   readonly opaqueXattr?: ByteString | undefined;
+  /** A directory that does not exist, on the layer's file system, for files that the layer replaces itself; when absent they are removed. */
+  readonly replacedInto?: string | undefined;
 }
 
 export interface Applied {
@@ -39,6 +42,8 @@ export interface Applied {
   readonly size: number;
   /** What the file system or our rights did not let the files keep. */
   readonly lost: readonly LostAttribute[];
+  /** There are files in `replacedInto` whose bytes the layer's tar-split needs (replaced-files.ts). */
+  readonly replaced: boolean;
 }
 
 /** Throws what reading the layer throws, `archive-hostile`, `apply-failed`, `layer-missing`. Closes the layer when it fails; does not call `finish`. */
@@ -54,7 +59,7 @@ export async function applyLayer(layer: LayerReader, directory: string, options:
       await applying.entry(entry);
     }
     applying.finish();
-    return { entries, size, lost: applying.lost() };
+    return { entries, size, lost: applying.lost(), replaced: applying.replaced() };
   } catch (error) {
     await layer.close();
     throw error;
@@ -69,14 +74,18 @@ class Applying {
   readonly #whiteouts: ApplyOptions['whiteouts'];
   /** What the tar has brought so far, where the layers below are in the same directory. */
   readonly #own: OwnPaths | undefined;
+  readonly #replaced: ReplacedFiles | undefined;
   #links = false;
 
   constructor(root: LayerRoot, options: ApplyOptions) {
     this.#root = root;
     this.#whiteouts = options.whiteouts;
     const opaque = options.opaqueXattr ?? opaqueAttribute(marksOf(options.ownership));
-    this.#writer = new EntryWriter(root, options.ownership, options.whiteouts === 'overlay' ? opaque : undefined);
     this.#own = options.whiteouts === 'apply' ? new OwnPaths(root) : undefined;
+    this.#replaced = options.replacedInto === undefined ? undefined : new ReplacedFiles(options.replacedInto);
+    this.#writer = new EntryWriter(root, options.ownership, options.whiteouts === 'overlay' ? opaque : undefined, (dirfd, name) =>
+      this.#replaced === undefined || this.#own?.has(dirfd, name) === false ? removeTree(dirfd, name) : this.#replaced.take(dirfd, name),
+    );
   }
 
   async entry(entry: LayerEntry): Promise<void> {
@@ -144,7 +153,12 @@ class Applying {
     return this.#writer.lost.list();
   }
 
+  replaced(): boolean {
+    return this.#replaced?.directory !== undefined;
+  }
+
   close(): void {
+    this.#replaced?.close();
     this.#root.close();
   }
 }

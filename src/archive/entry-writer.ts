@@ -63,8 +63,12 @@ export class EntryWriter {
   /** Bytes of their paths. */
   #directoryPaths = 0;
   readonly lost = new LostAttributes();
+  /** What becomes of a file that makes room for another; undefined: it is removed. */
+  readonly #replace: ((dirfd: number, name: Name) => number) | undefined;
 
-  constructor(root: LayerRoot, ownership: Ownership, opaque: ByteString | undefined) {
+  /** `replace` takes a name away, and returns 0 or `-errno`. */
+  constructor(root: LayerRoot, ownership: Ownership, opaque: ByteString | undefined, replace?: (dirfd: number, name: Name) => number) {
+    this.#replace = replace;
     this.#root = root;
     this.#override = ownership === 'override';
     this.#opaque = opaque;
@@ -300,7 +304,8 @@ export class EntryWriter {
   #clear(dirfd: number, parent: ByteString, name: Name): number {
     const path = (parent === '' ? name : `${parent}/${name}`) as ByteString;
     const type = typeOf(dirfd, name, path);
-    const result = removeTree(dirfd, name);
+    const replace = this.#isWhiteout(dirfd, name, path) ? removeTree : (this.#replace ?? removeTree);
+    const result = replace(dirfd, name);
     if (result < 0) throw failed(result, 'replaced', path);
     if (type !== S_IFDIR && type !== S_IFLNK) return dirfd;
     this.#root.forget();

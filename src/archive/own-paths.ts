@@ -33,6 +33,11 @@ export class OwnPaths {
     this.#own.add(`${this.addDirectory(parent)}/${name}`);
   }
 
+  /** Whether the name in the directory is the layer's. */
+  has(dirfd: number, name: ByteString): boolean {
+    return this.#own.has(`${inodeOf(dirfd)}/${name}`);
+  }
+
   /** Returns its inode. */
   addDirectory(path: ByteString): string {
     const dirfd = this.#root.directory(path);

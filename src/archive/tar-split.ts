@@ -155,7 +155,9 @@ const MAX_LINE = 2 ** 26;
 /** The entries in order. Throws `layer-damaged`. */
 export async function* readTarSplit(path: string): AsyncGenerator<TarSplitSegment | TarSplitFile> {
   const damaged = (why: string, cause?: unknown): PlyfsError =>
-    new PlyfsError('layer-damaged', `The file ${path} is damaged (${why}): load the layer's image again.`, { cause });
+    new PlyfsError('layer-damaged', `The file ${path} is damaged (${why}): remove the images that use it, then load them again.`, {
+      cause,
+    });
   let fd: number | undefined;
   try {
     fd = openStored(path);
@@ -260,7 +262,7 @@ export async function* assembleTar(tarSplitPath: string, files: FileSource): Byt
     const changed = (): PlyfsError =>
       new PlyfsError(
         'layer-damaged',
-        `The layer's file ${textOf(entry.name)} is not what it was when the layer was made: load the layer's image again.`,
+        `The layer's file ${textOf(entry.name)} is not what it was when the layer was made: remove the images that use it, then load them again.`,
       );
     const fd = files.open(entry.name);
     try {
@@ -299,7 +301,7 @@ export function directoryFiles(directory: string): FileSource & { close(): void 
       if (fd >= 0) return fd;
       throw new PlyfsError(
         'layer-damaged',
-        `The layer's file ${textOf(name)} cannot be opened (${errnoName(-fd)}): load the layer's image again.`,
+        `The layer's file ${textOf(name)} cannot be opened (${errnoName(-fd)}): remove the images that use it, then load them again.`,
       );
     },
     close: () => root.close(),

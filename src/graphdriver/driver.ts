@@ -107,6 +107,8 @@ export interface AppliedDiff {
   readonly size: number;
   /** What files of the layer had to do without. */
   readonly lost: readonly LostAttribute[];
+  /** The directory of files that the layer replaced itself, whose bytes its tar-split needs: the caller's to remove. */
+  readonly replaced?: string;
 }
 
 export interface DriverOptions {

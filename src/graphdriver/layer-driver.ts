@@ -1,11 +1,12 @@
 /** What all drivers have in common: a layout, mounts that are counted, and differences taken by comparing whole trees. */
+import { dirname, join } from 'node:path';
 import { applyLayer, type ApplyOptions } from '../archive/apply-layer.js';
 import type { Change } from '../archive/changes.js';
 import type { LayerReader } from '../archive/layer-reader.js';
 import type { ByteSource } from '../base/byte-source.js';
 import { PlyfsError } from '../base/error.js';
 import type { AppliedDiff, DriverName, DriverOptions, GetOptions, GraphDriver, LayerDirectories, LayerMount } from './driver.js';
-import { ownership } from './home.js';
+import { ownership, removingName } from './home.js';
 import { exchangeDirectories } from './exchange-directories.js';
 import type { Layout } from './layout.js';
 import { LayerMounts, type ShowOptions } from './layer-mounts.js';
@@ -84,8 +85,10 @@ export abstract class LayerDriver implements GraphDriver {
 
   async applyDiff(id: string, _parent: string | undefined, layer: LayerReader): Promise<AppliedDiff> {
     this.#mayWrite();
-    const { size, lost } = await applyLayer(layer, this.directories(id).own, { ...this.applying(), ownership });
-    return { size: this.appliedSize(id, size), lost };
+    // Goes with the layer, if its registering is cut off.
+    const replacedInto = join(dirname(this.layout.directoryOf(id)), removingName(id));
+    const { size, lost, replaced } = await applyLayer(layer, this.directories(id).own, { ...this.applying(), ownership, replacedInto });
+    return { size: this.appliedSize(id, size), lost, ...(replaced && { replaced: replacedInto }) };
   }
 
   /** What becomes of a tar's whiteouts. */

@@ -29,7 +29,7 @@ export async function* layerTar(state: StoreState, layer: Layer): ByteSource {
   if (digest !== layer.diffId)
     throw new PlyfsError(
       'layer-damaged',
-      `The tar of the layer ${layer.chainId} has the digest ${digest}, and ${layer.diffId} when it was registered: load the layer's image again.`,
+      `The tar of the layer ${layer.chainId} has the digest ${digest}, and ${layer.diffId} when it was registered: remove the images that use it, then load them again.`,
     );
 }
 
@@ -43,6 +43,6 @@ function tarSplitOf({ metadata }: StoreState, { chainId }: Layer): string {
   if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) return path;
   throw new PlyfsError(
     'layer-damaged',
-    `The layer ${chainId} has no ${TAR_SPLIT}, without which its tar cannot be had again: load the layer's image again.`,
+    `The layer ${chainId} has no ${TAR_SPLIT}, without which its tar cannot be had again: remove the images that use it, then load them again.`,
   );
 }

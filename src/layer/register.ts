@@ -9,15 +9,19 @@
  *
  * Before the last step nothing of it can be seen, and a failure takes all away again. The parent is leased meanwhile, so that nobody deletes it.
  */
+import { createHash } from 'node:crypto';
 import { join } from 'node:path';
+import { hostile } from '../archive/entry-path.js';
 import { LayerReader, type LayerLimits } from '../archive/layer-reader.js';
 import type { LostAttribute } from '../archive/lost-attributes.js';
-import { TarSplitWriter } from '../archive/tar-split.js';
+import { inlineReplaced } from '../archive/replaced-files.js';
+import { assembleTar, directoryFiles, TarSplitWriter } from '../archive/tar-split.js';
 import type { ByteSource } from '../base/byte-source.js';
 import { chainIdOf, type ChainId, type DiffId } from '../base/digest.js';
 import { PlyfsError } from '../base/error.js';
 import { newCacheId, type CacheId } from '../base/ids.js';
 import type { AppliedDiff } from '../graphdriver/driver.js';
+import { removeTree } from '../graphdriver/remove-tree.js';
 import { abortable } from './abortable.js';
 import { MAX_DEPTH, type Layer } from './layer.js';
 import { TAR_SPLIT } from './metadata-store.js';
@@ -113,6 +117,7 @@ async function fill(
     applied = await state.driver.applyDiff(cacheId, parent?.cacheId, layer);
     ({ diffId } = await layer.finish());
     await tarSplit.close();
+    if (applied.replaced !== undefined) await keepReplaced(state, cacheId, join(writeSet.path, TAR_SPLIT), diffId, applied.replaced);
   } finally {
     await tarSplit.abort();
   }
@@ -131,6 +136,22 @@ async function fill(
   await state.flush();
   trace('flushed', cacheId);
   return { diffId, ...applied };
+}
+
+/** What the layer has replaced itself goes into its tar-split; a layer whose tar cannot be had again all the same is refused. Throws `archive-hostile`. */
+async function keepReplaced(state: StoreState, cacheId: CacheId, tarSplit: string, diffId: DiffId, replaced: string): Promise<void> {
+  const { own } = state.driver.directories(cacheId);
+  await inlineReplaced(tarSplit, own, replaced);
+  removeTree(replaced);
+  const files = directoryFiles(own);
+  try {
+    const hash = createHash('sha256');
+    for await (const piece of assembleTar(tarSplit, files)) hash.update(piece);
+    if (`sha256:${hash.digest('hex')}` === diffId) return;
+  } finally {
+    files.close();
+  }
+  throw hostile('replaces its own files, and its tar could not be had again from what is left');
 }
 
 async function publish(state: StoreState, place: Place, { diffId }: Filled): Promise<Layer> {
