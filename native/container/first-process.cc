@@ -215,7 +215,10 @@ class FirstProcess {
     return sethostname(name, strlen(name)) < 0 ? -errno : 0;
   }
 
-  /** A session keyring of its own: that of whoever started this is not the container's. A kernel without keys has none to share. */
+  /**
+   * A session keyring of its own: that of whoever started this is not the container's. A kernel
+   * without keys has none to share.
+   */
   int JoinKeyring() {
     if (Malformed() < 0) return -EINVAL;
     return syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr) < 0 && errno != ENOSYS ? -errno : 0;
@@ -284,7 +287,10 @@ class FirstProcess {
     return Malformed() < 0 ? -EINVAL : KeepCapabilities(kept);
   }
 
-  /** filter-calls(WORDS): what the program may ask of the kernel from here on; two words are a struct sock_filter. Takes CAP_SYS_ADMIN. */
+  /**
+   * filter-calls(WORDS): what the program may ask of the kernel from here on; two words are a
+   * struct sock_filter. Takes CAP_SYS_ADMIN.
+   */
   int FilterCalls() {
     size_t count = 0;
     const uint32_t* const words = operation_.Numbers(&count);

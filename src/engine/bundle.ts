@@ -27,7 +27,10 @@ export interface Bundle {
   readonly directory: string;
 }
 
-/** `directory` is made, for this user alone, if it is not there. Throws `bundle-exists`, `bundle-exposed`, and what making and mounting a container throws; then nothing is left. */
+/**
+ * `directory` is made, for this user alone, if it is not there. Throws `bundle-exists`,
+ * `bundle-exposed`, and what making and mounting a container throws; then nothing is left.
+ */
 export async function makeBundle(root: DataRoot, word: string, directory: ByteString, options: RunContainerOptions): Promise<Bundle> {
   const volumes = (options.volumes ?? []).map(volumeOf);
   const at = newDirectory(Buffer.from(directory, 'latin1'), textOf(directory));

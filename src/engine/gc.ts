@@ -5,7 +5,10 @@ import type { DataRoot } from './data-root.js';
 
 export type { Collected };
 
-/** `dryRun`: what would be removed. Control groups that containers left go as well; they hold nothing, and are not told of. */
+/**
+ * `dryRun`: what would be removed. Control groups that containers left go as well; they hold
+ * nothing, and are not told of.
+ */
 export async function collectGarbage(root: DataRoot, { dryRun = false } = {}): Promise<Collected> {
   if (dryRun) return { removed: root.layers.garbage(), failed: [] };
   removeLeftContainerGroups();

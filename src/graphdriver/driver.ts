@@ -82,8 +82,8 @@ export interface GraphDriver {
    */
   get(id: string, options?: GetOptions): Promise<MountedBy>;
   /**
-   * How another process shows the layer where no other user reaches it: set-id programs work there, devices do not. Writable unless
-   * `readOnly`. Throws `layer-missing`, and what `get` throws.
+   * How another process shows the layer where no other user reaches it: set-id programs work there,
+   * devices do not. Writable unless `readOnly`. Throws `layer-missing`, and what `get` throws.
    */
   recipe(id: string, options: { readonly readOnly: boolean; readonly ids: MountIds }): MountRecipe;
   /** Takes back one `get` of this process; where it has none, the layer's mount that another process made: at `target`, if there are several. Throws `not-mounted`, `mount-busy`. */

@@ -3,8 +3,8 @@ import type { MountRecipe } from '../sys/mount-recipe.js';
 import type { LayerForm } from './driver.js';
 
 /**
- * What files of a layer may do where it is shown. An image is a stranger's: on a mount that other users reach, a set-id program
- * or a device of its would make them root.
+ * What files of a layer may do where it is shown. An image is a stranger's: on a mount that other
+ * users reach, a set-id program or a device of its would make them root.
  */
 export interface MountTrust {
   /** Programs run with the rights of their owner, where their mode says so. */

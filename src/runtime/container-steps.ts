@@ -89,7 +89,8 @@ export function stepsToBecome(plan: SupervisorPlan, user: User, { filter }: Give
     { operation: { do: 'limit-open-files', soft: OPEN_FILES }, tolerated: true },
     { operation: { do: 'join-keyring' }, failure: withoutKeyring },
     { operation: { do: 'bound-capabilities', kept } },
-    // While there is CAP_SYS_ADMIN, which it takes. Calls that `emulate` has answered are allowed here: of two filters the stricter verdict holds.
+    // While there is CAP_SYS_ADMIN, which it takes. Calls that `emulate` has answered are allowed
+    // here: of two filters the stricter verdict holds.
     { operation: { do: 'filter-calls', filter: callFilter() } },
     filter === undefined
       ? { operation: { do: 'ids', uid: user.uid, gid: user.gid, groups: user.groups } }

@@ -1,12 +1,16 @@
 /**
  * Control groups of a container's own (cgroups(7), cgroup_namespaces(7)).
  *
- * Below the group that this process is in, in each hierarchy, one is made for the container, and its first process is moved there before it leaves for a cgroup namespace: that
- * namespace's root is then the container's group, and whatever is mounted inside shows nothing else. Where none can be made (an ordinary user to whom no group was delegated, a
- * hierarchy that is not mounted) the namespace's root is this process's own group, and what keeps the container from it is that it can mount nothing.
+ * Below the group that this process is in, in each hierarchy, one is made for the container, and
+ * its first process is moved there before it leaves for a cgroup namespace: that namespace's root
+ * is then the container's group, and whatever is mounted inside shows nothing else. Where none can
+ * be made (an ordinary user to whom no group was delegated, a hierarchy that is not mounted) the
+ * namespace's root is this process's own group, and what keeps the container from it is that it can
+ * mount nothing.
  *
- * Who made a group holds flock(2) on it and removes it at the end. After a SIGKILL nobody does: the next container that is started from the same group, or `ply gc` there,
- * removes what no one holds and no process is in.
+ * Who made a group holds flock(2) on it and removes it at the end. After a SIGKILL nobody does: the
+ * next container that is started from the same group, or `ply gc` there, removes what no one holds
+ * and no process is in.
  */
 import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { randomBytes } from 'node:crypto';
@@ -36,7 +40,10 @@ export function ownGroups(): string[] {
   return found;
 }
 
-/** `path` from `root` on; undefined where it is not below. A group outside of this process's cgroup namespace begins with `/..`. */
+/**
+ * `path` from `root` on; undefined where it is not below. A group outside of this process's cgroup
+ * namespace begins with `/..`.
+ */
 function within(path: string, root: string): string | undefined {
   if (path.startsWith('/..')) return undefined;
   if (root === '/' || path === root) return root === '/' ? path : '/';
@@ -50,7 +57,10 @@ export interface ContainerGroups {
   remove(): void;
 }
 
-/** Makes the groups and moves the process `pid`, a number of this PID namespace, to them: to each where that is possible. Never throws. */
+/**
+ * Makes the groups and moves the process `pid`, a number of this PID namespace, to them: to each
+ * where that is possible. Never throws.
+ */
 export function moveToOwnGroups(pid: number): ContainerGroups {
   const parents = ownGroups();
   for (const parent of parents) removeLeftGroups(parent);
@@ -74,7 +84,10 @@ export function moveToOwnGroups(pid: number): ContainerGroups {
   };
 }
 
-/** Removes the groups below this process's own that were left by a container which nobody could end in order. */
+/**
+ * Removes the groups below this process's own that were left by a container which nobody could end
+ * in order.
+ */
 export function removeLeftContainerGroups(): void {
   for (const parent of ownGroups()) removeLeftGroups(parent);
 }
@@ -84,7 +97,8 @@ function makeGroup(parent: string, directory: string): number | undefined {
   if (!tried(() => mkdirSync(directory, 0o755))) return undefined;
   const fd = lock(directory);
   if (fd === undefined) return undefined;
-  // A group of the cpuset controller of version 1 takes processes once it was given processors and memory.
+  // A group of the cpuset controller of version 1 takes processes once it was given processors and
+  // memory.
   for (const file of ['cpuset.cpus', 'cpuset.mems']) {
     const value = readText(join(parent, file)).trim();
     if (value !== '' && readText(join(directory, file)).trim() === '') tried(() => writeFileSync(join(directory, file), value));

@@ -88,7 +88,8 @@ export function ociConfig(options: BundleOptions): object {
       ...Object.entries(etc).map(([name, source]) => bound(source, `/etc/${name}`, [])),
       ...volumes.map((volume) => bound(textOf(volume.source), textOf(volume.target), volume.readOnly ? ['ro'] : [])),
     ],
-    // crun mounts the root once more, and drops what its mount does not allow: that is taken away again before the program runs.
+    // crun mounts the root once more, and drops what its mount does not allow: that is taken away
+    // again before the program runs.
     ...(withoutDevices !== undefined && {
       hooks: {
         createContainer: [

@@ -1,4 +1,7 @@
-/** What a stranger's image may do where `ply mount` and `ply bundle` show it on the host: set-id programs and devices, for other users. */
+/**
+ * What a stranger's image may do where `ply mount` and `ply bundle` show it on the host: set-id
+ * programs and devices, for other users.
+ */
 import { mkdirSync, readFileSync, statSync } from 'node:fs';
 import t from 'tap';
 import { run, succeed, type Outcome } from '../support/command.js';
@@ -62,7 +65,8 @@ t.test('ply bundle', { skip: noRoot }, async (t) => {
   const byNobody = await run([...asNobody, 'sh', '-c', `${base}/bundle/rootfs/id -u`]);
   t.match(byNobody, { status: 126, stderr: /Permission denied/ }, 'nobody else comes in');
   t.match(await run(['head', '-c', '1', `${base}/bundle/rootfs/zero`]), { status: 1, stderr: /Permission denied/ });
-  // A runtime's bind mount has the flags of what it is made of: set-id programs are to work in the container.
+  // A runtime's bind mount has the flags of what it is made of: set-id programs are to work in the
+  // container.
   t.match(await run([`${base}/bundle/rootfs/id`, '-u']), { status: 0, stdout: '0\n' });
   const { linux } = JSON.parse(readFileSync(`${base}/bundle/config.json`, 'utf8')) as {
     linux: { seccomp: { defaultAction: string; syscalls: { names: string[]; action: string }[] } };

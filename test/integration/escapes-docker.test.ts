@@ -1,4 +1,7 @@
-/** The ways out of a container that docker leaves open or closes, beside ply's: what differs is told here, with its reason. */
+/**
+ * The ways out of a container that docker leaves open or closes, beside ply's: what differs is told
+ * here, with its reason.
+ */
 import t from 'tap';
 import { run } from '../support/command.js';
 import { containerImage } from '../support/container-image.js';

@@ -1,8 +1,8 @@
 /*
  * What libseccomp makes of a profile: reads `default ACTION`, `arch TOKEN`, `without TOKEN` and
- * `rule ACTION NAME [INDEX OP A B]...` (numbers) from standard input, and writes the filter to standard output;
- * with names as arguments, `TOKEN NAME...`, prints their numbers instead. The library is the one that runc and
- * crun use; its headers need not be installed.
+ * `rule ACTION NAME [INDEX OP A B]...` (numbers) from standard input, and writes the filter to
+ * standard output; with names as arguments, `TOKEN NAME...`, prints their numbers instead. The
+ * library is the one that runc and crun use; its headers need not be installed.
  */
 #include <dlfcn.h>
 #include <stdint.h>

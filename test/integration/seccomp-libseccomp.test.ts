@@ -1,4 +1,7 @@
-/** Docker's profile as this project compiles it, beside what libseccomp makes of it, by which runc and crun load it; and the table of calls beside libseccomp's. */
+/**
+ * Docker's profile as this project compiles it, beside what libseccomp makes of it, by which runc
+ * and crun load it; and the table of calls beside libseccomp's.
+ */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
@@ -38,7 +41,8 @@ t.test('numbers', async (t) => {
   for (const abi of Object.keys(tokens) as Abi[]) {
     const calls = callsOf(abi);
     const found = await numbersOf(abi, [...calls.keys()]);
-    // A negative number: it does not know the call, or knows it as a part of another. ARM_SYNC_FILE_RANGE is a second name there.
+    // A negative number: it does not know the call, or knows it as a part of another.
+    // ARM_SYNC_FILE_RANGE is a second name there.
     const wrong = [...calls].filter(([, number], index) => found[index]! >= 0 && found[index] !== number);
     compared += found.filter((number) => number >= 0).length;
     t.same(wrong, [], abi);
@@ -122,7 +126,8 @@ t.test('verdicts', { skip: process.arch === 'x64' ? false : 'libseccomp resolves
         const calls = callsOf(abi);
         const arch = abi === 'x32' ? tokens.x86_64 : tokens[abi];
         const base = abi === 'x32' ? 0x40000000 : 0;
-        // ARM's own calls begin there, far beyond the last common one: what lies between is ENOSYS here, as in runc.
+        // ARM's own calls begin there, far beyond the last common one: what lies between is ENOSYS
+        // here, as in runc.
         const spoken = rules.flatMap(({ names }) => names.flatMap((name) => calls.get(name) ?? []));
         const last = Math.max(...spoken.filter((number) => number < base + 0xf0000));
         const numbers = [

@@ -1,4 +1,6 @@
-/** Ways out of a container: what `ply run` refuses, for root, with subordinate ids and with one id. */
+/**
+ * Ways out of a container: what `ply run` refuses, for root, with subordinate ids and with one id.
+ */
 import { chmodSync, chownSync, copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';

@@ -1,4 +1,7 @@
-/** Classic BPF as seccomp(2) takes it (linux/filter.h, linux/bpf_common.h): the instructions that a filter is made of. */
+/**
+ * Classic BPF as seccomp(2) takes it (linux/filter.h, linux/bpf_common.h): the instructions that a
+ * filter is made of.
+ */
 
 export interface Instruction {
   readonly code: number;
@@ -23,7 +26,9 @@ export const Op = {
 /** The longest program that Linux takes (BPF_MAXINSNS). */
 export const MAX_INSTRUCTIONS = 4096;
 
-/** Offsets in struct seccomp_data of a little-endian machine: of an argument the low word is first. */
+/**
+ * Offsets in struct seccomp_data of a little-endian machine: of an argument the low word is first.
+ */
 export const Data = {
   number: 0,
   arch: 4,
@@ -42,7 +47,10 @@ export function instruction(code: number, k: number, jt = 0, jf = 0): Instructio
   return { code, jt, jf, k };
 }
 
-/** An array of struct sock_filter of a little-endian machine. Throws RangeError for what the kernel would refuse. */
+/**
+ * An array of struct sock_filter of a little-endian machine. Throws RangeError for what the kernel
+ * would refuse.
+ */
 export function encode(program: readonly Instruction[]): Uint8Array {
   if (program.length > MAX_INSTRUCTIONS) throw new RangeError(`a filter of ${program.length} instructions`);
   const bytes = new DataView(new ArrayBuffer(8 * program.length));

@@ -1,6 +1,6 @@
 /**
- * Rules become a filter for the kernel: a search by the number of the call, whose outcome the kernel works out beforehand
- * where no argument decides (kernel/seccomp.c, seccomp_cache_prepare).
+ * Rules become a filter for the kernel: a search by the number of the call, whose outcome the
+ * kernel works out beforehand where no argument decides (kernel/seccomp.c, seccomp_cache_prepare).
  */
 import { constants } from 'node:os';
 import { Data, instruction, Op, Verdict, type Instruction } from './bpf.js';
@@ -27,14 +27,18 @@ const architectures: Readonly<Partial<Record<Machine, readonly Architecture[]>>>
   riscv64: [{ audit: 0xc00000f3, abis: ['riscv64'] }],
 };
 
-/** Their arguments are words of 32 bits: nothing is asked of the upper half, as libseccomp does not. */
+/**
+ * Their arguments are words of 32 bits: nothing is asked of the upper half, as libseccomp does not.
+ */
 const narrow: ReadonlySet<Abi> = new Set(['i386', 'x32', 'arm']);
 
 /**
- * The filter of `rules`, which `rulesFor` chose for `machine`, or undefined for a machine whose calls are not known here.
+ * The filter of `rules`, which `rulesFor` chose for `machine`, or undefined for a machine whose
+ * calls are not known here.
  *
- * A call with a number beyond every one that the rules name fails with ENOSYS, as under runc (libcontainer/seccomp/patchbpf):
- * a C library takes that for a kernel that has no such call, and does without.
+ * A call with a number beyond every one that the rules name fails with ENOSYS, as under runc
+ * (libcontainer/seccomp/patchbpf): a C library takes that for a kernel that has no such call, and
+ * does without.
  */
 export function compile({ fallback }: Profile, rules: readonly Rule[], machine: Machine): Instruction[] | undefined {
   const known = architectures[machine];
@@ -80,7 +84,10 @@ function spansOf(rules: readonly Rule[], abi: Abi, fallback: number): Span[] {
   return spans;
 }
 
-/** Adds a span. One that begins where the last does takes its place, and one that returns the same as the last joins it. */
+/**
+ * Adds a span. One that begins where the last does takes its place, and one that returns the same
+ * as the last joins it.
+ */
 function put(spans: Span[], from: number, code: readonly Instruction[]): void {
   if (spans.at(-1)?.from === from) spans.pop();
   const before = spans.at(-1)?.code;
@@ -110,10 +117,16 @@ function alternative({ action, when = [] }: Rule, abi: Abi, after: readonly Inst
   return [...held, verdict, ...after];
 }
 
-/** An instruction, or a comparison that skips as much as it is given where the condition does not hold. */
+/**
+ * An instruction, or a comparison that skips as much as it is given where the condition does not
+ * hold.
+ */
 type Step = Instruction | ((skipped: number) => Instruction);
 
-/** Values are words of 32 bits: a condition that compares all of an argument does not hold where its upper half is not zero. */
+/**
+ * Values are words of 32 bits: a condition that compares all of an argument does not hold where its
+ * upper half is not zero.
+ */
 function stepsOf(condition: Condition, lowOnly: boolean): Step[] {
   const { index, value } = condition;
   const isValue =

@@ -1,4 +1,7 @@
-/** Docker's default profile for the containers of this machine: as a filter, and in an OCI configuration. */
+/**
+ * Docker's default profile for the containers of this machine: as a filter, and in an OCI
+ * configuration.
+ */
 import { arch, release } from 'node:os';
 import { encode } from './bpf.js';
 import { compile } from './compile.js';
@@ -24,8 +27,8 @@ function thisMachine(capabilities: Iterable<string>): Subject | undefined {
 }
 
 /**
- * An array of struct sock_filter for seccomp(2), for a container that can have `capabilities`; undefined on a machine
- * whose system calls are not known here.
+ * An array of struct sock_filter for seccomp(2), for a container that can have `capabilities`;
+ * undefined on a machine whose system calls are not known here.
  */
 export function containerFilter(capabilities: Iterable<string>): Uint8Array | undefined {
   const subject = thisMachine(capabilities);
@@ -43,7 +46,10 @@ const ociArchitectures: Readonly<Record<Machine, readonly string[]>> = {
   s390x: ['SCMP_ARCH_S390X', 'SCMP_ARCH_S390'],
 };
 
-/** `linux.seccomp` of a configuration (runtime-spec, config-linux.md, "Seccomp"); undefined on a machine that the profile does not know. */
+/**
+ * `linux.seccomp` of a configuration (runtime-spec, config-linux.md, "Seccomp"); undefined on a
+ * machine that the profile does not know.
+ */
 export function ociSeccomp(capabilities: Iterable<string>): object | undefined {
   const subject = thisMachine(capabilities);
   if (subject === undefined) return undefined;

@@ -1,8 +1,9 @@
 /**
  * What Docker lets a container's programs ask of the kernel.
  *
- * Source: github.com/moby/profiles, seccomp/default.json, commit 02e898b137aed1024e232d59bcb05e6179b72177,
- * read on 2026-11-30. The facts are moby's; this is a table of our own.
+ * Source: github.com/moby/profiles, seccomp/default.json, commit
+ * 02e898b137aed1024e232d59bcb05e6179b72177, read on 2026-11-30. The facts are moby's; this is a
+ * table of our own.
  */
 import { constants } from 'node:os';
 import type { Condition, Profile, Rule, Terms } from './profile.js';
@@ -66,7 +67,9 @@ const always = `
   waitpid write writev
 `;
 
-/** Address families from 12 on. Not there: what Linux has dropped, AF_ALG (38) and AF_VSOCK (40). */
+/**
+ * Address families from 12 on. Not there: what Linux has dropped, AF_ALG (38) and AF_VSOCK (40).
+ */
 const socketFamilies = [13, 14, 15, 16, 17, 18, 21, 22, 24, 26, 27, 28, 29, 30, 31, 32, 33, 35, 36, 39, 41, 42, 43, 44, 45];
 
 /** PER_LINUX, PER_LINUX32 (0x8), both with UNAME26 (0x20000), and the question which it is. */

@@ -1,6 +1,7 @@
 /**
- * A profile of system calls in the terms of Docker's (moby, profiles/seccomp): rules of which some hold
- * for some processors, capabilities or kernels only, and what is left of them for one container.
+ * A profile of system calls in the terms of Docker's (moby, profiles/seccomp): rules of which some
+ * hold for some processors, capabilities or kernels only, and what is left of them for one
+ * container.
  */
 
 /** A processor, by Go's name for it, as profiles have it. */
@@ -48,7 +49,10 @@ export interface Subject {
   readonly kernel: readonly [major: number, minor: number];
 }
 
-/** The rules that hold for `subject`, as moby chooses them (profiles, seccomp_linux.go, setupSeccomp). */
+/**
+ * The rules that hold for `subject`, as moby chooses them (profiles, seccomp_linux.go,
+ * setupSeccomp).
+ */
 export function rulesFor(profile: Profile, subject: Subject): readonly Rule[] {
   return profile.rules.filter(({ includes = {}, excludes = {} }) => {
     const refused =

@@ -1,8 +1,9 @@
 /**
  * Numbers of system calls, by ABI.
  *
- * Source: the kernel's tables as of Linux 6.18 (arch/x86/entry/syscalls, arch/arm/tools/syscall.tbl,
- * include/uapi/asm-generic/unistd.h and scripts/syscall.tbl), 2026-11-30.
+ * Source: the kernel's tables as of Linux 6.18 (arch/x86/entry/syscalls,
+ * arch/arm/tools/syscall.tbl, include/uapi/asm-generic/unistd.h and scripts/syscall.tbl),
+ * 2026-11-30.
  */
 
 /** The columns below, in their order. */
@@ -11,7 +12,9 @@ export type Abi = (typeof abis)[number];
 
 /** Set in the number of every call of x32, over the number of the table (x86 syscall_64.tbl). */
 export const X32_BIT = 0x40000000;
-/** From here on numbers are an ARM kernel's own calls (__ARM_NR_BASE), apart from the common ones. */
+/**
+ * From here on numbers are an ARM kernel's own calls (__ARM_NR_BASE), apart from the common ones.
+ */
 export const ARM_PRIVATE_CALLS = 0xf0000;
 
 const table = `

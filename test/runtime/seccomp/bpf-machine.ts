@@ -1,4 +1,7 @@
-/** Runs a seccomp filter on a call, as the kernel does (net/core/filter.c, ___bpf_prog_run; seccomp(2), struct seccomp_data). */
+/**
+ * Runs a seccomp filter on a call, as the kernel does (net/core/filter.c, ___bpf_prog_run;
+ * seccomp(2), struct seccomp_data).
+ */
 
 export interface Call {
   readonly number: number;
@@ -7,7 +10,10 @@ export interface Call {
   readonly args?: readonly bigint[];
 }
 
-/** What `filter`, an array of struct sock_filter, returns. Throws for an instruction that seccomp does not take or a jump that leads out. */
+/**
+ * What `filter`, an array of struct sock_filter, returns. Throws for an instruction that seccomp
+ * does not take or a jump that leads out.
+ */
 export function runFilter(filter: Uint8Array, { number, arch, args = [] }: Call): number {
   const program = new DataView(filter.buffer, filter.byteOffset, filter.byteLength);
   const data = new DataView(new ArrayBuffer(64));

@@ -1,4 +1,7 @@
-/** The compiled filter says of every call what the profile says, whatever the arguments, the capabilities and the machine. */
+/**
+ * The compiled filter says of every call what the profile says, whatever the arguments, the
+ * capabilities and the machine.
+ */
 import t from 'tap';
 import { encode } from '../../../src/runtime/seccomp/bpf.js';
 import { compile } from '../../../src/runtime/seccomp/compile.js';
@@ -32,7 +35,10 @@ const abisOf: Readonly<Partial<Record<Machine, readonly Abi[]>>> = {
 const named = [...new Set(dockerProfile.rules.flatMap((rule) => rule.includes?.capabilities ?? []))];
 const capabilitySets = [[], named, Object.keys(defaultCapabilities), ...named.map((name) => [name])].map((names) => new Set(names));
 
-/** Around each value that a condition compares with, each namespace's flag alone and with others, and all of it in the upper half. */
+/**
+ * Around each value that a condition compares with, each namespace's flag alone and with others,
+ * and all of it in the upper half.
+ */
 const values = [
   ...[0n, 1n, 8n, 10n, 11n, 12n, 13n, 19n, 38n, 39n, 40n, 41n, 45n, 46n, 0x20000n, 0x20008n, 0x20009n, 0xffffffffn, 0xfffffffen],
   ...[17, 25, 26, 27, 28, 29, 30].map((bit) => 1n << BigInt(bit)),

@@ -1,10 +1,16 @@
-/** The table of system calls is the kernel's: its headers, where they are installed, have the same names and numbers. */
+/**
+ * The table of system calls is the kernel's: its headers, where they are installed, have the same
+ * names and numbers.
+ */
 import t from 'tap';
 import { callsOf, type Abi } from '../../../src/runtime/seccomp/syscall-numbers.js';
 import { figure } from '../../support/figures.js';
 import { run } from '../../support/command.js';
 
-/** What includes the numbers of an ABI (arch/arm64 and arch/riscv, include/uapi/asm/unistd.h, choose among the generic ones). */
+/**
+ * What includes the numbers of an ABI (arch/arm64 and arch/riscv, include/uapi/asm/unistd.h, choose
+ * among the generic ones).
+ */
 const generic =
   '#define __BITS_PER_LONG 64\n#define __ARCH_WANT_NEW_STAT\n#define __ARCH_WANT_SET_GET_RLIMIT\n#define __ARCH_WANT_SYS_CLONE3\n#define __ARCH_WANT_MEMFD_SECRET\n';
 const sources: Readonly<Partial<Record<Abi, string>>> = {

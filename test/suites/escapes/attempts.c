@@ -1,12 +1,13 @@
 /*
- * Ways out of a container, each tried in a process of its own: `attempts PID KEY SERIAL SOCKET DEVICE`, of the
- * host: a process, the description and the number of a key, the name of an abstract socket that listens, and
- * the number of a block device. Prints `NAME: ERROR` for what is refused, `NAME: reached` for what is not.
- * What is not refused changes nothing outside the namespaces of mounts and of the host's name that the program
- * is in: an argument does nothing, or a file is opened and left alone.
+ * Ways out of a container, each tried in a process of its own: `attempts PID KEY SERIAL SOCKET
+ * DEVICE`, of the host: a process, the description and the number of a key, the name of an abstract
+ * socket that listens, and the number of a block device. Prints `NAME: ERROR` for what is refused,
+ * `NAME: reached` for what is not. What is not refused changes nothing outside the namespaces of
+ * mounts and of the host's name that the program is in: an argument does nothing, or a file is
+ * opened and left alone.
  *
- * `attempts key NAME` adds a key to the caller's user keyring and prints its number; `attempts unlink SERIAL`
- * takes it out again; `attempts value SERIAL` prints what it holds.
+ * `attempts key NAME` adds a key to the caller's user keyring and prints its number; `attempts
+ * unlink SERIAL` takes it out again; `attempts value SERIAL` prints what it holds.
  */
 #define _GNU_SOURCE
 #include <dirent.h>

@@ -1,4 +1,7 @@
-/** Ways out of a container (attempts.c), tried as whoever runs one, with things of the host that are the test's own. */
+/**
+ * Ways out of a container (attempts.c), tried as whoever runs one, with things of the host that are
+ * the test's own.
+ */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
@@ -24,7 +27,10 @@ export interface HostThings {
   keyValue(): Promise<string>;
 }
 
-/** A process, a key, and a socket of the host, until the test ends. `prefix`: words that run a program as whose they are. */
+/**
+ * A process, a key, and a socket of the host, until the test ends. `prefix`: words that run a
+ * program as whose they are.
+ */
 export async function hostThings(t: Test, program: string, prefix: readonly string[]): Promise<HostThings> {
   const name = `plyfs-test-${process.pid}-${Math.random().toString(36).slice(2)}`;
   const [word, ...words] = [...prefix, 'sleep', '600'];
@@ -61,8 +67,8 @@ export function reached(outcomes: Outcomes): string[] {
 }
 
 /**
- * The same as root of the machine, outside of a container, in namespaces of mounts and names: whether an attempt is one. Its /tmp and /dev
- * are empty ones, and it has no terminal.
+ * The same as root of the machine, outside of a container, in namespaces of mounts and names:
+ * whether an attempt is one. Its /tmp and /dev are empty ones, and it has no terminal.
  */
 export async function outcomesOutside(program: string, words: readonly string[]): Promise<Outcomes> {
   const script = `
