@@ -156,10 +156,7 @@ export function killCapability(context: UnionContext, node: Node): void {
   if (attribute === undefined || !node.inUpper || node.type !== S_IFREG) return;
   const { dirfd, name } = upperTarget(context, node);
   const removed = sys.removexattrat(dirfd, name, attribute);
-  if (removed === -E.ENODATA || removed === -E.EOPNOTSUPP) return;
-  check(removed, attribute);
-  // From now on it may be written past this process.
-  context.files.drop(node);
+  if (removed !== -E.ENODATA && removed !== -E.EOPNOTSUPP) check(removed, attribute);
 }
 
 /** What an ACL does that is set by somebody who is not in the group, on directories as well (fs/posix_acl.c, posix_acl_update_mode). */

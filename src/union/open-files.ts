@@ -23,10 +23,15 @@ interface OpenFile {
   writable: boolean;
 }
 
+/** `withheld`: native/ was told that it is not for writing. */
+interface PublishedFile extends OpenFile {
+  withheld: boolean;
+}
+
 export class OpenFiles {
   readonly #max: number;
   readonly #guarded: ByteString | undefined;
-  readonly #open: LRUCache<Node, OpenFile>;
+  readonly #open: LRUCache<Node, PublishedFile>;
   readonly #noatime: boolean;
   #table: DescriptorTable | null = null;
 
@@ -52,7 +57,8 @@ export class OpenFiles {
   /** The node's descriptor, for writing too if asked; a writable one is only for a node in the upper. Throws `Errno`. */
   get(node: Node, writable: boolean): number {
     const file = this.#open.get(node);
-    if (file !== undefined && (file.writable || !writable)) return file.fd;
+    if (file !== undefined && writable && file.withheld) this.drop(node);
+    else if (file !== undefined && (file.writable || !writable)) return file.fd;
     const opened = openNode(node, writable, this.#noatime);
     this.put(node, opened.fd, opened.writable);
     return opened.fd;
@@ -66,8 +72,9 @@ export class OpenFiles {
       if (chances-- > 0 && this.#table?.usedSince(oldest.value.id) === true) this.#open.get(oldest.value);
       else this.#open.delete(oldest.value);
     }
-    this.#open.set(node, { fd, writable }, { noDisposeOnSet: true });
-    this.#table?.publish(node.id, fd, writable && !this.#isGuarded(fd));
+    const withheld = writable && this.#isGuarded(fd);
+    this.#open.set(node, { fd, writable, withheld }, { noDisposeOnSet: true });
+    this.#table?.publish(node.id, fd, writable && !withheld);
   }
 
   #isGuarded(fd: number): boolean {
