@@ -91,8 +91,10 @@ export class DiskDirectory implements LayerDirectory {
     return root;
   }
 
-  descend(name: Name): DiskDirectory {
-    return new DiskDirectory(this.layer, this.#descriptors, this, name);
+  descend(name: Name, device?: Device): DiskDirectory {
+    const below = new DiskDirectory(this.layer, this.#descriptors, this, name);
+    if (device !== undefined) below.#device = device;
+    return below;
   }
 
   device(): Device {

@@ -44,8 +44,11 @@ export type EntryVisitor = (name: Name, type: number, inoLow: number, inoHigh: n
 /** Calls return what the system call of that name returns, or `-errno`; names are single components. */
 export interface LayerDirectory {
   readonly layer: Layer;
-  /** The directory of that name below this one. No system call: that it exists is the caller's knowledge. */
-  descend(name: Name): LayerDirectory;
+  /**
+   * The directory of that name below this one. No system call: that it exists is the caller's
+   * knowledge, and so is what it lies on if `device` is given.
+   */
+  descend(name: Name, device?: Device): LayerDirectory;
   /** What it lies on, and so all that is in it but mount points and roots of subvolumes. */
   device(): Device;
   /** Fills entry `index` of a stat buffer (StatField). The empty name is the directory itself. */

@@ -11,6 +11,7 @@ import { sys } from '../sys/index.js';
 import { StatField } from '../sys/syscalls.js';
 import { requireFollowed } from './belief.js';
 import type { UnionContext } from './context.js';
+import type { Device } from './devices.js';
 import { LinkGroup } from './hard-links.js';
 import { UPPER, type LayerDirectory } from './layer.js';
 import { adoptLink } from './copy-up.js';
@@ -211,7 +212,7 @@ function lowerNamesake(dentry: Dentry): { directory: LayerDirectory; name: ByteS
 }
 
 function newDirectory(context: UnionContext, dentry: Dentry, stat: Float64Array, index: number): DirectoryNode {
-  const merged = mergeStack(context, dentry);
+  const merged = mergeStack(context, dentry, context.devices.of(dentry.holder, dentry.name, stat, index));
   const first = merged.stack.find((directory) => directory.layer.index !== UPPER);
   // A directory that was copied up keeps the number of the topmost lower one.
   const copied = first !== undefined && first !== merged.stack[0] && first.stat('' as ByteString, namesakeStat, 0) >= 0;
@@ -234,11 +235,11 @@ interface Merged {
   packed: PackedListing | null;
 }
 
-/** The directories of all layers that make up the directory `dentry`, topmost first. */
-function mergeStack(context: UnionContext, dentry: Dentry): Merged {
+/** The directories of all layers that make up the directory `dentry`, topmost first; the winning one lies on `winning`. */
+function mergeStack(context: UnionContext, dentry: Dentry, winning: Device): Merged {
   const { parent, holder } = dentry;
   const holders = [holder, ...(dentry.below ?? parent.stack.slice(parent.stack.indexOf(holder) + 1))];
-  return mergePlain(context, dentry, holders) ?? mergeProbed(context, dentry);
+  return mergePlain(context, dentry, holders) ?? mergeProbed(context, dentry, winning);
 }
 
 /**
@@ -256,7 +257,9 @@ function mergePlain(context: UnionContext, dentry: Dentry, holders: readonly Lay
       if (what === ABSENT) continue;
       if (what === -E.ENOTDIR || what === -E.ELOOP) break;
       if (what < 0) return undefined;
-      const directory = (rest[i] as LayerDirectory).descend(dentry.name);
+      const parent = rest[i] as LayerDirectory;
+      // One that lies elsewhere is not listed.
+      const directory = parent.descend(dentry.name, asked.size >= 0 ? parent.device() : undefined);
       const marks = take(merged, directory, i === marked ? readMarks(directory) : NO_MARKS);
       if (marks.redirect !== undefined) followRedirect(context, dentry, merged, marks.redirect);
       if (marks.opaque || marks.redirect !== undefined) return merged;
@@ -268,9 +271,9 @@ function mergePlain(context: UnionContext, dentry: Dentry, holders: readonly Lay
   return merged.stack[0]?.layer === dentry.holder.layer ? merged : undefined;
 }
 
-function mergeProbed(context: UnionContext, dentry: Dentry): Merged {
+function mergeProbed(context: UnionContext, dentry: Dentry, winning: Device): Merged {
   const merged = emptyStack();
-  const top = dentry.holder.descend(dentry.name);
+  const top = dentry.holder.descend(dentry.name, winning);
   let marks = take(merged, top, readMarks(top));
   if (marks.opaque) return merged;
   if (marks.redirect === undefined) {
