@@ -59,7 +59,7 @@ export interface LayerLimits {
   /** Bytes of the uncompressed tar. */
   readonly bytes?: number;
   readonly entries?: number;
-  /** Bytes of one entry's extended header or long name (1 MiB in Go's archive/tar). */
+  /** Bytes of all extended headers and long names of one entry (1 MiB for each of them in Go's archive/tar). */
   readonly header?: number;
 }
 
@@ -89,6 +89,8 @@ export class LayerReader implements AsyncIterable<LayerEntry> {
   #rawLength = 0;
   #current: Current | undefined;
   #entries = 0;
+  /** Bytes of the extended headers and long names before the next entry. */
+  #extended = 0;
   #bytes = 0;
   #ended = false;
   #failure: Error | undefined;
@@ -164,6 +166,7 @@ export class LayerReader implements AsyncIterable<LayerEntry> {
     let pax: PaxRecords | undefined;
     let longName: string | undefined;
     let longLink: string | undefined;
+    this.#extended = 0;
     while (true) {
       const at = this.#cursor.position;
       const block = await this.#cursor.exactly(BLOCK);
@@ -214,7 +217,9 @@ export class LayerReader implements AsyncIterable<LayerEntry> {
   async #readExtended(header: TarHeader, at: number): Promise<Buffer> {
     const { size } = header;
     if (size < 0) throw damaged(`the extended header at byte ${at} has a negative size`);
-    if (size > this.#limits.header) throw tooLarge(`an extended header of ${size} bytes`, `${this.#limits.header} bytes`);
+    this.#extended += size;
+    if (this.#extended > this.#limits.header)
+      throw tooLarge(`extended headers of ${this.#extended} bytes for one file`, `${this.#limits.header} bytes`);
     const data = await this.#cursor.exactly(size);
     if (data.length < size) throw damaged(`it ends at byte ${this.#cursor.position}, within a header`);
     // Kept for the entry itself: the source may take its piece back when the padding is read.

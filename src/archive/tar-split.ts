@@ -11,6 +11,7 @@ import { isUtf8 } from 'node:buffer';
 import { closeSync, createReadStream, fchmodSync, fsyncSync, openSync, writeSync } from 'node:fs';
 import { createGunzip, createGzip, type Gzip } from 'node:zlib';
 import type { Awaitable } from '../base/awaitable.js';
+import { parseJson } from '../base/bounded-json.js';
 import type { ByteSource } from '../base/byte-source.js';
 import { textOf, type ByteString } from '../base/bytes.js';
 import { errnoName } from '../base/errno.js';
@@ -212,10 +213,13 @@ async function* linesOf(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer | 
   if (parts.length > 0) yield Buffer.concat(parts);
 }
 
+/** An object of six members. */
+const LINE = { depth: 1, values: 16 };
+
 function parseLine(line: Buffer): TarSplitSegment | TarSplitFile | undefined {
   let value: unknown;
   try {
-    value = JSON.parse(line.toString('utf8'));
+    value = parseJson(line, LINE);
   } catch {
     return undefined;
   }

@@ -17,6 +17,7 @@ export interface ListedImageView {
   readonly created?: Date;
   /** Bytes of all its layers. */
   readonly size: number;
+  /** Read when they are asked for. */
   readonly labels: ReadonlyMap<string, string>;
   /** For a table: one for each name, at least one. */
   readonly rows: readonly ImageRow[];
@@ -89,7 +90,7 @@ function parseFilters(filters: readonly string[], root: DataRoot): { references:
 }
 
 function createdAt(image: ListedImage['image']): number {
-  return parseTime(image.config.created)?.getTime() ?? 0;
+  return parseTime(image.created)?.getTime() ?? 0;
 }
 
 /** With those names only that fit a pattern, as docker's filter `reference` has it: the whole name, or that without the tag. */
@@ -117,7 +118,7 @@ function globPattern(glob: string): RegExp {
 }
 
 function viewOf({ image, tags, digests, size }: ListedImage): ListedImageView {
-  const created = parseTime(image.config.created);
+  const created = parseTime(image.created);
   return {
     id: image.id,
     ...(image.parent !== undefined && { parent: image.parent }),
@@ -125,7 +126,9 @@ function viewOf({ image, tags, digests, size }: ListedImage): ListedImageView {
     digests: digests.map(familiarString),
     ...(created !== undefined && { created }),
     size,
-    labels: image.config.run.labels,
+    get labels() {
+      return image.config.run.labels;
+    },
     rows: rowsOf(tags, digests),
   };
 }

@@ -8,7 +8,7 @@
 import type { ByteSource } from '../base/byte-source.js';
 import { readAll } from '../base/byte-source.js';
 import { PlyfsError } from '../base/error.js';
-import { LINKS_MAX } from './limits.js';
+import { ARCHIVE_NAME_MAX, LINKS_MAX } from './limits.js';
 
 export interface ArchiveFile {
   readonly size: number;
@@ -26,9 +26,20 @@ export interface ArchiveFiles {
   close(): void;
 }
 
+/** A name or a target that a file system could have. Throws `archive-hostile`. */
+export function checkedLength(path: string, archive: string): string {
+  if (path.length <= ARCHIVE_NAME_MAX) return path;
+  throw new PlyfsError(
+    'archive-hostile',
+    `${archive} has a name of ${path.length} characters ("${path.slice(0, 64)}…"), where ${ARCHIVE_NAME_MAX} are the most.`,
+  );
+}
+
 /** The components of a name in the archive. Throws `archive-hostile` when it leads out of it. */
 export function componentsOf(path: string, archive: string): string[] {
-  const components = path.split('/').filter((component) => component !== '' && component !== '.');
+  const components = checkedLength(path, archive)
+    .split('/')
+    .filter((component) => component !== '' && component !== '.');
   if (components.includes('..') || path.includes('\0')) {
     throw new PlyfsError('archive-hostile', `${archive} names "${path}", which would lead out of the archive.`);
   }

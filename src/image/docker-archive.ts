@@ -6,6 +6,7 @@
  *
  * Until Docker 24 a layer is `<id>/layer.tar`, possibly a symbolic link to another one; since 25 everything is under `blobs/sha256`.
  */
+import { MANY_THINGS } from '../base/bounded-json.js';
 import { parseDigest, type ImageId } from '../base/digest.js';
 import { readSmallFile, type ArchiveFiles } from './archive-files.js';
 import { checkLayerCount, type ArchivedImage } from './archived-image.js';
@@ -64,5 +65,5 @@ export async function readDockerManifest(files: ArchiveFiles): Promise<unknown> 
   const file = files.file(DOCKER_MANIFEST);
   if (file === undefined) return undefined;
   const what = `${DOCKER_MANIFEST} in ${files.name}`;
-  return new JsonDocument('archive-invalid', what).parse(await readSmallFile(file, MANIFEST_BYTES_MAX, what));
+  return new JsonDocument('archive-invalid', what).parse(await readSmallFile(file, MANIFEST_BYTES_MAX, what), MANY_THINGS);
 }

@@ -25,13 +25,53 @@ import { checkOperatingSystem, parseImageConfig, topChainIdOf, type ImageConfig 
 
 export interface Image {
   readonly id: ImageId;
+  /** Read anew whenever it is asked for, and not kept. Throws `image-missing` when the image has gone meanwhile. */
   readonly config: ImageConfig;
-  /** The bytes that the id is the digest of. */
+  /** The bytes that the id is the digest of. As `config`. */
   readonly raw: Uint8Array;
+  /** RFC 3339, as in the configuration. */
+  readonly created?: string;
+  /** How many bytes the configuration has. */
+  readonly bytes: number;
   /** Of the topmost layer; absent for an image without layers. */
   readonly chainId?: ChainId;
   /** What it was made from here, as far as that is known. */
   readonly parent?: ImageId;
+}
+
+/** What is kept of each configuration: those of strangers have up to 8 MiB each, and a listing looks at all of them. */
+interface Facts {
+  readonly bytes: number;
+  readonly created?: string;
+  readonly chainId?: ChainId;
+}
+
+function factsOf(raw: Uint8Array, config: ImageConfig): Facts {
+  const chainId = topChainIdOf(config);
+  return {
+    bytes: raw.length,
+    ...(config.created !== undefined && { created: config.created }),
+    ...(chainId !== undefined && { chainId }),
+  };
+}
+
+function imageOf(id: ImageId, path: string, facts: Facts, parent: ImageId | undefined): Image {
+  const content = (): Uint8Array => {
+    const raw = readContent(id, path);
+    if (raw === undefined) throw new PlyfsError('image-missing', `The image ${id} has been removed meanwhile: load it again.`);
+    return raw;
+  };
+  return {
+    id,
+    ...facts,
+    ...(parent !== undefined && { parent }),
+    get raw() {
+      return content();
+    },
+    get config() {
+      return parseImageConfig(content(), `The configuration of image ${id}`);
+    },
+  };
 }
 
 export interface SkippedImage {
@@ -45,6 +85,7 @@ export class ImageStore {
   readonly #layers: LayerStore;
   readonly #readOnly: boolean;
   #images = new Map<ImageId, Image>();
+  readonly #facts = new Map<ImageId, Facts>();
   #skipped: readonly SkippedImage[] = [];
 
   private constructor(path: string, layers: LayerStore, readOnly: boolean) {
@@ -128,35 +169,44 @@ export class ImageStore {
 
   #read(id: ImageId, path: string, skipped: SkippedImage[]): Image | undefined {
     try {
-      const known = this.#images.get(id);
-      const raw = known?.raw ?? readContent(id, path);
-      if (raw === undefined) return undefined;
-      const config = known?.config ?? parseImageConfig(raw, `The configuration of image ${id}`);
-      checkOperatingSystem(config, `The image ${id}`);
-      const chainId = topChainIdOf(config);
+      const facts = this.#factsOf(id, path);
+      if (facts === undefined) return undefined;
+      const { chainId } = facts;
       if (chainId !== undefined && this.#layers.get(chainId) === undefined) {
         throw new PlyfsError('layer-missing', `its topmost layer ${chainId} is not in the store`);
       }
-      const parent = this.#parentOf(id, skipped);
-      return { id, config, raw, ...(chainId !== undefined && { chainId }), ...(parent !== undefined && { parent }) };
+      return imageOf(id, path, facts, this.#parentOf(id, skipped));
     } catch (error) {
       skipped.push({ path, reason: reasonOf(error) });
       return undefined;
     }
   }
 
-  /** The topmost layers of all images on disk now, those of any process. */
+  /** Read once: the content of an id cannot change. Undefined when it has gone meanwhile. Throws `image-invalid`, `platform-unsupported`, `root-damaged`. */
+  #factsOf(id: ImageId, path: string): Facts | undefined {
+    const known = this.#facts.get(id);
+    if (known !== undefined) return known;
+    const raw = readContent(id, path);
+    if (raw === undefined) return undefined;
+    const config = parseImageConfig(raw, `The configuration of image ${id}`);
+    checkOperatingSystem(config, `The image ${id}`);
+    const facts = factsOf(raw, config);
+    this.#facts.set(id, facts);
+    return facts;
+  }
+
+  /** The topmost layers of all images on disk now, those of any process. Throws `root-damaged` for one that cannot be read at the moment. */
   #chains(): ChainId[] {
     const chains: ChainId[] = [];
     for (const name of namesIn(this.#contents)) {
       const id = digestOfHex(name) as ImageId | undefined;
       if (id === undefined) continue;
       try {
-        const raw = this.#images.get(id)?.raw ?? readContent(id, join(this.#contents, name));
-        const chainId = raw && topChainIdOf(parseImageConfig(raw, id));
+        const chainId = this.#factsOf(id, join(this.#contents, name))?.chainId;
         if (chainId !== undefined) chains.push(chainId);
-      } catch {
-        // Not an image: it needs nothing.
+      } catch (error) {
+        // What is no image needs nothing; of what may be one that is not known.
+        if (error instanceof UnfitFile && error.what === 'unreadable') throw error;
       }
     }
     return chains;

@@ -3,6 +3,7 @@
  *
  * `null` and an absent field are the same, as for Go programs, which wrote most of it.
  */
+import { ONE_THING, parseJson, type JsonBounds } from '../base/bounded-json.js';
 import { messageOf, PlyfsError } from '../base/error.js';
 
 export type JsonObject = Readonly<Record<string, unknown>>;
@@ -17,11 +18,12 @@ export class JsonDocument {
     this.#what = what;
   }
 
-  parse(bytes: Uint8Array): unknown {
+  parse(bytes: Uint8Array, bounds: JsonBounds = ONE_THING): unknown {
     try {
-      return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8')) as unknown;
+      return parseJson(bytes, bounds);
     } catch (error) {
-      throw this.error(`is not JSON (${messageOf(error)})`, error);
+      const problem = error instanceof RangeError ? 'is not believed' : 'is not JSON';
+      throw this.error(`${problem} (${messageOf(error)})`, error);
     }
   }
 

@@ -9,6 +9,7 @@
  * Their ids were random: what an image is now called follows from its layers and its JSON. So each layer is read once for
  * its DiffID before it is known whether the store has it.
  */
+import { MANY_THINGS } from '../base/bounded-json.js';
 import { createHash } from 'node:crypto';
 import { decompress } from '../archive/compression.js';
 import { digestOfHex, sha256, type DiffId, type ImageId } from '../base/digest.js';
@@ -61,7 +62,7 @@ async function readRepositories(files: ArchiveFiles): Promise<Map<string, Refere
   const file = files.file(LEGACY_REPOSITORIES);
   if (file === undefined) throw new PlyfsError('archive-invalid', `${files.name} has no ${LEGACY_REPOSITORIES}.`);
   const json = new JsonDocument('archive-invalid', what);
-  const document = json.parse(await readSmallFile(file, MANIFEST_BYTES_MAX, what));
+  const document = json.parse(await readSmallFile(file, MANIFEST_BYTES_MAX, what), MANY_THINGS);
   const tags = new Map<string, Reference[]>();
   for (const [name, entries] of json.entries(document, 'repositories', (value, field) =>
     json.entries(value, field, (id, at) => json.string(id, at)),

@@ -9,6 +9,10 @@ export const MANIFEST_BYTES_MAX = 16 << 20;
 export const ARCHIVE_ENTRIES_MAX = 100_000;
 /** Bytes of an outer archive once decompressed: beyond any image, and below what a decompression bomb needs to do harm on most disks. */
 export const ARCHIVE_BYTES_MAX = 2 ** 40;
+/** Bytes of all extended headers and long names of an outer archive; those of docker and skopeo have a kilobyte a file at most. */
+export const ARCHIVE_EXTENDED_MAX = 16 << 20;
+/** Bytes of a name in an archive, and of a symbolic link's target (PATH_MAX of Linux). */
+export const ARCHIVE_NAME_MAX = 4096;
 /** Images in one archive. */
 export const IMAGES_MAX = 4096;
 /** Symbolic links followed for one name (as Linux's own MAXSYMLINKS). */

@@ -38,6 +38,6 @@ export function listImages(
   return listed.sort((a, b) => timeOf(b.image) - timeOf(a.image) || (a.image.id < b.image.id ? -1 : 1));
 }
 
-function timeOf({ config: { created } }: Image): number {
+function timeOf({ created }: Image): number {
   return created === undefined ? 0 : Date.parse(created);
 }

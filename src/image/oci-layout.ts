@@ -8,6 +8,7 @@
  *
  * `skopeo copy … dir:` and `podman save --format docker-dir` write the manifest as `manifest.json` and the blobs beside it.
  */
+import { MANY_THINGS } from '../base/bounded-json.js';
 import { hexOf, parseDigest, sha256, type Digest } from '../base/digest.js';
 import { PlyfsError } from '../base/error.js';
 import { readSmallFile, type ArchiveFile, type ArchiveFiles } from './archive-files.js';
@@ -46,7 +47,7 @@ export async function readOciLayout(files: ArchiveFiles, selection: Selection): 
   if (file === undefined) throw new PlyfsError('archive-invalid', `${files.name} has no ${OCI_INDEX}.`);
   const what = `${OCI_INDEX} in ${files.name}`;
   const json = new JsonDocument('archive-invalid', what);
-  const index = fieldsOf(json, json.parse(await readSmallFile(file, MANIFEST_BYTES_MAX, what)));
+  const index = fieldsOf(json, json.parse(await readSmallFile(file, MANIFEST_BYTES_MAX, what), MANY_THINGS));
   if (kindOf(json, index, '') !== 'index') throw json.error('is no index: it lists no manifests');
   const images: ArchivedImage[] = [];
   for (const group of groupsOf(layout.descriptors(json, index))) {

@@ -10,6 +10,7 @@
  */
 import { lstatSync } from 'node:fs';
 import { join } from 'node:path';
+import { MANY_THINGS } from '../base/bounded-json.js';
 import { parseDigest, type ImageId } from '../base/digest.js';
 import { writeFileDurably } from '../base/durable-file.js';
 import { PlyfsError } from '../base/error.js';
@@ -186,7 +187,7 @@ function byReference(a: Association, b: Association): number {
 
 function parseRepositories(bytes: Uint8Array, path: string): Repositories {
   const json = new JsonDocument('references-damaged', path);
-  const document = json.object(json.parse(bytes), '');
+  const document = json.object(json.parse(bytes, MANY_THINGS), '');
   return new Map(
     json.entries(
       document['Repositories'],

@@ -113,7 +113,7 @@ function manifestOf(image: Image, layers: readonly SavedLayer[]): RawJson {
   return goJson({
     schemaVersion: 2,
     mediaType: MANIFEST_TYPE,
-    config: { mediaType: CONFIG_TYPE, digest: image.id, size: image.raw.length },
+    config: { mediaType: CONFIG_TYPE, digest: image.id, size: image.bytes },
     layers: layers.map(({ diffId, size }) => ({ mediaType: LAYER_TYPE, digest: diffId, size })),
   });
 }

@@ -10,9 +10,9 @@ import { extract, type Header } from 'tar-stream';
 import { ByteCursor } from '../archive/byte-cursor.js';
 import type { ByteSource } from '../base/byte-source.js';
 import { PlyfsError } from '../base/error.js';
-import { componentsOf, resolveLinks, type ArchiveFile, type ArchiveFiles } from './archive-files.js';
+import { checkedLength, componentsOf, resolveLinks, type ArchiveFile, type ArchiveFiles } from './archive-files.js';
 import { fileRange } from './file-range.js';
-import { ARCHIVE_ENTRIES_MAX, LINKS_MAX } from './limits.js';
+import { ARCHIVE_ENTRIES_MAX, ARCHIVE_EXTENDED_MAX, LINKS_MAX } from './limits.js';
 
 const BLOCK = 512;
 /** What tar-stream is given for bodies. */
@@ -126,6 +126,7 @@ async function index(name: string, fd: number, size: number, signal: AbortSignal
   const noTar = (cause?: unknown): PlyfsError =>
     new PlyfsError('archive-damaged', `${name} is no tar, compressed or not: its first block is no header of one.`, { cause });
   const block = Buffer.allocUnsafe(BLOCK);
+  let extended = 0;
   /** Of the last header. */
   let begin = 0;
 
@@ -148,7 +149,12 @@ async function index(name: string, fd: number, size: number, signal: AbortSignal
       await feed(block);
       const found = header as Header | undefined;
       // The header of a long name, whose bytes follow, is not an entry: they are fed as they are.
-      if (found === undefined) continue;
+      if (found === undefined) {
+        extended += BLOCK;
+        if (extended > ARCHIVE_EXTENDED_MAX)
+          throw new PlyfsError('archive-hostile', `${name} has extended headers of more than ${ARCHIVE_EXTENDED_MAX} bytes.`);
+        continue;
+      }
       const body = found.type === 'directory' ? 0 : found.size;
       if (body > size - at) throw damaged(`"${found.name}" should have ${body} bytes, but only ${size - at} follow its header`);
       add(entries, name, found, at);
@@ -179,7 +185,7 @@ function add(entries: Map<string, Entry>, archive: string, header: Header, start
     const parent = components.slice(0, depth).join('/');
     if (!entries.has(parent)) entries.set(parent, { kind: 'directory' });
   }
-  const entry = entryOf(header, start);
+  const entry = entryOf(header, start, archive);
   const former = entries.get(name);
   entries.set(name, former === undefined ? entry : bothOf(former, entry));
 }
@@ -204,15 +210,15 @@ function bothOf(one: Entry, other: Entry): Entry {
   return { kind: 'ambiguous' };
 }
 
-function entryOf(header: Header, start: number): Entry {
+function entryOf(header: Header, start: number, archive: string): Entry {
   switch (header.type) {
     case 'file':
     case 'contiguous-file':
       return { kind: 'file', starts: [start], size: header.size };
     case 'symlink':
-      return { kind: 'symlink', target: targetOf(header) };
+      return { kind: 'symlink', target: targetOf(header, archive) };
     case 'link':
-      return { kind: 'hard link', target: targetOf(header) };
+      return { kind: 'hard link', target: targetOf(header, archive) };
     case 'directory':
       return { kind: 'directory' };
     default:
@@ -221,6 +227,6 @@ function entryOf(header: Header, start: number): Entry {
 }
 
 /** tar-stream has `null` for an empty one, whatever its types say. */
-function targetOf(header: { readonly linkname: string | null }): string {
-  return header.linkname ?? '';
+function targetOf(header: { readonly linkname: string | null }, archive: string): string {
+  return checkedLength(header.linkname ?? '', archive);
 }

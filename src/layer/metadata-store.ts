@@ -16,6 +16,7 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, constants, lstatSync, mkdirSync, openSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
+import { ONE_THING, parseJson } from '../base/bounded-json.js';
 import { chainIdOf, digestOfHex, hexOf, parseDigest, type ChainId, type DiffId } from '../base/digest.js';
 import { syncDirectory } from '../base/durable-file.js';
 import { parseCacheId, parseMountId, randomId, type CacheId, type MountId } from '../base/ids.js';
@@ -269,7 +270,7 @@ function readDescriptor(dirfd: number): unknown {
   const json = readRegularFile(dirfd, 'descriptor.json', 'descriptor');
   if (json === undefined) return undefined;
   try {
-    return JSON.parse(json.toString('utf8'));
+    return parseJson(json, ONE_THING);
   } catch {
     throw new Unusable('has a descriptor.json that is not JSON');
   }

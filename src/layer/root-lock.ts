@@ -66,9 +66,9 @@ function openLock(path: string): number {
     if (there !== undefined) return there;
     const made = sys.openat(c.AT_FDCWD, bytesOf(path), c.O_RDWR | c.O_CREAT | c.O_EXCL | c.O_NOFOLLOW | c.O_CLOEXEC, 0o600);
     if (made >= 0) return made;
-    if (made !== -E.EEXIST) throw new UnfitFile(path, `cannot be made (${errnoName(-made)})`);
+    if (made !== -E.EEXIST) throw new UnfitFile(path, 'unreadable', `cannot be made (${errnoName(-made)})`);
   }
-  throw new UnfitFile(path, 'comes and goes');
+  throw new UnfitFile(path, 'unreadable', 'comes and goes');
 }
 
 /** The databases that dockerd locks, if it runs on `root`. Throws `root-damaged` where that cannot be known. */
@@ -95,7 +95,7 @@ export function openDatabase(path: string): number | undefined {
   try {
     return openStored(path);
   } catch (error) {
-    if (error instanceof UnfitFile && error.ofOtherType) return undefined;
+    if (error instanceof UnfitFile && error.what === 'type') return undefined;
     throw error;
   }
 }

@@ -43,18 +43,23 @@ export const STORED_BYTES_MAX = {
 
 export type StoredKind = keyof typeof STORED_BYTES_MAX;
 
+/**
+ * `type`: something else has its name, and no program keeps a file there. `link`: a symbolic link leads to it. `unreadable`: what is there is
+ * not known, now.
+ */
+export type Unfitness = 'type' | 'link' | 'size' | 'unreadable';
+
 /** What is in a file's or directory's place cannot be used. */
 export class UnfitFile extends PlyfsError {
   /** The rest of a sentence that begins with the path: `is a FIFO`. */
   readonly problem: string;
-  /** Something of another type has its name: no program keeps a file there. */
-  readonly ofOtherType: boolean;
+  readonly what: Unfitness;
 
-  constructor(path: string, problem: string, { ofOtherType = false } = {}) {
+  constructor(path: string, what: Unfitness, problem: string) {
     super('root-damaged', `${path} ${problem}: remove it, or name another data root.`);
     this.name = 'UnfitFile';
     this.problem = problem;
-    this.ofOtherType = ofOtherType;
+    this.what = what;
   }
 }
 
@@ -68,9 +73,9 @@ function lookAt(dirfd: number, name: string): number | undefined {
   if (fd === -E.ENOSYS) fd = sys.openat(dirfd, path, PATH, 0);
   if (fd >= 0) return fd;
   if (fd === -E.ENOENT) return undefined;
-  if (fd === -E.ELOOP) throw new UnfitFile(name, 'is reached through a symbolic link');
-  if (fd === -E.ENOTDIR) throw new UnfitFile(name, 'lies below something that is not a directory');
-  throw new UnfitFile(name, `cannot be opened (${errnoName(-fd)})`);
+  if (fd === -E.ELOOP) throw new UnfitFile(name, 'link', 'is reached through a symbolic link');
+  if (fd === -E.ENOTDIR) throw new UnfitFile(name, 'type', 'lies below something that is not a directory');
+  throw new UnfitFile(name, 'unreadable', `cannot be opened (${errnoName(-fd)})`);
 }
 
 function kindOf(stat: Stats): string {
@@ -91,10 +96,10 @@ export function openStored(name: string, options: { dirfd?: number; access?: 're
   if (looked === undefined) return undefined;
   try {
     const stat = fstatSync(looked);
-    if (!stat.isFile()) throw new UnfitFile(name, `${kindOf(stat)}, not a file`, { ofOtherType: true });
+    if (!stat.isFile()) throw new UnfitFile(name, 'type', `${kindOf(stat)}, not a file`);
     const flags = (access === 'read' ? c.O_RDONLY : c.O_RDWR) | c.O_NONBLOCK | c.O_NOCTTY | c.O_CLOEXEC;
     const fd = sys.openat(looked, '' as ByteString, flags, 0);
-    if (fd < 0) throw new UnfitFile(name, `cannot be opened (${errnoName(-fd)})`);
+    if (fd < 0) throw new UnfitFile(name, 'unreadable', `cannot be opened (${errnoName(-fd)})`);
     return fd;
   } finally {
     closeSync(looked);
@@ -115,7 +120,7 @@ export function readStored(name: string, kind: StoredKind, dirfd?: number): Buff
 /** The whole of a file that `openStored` opened. Throws `UnfitFile`. */
 export function readOpened(fd: number, name: string, kind: StoredKind): Buffer {
   const limit = STORED_BYTES_MAX[kind];
-  const tooLarge = (): UnfitFile => new UnfitFile(name, `is a file of more than ${limit} bytes, which none of its kind has`);
+  const tooLarge = (): UnfitFile => new UnfitFile(name, 'size', `is a file of more than ${limit} bytes, which none of its kind has`);
   const { size } = fstatSync(fd);
   if (size > limit) throw tooLarge();
   // One more, by which it is seen that it has grown meanwhile.
@@ -140,9 +145,10 @@ export function assertDirectories(paths: readonly string[]): void {
       if (stat.isSymbolicLink())
         throw new UnfitFile(
           path,
+          'link',
           'is a symbolic link, and no link within a data root is followed (what lies elsewhere can be mounted there)',
         );
-      if (!stat.isDirectory()) throw new UnfitFile(path, `${kindOf(stat)}, not a directory`);
+      if (!stat.isDirectory()) throw new UnfitFile(path, 'type', `${kindOf(stat)}, not a directory`);
     } finally {
       closeSync(fd);
     }

@@ -10,7 +10,7 @@ import { outcomeOf, type Outcome } from './command.js';
 import { root } from './root.js';
 
 export interface Watched extends Outcome {
-  /** The most memory it had, in bytes (getrusage(2), ru_maxrss). Absent when a signal ended it. */
+  /** The most memory it had, in bytes (proc_pid_status(5), VmHWM). Absent when a signal ended it. */
   readonly peak?: number;
   /** It was ended because it took too long. */
   readonly hung: boolean;
