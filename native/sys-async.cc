@@ -102,6 +102,28 @@ napi_value FallocateAsync(napi_env env, napi_callback_info info) {
   return Start(env, task);
 }
 
+napi_value LseekAsync(napi_env env, napi_callback_info info) {
+  Args<3> args(env, info);
+  Task task{[](const Task& t) -> int64_t {
+    const off_t found = Look("lseek", t.fd, [&] { return lseek(t.fd, t.offset, t.mode); });
+    return found < 0 ? -errno : found;
+  }};
+  task.fd = args.Int(0);
+  task.offset = args.Int64(1);
+  task.mode = args.Int(2);
+  if (args.Failed()) return args.Failure();
+  return Start(env, task);
+}
+
+napi_value FtruncateAsync(napi_env env, napi_callback_info info) {
+  Args<2> args(env, info);
+  Task task{[](const Task& t) { return Retry("ftruncate", t.fd, [&] { return ftruncate(t.fd, t.length); }); }};
+  task.fd = args.Int(0);
+  task.length = args.Int64(1);
+  if (args.Failed()) return args.Failure();
+  return Start(env, task);
+}
+
 napi_value CopyDataAsync(napi_env env, napi_callback_info info) {
   Args<5> args(env, info);
   Task task{[](const Task& t) { return CopyData(t.fd, t.fd2, t.offset, t.length, t.flag); }};
@@ -160,6 +182,7 @@ napi_value RoomForDescriptorsAsync(napi_env env, napi_callback_info info) {
 
 constexpr Function kFunctions[] = {
     {"fsyncAsync", FsyncAsync},       {"writeOutAsync", WriteOutAsync}, {"syncfsAsync", SyncfsAsync},
+    {"lseekAsync", LseekAsync},         {"ftruncateAsync", FtruncateAsync},
     {"fallocateAsync", FallocateAsync}, {"copyDataAsync", CopyDataAsync},
     {"copyFileRangeAsync", CopyFileRangeAsync}, {"umount2Async", Umount2Async},
     {"roomForDescriptorsAsync", RoomForDescriptorsAsync},

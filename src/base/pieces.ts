@@ -19,7 +19,7 @@ export function inPieces(work: Pieces, atOnce: number): Awaitable<void> {
 
 async function goOn(work: Pieces, first: Promise<void> | undefined): Promise<void> {
   for (let waited = first; ;) {
-    await (waited ?? turn());
+    await (waited ?? nextTurn());
     const { done, value } = work.next();
     if (done === true) return;
     waited = value;
@@ -27,6 +27,6 @@ async function goOn(work: Pieces, first: Promise<void> | undefined): Promise<voi
 }
 
 /** Resolves when the event loop has looked at everything else. */
-function turn(): Promise<void> {
+export function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }

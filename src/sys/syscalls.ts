@@ -260,6 +260,9 @@ export interface Syscalls {
   fsyncAsync(fd: number, dataOnly: boolean): Promise<number>;
   writeOutAsync(fd: number): Promise<number>;
   syncfsAsync(fd: number): Promise<number>;
+  /** Moves the position that all duplicates of `fd` share. */
+  lseekAsync(fd: number, offset: number, whence: number): Promise<number>;
+  ftruncateAsync(fd: number, size: number): Promise<number>;
   fallocateAsync(fd: number, mode: number, offset: number, length: number): Promise<number>;
   copyDataAsync(from: number, to: number, offset: number, length: number, reflink: boolean): Promise<number>;
   copyFileRangeAsync(from: number, fromOffset: number, to: number, toOffset: number, length: number): Promise<number>;

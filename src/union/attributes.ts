@@ -16,6 +16,9 @@ import { CAPABILITY } from './metadata.js';
 import type { Node } from './node.js';
 import { field, newStatBuffer, S_IFREG } from './stat-buffer.js';
 
+/** Bytes of a file whose extents may be gone through at once: in 64 MiB there are 16,384 at most, some milliseconds. */
+export const EXTENTS_AT_ONCE = 64 << 20;
+
 const S_ISUID = 0o4000;
 const S_ISGID = 0o2000;
 const S_IXGRP = 0o10;
@@ -82,9 +85,34 @@ export function setattr(context: UnionContext, node: Node, change: AttributeChan
   const uncut = change.size === undefined || node.inUpper ? undefined : sizeOf(node);
   // What a truncation cuts off is not copied.
   return after(copyUp(context, node, caller, change.size), () => {
+    // The copy-up may have done what the truncation wants.
     const cut = uncut !== undefined && uncut !== change.size && sizeOf(node) === change.size;
-    apply(context, node, change, cut, caller);
-    getattr(context, node, out);
+    if (change.size !== undefined || isChown(change)) killCapability(context, node);
+    // Before the data changes, as with a write; chown(2) clears the bits by itself.
+    if (change.killSetId === true && change.mode === undefined && !isChown(change) && node.type === S_IFREG) killSetId(context, node, caller);
+    const truncated = change.size === undefined || cut ? undefined : truncate(context, node, change.size);
+    return after(truncated, () => {
+      apply(context, node, change, caller);
+      getattr(context, node, out);
+    });
+  });
+}
+
+function isChown(change: AttributeChange): boolean {
+  return change.uid !== undefined || change.gid !== undefined;
+}
+
+/** On another thread where a large part goes: its extents are freed one by one. */
+function truncate(context: UnionContext, node: Node, size: number): Awaitable<void> {
+  const fd = context.files.get(node, true);
+  if (sizeOf(node) - size <= EXTENTS_AT_ONCE) {
+    check(sys.ftruncate(fd, size), 'truncate');
+    return;
+  }
+  const own = check(sys.dup(fd), 'dup');
+  return sys.ftruncateAsync(own, size).then((result) => {
+    sys.close(own);
+    check(result, 'truncate');
   });
 }
 
@@ -93,16 +121,11 @@ function sizeOf(node: Node): number {
   return field(modeStat, 0, StatField.Size);
 }
 
-/** `cut`: the copy-up has done what the truncation wants. */
-function apply(context: UnionContext, node: Node, change: AttributeChange, cut: boolean, caller: Caller): void {
-  const chowned = change.uid !== undefined || change.gid !== undefined;
-  if (change.size !== undefined || chowned) killCapability(context, node);
-  // Before the data changes, as with a write; chown(2) clears the bits by itself.
-  if (change.killSetId === true && change.mode === undefined && !chowned && node.type === S_IFREG) killSetId(context, node, caller);
-  if (change.size !== undefined && !cut) check(sys.ftruncate(context.files.get(node, true), change.size), 'truncate');
+/** All but the size. */
+function apply(context: UnionContext, node: Node, change: AttributeChange, caller: Caller): void {
   const { dirfd, name } = upperTarget(context, node);
   const ownership = context.ownership;
-  if (chowned) {
+  if (isChown(change)) {
     const losing = losesSetGid(context, node, caller);
     ownership.chown(dirfd, name, ownership.uidToDisk(change.uid ?? -1), ownership.gidToDisk(change.gid ?? -1));
     if (losing) killSetGid(context, node);

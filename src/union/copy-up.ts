@@ -8,6 +8,7 @@
 import { after, type Awaitable } from '../base/awaitable.js';
 import type { ByteString, Name } from '../base/bytes.js';
 import { check, E, Errno } from '../base/errno.js';
+import { nextTurn } from '../base/pieces.js';
 import { sys } from '../sys/index.js';
 import { O_CLOEXEC, O_CREAT, O_EXCL, O_RDWR, O_TMPFILE, UTIME_NOW, UTIME_OMIT } from '../sys/constants.js';
 import { StatField } from '../sys/syscalls.js';
@@ -29,6 +30,8 @@ import { WouldWait } from './would-wait.js';
 export const COPY_AT_ONCE = 1 << 20;
 /** A large copy looks between pieces of this size whether its caller was interrupted. */
 const PIECE = 32 << 20;
+/** Directories, and names of one file, that are brought into the upper before others have their turn: some ten milliseconds. */
+const AT_ONCE = 64;
 
 const sourceStat = newStatBuffer();
 const parentStat = newStatBuffer();
@@ -41,13 +44,27 @@ export function writableUpper(context: UnionContext): UpperLayer {
   return context.upper;
 }
 
-/** The directory in the upper layer, copied up if it is not there yet. Throws `Errno`. */
+/**
+ * The directory in the upper layer, copied up if it is not there yet, its parents first. Throws `Errno`; `WouldWait` where it has
+ * many parents that are not there either.
+ */
 export function upperDirectory(context: UnionContext, node: DirectoryNode): DiskDirectory {
-  const upper = writableUpper(context);
+  writableUpper(context);
   if (node.lastStat !== null) throw new Errno(E.ENOENT, 'the directory was removed');
-  if (node.upper !== null) return node.upper;
+  const missing: DirectoryNode[] = [];
+  for (let at = node; at.upper === null; at = (at.dentry as Dentry).parent) missing.push(at);
+  for (let copied = 0; missing.length > 0; copied++) {
+    if (copied === AT_ONCE) throw new WouldWait(nextTurn());
+    const next = missing.pop() as DirectoryNode;
+    copyUpDirectory(context, next, (next.dentry as Dentry).parent.upper as DiskDirectory);
+  }
+  return node.upper as DiskDirectory;
+}
+
+/** One directory, whose parent is in the upper layer. */
+function copyUpDirectory(context: UnionContext, node: DirectoryNode, parent: DiskDirectory): void {
+  const upper = writableUpper(context);
   const dentry = node.dentry as Dentry;
-  const parent = upperDirectory(context, dentry.parent);
   const started = context.events.active ? performance.now() : 0;
 
   check(statNode(node, sourceStat), dentry.name);
@@ -70,7 +87,6 @@ export function upperDirectory(context: UnionContext, node: DirectoryNode): Disk
   const copy = parent.descend(dentry.name);
   node.stack.unshift(copy);
   if (started > 0) announce(context, node, layer, 0, started);
-  return copy;
 }
 
 /** Fills a temporary in the workdir and moves it to `name` in `parent`, whose times it keeps. Removes it on failure. */
@@ -163,7 +179,7 @@ function copyUpSpecial(context: UnionContext, node: Node): void {
   const upper = writableUpper(context);
   const started = context.events.active ? performance.now() : 0;
   const { holder, name } = node;
-  for (const dentry of node.dentries) upperDirectory(context, dentry.parent);
+  upperParents(context, node);
   check(statNode(node, sourceStat), name);
   const temporary = upper.temporaryName();
   if (node.type === S_IFLNK) {
@@ -189,8 +205,8 @@ function copyUpSpecial(context: UnionContext, node: Node): void {
     });
     settleIndexed(node, directory, entry);
     context.files.drop(node);
-    linkOthers(context, node);
     if (started > 0) announce(context, node, holder.layer.index, 0, started);
+    linkOthers(context, node);
     return;
   }
   const first = node.dentries[0];
@@ -213,8 +229,8 @@ function copyUpSpecial(context: UnionContext, node: Node): void {
   });
   settle(node, first, parent);
   context.files.drop(node);
-  linkOthers(context, node);
   if (started > 0) announce(context, node, holder.layer.index, 0, started);
+  linkOthers(context, node);
 }
 
 /** A regular file, with its data. */
@@ -226,7 +242,7 @@ function copyUpFile(context: UnionContext, node: Node, caller: Caller | null, ke
   check(statNode(node, stat), name);
   const size = field(stat, 0, StatField.Size);
   const length = Math.min(size, keep);
-  for (const dentry of node.dentries) upperDirectory(context, dentry.parent);
+  upperParents(context, node);
 
   let temporary: Name | null = null;
   let copy: number;
@@ -253,8 +269,8 @@ function copyUpFile(context: UnionContext, node: Node, caller: Caller | null, ke
     publishFile(context, node, copy, temporary);
     // From here on the descriptor is the node's.
     published = true;
-    linkOthers(context, node);
     if (started > 0) announce(context, node, holder.layer.index, length, started);
+    linkOthers(context, node);
   };
   const undo = (error: unknown): never => {
     if (!published) {
@@ -376,11 +392,24 @@ function settleUnnamed(context: UnionContext, node: Node, fd: number): void {
 
 /**
  * Every other known name of a node in the upper that is still the lower's: what is about to change must be found under it, too. Where
- * this fails the next change tries it again.
+ * this fails the next change tries it again. Throws `WouldWait` for a file of many names.
  */
 function linkOthers(context: UnionContext, node: Node): void {
+  let linked = 0;
   for (const dentry of node.dentries) {
-    if (dentry.holder.layer.index !== UPPER) linkInto(context, node, dentry, upperDirectory(context, dentry.parent));
+    if (dentry.holder.layer.index === UPPER) continue;
+    if (linked++ === AT_ONCE) throw new WouldWait(nextTurn());
+    linkInto(context, node, dentry, upperDirectory(context, dentry.parent));
+  }
+}
+
+/** The directories of all names of a node that is to be copied up. */
+function upperParents(context: UnionContext, node: Node): void {
+  let copied = 0;
+  for (const { parent } of node.dentries) {
+    if (parent.upper !== null) continue;
+    if (copied++ === AT_ONCE) throw new WouldWait(nextTurn());
+    upperDirectory(context, parent);
   }
 }
 

@@ -13,7 +13,7 @@ import type { UnionContext } from './context.js';
 import type { LayerDirectory } from './layer.js';
 import type { DirectoryNode, Node } from './node.js';
 import { listXattrs, readOverlayXattr } from './overlay-xattrs.js';
-import { approach, turn, type Approach } from './redirect.js';
+import { approach, MOST_COMPONENTS, turn, type Approach } from './redirect.js';
 import { fileType, newStatBuffer, S_IFREG } from './stat-buffer.js';
 import { probe } from './whiteout.js';
 
@@ -64,7 +64,8 @@ function isMetacopy(place: Place): boolean {
 
 /** The regular file that the trail leads to in the first layer below `layer` that has it. */
 function below(context: UnionContext, parent: DirectoryNode, layer: number, state: Approach): Place | null {
-  while (!state.stop) {
+  for (let passed = 0; !state.stop; passed += state.trail.path.length) {
+    if (passed > MOST_COMPONENTS) throw new Errno(E.ELOOP, state.trail.path.at(-1));
     const bases = state.trail.absolute ? context.roots : parent.stack;
     const base = bases.find((directory) => directory !== undefined && directory.layer.index > layer);
     if (base === undefined) return null;

@@ -21,7 +21,7 @@ import { Dentry, DirectoryNode, Node } from './node.js';
 import type { FoundOrigin } from './origin.js';
 import { NO_MARKS, readMarks, readOverlayXattr, type DirectoryMarks } from './overlay-xattrs.js';
 import { ABSENT, findDirectories, findPacked, packedFound, PERHAPS_MARKED, type PackedListing } from './packed-listing.js';
-import { approach, turn, type Approach } from './redirect.js';
+import { approach, MOST_COMPONENTS, turn, type Approach } from './redirect.js';
 import { direntType, field, fileType, newStatBuffer, S_IFDIR } from './stat-buffer.js';
 import { hidesBelow, probe } from './whiteout.js';
 
@@ -322,7 +322,8 @@ function followRedirect(context: UnionContext, dentry: Dentry, merged: Merged, f
   const state: Approach = { holder: null, stop: false, trail: { absolute: false, path: [dentry.name] } };
   turn(state, 0, firstRedirect);
   let layer = (merged.stack.at(-1) as LayerDirectory).layer.index;
-  while (!state.stop) {
+  for (let passed = 0; !state.stop; passed += state.trail.path.length) {
+    if (passed > MOST_COMPONENTS) throw new Errno(E.ELOOP, dentry.name);
     const bases = state.trail.absolute ? context.roots : dentry.parent.stack;
     const base = bases.find((directory) => directory !== undefined && directory.layer.index > layer);
     if (base === undefined) return;

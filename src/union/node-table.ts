@@ -53,21 +53,29 @@ export class NodeTable {
     this.evictIfUnused(node);
   }
 
+  /** With it go the directories that were there for its sake alone, however many there are above each other. */
   evictIfUnused(node: Node): void {
-    if (node.lookups > 0 || node.id === ROOT_NODE || node.copyingUp !== null) return;
-    if (node.links !== null && node.links.pinned) return;
-    if (node.isDirectory() && node.liveChildren > 0) return;
-    if (this.#nodes[node.id] !== node) return;
-    this.#onEvict(node);
-    this.#nodes[node.id] = undefined;
-    this.#free.push(node.id);
-    const dentries = node.dentries;
-    node.dentries = [];
-    for (const dentry of dentries) {
-      dentry.node = null;
-      dentry.parent.liveChildren--;
-      this.evictIfUnused(dentry.parent);
+    let waiting: Node[] | null = null;
+    for (let next: Node | undefined = node; next !== undefined; next = waiting?.pop()) {
+      if (!this.#unused(next)) continue;
+      this.#onEvict(next);
+      this.#nodes[next.id] = undefined;
+      this.#free.push(next.id);
+      const dentries = next.dentries;
+      next.dentries = [];
+      for (const dentry of dentries) {
+        dentry.node = null;
+        dentry.parent.liveChildren--;
+        if (this.#unused(dentry.parent)) (waiting ??= []).push(dentry.parent);
+      }
     }
+  }
+
+  #unused(node: Node): boolean {
+    if (node.lookups > 0 || node.id === ROOT_NODE || node.copyingUp !== null) return false;
+    if (node.links !== null && node.links.pinned) return false;
+    if (node.isDirectory() && node.liveChildren > 0) return false;
+    return this.#nodes[node.id] === node;
   }
 
   /** Makes `dentry` a name of `node`. */

@@ -16,6 +16,12 @@ import { probe } from './whiteout.js';
 /** Bytes of a path component. */
 const NAME_MAX = 255;
 
+/**
+ * Components that one search passes, in all layers together, before it is given up with ELOOP: some tens of milliseconds. A layer's maker chooses how long its
+ * paths are; five hundred layers of forty directories each are within it.
+ */
+export const MOST_COMPONENTS = 20_000;
+
 /** What to look for in the next layer: from its root, or in the parent's directory there. At least one component. */
 export interface Trail {
   readonly absolute: boolean;

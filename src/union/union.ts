@@ -28,7 +28,7 @@ import type {
   NodeId,
 } from '../vfs/filesystem.js';
 import { NO_NODE, ROOT_NODE } from '../vfs/filesystem.js';
-import { fillAttributes, getattr, hasSetId, killCapability, killSetId, setattr } from './attributes.js';
+import { EXTENTS_AT_ONCE, fillAttributes, getattr, hasSetId, killCapability, killSetId, setattr } from './attributes.js';
 import { beliefOf, Unbelieved, type Belief } from './belief.js';
 import { mayKeepSetId } from './caller-rights.js';
 import type { UnionContext } from './context.js';
@@ -411,7 +411,7 @@ class UnionFileSystem implements Union {
 
   async fsync(id: NodeId, dataOnly: boolean): Promise<void> {
     const node = this.#context.nodes.get(id);
-    if (node.copyingUp !== null) await node.copyingUp;
+    await whenReady(() => node.copyingUp ?? undefined);
     if (!this.#flushes || !node.inUpper || node.type !== S_IFREG) return;
     // fdatasync(2) leaves out the name that a copy-up has given to data flushed before (on ext4: link(2) is no part of i_datasync_tid); the
     // caller, whose file had its name all along, must find the data under it.
@@ -434,10 +434,16 @@ class UnionFileSystem implements Union {
     if (hasSetId(node) && !mayKeepSetId(caller)) this.killSetId(id, caller);
   }
 
-  lseek(id: NodeId, offset: number, whence: number): number {
+  lseek(id: NodeId, offset: number, whence: number): Awaitable<number> {
+    const context = this.#context;
     const node = this.#regular(id);
-    dataOf(this.#context, node);
-    return check(sys.lseek(this.#context.files.get(node, false), offset, whence), 'lseek');
+    dataOf(context, node);
+    check(statNode(node, context.stat), node.name);
+    const fd = context.files.get(node, false);
+    if (field(context.stat, 0, StatField.Size) - offset > EXTENTS_AT_ONCE) {
+      return this.#onDuplicate(fd, (own) => sys.lseekAsync(own, offset, whence));
+    }
+    return check(sys.lseek(fd, offset, whence), 'lseek');
   }
 
   copyFileRange(from: NodeId, fromOffset: number, to: NodeId, toOffset: number, length: number, caller: Caller): Awaitable<number> {

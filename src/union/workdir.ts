@@ -9,6 +9,7 @@ import type { ByteString, Name } from '../base/bytes.js';
 import { bytesOf, textOf } from '../base/bytes.js';
 import { E, Errno, errnoName } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
+import { inPieces, type Pieces } from '../base/pieces.js';
 import { sys } from '../sys/index.js';
 import { AT_REMOVEDIR, DT_DIR, LOCK_EX, LOCK_NB, O_CLOEXEC, O_CREAT, O_WRONLY } from '../sys/constants.js';
 import type { DiskDirectory } from './disk-directory.js';
@@ -18,27 +19,77 @@ const WORK = bytesOf('work') as Name;
 const INCOMPAT = bytesOf('incompat') as Name;
 const VOLATILE = bytesOf('volatile') as Name;
 
-/** Removes `name` and everything below it, never following a link; what cannot be removed stays for the next sweep. */
+/** Names that are removed before others have their turn: some milliseconds. */
+const SWEPT_AT_ONCE = 512;
+
+/**
+ * Removes `name` and everything below it, never following a link; what cannot be removed stays for the next sweep. Of a large tree, part of it now
+ * and the rest as the event loop turns: nobody waits for it, and what is left when the union ends is swept by the next.
+ */
 export function sweep(directory: DiskDirectory, name: Name): void {
-  if (sys.unlinkat(directory.fd(), name, 0) !== -E.EISDIR) return;
-  if (sys.unlinkat(directory.fd(), name, AT_REMOVEDIR) >= 0) return;
-  const inside = directory.descend(name);
-  try {
+  const rest = inPieces(sweeping(directory, name), 1);
+  rest?.catch(() => undefined);
+}
+
+/** The same, all of it at once. */
+function sweepNow(directory: DiskDirectory, name: Name): void {
+  void inPieces(sweeping(directory, name), Infinity);
+}
+
+/** A directory to be removed; `inside` once what was in it has been removed, or waits above it. */
+interface Swept {
+  readonly directory: DiskDirectory;
+  readonly name: Name;
+  inside: DiskDirectory | null;
+}
+
+function* sweeping(directory: DiskDirectory, name: Name): Pieces {
+  const waiting: Swept[] = [{ directory, name, inside: null }];
+  let removed = 0;
+  for (let next = waiting.at(-1); next !== undefined; next = waiting.at(-1)) {
+    if (++removed % SWEPT_AT_ONCE === 0) yield;
+    const { inside } = next;
+    if (inside !== null || removeSimple(next.directory, next.name)) {
+      waiting.pop();
+      if (inside === null) continue;
+      inside.release();
+      sys.unlinkat(next.directory.fd(), next.name, AT_REMOVEDIR);
+      continue;
+    }
+    const entered = next.directory.descend(next.name);
+    next.inside = entered;
     // A directory of another's making may be closed even to its owner (the kernel makes `work` with mode 0).
-    sys.fchmodat(directory.fd(), name, 0o700);
-    for (const entry of entriesOf(inside)) sweep(inside, entry.name);
-  } catch (error) {
-    if (!(error instanceof Errno)) throw error;
-  } finally {
-    inside.release();
+    sys.fchmodat(next.directory.fd(), next.name, 0o700);
+    let found: Name[] = [];
+    const pieces = entered.listing((entry) => found.push(entry));
+    for (;;) {
+      let step;
+      try {
+        step = pieces.next();
+      } catch (error) {
+        if (!(error instanceof Errno)) throw error;
+        break;
+      }
+      for (const entry of found) {
+        if (++removed % SWEPT_AT_ONCE === 0) yield;
+        if (!removeSimple(entered, entry)) waiting.push({ directory: entered, name: entry, inside: null });
+      }
+      found = [];
+      if (step.done === true) break;
+    }
   }
-  sys.unlinkat(directory.fd(), name, AT_REMOVEDIR);
+}
+
+/** Removes what is no directory, or an empty one. False for one that holds something, which must be entered. */
+function removeSimple(directory: DiskDirectory, name: Name): boolean {
+  if (sys.unlinkat(directory.fd(), name, 0) !== -E.EISDIR) return true;
+  return sys.unlinkat(directory.fd(), name, AT_REMOVEDIR) >= 0;
 }
 
 /** What could not be removed when its time came is tried again at the end. */
 export function sweepAll(work: DiskDirectory): void {
   try {
-    for (const entry of entriesOf(work)) if (entry.name !== INCOMPAT) sweep(work, entry.name);
+    for (const entry of entriesOf(work)) if (entry.name !== INCOMPAT) sweepNow(work, entry.name);
   } catch (error) {
     if (!(error instanceof Errno)) throw error;
   }
@@ -87,7 +138,7 @@ export function prepareWorkdir(workdir: DiskDirectory, path: ByteString, isVolat
   const work = workdir.descend(WORK);
   for (const entry of entriesOf(work)) {
     if (entry.name === INCOMPAT && entry.type === DT_DIR) refuseVolatile(work, shown);
-    sweep(work, entry.name);
+    sweepNow(work, entry.name);
   }
   if (isVolatile) markVolatile(work, shown);
   return work;
