@@ -1,6 +1,7 @@
 #include "data-path.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/magic.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -13,6 +14,7 @@
 #include "fault-plan.h"
 #include "fuse-wire.h"
 #include "native-thread.h"
+#include "notifier.h"
 
 namespace plyfs {
 namespace {
@@ -89,6 +91,7 @@ bool DataPath::Decode(int index, Transfer* transfer) {
     transfer->offset = in.offset;
     transfer->size = in.size;
     transfer->write_flags = in.write_flags;
+    transfer->direct = (in.flags & O_DIRECT) != 0;
     return in.size <= slot.length - sizeof header - sizeof in;
   }
   FuseReadIn in;
@@ -97,11 +100,13 @@ bool DataPath::Decode(int index, Transfer* transfer) {
   transfer->offset = in.offset;
   transfer->size = in.size;
   transfer->write_flags = 0;
+  transfer->direct = (in.flags & O_DIRECT) != 0;
   return in.size <= slots_.layout.data_size;
 }
 
 void DataPath::Serve(int slot, const Transfer& transfer, Descriptor* descriptor) {
   descriptor->used = true;
+  if (!transfer.write && !transfer.direct) descriptor->read_cached.store(true, std::memory_order_relaxed);
   if (transfer.write ? WriteNow(slot, transfer, descriptor) : ReadNow(slot, transfer, descriptor)) {
     slots_.GiveBack(slot);
     return;
@@ -169,6 +174,12 @@ void DataPath::Run(const Job& job) {
   if (result < 0) slots_.times.Fail(kWrite);
   uint8_t* body = slots_.Reply(job.slot);
   const FuseWriteOut out{static_cast<uint32_t>(result < 0 ? 0 : result), 0};
+  // A read through the page cache may have brought there what was in the file before. Linux drops it after a direct write that is waited for, but not after an
+  // asynchronous one (mm/filemap.c, generic_file_direct_write: left to dio_complete, which FUSE has not). Whoever hears that it is written reads it.
+  if (transfer.direct && result > 0 && unique != 0 && job.descriptor->read_cached.load() &&
+      notifier_.InvalidateThenAnswer(transfer.node, static_cast<int64_t>(transfer.offset), result, unique, &out, sizeof out)) {
+    return;
+  }
   memcpy(body, &out, sizeof out);
   Answer(device_, unique, body, result < 0 ? result : static_cast<int64_t>(sizeof out));
 }

@@ -26,11 +26,15 @@ struct Transfer {
   uint64_t offset;
   uint64_t node;
   uint32_t write_flags;
+  /** Past the kernel's page cache (O_DIRECT). */
+  bool direct;
 };
+
+class Notifier;
 
 class DataPath {
  public:
-  DataPath(int device, SlotPool& slots) : device_(device), slots_(slots) {}
+  DataPath(int device, SlotPool& slots, Notifier& notifier) : device_(device), slots_(slots), notifier_(notifier) {}
   ~DataPath() { Stop(); }
   DataPath(const DataPath&) = delete;
   DataPath& operator=(const DataPath&) = delete;
@@ -65,6 +69,7 @@ class DataPath {
 
   const int device_;
   SlotPool& slots_;
+  Notifier& notifier_;
   /** Until this time (monotonic nanoseconds) no write is done on the main thread. */
   int64_t writes_slow_until_ = 0;
 

@@ -20,8 +20,10 @@ Descriptor* DescriptorTable::Exchange(uint64_t node, Descriptor* descriptor) {
     }
     Descriptor* former = entries[node & kPageMask];
     entries[node & kPageMask] = descriptor;
+    PassOn(node, former, descriptor);
     return former;
   }
+  if (descriptor != nullptr) descriptor->read_cached = true;
   const auto found = sparse_.find(node);
   if (found == sparse_.end()) {
     if (descriptor != nullptr) sparse_.emplace(node, descriptor);
@@ -34,6 +36,14 @@ Descriptor* DescriptorTable::Exchange(uint64_t node, Descriptor* descriptor) {
     found->second = descriptor;
   }
   return former;
+}
+
+void DescriptorTable::PassOn(uint64_t node, const Descriptor* former, Descriptor* descriptor) {
+  if (former != nullptr && former->read_cached) {
+    if (node >= read_cached_.size()) read_cached_.resize(node + 1);
+    read_cached_[node] = true;
+  }
+  if (descriptor != nullptr) descriptor->read_cached = node < read_cached_.size() && read_cached_[node];
 }
 
 }  // namespace plyfs

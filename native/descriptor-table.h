@@ -41,6 +41,8 @@ class Descriptor {
   bool LetGo() { return holders_.fetch_sub(1, std::memory_order_acq_rel) == 1; }
   ~Descriptor();
 
+  /** Data of the node was read through the kernel's page cache, by this descriptor or by one that it has replaced. */
+  std::atomic<bool> read_cached{false};
   /** Both are the main thread's. */
   bool used = false;
   Reads reads = Reads::kNowait;
@@ -89,8 +91,13 @@ class DescriptorTable {
   static constexpr uint64_t kPageMask = kPageNodes - 1;
   static constexpr uint64_t kDenseNodes = uint64_t{1} << 31;
 
+  /** Passes `read_cached` on from what the node had, also when it has nothing in between. */
+  void PassOn(uint64_t node, const Descriptor* former, Descriptor* descriptor);
+
   std::vector<std::unique_ptr<Descriptor*[]>> pages_;
   std::unordered_map<uint64_t, Descriptor*> sparse_;
+  /** Nodes whose former descriptor was `read_cached`. */
+  std::vector<bool> read_cached_;
 };
 
 }  // namespace plyfs

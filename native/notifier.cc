@@ -47,13 +47,32 @@ void Notifier::Send(int32_t code, const void* body, size_t length, const char* n
   message.append(reinterpret_cast<const char*>(&header), sizeof header);
   message.append(static_cast<const char*>(body), length);
   if (name_length > 0) message.append(name, name_length);
-  if (state_ == nullptr && !Start()) return;
+  Queue({message});
+}
+
+bool Notifier::InvalidateThenAnswer(uint64_t node, int64_t offset, int64_t length, uint64_t unique, const void* body, size_t body_length) {
+  const struct {
+    FuseOutHeader header;
+    FuseNotifyInvalInode body;
+  } invalidation{{sizeof invalidation, kNotifyInvalInode, 0}, {node, offset, length}};
+  const FuseOutHeader header{static_cast<uint32_t>(sizeof(FuseOutHeader) + body_length), 0, unique};
+  std::string answer(reinterpret_cast<const char*>(&header), sizeof header);
+  answer.append(static_cast<const char*>(body), body_length);
+  return Queue({std::string(reinterpret_cast<const char*>(&invalidation), sizeof invalidation), answer});
+}
+
+bool Notifier::Queue(std::initializer_list<std::string> messages) {
+  {
+    const std::lock_guard<std::mutex> starting(start_);
+    if (state_ == nullptr && !Start()) return false;
+  }
   {
     const std::lock_guard<std::mutex> hold(state_->lock);
-    if (state_->queue.size() >= kMaxQueue) return;
-    state_->queue.push_back(std::move(message));
+    if (state_->queue.size() >= kMaxQueue || state_->stopping) return false;
+    state_->queue.insert(state_->queue.end(), messages);
   }
   state_->wake.notify_one();
+  return true;
 }
 
 bool Notifier::Start() {

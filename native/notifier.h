@@ -9,6 +9,7 @@
 
 #include <condition_variable>
 #include <deque>
+#include <initializer_list>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -27,6 +28,11 @@ class Notifier {
    * no lock for attributes alone (fs/fuse/inode.c, fuse_reverse_inval_inode).
    */
   void ExpireAttributes(uint64_t node) const;
+  /**
+   * Makes the kernel forget the cached data of a range, and then answers the request `unique` with `body`: from the notifier's thread, in this order. False: nothing
+   * was sent. From any thread.
+   */
+  bool InvalidateThenAnswer(uint64_t node, int64_t offset, int64_t length, uint64_t unique, const void* body, size_t body_length);
   /** `name`: `length` bytes. */
   void InvalidateEntry(uint64_t parent, const char* name, uint32_t length);
 
@@ -61,6 +67,8 @@ class Notifier {
   };
 
   void Send(int32_t code, const void* body, size_t length, const char* name, size_t name_length);
+  /** All of the messages, or, where the queue is full or there is no thread, none. */
+  bool Queue(std::initializer_list<std::string> messages);
   bool Start();
   bool BeginStop();
   /** Whether the thread has ended within an attempt's time. */
@@ -69,6 +77,8 @@ class Notifier {
   static void* ThreadEntry(void* state);
 
   const int device_;
+  /** Held while the thread is started. */
+  std::mutex start_;
   std::shared_ptr<State> state_;
   pthread_t thread_{};
 };

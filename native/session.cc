@@ -32,7 +32,7 @@ Session::Session(napi_env env, int device, uint32_t max_write)
       device_(device),
       max_write_(max_write),
       slots_(max_write, [](void* handle) { uv_async_send(static_cast<uv_async_t*>(handle)); }, &slot_free_),
-      data_path_(device, slots_),
+      data_path_(device, slots_, notifier_),
       notifier_(device) {}
 
 /** The next request for JavaScript, or a wake. */

@@ -18,6 +18,13 @@ constexpr size_t kResultField = 23;
 /** How many entries of a batch share one handle scope. */
 constexpr uint32_t kScopeEntries = 256;
 
+/** Of the largest 64-bit number a double makes 2^63, which none is. */
+double Seconds(const statx_timestamp& time) {
+  constexpr double kLargest = 9223372036854774784.0;
+  const auto seconds = static_cast<double>(time.tv_sec);
+  return seconds < kLargest ? seconds : kLargest;
+}
+
 int StatInto(int dirfd, const char* name, double* out) {
   struct statx st;
   const int empty = name[0] == '\0' ? AT_EMPTY_PATH : 0;
@@ -37,13 +44,13 @@ int StatInto(int dirfd, const char* name, double* out) {
   out[11] = st.stx_rdev_minor;
   out[12] = st.stx_dev_major;
   out[13] = st.stx_dev_minor;
-  out[14] = static_cast<double>(st.stx_atime.tv_sec);
+  out[14] = Seconds(st.stx_atime);
   out[15] = st.stx_atime.tv_nsec;
-  out[16] = static_cast<double>(st.stx_mtime.tv_sec);
+  out[16] = Seconds(st.stx_mtime);
   out[17] = st.stx_mtime.tv_nsec;
-  out[18] = static_cast<double>(st.stx_ctime.tv_sec);
+  out[18] = Seconds(st.stx_ctime);
   out[19] = st.stx_ctime.tv_nsec;
-  out[20] = static_cast<double>(st.stx_btime.tv_sec);
+  out[20] = Seconds(st.stx_btime);
   out[21] = st.stx_btime.tv_nsec;
   out[22] = static_cast<uint32_t>(st.stx_attributes);
   out[kResultField] = 0;

@@ -18,6 +18,8 @@ export const HIGH = littleEndian ? 1 : 0;
 export const TWO_32 = 0x1_0000_0000;
 /** High words from this on make numbers that a double does not hold exactly. */
 const HIGH_LIMIT = 0x20_0000;
+/** The largest double below 2^63. */
+const LARGEST_S64 = 2 ** 63 - 1024;
 const NAME_MAX = 255;
 
 const SLASH = 0x2f;
@@ -139,12 +141,11 @@ export class Slot {
     return this.#number(InHeader.size + offset, E.EINVAL) as NodeId;
   }
 
-  /** A signed 64-bit field in two's complement; EINVAL beyond 2^53 either way. */
+  /** A signed 64-bit field in two's complement: beyond 2^53 either way the nearest number that a double holds, within 64 bits. */
   s64(offset: number): number {
     const at = (InHeader.size + offset) >>> 2;
     const high = (this.words[at + HIGH] as number) | 0;
-    if (high >= HIGH_LIMIT || high < -HIGH_LIMIT) throw new Errno(E.EINVAL);
-    return high * TWO_32 + (this.words[at + LOW] as number);
+    return Math.min(high * TWO_32 + (this.words[at + LOW] as number), LARGEST_S64);
   }
 
   /** The next string, of at least one byte. */

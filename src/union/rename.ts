@@ -40,7 +40,8 @@ interface Spot {
 }
 
 export function rename(context: UnionContext, from: Spot, to: Spot, flags: number, caller: Caller): Awaitable<void> {
-  if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT)) !== 0) throw new Errno(E.EINVAL, 'rename flags');
+  // RENAME_WHITEOUT among them, as with overlayfs (fs/overlayfs/dir.c, ovl_rename): a whiteout that is left here cannot be seen.
+  if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)) !== 0) throw new Errno(E.EINVAL, 'rename flags');
   const upper = writableUpper(context);
   if (upper.reservesMarkers && to.name.startsWith(WHITEOUT_PREFIX)) {
     throw new Errno(E.EPERM, 'names that start with .wh. are whiteouts here');
@@ -48,7 +49,7 @@ export function rename(context: UnionContext, from: Spot, to: Spot, flags: numbe
   readyForChange(context, from.parent);
   readyForChange(context, to.parent);
   const exchange = (flags & RENAME_EXCHANGE) !== 0;
-  if (exchange && (flags & (RENAME_NOREPLACE | RENAME_WHITEOUT)) !== 0) throw new Errno(E.EINVAL, 'rename flags');
+  if (exchange && (flags & RENAME_NOREPLACE) !== 0) throw new Errno(E.EINVAL, 'rename flags');
   const node = nodeOf(context, requireDentry(context, from.parent, from.name));
   requireMovable(context, node);
   if (exchange) {
@@ -103,7 +104,6 @@ function move(context: UnionContext, from: Spot, to: Spot, flags: number): void 
   const toDirectory = upperDirectory(context, to.parent);
   const sourceCovers = coversLower(from.parent, from.name, source);
   const targetCovers = coversLower(to.parent, to.name, target);
-  const needsWhiteout = sourceCovers || (flags & RENAME_WHITEOUT) !== 0;
 
   if (node.isDirectory()) beforeMove(context, node, from, to, fromDirectory, targetCovers);
   const replaced = target === null ? null : nodeOf(context, target);
@@ -117,10 +117,10 @@ function move(context: UnionContext, from: Spot, to: Spot, flags: number): void 
   }
 
   if (from.parent.impure || (node.isDirectory() && !node.pureUpper)) markImpure(context, to.parent, toDirectory);
-  if (needsWhiteout && !upper.features.whiteoutDevices) upper.makeWhiteout(fromDirectory, from.name);
-  renameInUpper(context, fromDirectory, from.name, toDirectory, to.name, needsWhiteout, node.isDirectory());
+  if (sourceCovers && !upper.features.whiteoutDevices) upper.makeWhiteout(fromDirectory, from.name);
+  renameInUpper(context, fromDirectory, from.name, toDirectory, to.name, sourceCovers, node.isDirectory());
   upper.clearMarker(toDirectory, to.name);
-  if (needsWhiteout) announceWhiteout(context, from.parent, from.name);
+  if (sourceCovers) announceWhiteout(context, from.parent, from.name);
   if (targetCovers) announceMoved(context, node, to);
 
   if (target !== null && replaced !== null) {
@@ -198,11 +198,11 @@ function renameInUpper(
   name: Name,
   to: DiskDirectory,
   newName: Name,
-  needsWhiteout: boolean,
+  sourceCovers: boolean,
   isDirectory: boolean,
 ): void {
   const upper = writableUpper(context);
-  const leave = needsWhiteout && upper.features.whiteoutDevices;
+  const leave = sourceCovers && upper.features.whiteoutDevices;
   let result = sys.renameat2(from.fd(), name, to.fd(), newName, leave ? RENAME_WHITEOUT : 0);
   if (result === -E.ENOTDIR && isDirectory) {
     // A whiteout stands at the new name, which only an exchange can move aside: it is the old name's whiteout from now on.

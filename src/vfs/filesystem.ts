@@ -144,7 +144,7 @@ export interface FileSystem {
   tmpfile(parent: NodeId, mode: number, caller: Caller, out: Attributes): Awaitable<NodeId>;
   unlink(parent: NodeId, name: Name, caller: Caller): Awaitable<void>;
   rmdir(parent: NodeId, name: Name, caller: Caller): Awaitable<void>;
-  /** `flags`: RENAME_NOREPLACE 1, RENAME_EXCHANGE 2, RENAME_WHITEOUT 4. */
+  /** `flags`: RENAME_NOREPLACE 1, RENAME_EXCHANGE 2; EINVAL for RENAME_WHITEOUT. */
   rename(parent: NodeId, name: Name, newParent: NodeId, newName: Name, flags: number, caller: Caller): Awaitable<void>;
 
   /**

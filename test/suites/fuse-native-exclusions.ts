@@ -60,7 +60,6 @@ export const unionLimits: LimitByCase = {
   'a lower or merged directory is EXDEV, and mv copies it': 'rename-flags',
   'RENAME_NOREPLACE counts lower names, not whiteouts': 'rename-flags',
   'RENAME_EXCHANGE of lower files and of an upper directory with one': 'rename-flags',
-  'RENAME_WHITEOUT moves the name and shows nothing in its place': 'rename-flags',
   'trusted.* is listed for callers with CAP_SYS_ADMIN only': 'caller',
   'two names of one lower file stay one file when changed through either': 'hard-link',
   'two names of an upper file are one': 'hard-link',
@@ -68,6 +67,7 @@ export const unionLimits: LimitByCase = {
   'an upper written by the kernel is mounted here': 'time-resolution',
   "every name listed can be stat'ed, here and by the kernel": 'time-resolution',
   'device and symlink mtimes survive copy-up': 'time-resolution',
+  "times beyond what the upper's file system stores become what it makes of them": 'time-resolution',
   'rm -rf of 8,000 lower files, and rmdir of what is left': 'speed',
   'thousands of directories made and removed': 'speed',
 };

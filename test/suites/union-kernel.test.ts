@@ -12,7 +12,6 @@ await t.test('the kernel overlay', { skip: skip ?? false }, (t) =>
     'rmdir of an upper directory that holds only whiteouts leaves nothing':
       'a directory in the upper alone is listed without looking for whiteouts (fs/overlayfs/readdir.c, ovl_iterate_real)',
     'opening for writing without writing copies nothing': 'overlayfs copies up at open (fs/overlayfs/copy_up.c, ovl_maybe_copy_up)',
-    'RENAME_WHITEOUT moves the name and shows nothing in its place': 'overlayfs refuses the flag with EINVAL',
     'metacopies that others made are read in every mode': 'overlayfs follows a metacopy only with metacopy=on',
     'two names of one lower file stay one file when changed through either': 'with index=off copy-up breaks hard links',
     'a file open for reading sees what is written after its copy-up': 'a descriptor opened before copy-up stays on the lower file',

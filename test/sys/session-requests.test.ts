@@ -36,6 +36,8 @@ interface Fields {
   readonly offset?: bigint;
   readonly size?: number;
   readonly flags?: number;
+  /** How the caller's file was opened. */
+  readonly openFlags?: number;
 }
 
 /** A request of `length` bytes; what does not fit is cut off. */
@@ -49,6 +51,7 @@ function request(fields: Fields): Uint8Array {
   view.setBigUint64(HEADER + 8, fields.offset ?? 0n, true);
   view.setUint32(HEADER + 16, fields.size ?? 0, true);
   view.setUint32(HEADER + 20, fields.flags ?? 0, true);
+  if (fields.openFlags !== undefined) view.setUint32(HEADER + 32, fields.openFlags, true);
   return bytes.subarray(0, fields.length);
 }
 
@@ -271,6 +274,45 @@ void t.test('reads and writes do what they say', (t) => {
     );
     t.ok(p50 > 0 && p50 <= p99 && p99 <= max && max <= total && total <= requests * max, `in order: ${[p50, p99, max, total].join(' ')}`);
   }
+  t.end();
+});
+
+void t.test("a direct write is answered after the kernel has dropped what it may have read of the file's former data", (t) => {
+  const peer = new Peer();
+  t.teardown(() => {
+    peer.end();
+  });
+  const O_DIRECT = 0x4000;
+  const NOTIFY_INVAL_INODE = 2;
+  const read = { opcode: READ, node: WRITABLE, length: HEADER + BODY, offset: 0n, size: 512 };
+  const write = { opcode: WRITE, node: WRITABLE, length: HEADER + BODY + 512, offset: 4096n, size: 512 };
+  const ask = (fields: Omit<Fields, 'unique'>, unique: bigint): void => {
+    peer.send(request({ ...fields, unique }));
+    peer.next();
+  };
+  ask({ ...read, openFlags: O_DIRECT }, 2n);
+  t.equal(peer.answer().unique, 2n);
+  ask({ ...write, openFlags: O_DIRECT }, 4n);
+  t.equal(peer.answer().unique, 4n, 'nothing is in the page cache: at once');
+  ask({ ...read, openFlags: 0 }, 6n);
+  t.equal(peer.answer().unique, 6n);
+  ask({ ...write, openFlags: 0 }, 8n);
+  t.equal(peer.answer().unique, 8n, 'a write through the page cache leaves it right');
+
+  ask({ ...write, openFlags: O_DIRECT }, 10n);
+  const dropped = peer.answer();
+  t.match(dropped, { unique: 0n, error: NOTIFY_INVAL_INODE }, 'a message of its own');
+  const body = new DataView(dropped.body.buffer, dropped.body.byteOffset);
+  t.same([body.getBigUint64(0, true), body.getBigInt64(8, true), body.getBigInt64(16, true)], [BigInt(WRITABLE), 4096n, 512n], 'the range');
+  const answered = peer.answer();
+  t.match(answered, { unique: 10n, error: 0 });
+  t.equal(new DataView(answered.body.buffer).getUint32(0, true), 512, 'bytes written');
+
+  // As at copy-up: another file takes the place of the one that was read.
+  peer.session.retire(WRITABLE);
+  peer.session.publish(WRITABLE, openSync(peer.path('writable'), 'r+'), true);
+  ask({ ...write, openFlags: O_DIRECT }, 12n);
+  t.same([peer.answer().unique, peer.answer().unique], [0n, 12n], 'also by another descriptor');
   t.end();
 });
 

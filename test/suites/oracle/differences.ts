@@ -1,7 +1,7 @@
 /**
  * Where plyfs differs from the kernel's overlay on purpose (ARCHITECTURE.md, "Where we differ"), and how narrowly each is let pass.
  *
- * Not listed because a scenario cannot show them: opening for writing copies nothing up here, and RENAME_WHITEOUT is known here. The names of one lower file stay one file: so the
+ * Not listed because a scenario cannot show it: opening for writing copies nothing up here. The names of one lower file stay one file: so the
  * kernel is mounted with index=on where a layer has hard links, and keeps them together as well.
  *
  * Not tried: S_ISGID without group execution, which has no meaning on a file. Since Linux 6.2 a write by somebody outside the group clears

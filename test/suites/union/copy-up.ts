@@ -209,4 +209,17 @@ export const copyUpCases: UnionCases = {
       s.t.match(await s.disk.lstat('upper/dir'), { uid: 0, gid: 0 });
     },
   },
+
+  "times beyond what the upper's file system stores become what it makes of them": async (s) => {
+    await s.lay('lower1', { file: 'content' });
+    await s.mount();
+    await s.disk.put('beside', 'content');
+    // After 2446, what ext4 stores; from 2^53 on, what a double does not hold to the second; before 1901.
+    for (const seconds of [15_032_385_536, 2 ** 40, 2 ** 53, 2 ** 62, -(2 ** 40), -(2 ** 60)]) {
+      await s.mnt.utimens('file', [seconds, 0], [seconds, 0]);
+      await s.disk.utimens('beside', [seconds, 0], [seconds, 0]);
+      const { atime, mtime } = await s.disk.lstat('beside');
+      s.t.match(await s.mnt.lstat('file'), { atime, mtime }, `${seconds} s, as on the upper's file system itself`);
+    }
+  },
 };
