@@ -89,7 +89,8 @@ export function setattr(context: UnionContext, node: Node, change: AttributeChan
     const cut = uncut !== undefined && uncut !== change.size && sizeOf(node) === change.size;
     if (change.size !== undefined || isChown(change)) killCapability(context, node);
     // Before the data changes, as with a write; chown(2) clears the bits by itself.
-    if (change.killSetId === true && change.mode === undefined && !isChown(change) && node.type === S_IFREG) killSetId(context, node, caller);
+    if (change.killSetId === true && change.mode === undefined && !isChown(change) && node.type === S_IFREG)
+      killSetId(context, node, caller);
     const truncated = change.size === undefined || cut ? undefined : truncate(context, node, change.size);
     return after(truncated, () => {
       apply(context, node, change, caller);
