@@ -22,6 +22,8 @@ import { readMountTable } from '../sys/mount-table.js';
 
 const PREFIX = 'plyfs-';
 const NAME = /^plyfs-[0-9a-f]{16}$/;
+/** Before it is locked, a new group looks like one that was left: who tidies up may take it away. */
+const ATTEMPTS = 3;
 
 /** The groups that this process is in: a directory for each hierarchy that is mounted here. */
 export function ownGroups(): string[] {
@@ -64,16 +66,18 @@ export interface ContainerGroups {
 export function moveToOwnGroups(pid: number): ContainerGroups {
   const parents = ownGroups();
   for (const parent of parents) removeLeftGroups(parent);
-  const name = `${PREFIX}${randomBytes(8).toString('hex')}`;
   const held = new Map<string, number>();
   for (const parent of parents) {
-    const directory = join(parent, name);
-    const fd = makeGroup(parent, directory);
-    if (fd === undefined) continue;
-    held.set(directory, fd);
-    if (tried(() => writeFileSync(join(directory, 'cgroup.procs'), String(pid)))) continue;
-    release(directory, fd);
-    held.delete(directory);
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const directory = join(parent, `${PREFIX}${randomBytes(8).toString('hex')}`);
+      const fd = makeGroup(parent, directory);
+      if (fd === undefined) continue;
+      if (tried(() => writeFileSync(join(directory, 'cgroup.procs'), String(pid)))) {
+        held.set(directory, fd);
+        break;
+      }
+      release(directory, fd);
+    }
   }
   return {
     directories: [...held.keys()],

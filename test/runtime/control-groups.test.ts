@@ -125,9 +125,12 @@ t.test('what is mounted in a namespace of its own is its own group', { skip }, a
   const { stdout, stderr, status } = await outcomeOf(child);
   t.equal(status, 0, stderr);
   const lines = stdout.trim().split('\n');
-  const name = basename(groups.directories[0]!);
+  const names = groups.directories.map((directory) => basename(directory));
   t.ok(lines.length > 0 && stdout.trim() !== '', 'something could be mounted');
-  t.notMatch(stdout, new RegExp(name), 'its own group is not seen from above');
+  t.notOk(
+    names.some((name) => stdout.includes(name)),
+    'its own group is not seen from above',
+  );
   for (const [index, line] of lines.entries())
     if (index % 2 === 1) t.ok(Number(line) <= 4, 'only processes of its own are in what it sees');
   removeLeftContainerGroups();
