@@ -1,9 +1,8 @@
 /** What a running command of ply is given, made from the global options. */
-import { writeSync } from 'node:fs';
 import { textOf } from '../base/bytes.js';
 import type { DataRoot, DataRootOptions } from '../engine/data-root.js';
 import type { CommandContext, GlobalOptions } from './command.js';
-import { print } from './output.js';
+import { print, say, shown } from './output.js';
 import { pathText } from './path-text.js';
 import { progressOn, silent, type Progress } from './progress.js';
 import { reportLine } from './report.js';
@@ -19,6 +18,7 @@ export class ProgramContext implements CommandContext {
     this.#endProgress();
     return print(text);
   };
+  readonly shown = shown;
   readonly printJson = (value: unknown): Promise<void> => this.print(`${JSON.stringify(value, null, 2)}\n`);
   readonly #openRoots: DataRoot[] = [];
   #progress: Progress = silent;
@@ -46,7 +46,7 @@ export class ProgramContext implements CommandContext {
   };
 
   readonly warn = (sentence: string): void => {
-    writeSync(2, reportLine('ply', sentence));
+    say(reportLine('ply', sentence));
   };
 
   /** After a failure: what of the roots cannot be used may be what was looked for. */

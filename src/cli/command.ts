@@ -25,6 +25,8 @@ export interface CommandContext {
   /** Where long work says how far it is, and nowhere when `quiet`. `doing`: `Loading`. */
   readonly progress: (quiet: boolean, doing: string) => Promise<Progress>;
   readonly print: (text: string) => Promise<void>;
+  /** A name, or other text of a stranger's, within a line that is printed. */
+  readonly shown: (text: string) => string;
   /** One JSON document. */
   readonly printJson: (value: unknown) => Promise<void>;
   /** What ply ends with when the command has ended well. */

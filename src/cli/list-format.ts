@@ -15,17 +15,23 @@ export interface Field<Row> {
   value(row: Row): string;
 }
 
-/** Throws UsageError for a template that cannot be used. */
-export function formatList<Row>(rows: readonly Row[], fields: readonly Field<Row>[], format = 'table'): string {
-  const structs = rows.map((row) => Object.fromEntries(fields.map((field) => [field.name, field.value(row)])));
+/** `shown`: what a value looks like where this is printed; JSON has it as it is. Throws UsageError for a template that cannot be used. */
+export function formatList<Row>(
+  rows: readonly Row[],
+  fields: readonly Field<Row>[],
+  format = 'table',
+  shown: (value: string) => string = (value) => value,
+): string {
+  const quote = format === 'json' ? (value: string) => value : shown;
+  const structs = rows.map((row) => Object.fromEntries(fields.map((field) => [field.name, quote(field.value(row))])));
   const [, isTable, rest = ''] = /^(table\b)?\s*([^]*)$/.exec(format)!;
   if (isTable === undefined) {
     const render = format === 'json' ? (struct: unknown) => JSON.stringify(struct) : compileTemplate(unescape(format));
     return structs.map((struct) => `${render(struct)}\n`).join('');
   }
   if (rest === '') {
-    const shown = fields.filter((field) => field.shown);
-    return renderTable([shown.map((field) => field.header), ...structs.map((struct) => shown.map((field) => struct[field.name]!))]);
+    const columns = fields.filter((field) => field.shown);
+    return renderTable([columns.map((field) => field.header), ...structs.map((struct) => columns.map((field) => struct[field.name]!))]);
   }
   const headers = Object.fromEntries(fields.map((field) => [field.name, field.header]));
   const template = unescape(rest);

@@ -1,12 +1,11 @@
 /** The program `ply`: what one does with images and mounts, apart from serving one mount (which is plyfs). */
-import { writeSync } from 'node:fs';
 import { textOf, type ByteString } from '../base/bytes.js';
 import { check } from '../base/errno.js';
 import { UsageError } from '../base/error.js';
 import type { GlobalOptions } from './command.js';
 import { ProgramContext } from './command-context.js';
 import { commands } from './commands/index.js';
-import { OutputClosed, print } from './output.js';
+import { OutputClosed, print, say } from './output.js';
 import { bareCommand, globalOptions, HelpAsked, splitCommandLine, subcommand } from './ply-command-line.js';
 import { rawArguments } from './raw-arguments.js';
 import { exitStatusOf, reportLine } from './report.js';
@@ -105,7 +104,7 @@ async function status(): Promise<number> {
     }
     if (signalled !== undefined) return signalled;
     if (error instanceof OutputClosed) return OUTPUT_CLOSED_STATUS;
-    writeSync(2, reportLine('ply', error));
+    say(reportLine('ply', error));
     return exitStatusOf(error, failureStatus);
   }
 }

@@ -9,6 +9,7 @@
  */
 import { subscribe } from 'node:diagnostics_channel';
 import { closeSync, openSync, writeSync } from 'node:fs';
+import { isatty } from 'node:tty';
 import { bytesOf, textOf, type ByteString } from '../base/bytes.js';
 import { messageOf } from '../base/error.js';
 import { errnoName } from '../base/errno.js';
@@ -18,6 +19,7 @@ import type { UnexpectedError } from '../fuse/dispatcher.js';
 import { parsePlyfsArguments, type MountCommand } from './plyfs-arguments.js';
 import { rawArguments } from './raw-arguments.js';
 import { exitStatusOf, reportLine } from './report.js';
+import { forTerminal } from './terminal-text.js';
 
 const [start = '', calledAs = 'plyfs', ...words] = rawArguments();
 const [mode, ...inherited] = start.split(',');
@@ -31,7 +33,9 @@ let waitedFor = mode === 'detached';
 function say(sentence: unknown): void {
   if (out === null) return;
   try {
-    writeSync(out, reportLine(program, sentence));
+    const line = reportLine(program, sentence);
+    // What a daemon says is shown by the shell that waits for it, or read in the kernel's log.
+    writeSync(out, mode === 'detached' || isatty(out) ? forTerminal(line) : line);
   } catch {
     // Whoever listened has gone.
   }

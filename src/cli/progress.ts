@@ -2,9 +2,10 @@
  * How far long work is, on stderr: bars where that is a terminal, otherwise a line for each thing begun. stdout is for
  * results.
  */
-import { writeSync } from 'node:fs';
 import type * as cliProgress from 'cli-progress';
 import { humanSize, shortId } from './human-format.js';
+import { say } from './output.js';
+import { inLine } from './terminal-text.js';
 
 export interface ProgressEvent {
   /** `layer`, `layers`, `save`; `spool`: an archive is copied to where it can be read; `exists`: a layer that is there already. */
@@ -26,8 +27,8 @@ export interface Progress {
 export const silent: Progress = { report: () => undefined, end: () => undefined };
 
 /** `doing`: what happens to the things, as `Loading`. */
-export async function progressOn(stream: NodeJS.WriteStream & { readonly fd: number }, doing: string): Promise<Progress> {
-  return stream.isTTY ? bars(stream, doing, await import('cli-progress')) : lines(stream.fd, doing);
+export async function progressOn(stream: NodeJS.WriteStream, doing: string): Promise<Progress> {
+  return stream.isTTY ? bars(stream, doing, await import('cli-progress')) : lines(doing);
 }
 
 function bars(stream: NodeJS.WriteStream, doing: string, { MultiBar }: typeof cliProgress): Progress {
@@ -48,7 +49,7 @@ function bars(stream: NodeJS.WriteStream, doing: string, { MultiBar }: typeof cl
       const { id, done, total } = event;
       const bar = drawn.get(id);
       if (bar === undefined) {
-        drawn.set(id, all.create(total ?? 0, done, { name: nameOf(id), text: textOf(event, doing), size: sizeOf(event) }));
+        drawn.set(id, all.create(total ?? 0, done, { name: inLine(nameOf(id)), text: textOf(event, doing), size: sizeOf(event) }));
         return;
       }
       if (total !== undefined) bar.setTotal(total);
@@ -58,14 +59,14 @@ function bars(stream: NodeJS.WriteStream, doing: string, { MultiBar }: typeof cl
   };
 }
 
-function lines(fd: number, doing: string): Progress {
+function lines(doing: string): Progress {
   const said = new Set<string>();
   return {
     report: (event) => {
       if (said.has(event.id)) return;
       said.add(event.id);
       const size = event.total === undefined ? '' : ` ${amount(event.total, event)}`;
-      writeSync(fd, `${nameOf(event.id)}: ${textOf(event, doing)}${size}\n`);
+      say(`${nameOf(event.id)}: ${textOf(event, doing)}${size}\n`);
     },
     end: () => said.clear(),
   };

@@ -1,7 +1,7 @@
 import { textOf } from '../../base/bytes.js';
 import { containerChanges } from '../../engine/container-changes.js';
 import { defineCommand } from '../command.js';
-import { print as printBytes } from '../output.js';
+import { print as printBytes, shownBytes } from '../output.js';
 
 /** Printed at once. */
 const LINES = 1000;
@@ -13,7 +13,7 @@ export const diff = defineCommand({
     if (globals.json === true) return printJson(changes.map(({ kind, path }) => ({ kind, path: textOf(path) })));
     // Names are bytes.
     for (let at = 0; at < changes.length; at += LINES) {
-      const lines = changes.slice(at, at + LINES).map(({ kind, path }) => `${kind} ${path}\n`);
+      const lines = changes.slice(at, at + LINES).map(({ kind, path }) => `${kind} ${shownBytes(path)}\n`);
       await printBytes(Buffer.from(lines.join(''), 'latin1'));
     }
   },

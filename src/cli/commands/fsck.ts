@@ -14,7 +14,7 @@ export const fsck = defineCommand<Options>({
       .option('--repair', 'remove what is provably garbage')
       .option('--deep', "put every layer's tar together again and compare its digest, which reads everything")
       .option('-q, --quiet', 'say only what is wrong'),
-  async run(_words, { repair = false, deep = false, quiet = false }, { globals, openRoot, progress, print, printJson, signal }) {
+  async run(_words, { repair = false, deep = false, quiet = false }, { globals, openRoot, progress, print, printJson, shown, signal }) {
     const root = await openRoot(repair);
     const { report } = await progress(quiet, 'Checking');
     const { repaired, left } = await checkRoot(root, {
@@ -27,8 +27,8 @@ export const fsck = defineCommand<Options>({
     else
       await print(
         [
-          ...repaired.map(({ problem, repair: how = 'repaired' }) => `${problem} (${how})\n`),
-          ...left.map(({ problem }) => `${problem}\n`),
+          ...repaired.map(({ problem, repair: how = 'repaired' }) => `${shown(problem)} (${how})\n`),
+          ...left.map(({ problem }) => `${shown(problem)}\n`),
           ...(left.length === 0 && !quiet
             ? [`${root.root}: ${root.layers.layers().length} layers and ${root.images.list().length} images, nothing wrong.\n`]
             : []),

@@ -24,12 +24,12 @@ export const history = defineCommand<Options>({
       .option('-q, --quiet', 'ids only')
       .option('--no-trunc', 'show whole ids and commands')
       .option('--format <FORMAT>', 'table, json or a Go template for each'),
-  async run([name], { quiet = false, trunc, human, format }, { globals, openRoot, print, printJson }) {
+  async run([name], { quiet = false, trunc, human, format }, { globals, openRoot, print, printJson, shown }) {
     const steps = imageHistory(await openRoot(false), textOf(name!));
     if (globals.json === true) return printJson(steps);
     const fields = fieldsFor({ trunc, human: human === true || /^(true|1|t)$/i.test(human) });
     if (quiet && format === undefined) return print(steps.map((step) => `${idOf(step, trunc)}\n`).join(''));
-    return print(formatList(steps, fields, format === undefined ? undefined : textOf(format)));
+    return print(formatList(steps, fields, format === undefined ? undefined : textOf(format), shown));
   },
 });
 

@@ -36,7 +36,11 @@ export const images = defineCommand<Options>({
         collect,
       )
       .option('--format <FORMAT>', 'table, json or a Go template for each'),
-  async run([name], { all = false, quiet = false, digests = false, trunc, filter = [], format }, { globals, openRoot, print, printJson }) {
+  async run(
+    [name],
+    { all = false, quiet = false, digests = false, trunc, filter = [], format },
+    { globals, openRoot, print, printJson, shown },
+  ) {
     const filters = [...filter.map(textOf), ...(name === undefined ? [] : [`reference=${textOf(name)}`])];
     const found = listImages(await openRoot(false), { all, filters });
     if (globals.json === true)
@@ -47,7 +51,7 @@ export const images = defineCommand<Options>({
       const id = fields.find((field) => field.name === 'ID')!;
       return print(rows.map((row) => `${id.value(row)}\n`).join(''));
     }
-    return print(formatList(rows, fields, format === undefined ? undefined : textOf(format)));
+    return print(formatList(rows, fields, format === undefined ? undefined : textOf(format), shown));
   },
 });
 

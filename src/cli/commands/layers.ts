@@ -16,10 +16,10 @@ export const layers = defineCommand<Options>({
       .argument('<IMAGE|CHAINID|NAME>', 'an image, a layer, or a mount by name')
       .option('--no-trunc', 'show whole ids')
       .option('--format <FORMAT>', 'table, json or a Go template for each'),
-  async run([word], { trunc, format }, { globals, openRoot, print, printJson }) {
+  async run([word], { trunc, format }, { globals, openRoot, print, printJson, shown }) {
     const found = listLayers(await openRoot(false), textOf(word!));
     if (globals.json === true) return printJson(found);
-    return print(formatList(found, fieldsFor(trunc ? shortId : (id) => id), format === undefined ? undefined : textOf(format)));
+    return print(formatList(found, fieldsFor(trunc ? shortId : (id) => id), format === undefined ? undefined : textOf(format), shown));
   },
 });
 

@@ -26,6 +26,6 @@ export const mounts = defineCommand<Options>({
       .option('--format <FORMAT>', 'table, json or a Go template for each'),
   async run(_words, { all = false, format }, context) {
     const found = await listMounts(await rootIfAny(context, all), { all });
-    await (context.globals.json === true ? context.printJson(found) : context.print(formatList(found, fields, format)));
+    await (context.globals.json === true ? context.printJson(found) : context.print(formatList(found, fields, format, context.shown)));
   },
 });

@@ -24,14 +24,14 @@ export const ps = defineCommand<Options>({
       .option('-s, --size', 'how much was written')
       .option('--no-trunc', 'show whole ids and commands')
       .option('--format <FORMAT>', 'table, json or a Go template for each'),
-  async run(_words, { quiet = false, size = false, trunc, format }, { globals, openRoot, print, printJson, warn }) {
+  async run(_words, { quiet = false, size = false, trunc, format }, { globals, openRoot, print, printJson, shown, warn }) {
     const containers = await listContainers(await openRoot(false), { size });
     for (const { problem } of containers) if (problem !== undefined) warn(problem);
     if (globals.json === true)
       return printJson(containers.map((container) => ({ ...container, labels: Object.fromEntries(container.labels) })));
     const fields = fieldsFor({ trunc, size });
     if (quiet && format === undefined) return print(containers.map((container) => `${fields[0]!.value(container)}\n`).join(''));
-    return print(formatList(containers, fields, format === undefined ? undefined : textOf(format)));
+    return print(formatList(containers, fields, format === undefined ? undefined : textOf(format), shown));
   },
 });
 

@@ -1,5 +1,4 @@
 import { Option } from 'commander';
-import { writeSync } from 'node:fs';
 import { textOf } from '../../base/bytes.js';
 import { followMount } from '../../engine/ask-mount.js';
 import { findMount } from '../../engine/find-mount.js';
@@ -7,6 +6,7 @@ import { layerName } from '../../engine/layer-stack.js';
 import type { MountStack } from '../../engine/mount-questions.js';
 import { quoted, traceLine, type TraceForm } from '../../engine/trace-lines.js';
 import { defineCommand } from '../command.js';
+import { say } from '../output.js';
 
 interface Options {
   readonly format?: TraceForm;
@@ -24,7 +24,7 @@ export const trace = defineCommand<Options>({
   async run([word], { format }, { globals, openRoot, print, warn, signal }) {
     const form = format ?? (globals.json === true ? 'json' : 'plain');
     const { stack, told } = await followMount(await findMount(word!, () => openRoot(false)), signal);
-    if (form === 'plain') writeSync(2, legend(stack));
+    if (form === 'plain') say(legend(stack));
     for await (const one of told) {
       if ('lost' in one) warn(`${one.lost} events were not shown: they came faster than they were read`);
       else await print(traceLine(one.event, form, one.time));

@@ -18,10 +18,10 @@ export const tree = defineCommand<Options>({
       .argument('<IMAGE|CHAINID|NAME>', 'an image, a layer, or a mount by name')
       .option('--no-trunc', 'show whole ids and commands')
       .option('--format <FORMAT>', 'table, json or a Go template for each'),
-  async run([word], { trunc, format }, { globals, openRoot, print, printJson }) {
+  async run([word], { trunc, format }, { globals, openRoot, print, printJson, shown }) {
     const layers = layerTree(await openRoot(false), textOf(word!));
     if (globals.json === true) return printJson(layers);
-    await print(formatList(layers, fieldsFor(trunc), format === undefined ? undefined : textOf(format)));
+    await print(formatList(layers, fieldsFor(trunc), format === undefined ? undefined : textOf(format), shown));
     if (format === undefined) await print(summary(layers));
   },
 });
