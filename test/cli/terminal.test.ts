@@ -66,7 +66,7 @@ t.test('each command that shows what an image brought', { skip: !isRoot && 'laye
     [['inspect', '--format', '{{.Author}} {{.Config.Labels.note}} {{.Config.Env}}', 'one:1'], undefined],
     [['inspect', 'one:1'], undefined],
     [['explain', 'box', `/${HOSTILE}`], undefined],
-    [['rmi', `${HOSTILE}`], 1],
+    [['rmi', HOSTILE], 1],
     [['mount', 'one:1', join(base, HOSTILE)], 1],
   ];
   let raw = 0;
