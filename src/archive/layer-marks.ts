@@ -1,4 +1,7 @@
-/** What a layer's own files say by extended attributes, for who reads its directory without a mount: marks as a mount by this process believes them. */
+/**
+ * What a layer's own files say by extended attributes, for who reads its directory without a mount:
+ * marks as a mount by this process believes them.
+ */
 import type { ByteString } from '../base/bytes.js';
 import { OVERRIDE_CONTAINERS, xattrAside, xattrFromAside } from '../sys/override-stat.js';
 import { isAnyUnionXattr, opaqueAttributes, overlayPrefix, ownMarks, type MarkClass } from '../sys/union-xattrs.js';
@@ -54,7 +57,10 @@ export function nameInLayer(attribute: ByteString, ownership: Ownership): ByteSt
   return xattrAside(attribute, overrideOf(ownership)) ?? attribute;
 }
 
-/** A file's attribute, wherever the layer keeps it; undefined when there is none. `path` is the file's. Throws `tree-unreadable`. */
+/**
+ * A file's attribute, wherever the layer keeps it; undefined when there is none. `path` is the
+ * file's. Throws `tree-unreadable`.
+ */
 export function fileXattr(
   dirfd: number,
   name: ByteString,
@@ -66,7 +72,10 @@ export function fileXattr(
   return xattr(dirfd, name, kept, path) ?? (kept === attribute ? undefined : xattr(dirfd, name, attribute, path));
 }
 
-/** Those of a file's attributes that are its own and no union's, in byte order. `onDisk`: as the layer has them. */
+/**
+ * Those of a file's attributes that are its own and no union's, in byte order. `onDisk`: as the
+ * layer has them.
+ */
 export function fileXattrNames(onDisk: readonly ByteString[], ownership: Ownership): ByteString[] {
   const names = onDisk.map((name) => xattrFromAside(name, overrideOf(ownership)) ?? name);
   return [...new Set(names.filter((name) => !isAnyUnionXattr(name)))].sort();

@@ -1,7 +1,11 @@
-/** What this process may do on the machine, told from what it may do in a user namespace of its own. */
+/**
+ * What this process may do on the machine, told from what it may do in a user namespace of its own.
+ */
 import { readFileSync, statSync } from 'node:fs';
 
-/** Inode number of the initial user namespace in nsfs (include/linux/proc_ns.h, PROC_USER_INIT_INO). */
+/**
+ * Inode number of the initial user namespace in nsfs (include/linux/proc_ns.h, PROC_USER_INIT_INO).
+ */
 const INITIAL_USER_NAMESPACE = 0xeffffffd;
 const CAP_SYS_ADMIN = 21n;
 
@@ -24,7 +28,10 @@ function hasSysAdmin(): boolean {
   }
 }
 
-/** Whether `trusted.*` attributes can be read: to anybody else they are not there (xattr(7), "Trusted extended attributes"). */
+/**
+ * Whether `trusted.*` attributes can be read: to anybody else they are not there (xattr(7),
+ * "Trusted extended attributes").
+ */
 export function readsTrustedXattrs(): boolean {
   return hasSysAdmin() && !inUserNamespace();
 }

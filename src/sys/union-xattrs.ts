@@ -1,13 +1,15 @@
 /**
- * The extended attributes in which unions keep account: the kernel's overlayfs, fuse-overlayfs, containers/storage and this one. One list of
- * their names, for whoever reads, hides, escapes or drops them.
+ * The extended attributes in which unions keep account: the kernel's overlayfs, fuse-overlayfs,
+ * containers/storage and this one. One list of their names, for whoever reads, hides, escapes or
+ * drops them.
  *
- * A union has marks of one class: under `trusted.overlay.`, which root of the machine alone can set and read, or under `user.overlay.`, which
- * anybody can set on a file of theirs (overlayfs.rst, "User xattr"; fs/overlayfs/params.c, ovl_fs_params_verify). Marks of the other class
- * are data like any other. Those of peers are hidden from both.
+ * A union has marks of one class: under `trusted.overlay.`, which root of the machine alone can set
+ * and read, or under `user.overlay.`, which anybody can set on a file of theirs (overlayfs.rst,
+ * "User xattr"; fs/overlayfs/params.c, ovl_fs_params_verify). Marks of the other class are data
+ * like any other. Those of peers are hidden from both.
  *
- * What a union above this one stores through the mount is escaped, by `overlay.` after the prefix (fs/overlayfs/xattrs.c), once for each
- * level of nesting.
+ * What a union above this one stores through the mount is escaped, by `overlay.` after the prefix
+ * (fs/overlayfs/xattrs.c), once for each level of nesting.
  */
 import type { ByteString } from '../base/bytes.js';
 import { readsTrustedXattrs } from './privilege.js';
@@ -17,7 +19,10 @@ export type OverlayPrefix = `${MarkClass}.overlay.`;
 
 /** fuse-overlayfs's, where it cannot set `trusted.overlay.opaque`. */
 export const PEER_OPAQUE = 'user.fuseoverlayfs.opaque' as ByteString;
-/** Owner, mode and type of containers/storage's (`override_stat`), and whatever else is kept aside (override-stat.ts). */
+/**
+ * Owner, mode and type of containers/storage's (`override_stat`), and whatever else is kept aside
+ * (override-stat.ts).
+ */
 export const ASIDE_PREFIX = 'user.containers.override_';
 
 /** The class of this process's unions, unless it is told otherwise. */
@@ -29,7 +34,10 @@ export function overlayPrefix(marks: MarkClass): OverlayPrefix {
   return `${marks}.overlay.`;
 }
 
-/** The attribute that says of a directory that nothing shows from below (`y`), or that empty files in it may be whiteouts (`x`). */
+/**
+ * The attribute that says of a directory that nothing shows from below (`y`), or that empty files
+ * in it may be whiteouts (`x`).
+ */
 export function opaqueAttribute(marks: MarkClass): ByteString {
   return `${overlayPrefix(marks)}opaque` as ByteString;
 }
@@ -75,7 +83,10 @@ export function isPrivateXattr(onDisk: string, marks: MarkClass): boolean {
   return family !== undefined && !onDisk.startsWith(ESCAPE, family.prefix.length);
 }
 
-/** The on-disk name of an attribute named through the mount: `trusted.overlay.x` is kept as `trusted.overlay.overlay.x`. */
+/**
+ * The on-disk name of an attribute named through the mount: `trusted.overlay.x` is kept as
+ * `trusted.overlay.overlay.x`.
+ */
 export function xattrToDisk(shown: ByteString, marks: MarkClass): ByteString {
   const family = familyOf(shown, marks);
   return family === undefined ? shown : ((family.prefix + ESCAPE + shown.slice(family.prefix.length)) as ByteString);
@@ -87,7 +98,10 @@ export function xattrFromDisk(onDisk: ByteString, marks: MarkClass): ByteString 
   return family === undefined ? onDisk : ((family.prefix + onDisk.slice(family.prefix.length + ESCAPE.length)) as ByteString);
 }
 
-/** Whether an attribute is a union's, whatever its class: no part of a layer's tar, and nothing that a tar may bring. */
+/**
+ * Whether an attribute is a union's, whatever its class: no part of a layer's tar, and nothing that
+ * a tar may bring.
+ */
 export function isAnyUnionXattr(attribute: string): boolean {
   return isPrivateXattr(attribute, 'trusted') || isPrivateXattr(attribute, 'user');
 }

@@ -1,11 +1,14 @@
 /**
- * Whose word about a layer's files is taken: the kernel's rule for marks, and the same for owners kept in attributes.
+ * Whose word about a layer's files is taken: the kernel's rule for marks, and the same for owners
+ * kept in attributes.
  *
- * What any user can set on a file of theirs, in a layer that they reach on disk, must not lead a mount of root's to what that user could not
- * read, nor make files set-id root or devices. So a union of the class `trusted` believes `trusted.overlay.*` alone. One of the class `user`
- * believes `user.overlay.*`, and fuse-overlayfs's opaque mark, but follows no `redirect` and no `metacopy` (fs/overlayfs/params.c,
- * ovl_fs_params_verify; namei.c, ovl_lookup). override_stat is believed in every layer by who acts for no more than a user; for the machine,
- * on objects of root's in layers whose root directory root marked, unless the option `override_stat` says more.
+ * What any user can set on a file of theirs, in a layer that they reach on disk, must not lead a
+ * mount of root's to what that user could not read, nor make files set-id root or devices. So a
+ * union of the class `trusted` believes `trusted.overlay.*` alone. One of the class `user` believes
+ * `user.overlay.*`, and fuse-overlayfs's opaque mark, but follows no `redirect` and no `metacopy`
+ * (fs/overlayfs/params.c, ovl_fs_params_verify; namei.c, ovl_lookup). override_stat is believed in
+ * every layer by who acts for no more than a user; for the machine, on objects of root's in layers
+ * whose root directory root marked, unless the option `override_stat` says more.
  */
 import type { ByteString } from '../base/bytes.js';
 import { textOf } from '../base/bytes.js';
@@ -40,7 +43,10 @@ export class Unbelieved {
     this.#warn = warn;
   }
 
-  /** An attribute of `name` in the directory, or of the directory itself. Anything but a mark of the other class is passed over. */
+  /**
+   * An attribute of `name` in the directory, or of the directory itself. Anything but a mark of the
+   * other class is passed over.
+   */
   mark(directory: LayerDirectory, name: ByteString, attribute: string): void {
     if (directory.layer.marks === 'user' || this.#said.has('marks')) return;
     if (attribute !== PEER_OPAQUE && !misleading.has(attribute)) return;
@@ -88,7 +94,10 @@ function placeOf(directory: LayerDirectory, name: ByteString): string {
   return `${index === UPPER ? 'the upper' : `layer ${index}`}'s ${textOf((name === '' ? path || '/' : `${path}/${name}`) as ByteString)}`;
 }
 
-/** Throws EPERM for a `redirect` or `metacopy` that would lead to another file below, where that is not to be followed. */
+/**
+ * Throws EPERM for a `redirect` or `metacopy` that would lead to another file below, where that is
+ * not to be followed.
+ */
 export function requireFollowed(directory: LayerDirectory, name: ByteString, suffix: 'redirect' | 'metacopy'): void {
   if (directory.layer.marks === 'trusted' || directory.layer.bottom) return;
   directory.layer.unbelieved.detour(directory, name, suffix);

@@ -10,14 +10,17 @@ export function mayAdministrate(caller: Caller): boolean {
   return caller.pid === 0 || has(caller, CAP_SYS_ADMIN);
 }
 
-/** Whether a file's set-id bits survive the caller's changing its data: CAP_FSETID. One whose pid is not known has not got it. */
+/**
+ * Whether a file's set-id bits survive the caller's changing its data: CAP_FSETID. One whose pid is
+ * not known has not got it.
+ */
 export function mayKeepSetId(caller: Caller): boolean {
   return caller.pid !== 0 && has(caller, CAP_FSETID);
 }
 
 /**
- * Whether the caller is in the group. Costs a file of /proc: most requests do not tell any group (src/fuse/request.ts). One that cannot be looked at
- * is in none.
+ * Whether the caller is in the group. Costs a file of /proc: most requests do not tell any group
+ * (src/fuse/request.ts). One that cannot be looked at is in none.
  */
 export function isInGroup(caller: Caller, gid: number): boolean {
   if (caller.pid === 0) return false;
@@ -32,7 +35,10 @@ export function isInGroup(caller: Caller, gid: number): boolean {
   }
 }
 
-/** A capability in this process's user namespace. Costs two files of /proc. A caller that has ended has none. */
+/**
+ * A capability in this process's user namespace. Costs two files of /proc. A caller that has ended
+ * has none.
+ */
 function has(caller: Caller, capability: bigint): boolean {
   try {
     const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync(`/proc/${caller.pid}/status`, 'latin1'))?.[1];

@@ -1,9 +1,15 @@
-/** The names under which a layer keeps the attributes that a mount shows: the union's own hidden, others escaped, `security.*` aside where owners are. */
+/**
+ * The names under which a layer keeps the attributes that a mount shows: the union's own hidden,
+ * others escaped, `security.*` aside where owners are.
+ */
 import type { ByteString } from '../base/bytes.js';
 import { xattrAside, xattrFromAside } from '../sys/override-stat.js';
 import { isPrivateXattr, xattrFromDisk, xattrToDisk, type MarkClass } from '../sys/union-xattrs.js';
 
-/** `override`: the attribute that keeps the owner of the file, if one does (`LayerDirectory.overrideOf`). */
+/**
+ * `override`: the attribute that keeps the owner of the file, if one does
+ * (`LayerDirectory.overrideOf`).
+ */
 export function nameOnDisk(shown: ByteString, marks: MarkClass, override: ByteString | undefined): ByteString {
   const escaped = xattrToDisk(shown, marks);
   return xattrAside(escaped, override) ?? escaped;

@@ -1,6 +1,7 @@
 /**
- * Who may do what: every operation by every identity on objects of every mode and owner, in a lower layer, in a merged directory and in the
- * upper. Each case has an object of its own; a case's outcome is the errno, and then owner and mode of what it left.
+ * Who may do what: every operation by every identity on objects of every mode and owner, in a lower
+ * layer, in a merged directory and in the upper. Each case has an object of its own; a case's
+ * outcome is the errno, and then owner and mode of what it left.
  */
 import { Errno, errnoName } from '../../src/base/errno.js';
 import { Actor, type Identity, type Stat } from './actor.js';
@@ -80,7 +81,10 @@ const fileOperations: Readonly<Record<string, Act>> = {
 
 const UTIME_NOW = 0x3fffffff;
 
-/** On a directory that has a file `file` and an empty directory `empty`, each of somebody else than the directory's owner. */
+/**
+ * On a directory that has a file `file` and an empty directory `empty`, each of somebody else than
+ * the directory's owner.
+ */
 const directoryOperations: Readonly<Record<string, Act>> = {
   list: (a, d) => a.names(d),
   stat: (a, d) => a.lstat(`${d}/file`),
@@ -129,7 +133,8 @@ export function matrix(): Case[] {
       for (const identity of Object.keys(identities)) {
         for (const place of places) {
           for (const [i, mode] of modes.entries()) {
-            // The owners alternate: all of them with all modes would double the cases and tell no more.
+            // The owners alternate: all of them with all modes would double the cases and tell no
+            // more.
             const owner = owners[(i + operation.length + place.length) % owners.length]!;
             const name = `${identity}: ${operation}, ${kind} in ${place} of mode ${mode.toString(8)} and owner ${owner.uid}`;
             cases.push({ name, operation, identity, place, kind, mode, owner, path: `${place}/${cases.length}`, act });
@@ -141,7 +146,10 @@ export function matrix(): Case[] {
   return cases;
 }
 
-/** The layers' directories, each with what the cases want of it. `make` runs as root where the layers lie. */
+/**
+ * The layers' directories, each with what the cases want of it. `make` runs as root where the
+ * layers lie.
+ */
 export async function layMatrix(
   disk: Actor,
   cases: readonly Case[],

@@ -1,6 +1,7 @@
 /**
- * Whose marks are believed (src/union/belief.ts): what any user can set on a file of theirs leads a mount of root's to nothing of others, as on
- * the kernel's overlay; `userxattr` and an ordinary user's mount believe opaque marks and whiteouts; owners kept in attributes take more.
+ * Whose marks are believed (src/union/belief.ts): what any user can set on a file of theirs leads a
+ * mount of root's to nothing of others, as on the kernel's overlay; `userxattr` and an ordinary
+ * user's mount believe opaque marks and whiteouts; owners kept in attributes take more.
  */
 import t from 'tap';
 import { upperChanges } from '../../src/archive/upper-changes.js';
@@ -113,7 +114,10 @@ await t.test('an ordinary user’s mount believes what userxattr does', { skip: 
   await succeed(['umount', `${base}/mnt`]);
 });
 
-/** A layer whose root is marked, with objects of several owners and modes, each saying that it is root's and set-id. */
+/**
+ * A layer whose root is marked, with objects of several owners and modes, each saying that it is
+ * root's and set-id.
+ */
 async function layOwners(s: UnionScene): Promise<void> {
   const objects: Readonly<Record<string, readonly [uid: number, mode: number]>> = {
     roots: [0, 0o755],

@@ -18,7 +18,10 @@ t.setTimeout(120_000);
 
 const ASIDE = 'user.containers.override_security.capability';
 const CAPABILITY = 'security.capability';
-/** cap_net_raw=ep, of the second revision (linux/capability.h, struct vfs_cap_data): magic and flag, permitted, inheritable, twice. */
+/**
+ * cap_net_raw=ep, of the second revision (linux/capability.h, struct vfs_cap_data): magic and flag,
+ * permitted, inheritable, twice.
+ */
 const netRaw = Buffer.from('0100000200200000000000000000000000000000', 'hex');
 const shownRaw = netRaw.toString('latin1');
 

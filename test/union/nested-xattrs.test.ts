@@ -1,4 +1,7 @@
-/** What other unions and stores of containers keep in attributes, on a mount: escaped on every level of nesting, and without effect on the levels below. */
+/**
+ * What other unions and stores of containers keep in attributes, on a mount: escaped on every level
+ * of nesting, and without effect on the levels below.
+ */
 import { existsSync } from 'node:fs';
 import t from 'tap';
 import { succeed } from '../support/command.js';
