@@ -46,6 +46,8 @@ const programs = {
 export interface DecompressOptions {
   /** The most bytes that may come out. */
   readonly limit?: number;
+  /** What it is, for errors. Default: `the layer`. */
+  readonly what?: string;
 }
 
 /** Bytes a decompressor hands on at once: large pieces cost fewer turns of the event loop. */
@@ -56,36 +58,36 @@ const PIECE = 256 * 1024;
  * Throws `archive-damaged`, `archive-too-large` past the limit, `decompressor-missing`.
  */
 export async function* decompress(source: ByteSource, options: DecompressOptions = {}): ByteSource {
-  const { limit = Infinity } = options;
+  const { limit = Infinity, what = 'the layer' } = options;
   const { compression, bytes } = await sniff(source);
   let length = 0;
-  for await (const piece of decompressed(bytes, compression)) {
+  for await (const piece of decompressed(bytes, compression, what)) {
     length += piece.length;
     if (length > limit) {
       throw new PlyfsError(
         'archive-too-large',
-        `The layer is more than ${limit} bytes uncompressed: that is the bound set for it; raise the bound if the layer is to be trusted.`,
+        `More than ${limit} bytes come out of ${what} uncompressed, and that is the most that is read: do not use it.`,
       );
     }
     yield piece;
   }
 }
 
-function decompressed(bytes: ByteSource, compression: Compression): ByteSource {
+function decompressed(bytes: ByteSource, compression: Compression, what: string): ByteSource {
   switch (compression) {
     case 'none':
       return bytes;
     case 'gzip':
-      return throughTransform(bytes, createGunzip({ chunkSize: PIECE }), compression);
+      return throughTransform(bytes, createGunzip({ chunkSize: PIECE }), compression, what);
     default:
-      return throughProgram(bytes, programs[compression].argv, compression, programs[compression].package);
+      return throughProgram(bytes, programs[compression].argv, compression, programs[compression].package, what);
   }
 }
 
 export function compress(source: ByteSource, compression: 'gzip' | 'zstd'): ByteSource {
   if (compression === 'gzip')
-    return throughTransform(source, createGzip({ chunkSize: PIECE, level: constants.Z_DEFAULT_COMPRESSION }), 'gzip');
-  return throughProgram(source, ['zstd', '-c', '-q', '-3'], 'zstd', 'zstd');
+    return throughTransform(source, createGzip({ chunkSize: PIECE, level: constants.Z_DEFAULT_COMPRESSION }), 'gzip', 'the layer');
+  return throughProgram(source, ['zstd', '-c', '-q', '-3'], 'zstd', 'zstd', 'the layer');
 }
 
 /** Reads as far as the magic goes; `bytes` is the whole again. */
@@ -127,13 +129,13 @@ interface Feeding {
   failure?: Error;
 }
 
-async function* throughTransform(source: ByteSource, transform: Transform, compression: Compression): ByteSource {
+async function* throughTransform(source: ByteSource, transform: Transform, compression: Compression, what: string): ByteSource {
   const feeding: Feeding = {};
   const fed = feed(source, transform, feeding);
   try {
     for await (const piece of transform as AsyncIterable<Buffer>) yield piece;
   } catch (error) {
-    throw feeding.failure ?? damaged(compression, messageOf(error), error);
+    throw feeding.failure ?? damaged(compression, what, zlibProblem(error), error);
   } finally {
     transform.destroy();
     await fed;
@@ -169,7 +171,13 @@ async function feed(
   }
 }
 
-async function* throughProgram(source: ByteSource, argv: readonly string[], compression: Compression, debianPackage: string): ByteSource {
+async function* throughProgram(
+  source: ByteSource,
+  argv: readonly string[],
+  compression: Compression,
+  debianPackage: string,
+  what: string,
+): ByteSource {
   const [program, ...words] = argv as [string, ...string[]];
   const child = spawn(program, words, { stdio: ['pipe', 'pipe', 'pipe'] });
   const ended = endOf(child);
@@ -185,14 +193,18 @@ async function* throughProgram(source: ByteSource, argv: readonly string[], comp
       throw new PlyfsError(
         'decompressor-missing',
         missing
-          ? `The layer is compressed with ${compression}, and the program ${program} is not installed: install the package ${debianPackage}.`
+          ? `The program ${program} is not installed, and ${what} is compressed with ${compression}: install the package ${debianPackage}.`
           : `The program ${program} cannot be started (${messageOf(outcome.error)}): see that the package ${debianPackage} works.`,
         { cause: outcome.error },
       );
     }
     if (feeding.failure !== undefined) throw feeding.failure;
     if (outcome.status !== 0)
-      throw damaged(compression, stderr.trim() || `${program} ended with ${outcome.status ?? outcome.signal ?? ''}`);
+      throw damaged(
+        compression,
+        what,
+        `the program ${program} says: ${stderr.trim() || `status ${outcome.status ?? outcome.signal ?? ''}`}`,
+      );
   } finally {
     // By the handle of the child: nothing happens when it has ended.
     child.kill('SIGKILL');
@@ -221,10 +233,15 @@ function endOf(child: ChildProcess): Promise<End> {
   });
 }
 
-function damaged(compression: Compression, why: string, cause?: unknown): PlyfsError {
-  return new PlyfsError(
-    'archive-damaged',
-    `The ${compression} data of the layer cannot be read (${why}): fetch or make the archive again.`,
-    { cause },
-  );
+/** What zlib's error means. */
+function zlibProblem(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  if (code === 'Z_BUF_ERROR') return 'it is cut short';
+  return code === 'Z_DATA_ERROR' ? 'its bytes were changed' : messageOf(error);
+}
+
+function damaged(compression: Compression, what: string, why: string, cause?: unknown): PlyfsError {
+  return new PlyfsError('archive-damaged', `The ${compression} data of ${what} cannot be read (${why}): fetch or make the archive again.`, {
+    cause,
+  });
 }

@@ -120,6 +120,7 @@ export class EntryWriter {
         this.#directory(entry, dirfd, parent, name);
         break;
       case 'symlink': {
+        if (entry.linkname === '') throw hostile(`has the symbolic link ${textOf(path)}, which leads to nothing: its target is empty`);
         const made = this.#replacing(dirfd, parent, name, path, (fd) => sys.symlinkat(entry.linkname, fd, name));
         this.#entryAttributes(made, name, entry, S_IFLNK);
         break;
@@ -214,6 +215,7 @@ export class EntryWriter {
         `The layer has the hard link ${textOf(path)} to ${textOf(entry.linkname)}, which is not in it: fetch or make the archive again.`,
       );
     }
+    if (there === S_IFDIR) throw hostile(`has the hard link ${textOf(path)} to ${textOf(entry.linkname)}, which is a directory`);
     const made = this.#replacing(dirfd, parent, name, path, (fd) => sys.linkat(this.#root.directory(where.parent), where.name, fd, name));
     const type = typeOf(made, name, path);
     // As moby has it, the last name's attributes are the file's; what it is, it stays.
@@ -432,8 +434,7 @@ export function failed(result: number, done: string, path: ByteString): PlyfsErr
   const shown = path === '' ? 'root' : `file ${textOf(path)}`;
   const cause = new Errno(errno);
   // No path of a layer that is one can meet these.
-  if (errno === E.ELOOP || errno === E.ENOTDIR || errno === E.ENAMETOOLONG)
-    return hostile(`has the ${shown}, which cannot be ${done} (${errnoName(errno)})`, { cause });
+  if (leadsNowhere.has(errno)) return hostile(`has the ${shown}, which cannot be ${done} (${errnoName(errno)})`, { cause });
   return new PlyfsError(
     'apply-failed',
     `The layer's ${shown} cannot be ${done} (${errnoName(errno)}): look at the file system and at who runs this.`,

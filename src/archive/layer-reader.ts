@@ -439,8 +439,5 @@ function idOf(id: number, path: ByteString): number {
 }
 
 export function tooLarge(what: string, bound: string): PlyfsError {
-  return new PlyfsError(
-    'archive-too-large',
-    `The layer has ${what}, and ${bound} is the bound set for it; raise the bound if the layer is to be trusted.`,
-  );
+  return new PlyfsError('archive-too-large', `The layer has ${what}, and ${bound} is the most that one may have: do not use this layer.`);
 }

@@ -33,6 +33,10 @@ export function damaged(what: string): PlyfsError {
   return new PlyfsError('archive-damaged', `The layer's tar is damaged: ${what}; fetch or make the archive again.`);
 }
 
+function noTar(): PlyfsError {
+  return new PlyfsError('archive-damaged', 'The layer is no tar, compressed or not: its first block is no header of one.');
+}
+
 export function isZeroBlock(block: Buffer): boolean {
   return block[0] === 0 && block.equals(zeros);
 }
@@ -40,7 +44,7 @@ const zeros = Buffer.alloc(BLOCK);
 
 /** Throws `archive-damaged`. `at` is the block's offset in the tar, for messages. */
 export function parseHeader(block: Buffer, at: number): TarHeader {
-  checkSum(block, at);
+  if (!hasCheckSum(block, at)) throw at === 0 ? noTar() : damaged(`the block at byte ${at} is not a header with a correct checksum`);
   const magic = block.toString('latin1', 257, 265);
   const gnu = magic === 'ustar  \0';
   const ustar = magic.startsWith('ustar\0');
@@ -71,7 +75,7 @@ export function parseHeader(block: Buffer, at: number): TarHeader {
 }
 
 /** Sums of unsigned bytes, or, of some old programs, of signed ones; the field itself counts as spaces. */
-function checkSum(block: Buffer, at: number): void {
+function hasCheckSum(block: Buffer, at: number): boolean {
   let unsigned = 8 * 32;
   let high = 0;
   for (let i = 0; i < BLOCK; i++) {
@@ -80,9 +84,12 @@ function checkSum(block: Buffer, at: number): void {
     unsigned += byte;
     if (byte >= 128) high++;
   }
-  const stored = parseNumber(block, 148, 8, 'checksum', at);
-  if (stored !== unsigned && stored !== unsigned - 256 * high)
-    throw damaged(`the block at byte ${at} is not a header with a correct checksum`);
+  try {
+    const stored = parseNumber(block, 148, 8, 'checksum', at);
+    return stored === unsigned || stored === unsigned - 256 * high;
+  } catch {
+    return false;
+  }
 }
 
 /** Up to the first NUL. */

@@ -31,3 +31,8 @@ export function messageOf(error: unknown): string {
 export function errorOf(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error));
 }
+
+/** Why Node.js could not do something with a file: its words for the errno, without the call and the path, which the sentence has already. */
+export function reasonOf(error: unknown): string {
+  return messageOf(error).replace(/^([A-Z][A-Z0-9]*): ([^,]+), .*$/s, '$2 ($1)');
+}

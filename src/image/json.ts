@@ -22,8 +22,7 @@ export class JsonDocument {
     try {
       return parseJson(bytes, bounds);
     } catch (error) {
-      const problem = error instanceof RangeError ? 'is not believed' : 'is not JSON';
-      throw this.error(`${problem} (${messageOf(error)})`, error);
+      throw this.error(error instanceof RangeError ? `is not believed (${messageOf(error)})` : 'is not JSON', error);
     }
   }
 

@@ -4,6 +4,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import { lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import t from 'tap';
 import { applyLayer, type ApplyOptions } from '../../src/archive/apply-layer.js';
@@ -124,9 +125,9 @@ const cases: readonly Case[] = [
       { name: 'd/', flag: '5' },
       { name: 'h', flag: '1', link: 'd' },
     ],
-    code: 'apply-failed',
+    code: 'archive-hostile',
   },
-  { what: 'a hard link to itself', parts: [{ name: 'h' }, { name: 'h', flag: '1', link: 'h' }], code: 'apply-failed' },
+  { what: 'a hard link to itself', parts: [{ name: 'h' }, { name: 'h', flag: '1', link: 'h' }], code: 'archive-hostile' },
   { what: 'a hard link to nothing', parts: [{ name: 'h', flag: '1', link: 'nothing' }], code: damaged },
   { what: 'a hard link to a whiteout', parts: [{ name: '.wh.a' }, { name: 'h', flag: '1', link: '.wh.a' }], code: hostile },
   { what: 'a hard link to bookkeeping that is not there', parts: [{ name: 'h', flag: '1', link: '.wh..wh.plnk/1' }], code: damaged },
@@ -163,7 +164,7 @@ const cases: readonly Case[] = [
   { what: 'a path of 5,000 bytes', parts: [longName('n/'.repeat(2500) + 'x'), { name: 'x' }], code: hostile },
   { what: 'a path of 2,000 directories', parts: [longName('n/'.repeat(2000) + 'x'), { name: 'x' }] },
   { what: 'a link target of 5,000 bytes', parts: [longName('n'.repeat(5000), 'K'), { name: 'x', flag: '2' }], code: hostile },
-  { what: 'an empty link target', parts: [{ name: 'x', flag: '2' }], code: 'apply-failed' },
+  { what: 'an empty link target', parts: [{ name: 'x', flag: '2' }], code: 'archive-hostile' },
   { what: 'a device that Linux has no number for', parts: [{ name: 'x', flag: '3', major: 4096, minor: 0 }], code: hostile },
   { what: 'a size that is not there', parts: [header({ name: 'x', size: 2 ** 23 })], code: damaged },
   { what: 'a size past all', parts: [header({ name: 'x', size: 8 ** 11 - 1 })], code: damaged },
@@ -258,4 +259,22 @@ t.test('any bytes at all', async (t) => {
     { numRuns: 100 },
   );
   t.pass('errors with a code only');
+});
+
+t.test('what is wrong is said of the layer, not of the file system', async (t) => {
+  const layer = await workspace(t);
+  const said = async (bytes: Buffer): Promise<unknown> =>
+    applyLayer(new LayerReader(inPieces(bytes)), layer, { whiteouts: 'overlay', ownership: 'override' }).catch((error: unknown) => error);
+  t.match(await said(tar({ name: 'd/', flag: '5' }, { name: 'e', flag: '1', link: 'd' })), {
+    code: 'archive-hostile',
+    message: 'The layer has the hard link e to d, which is a directory: do not use this layer.',
+  });
+  t.match(await said(tar({ name: 'l', flag: '2' })), { code: 'archive-hostile', message: /symbolic link l, .* its target is empty/ });
+  t.match(await said(Buffer.from('hello\n'.repeat(200))), { code: 'archive-damaged', message: /^The layer is no tar/ });
+  t.match(await said(Buffer.concat([tar({ name: 'f' }).subarray(0, 512), Buffer.from('hello\n'.repeat(200))])), {
+    message: /^The layer's tar is damaged/,
+  });
+  t.match(await said(gzipSync(tar({ name: 'f' })).subarray(0, 60)), {
+    message: 'The gzip data of the layer cannot be read (it is cut short): fetch or make the archive again.',
+  });
 });
