@@ -215,8 +215,13 @@ export class EntryWriter {
         `The layer has the hard link ${textOf(path)} to ${textOf(entry.linkname)}, which is not in it: fetch or make the archive again.`,
       );
     }
-    if (there === S_IFDIR) throw hostile(`has the hard link ${textOf(path)} to ${textOf(entry.linkname)}, which is a directory`);
-    const made = this.#replacing(dirfd, parent, name, path, (fd) => sys.linkat(this.#root.directory(where.parent), where.name, fd, name));
+    const made = this.#replacing(dirfd, parent, name, path, (fd) => {
+      // What made room for it may have been on the way to its target.
+      const directory = this.#root.directory(where.parent);
+      if (directory >= 0 && typeAt(directory, where.name) === S_IFDIR)
+        throw hostile(`has the hard link ${textOf(path)} to ${textOf(entry.linkname)}, which is a directory`);
+      return directory < 0 ? directory : sys.linkat(directory, where.name, fd, name);
+    });
     const type = typeOf(made, name, path);
     // As moby has it, the last name's attributes are the file's; what it is, it stays.
     if (type === S_IFLNK) {
