@@ -1,8 +1,10 @@
 /** Listings: directories merged into records (directory-merge.h), and such records turned into directory entries of FUSE. */
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -36,13 +38,22 @@ int Rewind(int fd) {
   return errno == EBADF ? -EACCES : -errno;
 }
 
-/** A directory below `parent`, or `parent` itself as ".", for listing; -1 with errno. */
-int OpenForListing(int parent, const char* name) {
+/** `bounded`: what is mounted there is not of the layer (EXDEV). ENOSYS before Linux 5.6 then: the caller looks closer. */
+int OpenBelow(int parent, const char* name, int flags, bool bounded) {
+  if (!bounded) return openat(parent, name, flags);
+  open_how how{};
+  how.flags = static_cast<uint32_t>(flags);
+  how.resolve = RESOLVE_NO_XDEV;
+  return static_cast<int>(syscall(SYS_openat2, parent, name, &how, sizeof how));
+}
+
+/** A directory below `parent`, or `parent` itself as ".", for listing; -1 with errno. `bounded`: EXDEV where something is mounted. */
+int OpenForListing(int parent, const char* name, bool bounded) {
   constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
-  const int fd = Look("openat", parent, [&] { return openat(parent, name, kFlags | O_NOATIME); });
+  const int fd = Look("openat", parent, [&] { return OpenBelow(parent, name, kFlags | O_NOATIME, bounded); });
   // O_NOATIME is for the owner and CAP_FOWNER only.
   if (fd >= 0 || errno != EPERM) return fd;
-  return Look("openat", parent, [&] { return openat(parent, name, kFlags); });
+  return Look("openat", parent, [&] { return OpenBelow(parent, name, kFlags, bounded); });
 }
 
 /** listDirectories of src/sys/syscalls.ts. */
@@ -91,7 +102,7 @@ class ListingTask final : public AsyncTask {
     for (int64_t left = kTurn; next_ < sources_.size();) {
       const Source& source = sources_[next_];
       // A position of its own: the main thread may list by the same one.
-      if (listed_ < 0) listed_ = OpenForListing(source.fd, ".");
+      if (listed_ < 0) listed_ = OpenForListing(source.fd, ".", false);
       if (listed_ < 0) return End(-errno);
       const int failed = merge_.Add(listed_, static_cast<uint16_t>(next_), source.base, limit_, left);
       if (failed == -E2BIG) return false;
@@ -223,7 +234,7 @@ napi_value FindDirectories(napi_env env, napi_callback_info info) {
     found.data[i] = kAbsent;
     if (ended) continue;
     const int parent = static_cast<int>(parents.data[kSource * i]);
-    const int fd = OpenForListing(parent, name.c_str());
+    const int fd = OpenForListing(parent, name.c_str(), upper && i == 0);
     if (fd < 0) {
       if (errno == ENOENT) continue;
       found.data[i] = -errno;

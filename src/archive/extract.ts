@@ -21,9 +21,9 @@ export interface Extracted {
   readonly lost: readonly LostAttribute[];
 }
 
-/** `dirfd`: the directory, the caller's. The tar may be compressed. Throws `copy-conflict`, `archive-…`, `apply-failed`; what was written until then stays. */
-export async function extractInto(dirfd: number, tar: ByteSource, options: { ownership: Ownership }): Promise<Extracted> {
-  const root = LayerRoot.at(dirfd);
+/** `dirfd`: the directory, the caller's. `bounded`: nothing goes where something is mounted in it. The tar may be compressed. Throws `copy-conflict`, `archive-…`, `apply-failed`; what was written until then stays. */
+export async function extractInto(dirfd: number, tar: ByteSource, options: { ownership: Ownership; bounded: boolean }): Promise<Extracted> {
+  const root = LayerRoot.at(dirfd, options.bounded);
   const reader = new LayerReader(tar, {});
   try {
     const writer = new EntryWriter(root, options.ownership, undefined);

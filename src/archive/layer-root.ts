@@ -3,11 +3,14 @@
  *
  * Paths come from tars and lead nowhere but into this directory: the kernel resolves them as if it were the root of the file system (openat2(2),
  * RESOLVE_IN_ROOT), symbolic links included, which is what moby's extraction in a chroot makes of them. The last component is never followed.
+ *
+ * What is mounted inside is not of the layer: it is not seen, or, where the caller may not look past it (src/sys/private-mount.ts), EXDEV.
  */
 import type { ByteString, Name } from '../base/bytes.js';
 import { E, errnoName } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import { bytesOf } from '../base/bytes.js';
+import { openPrivately } from '../sys/private-mount.js';
 import { sys } from '../sys/index.js';
 import {
   AT_FDCWD,
@@ -21,6 +24,7 @@ import {
   O_RDONLY,
   RESOLVE_IN_ROOT,
   RESOLVE_NO_MAGICLINKS,
+  RESOLVE_NO_XDEV,
   S_IFDIR,
   S_IFMT,
   S_IFREG,
@@ -30,6 +34,7 @@ import { splitPath } from './entry-path.js';
 
 const EMPTY = '' as ByteString;
 const RESOLVE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+const READ_DIRECTORY = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
 /** Open directories that are kept: a tar goes through a tree in order. */
 const KEPT = 64;
 const isRoot = process.geteuid?.() === 0;
@@ -41,27 +46,30 @@ export class LayerRoot {
   readonly fd: number;
   /** By path; the least recently used is first. Valid while no directory and no symbolic link is taken away. */
   readonly #directories = new Map<string, number>();
+  readonly #resolution: number;
 
-  private constructor(fd: number) {
+  private constructor(fd: number, resolution: number) {
     this.fd = fd;
+    this.#resolution = resolution;
   }
 
   /** Throws `layer-missing`. */
   static open(directory: string): LayerRoot {
-    const fd = sys.openat(AT_FDCWD, bytesOf(directory), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    const path = bytesOf(directory);
+    const fd = openPrivately(path) ?? sys.openat(AT_FDCWD, path, READ_DIRECTORY, 0);
     if (fd < 0)
       throw new PlyfsError(
         'layer-missing',
         `The layer's directory ${directory} cannot be opened (${errnoName(-fd)}): see that it is there.`,
       );
-    return new LayerRoot(fd);
+    return new LayerRoot(fd, RESOLVE | RESOLVE_NO_XDEV);
   }
 
-  /** A directory that is open, by a descriptor of its own. Throws `layer-missing`. */
-  static at(dirfd: number): LayerRoot {
-    const fd = sys.openat(dirfd, EMPTY, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+  /** A directory that is open, by a descriptor of its own; unless it is `bounded`, with what is mounted in it. Throws `layer-missing`. */
+  static at(dirfd: number, bounded: boolean): LayerRoot {
+    const fd = sys.openat(dirfd, EMPTY, READ_DIRECTORY, 0);
     if (fd < 0) throw new PlyfsError('layer-missing', `A directory cannot be opened (${errnoName(-fd)}): see that it is there.`);
-    return new LayerRoot(fd);
+    return new LayerRoot(fd, bounded ? RESOLVE | RESOLVE_NO_XDEV : RESOLVE);
   }
 
   close(): void {
@@ -104,7 +112,7 @@ export class LayerRoot {
   }
 
   #resolve(path: ByteString, flags: number): number {
-    const fd = sys.openat2(this.fd, path, flags, 0, RESOLVE);
+    const fd = sys.openat2(this.fd, path, flags, 0, this.#resolution);
     return fd === -E.ENOSYS ? this.#stepByStep(path, flags) : fd;
   }
 
@@ -140,7 +148,7 @@ export function typeAt(dirfd: number, name: ByteString): number {
 
 /** The names in a directory, `.` and `..` left out. Its own descriptor: the given one may be O_PATH. Or `-errno`. */
 export function namesIn(dirfd: number): Name[] | number {
-  const fd = sys.openat(dirfd, EMPTY, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+  const fd = sys.openat(dirfd, EMPTY, READ_DIRECTORY, 0);
   if (fd < 0) return fd;
   const names: Name[] = [];
   try {
@@ -157,14 +165,21 @@ export function namesIn(dirfd: number): Name[] | number {
   }
 }
 
-/** Takes a name away with all that is below it, following nothing. 0 (also when there was nothing) or `-errno`. */
+/** A directory in a directory, by an O_PATH descriptor; or `-errno`: EXDEV where something is mounted. */
+export function openBelow(dirfd: number, name: ByteString): number {
+  const flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+  const fd = sys.openat2(dirfd, name, flags, 0, RESOLVE_NO_XDEV);
+  return fd === -E.ENOSYS ? sys.openat(dirfd, name, flags, 0) : fd;
+}
+
+/** Takes a name away with all that is below it, following nothing, and into no mount. 0 (also when there was nothing) or `-errno`. */
 export function removeTree(dirfd: number, name: ByteString): number {
   const type = typeAt(dirfd, name);
   if (type === -E.ENOENT) return 0;
   if (type < 0) return type;
   if (type !== S_IFDIR) return sys.unlinkat(dirfd, name, 0);
   // One descriptor a level: a tar's paths are bounded, and so is the depth of what is made of them.
-  const fd = sys.openat(dirfd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+  const fd = openBelow(dirfd, name);
   if (fd < 0) return fd;
   try {
     const names = namesIn(fd);

@@ -8,12 +8,12 @@ import type { ByteString, Name } from '../base/bytes.js';
 import { E, Errno, errnoName } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import { textOf } from '../base/bytes.js';
-import { O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH } from '../sys/constants.js';
+import { STATX_ATTR_MOUNT_ROOT } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import { applyOverride, OVERRIDE_CONTAINERS, parseOverrideStat, type OverrideStat } from '../sys/override-stat.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import type { Ownership } from './entry-writer.js';
-import { namesIn, typeAt } from './layer-root.js';
+import { namesIn, openBelow, typeAt } from './layer-root.js';
 
 const EMPTY = '' as ByteString;
 
@@ -36,11 +36,16 @@ export function list(dirfd: number, path: ByteString, ownership: Ownership): Lis
     const result = stat[index * STAT_FIELDS + StatField.Result] as number;
     if (result === -E.ENOENT) continue;
     if (result < 0) throw unreadable(result, join(path, name));
+    if (isMountPoint(stat, index)) throw unreadable(-E.EXDEV, join(path, name));
     if (kept.length < index) stat.copyWithin(kept.length * STAT_FIELDS, index * STAT_FIELDS, (index + 1) * STAT_FIELDS);
     if (ownership === 'override') override(dirfd, name, join(path, name), stat, kept.length);
     kept.push(name);
   }
   return { names: kept, stat };
+}
+
+function isMountPoint(stat: Float64Array, index: number): boolean {
+  return ((stat[index * STAT_FIELDS + StatField.Attributes] as number) & STATX_ATTR_MOUNT_ROOT) !== 0;
 }
 
 /** Entry 0 of `stat`, as `list` has it. Returns `-errno` when it cannot be had. Throws `tree-unreadable` for the attribute; `path` is the name's. */
@@ -72,7 +77,7 @@ export function isThere(dirfd: number, name: ByteString, path: ByteString): bool
 
 /** A directory in a directory, its descriptor the caller's to close; undefined when it is gone, or no directory any more. Throws `tree-unreadable`. */
 export function openChild(dirfd: number, name: ByteString, path: ByteString): number | undefined {
-  const fd = sys.openat(dirfd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+  const fd = openBelow(dirfd, name);
   if (fd === -E.ENOENT || fd === -E.ENOTDIR || fd === -E.ELOOP) return undefined;
   if (fd < 0) throw unreadable(fd, path);
   return fd;
@@ -114,6 +119,7 @@ export function orUnreadable<T>(path: ByteString, look: () => T): T {
 /** `result` is `-errno`; `path` is relative to the tree; `part` is what of it. */
 export function unreadable(result: number, path: ByteString, part = ''): PlyfsError {
   const what = path === EMPTY ? 'root of the tree' : `file ${textOf(path)}`;
+  if (result === -E.EXDEV) return new PlyfsError('tree-unreadable', `At the ${what} something is mounted: unmount it first.`);
   return new PlyfsError(
     'tree-unreadable',
     `The ${part}${what} cannot be read (${errnoName(-result)}): look at its rights and at the disk.`,

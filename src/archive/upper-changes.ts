@@ -4,14 +4,14 @@
  */
 import type { ByteString, Name } from '../base/bytes.js';
 import { E } from '../base/errno.js';
-import { O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, S_IFCHR, S_IFDIR, S_IFMT, S_IFREG } from '../sys/constants.js';
+import { S_IFCHR, S_IFDIR, S_IFMT, S_IFREG } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import { isDifferent, sameCapability, sortChanges, type Change } from './changes.js';
 import { META_PREFIX, OPAQUE_MARKER, WHITEOUT_PREFIX } from './entry-path.js';
 import type { Ownership } from './entry-writer.js';
 import { directoryMarks, isXattrWhiteout, type DirectoryMarks } from './layer-marks.js';
-import { LayerRoot, namesIn } from './layer-root.js';
+import { LayerRoot, namesIn, openBelow } from './layer-root.js';
 import { isThere, join, list, openChild, statOne, unreadable } from './tree-reader.js';
 
 export interface UpperDirectories {
@@ -135,7 +135,7 @@ class UpperComparison {
     const path = join(parent, name);
     const found: number[] = [];
     for (const fd of below.slice(first)) {
-      const child = sys.openat(fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+      const child = openBelow(fd, name);
       if (child === -E.ENOENT) {
         if (this.#hides(fd, name, parent)) break;
         continue;

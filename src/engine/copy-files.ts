@@ -13,6 +13,7 @@ import { check } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
+import { openPrivately } from '../sys/private-mount.js';
 import { abortable } from '../layer/abortable.js';
 import { lookUp, type Place } from './copy-place.js';
 import type { DataRoot } from './data-root.js';
@@ -95,7 +96,7 @@ export function copyTarIn(root: DataRoot, word: string, tar: ByteSource, path: B
     const place = lookUp(top, path, { follow: true });
     try {
       if (!place.isDirectory) throw conflict(`${textOf(path)} is no directory`, 'name one for the tar');
-      return await inDirectory(place, (dirfd) => extracted(dirfd, signal === undefined ? tar : abortable(tar, signal), ownership));
+      return await inDirectory(place, (dirfd) => extracted(dirfd, signal === undefined ? tar : abortable(tar, signal), ownership, true));
     } finally {
       place.close();
     }
@@ -112,7 +113,9 @@ function inContainer<T>(
 ): Promise<T> {
   const { name } = findMounted(root, word);
   return root.layers.whileShown(name, options, async (path, ownership) => {
-    const top = check(sys.openat(AT_FDCWD, bytesOf(path), O_PATH | O_DIRECTORY | O_CLOEXEC, 0), path);
+    // What is mounted inside is not the container's.
+    const shown = bytesOf(path);
+    const top = openPrivately(shown) ?? check(sys.openat(AT_FDCWD, shown, O_PATH | O_DIRECTORY | O_CLOEXEC, 0), path);
     try {
       return await work(top, ownership);
     } finally {
@@ -143,14 +146,15 @@ type Pack = (dirfd: number, name: ByteString, as: ByteString) => ByteSource;
 
 async function copyTo(root: number, path: ByteString, ownership: Ownership, { place: from, base }: Source, pack: Pack): Promise<Copied> {
   const to = lookUp(root, path, { follow: true });
+  const bounded = root !== AT_FDCWD;
   try {
     const shown = textOf(path);
-    if (to.isDirectory) return await inDirectory(to, (dirfd) => extracted(dirfd, pack(from.dirfd, from.name, base), ownership));
+    if (to.isDirectory) return await inDirectory(to, (dirfd) => extracted(dirfd, pack(from.dirfd, from.name, base), ownership, bounded));
     const wantsDirectory = /\/\.?$/.test(path);
     if (to.type !== 0 && from.isDirectory) throw conflict(`A directory cannot be copied to ${shown}, which is a file`, 'name a directory');
     if (to.type !== 0 && wantsDirectory) throw conflict(`${shown} is no directory`, 'leave the slash out, or name a directory');
     if (wantsDirectory && !from.isDirectory) throw conflict(`The directory ${shown} is not there`, 'make it first');
-    return await extracted(to.dirfd, pack(from.dirfd, from.name, to.name), ownership);
+    return await extracted(to.dirfd, pack(from.dirfd, from.name, to.name), ownership, bounded);
   } finally {
     to.close();
   }
@@ -166,8 +170,8 @@ async function inDirectory<T>({ dirfd, name }: Place, work: (dirfd: number) => P
   }
 }
 
-async function extracted(dirfd: number, tar: ByteSource, ownership: Ownership): Promise<Copied> {
-  const { entries, size, lost } = await extractInto(dirfd, tar, { ownership });
+async function extracted(dirfd: number, tar: ByteSource, ownership: Ownership, bounded: boolean): Promise<Copied> {
+  const { entries, size, lost } = await extractInto(dirfd, tar, { ownership, bounded });
   return { files: entries, bytes: size, problems: lost.map(lostSentence) };
 }
 

@@ -1,6 +1,6 @@
 /**
  * A path that `ply cp` was given, looked up: on the host, or in a container, where the kernel resolves it as if the container's root were that of the
- * file system (openat2(2), RESOLVE_IN_ROOT), so that no link leads out of it.
+ * file system (openat2(2), RESOLVE_IN_ROOT), so that no link leads out of it, nor to what is mounted in it.
  */
 import { textOf, type ByteString } from '../base/bytes.js';
 import { E, errnoName } from '../base/errno.js';
@@ -12,6 +12,7 @@ import {
   O_PATH,
   RESOLVE_IN_ROOT,
   RESOLVE_NO_MAGICLINKS,
+  RESOLVE_NO_XDEV,
   S_IFDIR,
   S_IFLNK,
   S_IFMT,
@@ -79,7 +80,7 @@ function withoutTrailing(path: ByteString): string {
 function openDirectory(root: number, path: ByteString): number {
   const flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
   if (root === AT_FDCWD) return sys.openat(AT_FDCWD, path === '' ? ('/' as ByteString) : path, flags, 0);
-  return sys.openat2(root, path === '' ? ('/' as ByteString) : path, flags, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+  return sys.openat2(root, path === '' ? ('/' as ByteString) : path, flags, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);
 }
 
 function typeOf(dirfd: number, name: ByteString): number {

@@ -1,6 +1,6 @@
 /**
  * A copy of a directory with all that is in it: data reflinked where the file system can, hard links within it kept, owner, mode,
- * xattrs and times (nanoseconds) as they were. Works by descriptors; a link is copied, never followed.
+ * xattrs and times (nanoseconds) as they were. Works by descriptors; a link is copied, never followed, and nothing that is mounted inside is.
  *
  * An ordinary user's copy belongs to that user, and has no device nodes: as everything such a user writes.
  */
@@ -16,6 +16,7 @@ import {
   O_NONBLOCK,
   O_RDONLY,
   O_WRONLY,
+  RESOLVE_NO_XDEV,
   S_IFBLK,
   S_IFCHR,
   S_IFDIR,
@@ -27,6 +28,7 @@ import {
 } from '../sys/constants.js';
 import { FileIdentities } from '../sys/file-identity.js';
 import { sys } from '../sys/index.js';
+import { openPrivately } from '../sys/private-mount.js';
 import { StatField, STAT_FIELDS } from '../sys/syscalls.js';
 import { listDirectory } from './directory-entries.js';
 
@@ -37,7 +39,13 @@ const READ_DIRECTORY = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 export function copyTree(from: string, to: string, links: string): void {
   const copy = new TreeCopy(links);
   try {
-    copy.directory(AT_FDCWD, bytesOf(from), AT_FDCWD, bytesOf(to));
+    const root = openPrivately(bytesOf(from));
+    try {
+      if (root === undefined) copy.directory(AT_FDCWD, bytesOf(from), AT_FDCWD, bytesOf(to));
+      else copy.directory(root, bytesOf('.'), AT_FDCWD, bytesOf(to));
+    } finally {
+      if (root !== undefined) sys.close(root);
+    }
   } finally {
     copy.close();
   }
@@ -60,7 +68,7 @@ class TreeCopy {
   }
 
   directory(from: number, name: ByteString, to: number, newName: ByteString): void {
-    const source = check(sys.openat(from, name, READ_DIRECTORY, 0), name);
+    const source = check(openSource(from, name, READ_DIRECTORY), name);
     try {
       const stat = new Float64Array(STAT_FIELDS);
       check(sys.statx(source, HERE, stat, 0), name);
@@ -122,7 +130,7 @@ class TreeCopy {
   }
 
   #file(from: number, name: ByteString, to: number, stat: Float64Array): void {
-    const source = check(sys.openat(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0), name);
+    const source = check(openSource(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC), name);
     try {
       const target = check(sys.openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600), name);
       try {
@@ -153,6 +161,12 @@ class TreeCopy {
     ];
     check(sys.utimensat(to, newName, atime, atimeNsec, mtime, mtimeNsec), newName);
   }
+}
+
+/** EXDEV where something is mounted in the tree. */
+function openSource(from: number, name: ByteString, flags: number): number {
+  const fd = from === AT_FDCWD ? -E.ENOSYS : sys.openat2(from, name, flags, 0, RESOLVE_NO_XDEV);
+  return fd === -E.ENOSYS ? sys.openat(from, name, flags, 0) : fd;
 }
 
 class XattrCopy {

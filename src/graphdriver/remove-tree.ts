@@ -1,19 +1,32 @@
 /**
- * Removing a directory with all that is in it: of any depth, with any names, never following a link.
+ * Removing a directory with all that is in it: of any depth, with any names, never following a link, and nothing of what is mounted inside.
  *
  * Directories inside directories are moved up beside those of the first level before they are emptied, so that two descriptors do
  * for any depth and no path is ever joined. Cut off anywhere, the rest is a smaller tree of the same kind.
  */
 import { randomBytes } from 'node:crypto';
-import { bytesOf, type ByteString } from '../base/bytes.js';
+import { readlinkSync } from 'node:fs';
+import { bytesOf, textOf, type ByteString } from '../base/bytes.js';
 import { check, E } from '../base/errno.js';
+import { PlyfsError } from '../base/error.js';
+import { readMountTable } from '../sys/mount-table.js';
 import { sys } from '../sys/index.js';
-import { AT_FDCWD, AT_REMOVEDIR, DT_DIR, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_RDONLY, RENAME_NOREPLACE } from '../sys/constants.js';
+import {
+  AT_FDCWD,
+  AT_REMOVEDIR,
+  DT_DIR,
+  O_CLOEXEC,
+  O_DIRECTORY,
+  O_NOFOLLOW,
+  O_RDONLY,
+  RENAME_NOREPLACE,
+  RESOLVE_NO_XDEV,
+} from '../sys/constants.js';
 import { listDirectory } from './directory-entries.js';
 
 const HERE = '' as ByteString;
 
-/** Absent already: nothing. Throws `Errno`. */
+/** Absent already: nothing. Throws `Errno`, and `mount-inside`, with nothing removed, where something is mounted in it. */
 export function removeTree(path: string): void {
   const bytes = bytesOf(path);
   const root = openDirectory(AT_FDCWD, bytes);
@@ -24,6 +37,7 @@ export function removeTree(path: string): void {
   }
   check(root, path);
   try {
+    refuseMounts(root, path);
     const names = new FreshNames();
     const pending = emptied(root, root, names);
     for (let name; (name = pending.pop()) !== undefined;) {
@@ -79,16 +93,31 @@ function moveUp(directory: number, name: ByteString, root: number, names: FreshN
   }
 }
 
+/** By the mount table, before anything goes; `openDirectory` stops at what is mounted later. */
+function refuseMounts(root: number, path: string): void {
+  const inside = `${readlinkSync(`/proc/self/fd/${root}`, 'latin1')}/`;
+  const mount = readMountTable().find(({ mountpoint }) => mountpoint.startsWith(inside));
+  if (mount === undefined) return;
+  throw new PlyfsError(
+    'mount-inside',
+    `Something is mounted at ${textOf(mount.mountpoint)}, inside ${path}, which is to be removed: unmount it, then run ply gc.`,
+  );
+}
+
 /** A directory that may be closed even to its owner is opened up first. */
 function openDirectory(parent: number, name: ByteString): number {
   const flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-  const fd = sys.openat(parent, name, flags, 0);
+  const open = (): number => {
+    const opened = parent === AT_FDCWD ? -E.ENOSYS : sys.openat2(parent, name, flags, 0, RESOLVE_NO_XDEV);
+    return opened === -E.ENOSYS ? sys.openat(parent, name, flags, 0) : opened;
+  };
+  const fd = open();
   if (fd >= 0) {
     makeWritable(fd);
     return fd;
   }
   if (fd !== -E.EACCES || sys.fchmodat(parent, name, 0o700) < 0) return fd;
-  return sys.openat(parent, name, flags, 0);
+  return open();
 }
 
 const unprivileged = process.geteuid?.() !== 0;

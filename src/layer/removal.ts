@@ -5,7 +5,7 @@
  * Whoever finds it renamed and nobody at work finishes it (garbage.ts).
  */
 import type { ChainId } from '../base/digest.js';
-import { PlyfsError } from '../base/error.js';
+import { messageOf, PlyfsError } from '../base/error.js';
 import { ancestry, type Layer } from './layer.js';
 import type { StoreState } from './store-state.js';
 import { trace } from './trace.js';
@@ -73,12 +73,11 @@ export function unusedIds(state: StoreState, ids: readonly string[]): string[] {
 export async function finishAll(state: StoreState, removals: readonly Removal[]): Promise<void> {
   const failures: unknown[] = [];
   for (const removal of removals) await finishRemoving(state, removal).catch((error: unknown) => failures.push(error));
-  if (failures.length > 0)
-    throw new PlyfsError(
-      'removal-unfinished',
-      `What was deleted is out of the store, but ${failures.length} directories of it could not be removed: collect the garbage.`,
-      {
-        cause: failures[0],
-      },
-    );
+  if (failures.length === 0) return;
+  const reason = messageOf(failures[0]).replace(/\.$/, '');
+  throw new PlyfsError(
+    'removal-unfinished',
+    `What was deleted is out of the store, but ${failures.length} directories of it could not be removed (${reason}): collect the garbage.`,
+    { cause: failures[0] },
+  );
 }

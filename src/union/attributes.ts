@@ -71,7 +71,9 @@ export interface Target {
 export function upperTarget(context: UnionContext, node: Node): Target {
   if (node.isDirectory()) return { dirfd: upperDirectory(context, node).fd(), name: '' as ByteString };
   if (node.orphanFd >= 0) return { dirfd: node.orphanFd, name: '' as ByteString };
-  return { dirfd: onDisk(node.holder).fd(), name: node.name };
+  const holder = onDisk(node.holder);
+  holder.requireOwn(node.name);
+  return { dirfd: holder.fd(), name: node.name };
 }
 
 export function setattr(context: UnionContext, node: Node, change: AttributeChange, caller: Caller, out: Attributes): Awaitable<void> {

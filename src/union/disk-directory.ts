@@ -22,7 +22,9 @@ import {
   RESOLVE_BENEATH,
   RESOLVE_NO_MAGICLINKS,
   RESOLVE_NO_SYMLINKS,
+  RESOLVE_NO_XDEV,
   SEEK_SET,
+  STATX_ATTR_MOUNT_ROOT,
 } from '../sys/constants.js';
 import { StatField, STAT_FIELDS } from '../sys/syscalls.js';
 import type { Device } from './devices.js';
@@ -76,23 +78,29 @@ export class DiskDirectory implements LayerDirectory {
   #device: Device | null = null;
   /** What `list` reads from: it stays open when the cache lets go of it, as it may while entries are looked at. */
   #listed = -1;
+  /**
+   * What is mounted in it can be seen, and is not of the layer: EXDEV for everything at and below such a name. It costs a statx(2)
+   * for some changes, and asks for Linux 5.8.
+   */
+  readonly #bounded: boolean;
 
-  private constructor(layer: Layer, descriptors: DirectoryDescriptors, parent: DiskDirectory | null, name: Name) {
+  private constructor(layer: Layer, descriptors: DirectoryDescriptors, parent: DiskDirectory | null, name: Name, bounded: boolean) {
     this.layer = layer;
     this.#descriptors = descriptors;
+    this.#bounded = bounded;
     this.parent = parent;
     this.name = name;
   }
 
-  /** The layer's root; `fd` is this object's from here on and stays open. */
-  static root(layer: Layer, descriptors: DirectoryDescriptors, fd: number): DiskDirectory {
-    const root = new DiskDirectory(layer, descriptors, null, '' as Name);
+  /** The layer's root; `fd` is this object's from here on and stays open. `bounded`: mounts in it are kept out. */
+  static root(layer: Layer, descriptors: DirectoryDescriptors, fd: number, bounded = false): DiskDirectory {
+    const root = new DiskDirectory(layer, descriptors, null, '' as Name, bounded);
     root.#fd = fd;
     return root;
   }
 
   descend(name: Name, device?: Device): DiskDirectory {
-    const below = new DiskDirectory(this.layer, this.#descriptors, this, name);
+    const below = new DiskDirectory(this.layer, this.#descriptors, this, name, this.#bounded);
     if (device !== undefined) below.#device = device;
     return below;
   }
@@ -119,7 +127,7 @@ export class DiskDirectory implements LayerDirectory {
     for (let i = missing.length - 1; i >= 0;) {
       let path: string = missing[i--] as ByteString;
       while (i >= 0 && path.length + (missing[i] as ByteString).length < MAX_RELATIVE_PATH) path += '/' + (missing[i--] as ByteString);
-      const fd = openDirectory(base, path as ByteString);
+      const fd = openDirectory(base, path as ByteString, this.#bounded);
       if (intermediate >= 0) sys.close(intermediate);
       if (fd < 0) throw new Errno(-fd, path);
       intermediate = base = fd;
@@ -145,12 +153,19 @@ export class DiskDirectory implements LayerDirectory {
 
   stat(name: ByteString, out: Float64Array, index: number): number {
     const result = sys.statx(this.fd(), name, out, index);
+    if (this.#bounded && result >= 0 && isMountPoint(name, out, index)) return -E.EXDEV;
     if (this.layer.overrideStat !== undefined && result >= 0) this.#override(name, out, index);
     return result;
   }
 
   statMany(names: readonly ByteString[], count: number, out: Float64Array): number {
     const result = sys.statxMany(this.fd(), names, count, out);
+    if (this.#bounded) {
+      for (let i = 0; i < count; i++) {
+        const found = (out[i * STAT_FIELDS + StatField.Result] as number) >= 0;
+        if (found && isMountPoint(names[i] as ByteString, out, i)) out[i * STAT_FIELDS + StatField.Result] = -E.EXDEV;
+      }
+    }
     if (this.layer.overrideStat !== undefined) {
       for (let i = 0; i < count; i++) {
         if ((out[i * STAT_FIELDS + StatField.Result] as number) >= 0) this.#override(names[i] as ByteString, out, i);
@@ -189,18 +204,23 @@ export class DiskDirectory implements LayerDirectory {
   }
 
   open(name: ByteString): number {
-    return openRegular(this.fd(), name, O_RDONLY | O_NOATIME);
+    return openRegular(this.fd(), name, O_RDONLY | O_NOATIME, this.#bounded);
   }
 
   /** In the upper layer: a regular file, for reading and writing. `noatime` holds for files of this process's own user, and for root. */
   openForWriting(name: ByteString, { noatime }: { noatime: boolean }): number {
-    const fd = noatime ? sys.openat(this.fd(), name, O_RDWR | UNBLOCKED | O_NOATIME, 0) : -E.EPERM;
-    return fd === -E.EPERM ? sys.openat(this.fd(), name, O_RDWR | UNBLOCKED, 0) : fd;
+    const fd = noatime ? openName(this.fd(), name, O_RDWR | UNBLOCKED | O_NOATIME, this.#bounded) : -E.EPERM;
+    return fd === -E.EPERM ? openName(this.fd(), name, O_RDWR | UNBLOCKED, this.#bounded) : fd;
+  }
+
+  /** Before a change by name of what was looked up some time ago. Throws EXDEV where something is mounted there since. */
+  requireOwn(name: ByteString): void {
+    if (this.#bounded && sys.statx(this.fd(), name, mountStat, 0) >= 0 && isMountPoint(name, mountStat, 0)) throw new Errno(E.EXDEV, name);
   }
 
   /** Any file, by an O_PATH descriptor that keeps it alive and opens nothing. */
   openPath(name: ByteString): number {
-    return sys.openat(this.fd(), name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+    return openName(this.fd(), name, O_PATH | O_NOFOLLOW | O_CLOEXEC, this.#bounded);
   }
 
   readlink(name: ByteString, buffer: Uint8Array): number {
@@ -256,37 +276,52 @@ export function onDisk(directory: LayerDirectory): DiskDirectory {
   throw new Errno(E.EIO, 'the layer is not on disk');
 }
 
+const mountStat = new Float64Array(STAT_FIELDS);
+
+/** A directory that was opened is in the layer: the name of one that was not is asked for. */
+function isMountPoint(name: ByteString, stat: Float64Array, index: number): boolean {
+  return name !== '' && ((stat[index * STAT_FIELDS + StatField.Attributes] as number) & STATX_ATTR_MOUNT_ROOT) !== 0;
+}
+
 /** A caller below root meets files of others at every turn: it does not ask twice a file. */
 const mayOpenWithoutAtime = process.geteuid?.() === 0;
 
-/** O_NOATIME is for the owner and CAP_FOWNER only (open(2)): others go without. */
-function openQuietly(dirfd: number, name: ByteString, flags: number): number {
+/** O_NOATIME is for the owner and CAP_FOWNER only (open(2)): others go without. `bounded`: not to where something is mounted. */
+function openQuietly(dirfd: number, name: ByteString, flags: number, bounded: boolean): number {
   if (mayOpenWithoutAtime || (flags & O_NOATIME) === 0) {
-    const fd = sys.openat(dirfd, name, flags, 0);
+    const fd = openName(dirfd, name, flags, bounded);
     if (fd !== -E.EPERM || (flags & O_NOATIME) === 0) return fd;
   }
-  return sys.openat(dirfd, name, flags & ~O_NOATIME, 0);
+  return openName(dirfd, name, flags & ~O_NOATIME, bounded);
 }
 
-function openDirectory(base: number, path: ByteString): number {
+function openName(dirfd: number, name: ByteString, flags: number, bounded: boolean): number {
+  if (!bounded) return sys.openat(dirfd, name, flags, 0);
+  const fd = sys.openat2(dirfd, name, flags, 0, RESOLVE_NO_XDEV);
+  return fd === -E.ENOSYS ? sys.openat(dirfd, name, flags, 0) : fd;
+}
+
+function openDirectory(base: number, path: ByteString, bounded: boolean): number {
   const flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK;
+  const pathFlags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
   let fd: number;
   if (path.includes('/')) {
-    fd = sys.openat2(base, path, flags, 0, RESOLVE);
-    if (fd === -E.EACCES) fd = sys.openat2(base, path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0, RESOLVE);
-    if (fd === -E.ENOSYS) return openStepByStep(base, path);
+    const resolve = RESOLVE | (bounded ? RESOLVE_NO_XDEV : 0);
+    fd = sys.openat2(base, path, flags, 0, resolve);
+    if (fd === -E.EACCES) fd = sys.openat2(base, path, pathFlags, 0, resolve);
+    if (fd === -E.ENOSYS) return openStepByStep(base, path, bounded);
   } else {
-    fd = openQuietly(base, path, flags | O_NOATIME);
-    if (fd === -E.EACCES) fd = sys.openat(base, path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+    fd = openQuietly(base, path, flags | O_NOATIME, bounded);
+    if (fd === -E.EACCES) fd = openName(base, path, pathFlags, bounded);
   }
   return fd;
 }
 
 /** Before Linux 5.6 there is no openat2: one component a call. */
-function openStepByStep(base: number, path: ByteString): number {
+function openStepByStep(base: number, path: ByteString, bounded: boolean): number {
   let fd = base;
   for (const component of path.split('/')) {
-    const next = openDirectory(fd, component as ByteString);
+    const next = openDirectory(fd, component as ByteString, bounded);
     if (fd !== base) sys.close(fd);
     if (next < 0) return next;
     fd = next;
@@ -300,6 +335,6 @@ function openStepByStep(base: number, path: ByteString): number {
  */
 const UNBLOCKED = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
 
-function openRegular(dirfd: number, name: ByteString, flags: number): number {
-  return openQuietly(dirfd, name, flags | UNBLOCKED);
+function openRegular(dirfd: number, name: ByteString, flags: number, bounded: boolean): number {
+  return openQuietly(dirfd, name, flags | UNBLOCKED, bounded);
 }

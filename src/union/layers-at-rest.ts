@@ -13,7 +13,7 @@ import { UnionEvents } from './events.js';
 import { LinkTable } from './hard-links.js';
 import { InodeNumbers } from './inode-numbers.js';
 import { UPPER, type LayerDirectory } from './layer.js';
-import { describeLayer, openNamed, rootOf, type OpenedDirectory } from './layers-on-disk.js';
+import { describeLayer, openLayer, rootOf, type OpenedDirectory } from './layers-on-disk.js';
 import { ListingHabit } from './listing-habit.js';
 import { NodeTable } from './node-table.js';
 import { OpenFiles } from './open-files.js';
@@ -35,7 +35,7 @@ export function lookingAt<T>(layers: readonly LayerAtRest[], look: (context: Uni
   const opened: OpenedDirectory[] = [];
   try {
     const roots: (LayerDirectory | undefined)[] = [undefined];
-    for (const { index, path } of layers) opened.push(openNamed(index === UPPER ? 'upperdir' : 'lowerdir', path, index !== UPPER));
+    for (const { index, path } of layers) opened.push(openLayer(index === UPPER ? 'upperdir' : 'lowerdir', path));
     const devices = new Devices(opened.map(({ fd }) => fd));
     const belief = beliefOf({});
     const unbelieved = new Unbelieved(() => undefined);

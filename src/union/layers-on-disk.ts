@@ -4,15 +4,16 @@ import { bytesOf, textOf, type ByteString, type Name } from '../base/bytes.js';
 import { E, errnoName } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import { sys } from '../sys/index.js';
-import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_NONBLOCK, O_PATH, O_RDONLY, OPEN_TREE_CLONE } from '../sys/constants.js';
+import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_NONBLOCK, O_PATH, O_RDONLY } from '../sys/constants.js';
 import { hasOneDevice } from '../sys/file-identity.js';
 import { readMountTable } from '../sys/mount-table.js';
+import { openBothPrivately, openPrivately } from '../sys/private-mount.js';
 import { StatField } from '../sys/syscalls.js';
 import type { Devices } from './devices.js';
 import { DiskDirectory, type DirectoryDescriptors } from './disk-directory.js';
 import { isRootsAlone, OVERRIDE_NAMES, type OverrideBelief } from '../sys/override-stat.js';
 import type { Belief, Unbelieved } from './belief.js';
-import type { Layer } from './layer.js';
+import { UPPER, type Layer } from './layer.js';
 import type { WhiteoutForm } from './options.js';
 import { field, newStatBuffer } from './stat-buffer.js';
 
@@ -49,23 +50,40 @@ export interface OpenedDirectory {
 
 type Role = 'lowerdir' | 'upperdir' | 'workdir';
 
-/** `clone`: look at the directory through a private, bare copy of its mount, where the caller may make one (open_tree(2)). */
-export function openNamed(role: Role, path: ByteString, clone: boolean): OpenedDirectory {
-  let fd = sys.openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-  if (fd < 0) throw cannotOpen(role, path, -fd);
-  let cloned = false;
-  if (clone) {
-    const tree = sys.open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | O_CLOEXEC);
-    if (tree >= 0) {
-      const inside = sys.openat(tree, HERE, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-      sys.close(tree);
-      if (inside >= 0) {
-        sys.close(fd);
-        fd = inside;
-        cloned = true;
-      }
-    }
+/** Through a private, bare copy of its mount, where the caller may make one. */
+export function openLayer(role: Role, path: ByteString): OpenedDirectory {
+  let fd = openNamed(role, path);
+  const inside = openPrivately(path);
+  if (inside !== undefined) {
+    sys.close(fd);
+    fd = inside;
   }
+  return described(path, fd, inside !== undefined);
+}
+
+/** An upper and its workdir, through one private copy of their mount, where the caller may make one. */
+export function openUpper(upper: ByteString, work: ByteString): [upper: OpenedDirectory, work: OpenedDirectory] {
+  const upperFd = openNamed('upperdir', upper);
+  let workFd: number;
+  try {
+    workFd = openNamed('workdir', work);
+  } catch (error) {
+    sys.close(upperFd);
+    throw error;
+  }
+  const copied = openBothPrivately(upperFd, workFd);
+  if (copied === undefined) return [described(upper, upperFd, false), described(work, workFd, false)];
+  for (const fd of [upperFd, workFd]) sys.close(fd);
+  return [described(upper, copied[0], true), described(work, copied[1], true)];
+}
+
+function openNamed(role: Role, path: ByteString): number {
+  const fd = sys.openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+  if (fd < 0) throw cannotOpen(role, path, -fd);
+  return fd;
+}
+
+function described(path: ByteString, fd: number, cloned: boolean): OpenedDirectory {
   sys.statx(fd, ITSELF, stat, 0);
   const severalDevices = !hasOneDevice(fd) || (!cloned && holdsMounts(fd));
   return { path, fd, identity: identityOf(stat), device: deviceOf(stat), severalDevices, cloned };
@@ -132,6 +150,14 @@ export function refuseOverlaps(lowers: readonly OpenedDirectory[], upper: Opened
     throw new PlyfsError(
       'workdir-other-filesystem',
       `upperdir ${one} and workdir ${two} are on different file systems: put both on one, so that files can be renamed between them.`,
+    );
+  }
+  // Says EXDEV for two mounts before it says that `.` cannot be renamed (fs/namei.c, do_renameat2).
+  if (sys.renameat2(work.fd, HERE, upper.fd, HERE, 0) === -E.EXDEV) {
+    const [one, two] = [textOf(upper.path), textOf(work.path)];
+    throw new PlyfsError(
+      'workdir-other-mount',
+      `upperdir ${one} and workdir ${two} are on different mounts of one file system: put both below one mount point, so that files can be renamed between them.`,
     );
   }
   const aboveUpper = ancestry(upper.path);
@@ -224,5 +250,5 @@ function overrideOf(opened: OpenedDirectory, { overrides }: Belief, unbelieved: 
 }
 
 export function rootOf(opened: OpenedDirectory, layer: Layer, descriptors: DirectoryDescriptors): DiskDirectory {
-  return DiskDirectory.root(layer, descriptors, opened.fd);
+  return DiskDirectory.root(layer, descriptors, opened.fd, layer.index === UPPER && !opened.cloned);
 }

@@ -45,7 +45,8 @@ import { MAX_LAYERS, UPPER, type Layer, type LayerDirectory } from './layer.js';
 import {
   describeLayer,
   madeForMountProgram,
-  openNamed,
+  openLayer,
+  openUpper,
   refuseMountpoint,
   refuseOverlaps,
   rootOf,
@@ -100,20 +101,18 @@ export function descriptorsWanted(lowers: number): number {
  */
 export function openUnion(options: UnionOptions, warn: (sentence: string) => void): Union {
   const opened: OpenedDirectory[] = [];
-  const open = (...named: Parameters<typeof openNamed>): OpenedDirectory => {
-    const directory = openNamed(...named);
-    opened.push(directory);
-    return directory;
+  const kept = <T extends readonly OpenedDirectory[]>(directories: T): T => {
+    opened.push(...directories);
+    return directories;
   };
   try {
     if (options.lowers.length === 0) throw new PlyfsError('no-lowerdir', 'no lowerdir: give at least one, as in -o lowerdir=TOP:BOTTOM.');
     if (options.lowers.length > MAX_LAYERS) {
       throw new PlyfsError('too-many-layers', `${options.lowers.length} lower directories: a union has at most ${MAX_LAYERS}.`);
     }
-    const lowers = options.lowers.map((layer) => open('lowerdir', layer.path, true));
-    const upper = options.upper === undefined ? null : open('upperdir', options.upper.path, false);
-    const work = options.upper === undefined ? null : open('workdir', options.upper.work, false);
-    if (upper !== null && work !== null) refuseOverlaps(lowers, upper, work);
+    const lowers = options.lowers.map((layer) => kept([openLayer('lowerdir', layer.path)] as const)[0]);
+    const [upper, work] = options.upper === undefined ? [null, null] : kept(openUpper(options.upper.path, options.upper.work));
+    if (upper !== null) refuseOverlaps(lowers, upper, work);
     if (options.mountpoint !== undefined) refuseMountpoint(options.mountpoint, lowers, upper);
     return new UnionFileSystem(assemble(options, lowers, upper, work, warn), work?.fd ?? -1);
   } catch (error) {
@@ -159,7 +158,7 @@ function assemble(
     roots.push(rootOf(lower, layer, directories));
   }
   const upperLayer =
-    upper === null || work === null ? null : openUpper(options, upper, work, devices, directories, belief, unbelieved, warn);
+    upper === null || work === null ? null : upperLayerOf(options, upper, work, devices, directories, belief, unbelieved, warn);
   if (upperLayer !== null) roots[UPPER] = upperLayer.root;
 
   const origins = new Origins(lowers, devices);
@@ -198,7 +197,7 @@ function assemble(
   return context;
 }
 
-function openUpper(
+function upperLayerOf(
   options: UnionOptions,
   upper: OpenedDirectory,
   work: OpenedDirectory,
