@@ -65,6 +65,7 @@ export function upperDirectory(context: UnionContext, node: DirectoryNode): Disk
 function copyUpDirectory(context: UnionContext, node: DirectoryNode, parent: DiskDirectory): void {
   const upper = writableUpper(context);
   const dentry = node.dentry as Dentry;
+  upper.refuseMarker(dentry.name);
   const started = context.events.active ? performance.now() : 0;
 
   check(statNode(node, sourceStat), dentry.name);
@@ -405,6 +406,8 @@ function linkOthers(context: UnionContext, node: Node): void {
 
 /** The directories of all names of a node that is to be copied up. */
 function upperParents(context: UnionContext, node: Node): void {
+  const upper = writableUpper(context);
+  for (const { name } of node.dentries) upper.refuseMarker(name);
   let copied = 0;
   for (const { parent } of node.dentries) {
     if (parent.upper !== null) continue;
@@ -415,6 +418,7 @@ function upperParents(context: UnionContext, node: Node): void {
 
 /** One more name, of the lower layer until now, for a file that is in the upper. */
 function linkInto(context: UnionContext, node: Node, dentry: Dentry, parent: DiskDirectory): void {
+  writableUpper(context).refuseMarker(dentry.name);
   const group = node.links;
   const index = group?.indexed === true ? context.index : null;
   if (group !== null && index !== null) {

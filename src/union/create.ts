@@ -106,7 +106,7 @@ function unmake(context: UnionContext, directory: DiskDirectory, name: Name, isD
 /** The parent's upper directory, where `name` may be made. */
 function placeFor(context: UnionContext, parent: DirectoryNode, name: Name): DiskDirectory {
   const upper = writableUpper(context);
-  if (upper.reservesMarkers && name.startsWith(WHITEOUT_PREFIX)) throw new Errno(E.EPERM, 'names that start with .wh. are whiteouts here');
+  upper.refuseMarker(name);
   readyForChange(context, parent);
   // In a directory of the upper alone the file system itself refuses a name that is taken.
   if (!parent.pureUpper && findDentry(context, parent, name) !== null) throw new Errno(E.EEXIST, name);

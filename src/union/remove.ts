@@ -48,6 +48,7 @@ function unlinkName(context: UnionContext, parent: DirectoryNode, name: Name): v
   const upper = writableUpper(context);
   readyForChange(context, parent);
   const dentry = requireDentry(context, parent, name);
+  upper.refuseMarker(name);
   const covers = coversLower(parent, name, dentry);
   const inUpper = dentry.holder.layer.index === UPPER;
   if (inUpper) {
@@ -111,6 +112,7 @@ export function rmdir(context: UnionContext, parent: DirectoryNode, name: Name):
   const dentry = requireDentry(context, parent, name);
   const node = nodeOf(context, dentry);
   if (!node.isDirectory()) throw new Errno(E.ENOTDIR, name);
+  upper.refuseMarker(name);
   const covers = coversLower(parent, name, dentry);
   const before = lastStatOf(node);
   if (node.pureUpper && !covers && sys.unlinkat(onDisk(dentry.holder).fd(), name, AT_REMOVEDIR) >= 0) {

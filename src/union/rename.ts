@@ -31,7 +31,6 @@ import {
   raiseIndexed,
   requireEmpty,
 } from './remove.js';
-import { WHITEOUT_PREFIX } from './whiteout.js';
 
 /** A name in a directory of the union. */
 interface Spot {
@@ -43,9 +42,7 @@ export function rename(context: UnionContext, from: Spot, to: Spot, flags: numbe
   // RENAME_WHITEOUT among them, as with overlayfs (fs/overlayfs/dir.c, ovl_rename): a whiteout that is left here cannot be seen.
   if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)) !== 0) throw new Errno(E.EINVAL, 'rename flags');
   const upper = writableUpper(context);
-  if (upper.reservesMarkers && to.name.startsWith(WHITEOUT_PREFIX)) {
-    throw new Errno(E.EPERM, 'names that start with .wh. are whiteouts here');
-  }
+  for (const { name } of [from, to]) upper.refuseMarker(name);
   readyForChange(context, from.parent);
   readyForChange(context, to.parent);
   const exchange = (flags & RENAME_EXCHANGE) !== 0;

@@ -5,7 +5,7 @@
  * a temporary name and renamed into its place last; what a crash leaves there is swept at the next mount.
  */
 import type { ByteString, Name } from '../base/bytes.js';
-import { check, E } from '../base/errno.js';
+import { check, E, Errno } from '../base/errno.js';
 import { sys } from '../sys/index.js';
 import {
   AT_REMOVEDIR,
@@ -74,6 +74,14 @@ export class UpperLayer {
   /** Whether `.wh.` names in the upper are markers and cannot be files. */
   get reservesMarkers(): boolean {
     return this.layer.form === 'aufs';
+  }
+
+  /**
+   * Before `name` is made, copied up, changed or deleted in the upper. Throws EPERM for a marker's name: as a file it would delete another
+   * name, and no marker can delete it.
+   */
+  refuseMarker(name: Name): void {
+    if (this.reservesMarkers && name.startsWith(WHITEOUT_PREFIX)) throw new Errno(E.EPERM, 'names that start with .wh. are whiteouts here');
   }
 
   /** Makes `name`, which must not exist in the upper, deleted. Throws EEXIST when it does. */
