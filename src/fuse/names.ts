@@ -68,6 +68,7 @@ export function setattr(c: Connection, slot: Slot): Awaitable<number> {
   if ((valid & V.ATIME) !== 0) change.atime = timeChange(slot, valid & V.ATIME_NOW, SetattrIn.atime, SetattrIn.atimensec);
   if ((valid & V.MTIME) !== 0) change.mtime = timeChange(slot, valid & V.MTIME_NOW, SetattrIn.mtime, SetattrIn.mtimensec);
   if ((valid & V.KILL_SUIDGID) !== 0) change.killSetId = true;
+  if (valid === 0) change.idsKept = true;
   // A ctime (sent with a writeback cache) cannot be set on a backing file, and changes by itself.
   return after(c.fs.setattr(slot.node, change, slot.caller(), slot.attributes), () => writeAttr(slot, c.timeouts));
 }

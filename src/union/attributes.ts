@@ -7,7 +7,7 @@ import { UTIME_NOW, UTIME_OMIT } from '../sys/constants.js';
 import { xattrAside } from '../sys/override-stat.js';
 import { StatField } from '../sys/syscalls.js';
 import type { Attributes, AttributeChange, Caller, TimeChange } from '../vfs/filesystem.js';
-import { isInGroup, mayKeepSetId } from './caller-rights.js';
+import { actsAsOwner, isInGroup, mayBeWriting, mayKeepSetId } from './caller-rights.js';
 import type { UnionContext } from './context.js';
 import { copyUp, upperDirectory, writableUpper } from './copy-up.js';
 import { onDisk } from './disk-directory.js';
@@ -84,6 +84,7 @@ export function setattr(context: UnionContext, node: Node, change: AttributeChan
     getattr(context, node, out);
     return;
   }
+  if (change.idsKept === true) requireOwnerOfSetId(context, node, caller);
   const uncut = change.size === undefined || node.inUpper ? undefined : sizeOf(node);
   // What a truncation cuts off is not copied.
   return after(copyUp(context, node, caller, change.size), () => {
@@ -128,6 +129,7 @@ function sizeOf(node: Node): number {
 function apply(context: UnionContext, node: Node, change: AttributeChange, caller: Caller): void {
   const { dirfd, name } = upperTarget(context, node);
   const ownership = context.ownership;
+  if (change.idsKept === true && !node.isDirectory()) ownership.chown(dirfd, name, -1, -1);
   if (isChown(change)) {
     const losing = losesSetGid(context, node, caller);
     ownership.chown(dirfd, name, ownership.uidToDisk(change.uid ?? -1), ownership.gidToDisk(change.gid ?? -1));
@@ -139,6 +141,17 @@ function apply(context: UnionContext, node: Node, change: AttributeChange, calle
     const [mtimeSec, mtimeNsec] = timeArguments(change.mtime);
     check(sys.utimensat(dirfd, name, atimeSec, atimeNsec, mtimeSec, mtimeNsec), 'utimensat');
   }
+}
+
+/**
+ * Throws EPERM for a caller who may not change the mode (fs/attr.c, setattr_prepare), unless the file is open to be written by that
+ * caller: then the request may be the one before a write, which whoever writes may make.
+ */
+function requireOwnerOfSetId(context: UnionContext, node: Node, caller: Caller): void {
+  // With override_stat the files are one user's, whatever they show.
+  if (node.isDirectory() || context.ownership.override !== undefined || !hasSetId(node)) return;
+  const owner = field(modeStat, 0, StatField.Uid);
+  if (!actsAsOwner(caller, context.ownership.uidShown(owner)) && !mayBeWriting(caller, node.ino)) throw new Errno(E.EPERM, 'chown');
 }
 
 function timeArguments(time: TimeChange | undefined): [sec: number, nsec: number] {

@@ -75,12 +75,16 @@ export class Ownership {
   /** Turns the ids on disk in `attributes` into those shown. */
   show(attributes: Attributes): void {
     if (this.#plain) return;
-    attributes.uid = this.#options.squashToUid ?? toShown(this.#options.uidMapping, attributes.uid);
+    attributes.uid = this.uidShown(attributes.uid);
     attributes.gid = this.#options.squashToGid ?? toShown(this.#options.gidMapping, attributes.gid);
   }
 
   gidShown(gid: number): number {
     return this.#options.squashToGid ?? toShown(this.#options.gidMapping, gid);
+  }
+
+  uidShown(onDisk: number): number {
+    return this.#options.squashToUid ?? toShown(this.#options.uidMapping, onDisk);
   }
 
   /**

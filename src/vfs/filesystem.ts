@@ -66,6 +66,11 @@ export interface AttributeChange {
   mtime?: TimeChange;
   /** The caller may not keep set-id bits (FUSE_HANDLE_KILLPRIV_V2): clear them, and security.capability, with this change. */
   killSetId?: boolean;
+  /**
+   * chown(2) that leaves both ids as they are, which takes set-id bits away and needs the file's owner where there are any. The kernel
+   * sends the same before a write by somebody who may not keep the bits.
+   */
+  idsKept?: boolean;
 }
 /** `now`, or seconds and nanoseconds since the epoch. */
 export type TimeChange = 'now' | { sec: number; nsec: number };

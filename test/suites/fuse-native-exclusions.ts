@@ -10,6 +10,7 @@ export const posixLimits: LimitByCase = {
   'an unlinked open file has nlink 0 and still reads and writes': 'unlinked-open',
   'an unlinked open file can be opened again by its descriptor, and never gets a name again': 'unlinked-open',
   'the metadata of an unlinked open file can be changed': 'time-resolution',
+  'chown that leaves both ids takes set-id bits away, and needs the owner where there are any': 'caller',
   'files are created with the identity of their creator': 'caller',
   'a removed working directory is empty and takes nothing': 'removed-directory',
   'link gives a second name to the same file': 'hard-link',

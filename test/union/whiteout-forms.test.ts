@@ -350,31 +350,36 @@ for (const kind of kinds) {
   });
 }
 
-await onUnion(t, 'names of markers in a lower, which an upper of markers can neither delete nor hold', { options: ['upper_whiteout=aufs'] }, async (s) => {
-  await s.lay('lower1', { low: 'low', '.wh.low': 'a file', '.wh.dir/': '', '.wh.tree/file': 'x', dir: 'x', 'linked/.wh.one': 'x' });
-  await s.disk.link('lower1/linked/.wh.one', 'lower1/linked/two');
-  await s.mount();
-  const before = await s.shown();
-  const attempts: Record<string, () => Promise<unknown>> = {
-    unlink: () => s.mnt.unlink('.wh.low'),
-    rmdir: () => s.mnt.rmdir('.wh.dir'),
-    'rename from': () => s.mnt.rename('.wh.low', 'free'),
-    'rename to': () => s.mnt.rename('low', '.wh.low'),
-    exchange: () => s.mnt.rename('.wh.low', 'low', RENAME_EXCHANGE),
-    write: () => s.mnt.put('.wh.low', 'other'),
-    chmod: () => s.mnt.chmod('.wh.low', 0o600),
-    'chmod of a directory': () => s.mnt.chmod('.wh.dir', 0o700),
-    'create below': () => s.mnt.put('.wh.tree/new', ''),
-    'unlink below': () => s.mnt.unlink('.wh.tree/file'),
-    link: () => s.mnt.link('.wh.low', 'free'),
-  };
-  for (const [what, attempt] of Object.entries(attempts)) await s.fails('EPERM', attempt(), what);
-  await s.mnt.lstat('linked/.wh.one');
-  await s.fails('EPERM', s.mnt.put('linked/two', 'changed'), 'a change that must be found under such a name, too');
-  s.same(await s.shown(), before, 'nothing has changed');
-  await s.remount();
-  s.same(await s.shown(), before, 'nor is anything else after a remount');
-});
+await onUnion(
+  t,
+  'names of markers in a lower, which an upper of markers can neither delete nor hold',
+  { options: ['upper_whiteout=aufs'] },
+  async (s) => {
+    await s.lay('lower1', { low: 'low', '.wh.low': 'a file', '.wh.dir/': '', '.wh.tree/file': 'x', dir: 'x', 'linked/.wh.one': 'x' });
+    await s.disk.link('lower1/linked/.wh.one', 'lower1/linked/two');
+    await s.mount();
+    const before = await s.shown();
+    const attempts: Record<string, () => Promise<unknown>> = {
+      unlink: () => s.mnt.unlink('.wh.low'),
+      rmdir: () => s.mnt.rmdir('.wh.dir'),
+      'rename from': () => s.mnt.rename('.wh.low', 'free'),
+      'rename to': () => s.mnt.rename('low', '.wh.low'),
+      exchange: () => s.mnt.rename('.wh.low', 'low', RENAME_EXCHANGE),
+      write: () => s.mnt.put('.wh.low', 'other'),
+      chmod: () => s.mnt.chmod('.wh.low', 0o600),
+      'chmod of a directory': () => s.mnt.chmod('.wh.dir', 0o700),
+      'create below': () => s.mnt.put('.wh.tree/new', ''),
+      'unlink below': () => s.mnt.unlink('.wh.tree/file'),
+      link: () => s.mnt.link('.wh.low', 'free'),
+    };
+    for (const [what, attempt] of Object.entries(attempts)) await s.fails('EPERM', attempt(), what);
+    await s.mnt.lstat('linked/.wh.one');
+    await s.fails('EPERM', s.mnt.put('linked/two', 'changed'), 'a change that must be found under such a name, too');
+    s.same(await s.shown(), before, 'nothing has changed');
+    await s.remount();
+    s.same(await s.shown(), before, 'nor is anything else after a remount');
+  },
+);
 
 await t.test('uppers exchanged with fuse-overlayfs', async (t) => {
   const missing = await unavailable(t, fuseOverlayfs);
