@@ -37,6 +37,7 @@ NAPI_MODULE_INIT() {
   plyfs::RegisterHandles(env, sys);
   plyfs::RegisterMounts(env, sys);
   plyfs::RegisterQuota(env, sys);
+  plyfs::RegisterFileFlags(env, sys);
   plyfs::RegisterCopy(env, sys);
   plyfs::RegisterAsync(env, sys);
   plyfs::RegisterCrc64(env, sys);

@@ -13,6 +13,7 @@ void RegisterXattrs(napi_env env, napi_value object);
 void RegisterHandles(napi_env env, napi_value object);
 void RegisterMounts(napi_env env, napi_value object);
 void RegisterQuota(napi_env env, napi_value object);
+void RegisterFileFlags(napi_env env, napi_value object);
 void RegisterCopy(napi_env env, napi_value object);
 void RegisterAsync(napi_env env, napi_value object);
 void RegisterCrc64(napi_env env, napi_value object);

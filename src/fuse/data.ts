@@ -7,7 +7,7 @@
 import { after } from '../base/awaitable.js';
 import type { Awaitable } from '../base/awaitable.js';
 import { E, Errno } from '../base/errno.js';
-import { O_ACCMODE, O_RDONLY, O_TRUNC } from '../sys/constants.js';
+import { O_ACCMODE, O_APPEND, O_RDONLY, O_TRUNC } from '../sys/constants.js';
 import type { BackingFiles } from './backing.js';
 import { NO_ANSWER } from './connection.js';
 import type { Connection } from './connection.js';
@@ -22,6 +22,7 @@ import {
   OpenIn,
   ReadIn,
   ReleaseIn,
+  WRITE_CACHE,
   WRITE_KILL_SUIDGID,
   WriteIn,
 } from './protocol.js';
@@ -54,7 +55,7 @@ function openBacking(c: Connection, slot: Slot, backing: BackingFiles): Awaitabl
   const killSetId = (slot.u32(OpenIn.openFlags) & OPEN_KILL_SUIDGID) !== 0;
   const cut = (flags & O_TRUNC) === 0 ? undefined : c.fs.setattr(node, { size: 0, killSetId }, caller, slot.attributes);
   return after(
-    after(cut, () => c.fs.backingFile(node, write, caller)),
+    after(cut, () => c.fs.backingFile(node, write, caller, (flags & O_APPEND) !== 0)),
     (fd) =>
       after(write ? c.fs.getattr(node, slot.attributes) : undefined, () => {
         const opened = backing.open(node, fd, flags, write ? slot.attributes.mode : 0);
@@ -83,16 +84,21 @@ export function write(c: Connection, slot: Slot): Awaitable<number> {
   slot.fixed(WriteIn.size);
   if (slot.length < WriteIn.size + slot.u32(WriteIn.length)) throw malformed();
   const { node } = slot;
-  const kill = (slot.u32(WriteIn.writeFlags) & WRITE_KILL_SUIDGID) !== 0;
+  const writeFlags = slot.u32(WriteIn.writeFlags);
+  const kill = (writeFlags & WRITE_KILL_SUIDGID) !== 0;
+  // Writes that a cache held back do not tell how they were made.
+  const appending = (slot.u32(WriteIn.flags) & O_APPEND) !== 0 || (c.options.writeback && (writeFlags & WRITE_CACHE) !== 0);
   const caller = slot.caller();
-  return after(c.fs.openFile(node, true, caller), () => {
+  return after(c.fs.openFile(node, true, caller, appending), () => {
     // The file is in the upper layer now; its bits go before the data comes, so that no one runs the new data with the old bits.
     if (kill) {
       c.fs.killSetId(node, caller);
       // Nor may the kernel, which takes the mode that it remembers, start the new data with them.
       if (!c.ended) c.session.expireAttributes(node);
     }
-    return leaveToDataPath(c, slot);
+    const left = leaveToDataPath(c, slot);
+    if (appending) c.fs.appended(node);
+    return left;
   });
 }
 

@@ -20,6 +20,7 @@ import { Connection, NO_ANSWER } from './connection.js';
 import type { ServeOptions } from './connection.js';
 import { copyFileRange, copyFileRange64, fallocate, fsync, lseek, open, read, release, write } from './data.js';
 import { fsyncdir, opendir, readdir, readdirplus, statfs, syncfs } from './directories.js';
+import { ioctl } from './ioctl.js';
 import { batchForget, forget, init, interrupt, notifyReply } from './lifecycle.js';
 import * as names from './names.js';
 import { Opcode, OPCODES, opcodeName } from './protocol.js';
@@ -88,7 +89,7 @@ const handlers: Readonly<Record<number, Handler>> = {
   [Opcode.INTERRUPT]: interrupt,
   [Opcode.BMAP]: unsupported,
   [Opcode.DESTROY]: succeed,
-  [Opcode.IOCTL]: () => -E.ENOTTY,
+  [Opcode.IOCTL]: ioctl,
   [Opcode.POLL]: unsupported,
   [Opcode.NOTIFY_REPLY]: notifyReply,
   [Opcode.BATCH_FORGET]: batchForget,

@@ -150,6 +150,7 @@ export const FOPEN_CACHE_DIR = 1 << 3;
 export const FOPEN_PASSTHROUGH = 1 << 7;
 /** In `OpenIn.openFlags`: a truncation takes the set-id bits along. */
 export const OPEN_KILL_SUIDGID = 1 << 0;
+export const WRITE_CACHE = 1 << 0;
 export const WRITE_KILL_SUIDGID = 1 << 2;
 export const FSYNC_FDATASYNC = 1 << 0;
 export const SETXATTR_ACL_KILL_SGID = 1 << 0;
@@ -212,6 +213,9 @@ export const FsyncIn = { fh: 0, flags: 8, size: 16 } as const;
 export const SetxattrIn = { valueSize: 0, flags: 4, oldSize: 8, setxattrFlags: 8, size: 16 } as const;
 export const GetxattrIn = { bufferSize: 0, size: 8 } as const;
 export const FallocateIn = { fh: 0, offset: 8, length: 16, mode: 24, size: 32 } as const;
+export const IoctlIn = { fh: 0, flags: 8, cmd: 12, arg: 16, inSize: 24, outSize: 28, size: 32 } as const;
+/** What the call returned, flags, and counts of memory areas that only an unrestricted ioctl has; the data follow. */
+export const IoctlOut = { result: 0, flags: 4, inIovs: 8, outIovs: 12, size: 16 } as const;
 export const LseekIn = { fh: 0, offset: 8, whence: 16, size: 24 } as const;
 export const CopyFileRangeIn = { fhIn: 0, offIn: 8, nodeidOut: 16, fhOut: 24, offOut: 32, length: 40, flags: 48, size: 56 } as const;
 /** `fuse_ext_header`, then `fuse_supp_groups`: a count and that many ids. */

@@ -51,6 +51,18 @@ export const STATX_ATTR_IMMUTABLE = 0x10;
 export const STATX_ATTR_APPEND = 0x20;
 export const STATX_ATTR_MOUNT_ROOT = 0x2000;
 
+/** ioctl(2) numbers of linux/fs.h on 64-bit machines, the same on all but MIPS, PowerPC and SPARC; bits of their values. */
+export const FS_IOC_GETFLAGS = 0x80086601;
+export const FS_IOC_SETFLAGS = 0x40086602;
+export const FS_IOC_FSGETXATTR = 0x801c581f;
+export const FS_IOC_FSSETXATTR = 0x401c5820;
+export const FS_SYNC_FL = 0x8;
+export const FS_IMMUTABLE_FL = 0x10;
+export const FS_APPEND_FL = 0x20;
+export const FS_NOATIME_FL = 0x80;
+export const FS_XFLAG_IMMUTABLE = 0x8;
+export const FS_XFLAG_APPEND = 0x10;
+
 export const DT_UNKNOWN = 0;
 export const DT_FIFO = 1;
 export const DT_CHR = 2;

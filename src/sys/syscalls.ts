@@ -184,6 +184,11 @@ export interface Syscalls {
 
   /** Fills [type, bsize, blocks, bfree, bavail, files, ffree, namelen, frsize, flags]. */
   fstatfs(fd: number, out: Float64Array): number;
+  /**
+   * ioctl(2) with FS_IOC_GETFLAGS or SETFLAGS, 4 bytes of `value` (FS_*_FL), or with FS_IOC_FSGETXATTR or FSSETXATTR, 28 (struct fsxattr).
+   * -ENOTTY where the file system has none, and for other requests.
+   */
+  fileFlags(fd: number, request: number, value: Uint8Array): number;
   /** The project that a file's blocks are counted for (FS_IOC_FSGETXATTR); 0: none. */
   getProjectId(fd: number): number;
   /** Also makes what is created in the directory belong to the project. */

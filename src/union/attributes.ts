@@ -14,6 +14,7 @@ import { onDisk } from './disk-directory.js';
 import { statNode } from './merge.js';
 import { CAPABILITY } from './metadata.js';
 import type { Node } from './node.js';
+import { refuseChange, refuseTouch, refuseWrite } from './protection.js';
 import { field, newStatBuffer, S_IFREG } from './stat-buffer.js';
 
 /** Bytes of a file whose extents may be gone through at once: in 64 MiB there are 16,384 at most, some milliseconds. */
@@ -84,6 +85,7 @@ export function setattr(context: UnionContext, node: Node, change: AttributeChan
     getattr(context, node, out);
     return;
   }
+  refuseProtected(node, change);
   if (change.idsKept === true) requireOwnerOfSetId(context, node, caller);
   const uncut = change.size === undefined || node.inUpper ? undefined : sizeOf(node);
   // What a truncation cuts off is not copied.
@@ -103,7 +105,7 @@ export function setattr(context: UnionContext, node: Node, change: AttributeChan
 }
 
 function isChown(change: AttributeChange): boolean {
-  return change.uid !== undefined || change.gid !== undefined;
+  return change.uid !== undefined || change.gid !== undefined || change.idsKept === true;
 }
 
 /** On another thread where a large part goes: its extents are freed one by one. */
@@ -120,6 +122,14 @@ function truncate(context: UnionContext, node: Node, size: number): Awaitable<vo
   });
 }
 
+/** fs/attr.c, may_setattr. */
+function refuseProtected(node: Node, { mode, uid, gid, size, atime, mtime }: AttributeChange): void {
+  const given = typeof atime === 'object' || typeof mtime === 'object';
+  if (mode !== undefined || uid !== undefined || gid !== undefined || given) refuseChange(node);
+  if (atime === 'now' || mtime === 'now') refuseTouch(node);
+  if (size !== undefined) refuseWrite(node, false);
+}
+
 function sizeOf(node: Node): number {
   check(statNode(node, modeStat), node.name);
   return field(modeStat, 0, StatField.Size);
@@ -129,7 +139,6 @@ function sizeOf(node: Node): number {
 function apply(context: UnionContext, node: Node, change: AttributeChange, caller: Caller): void {
   const { dirfd, name } = upperTarget(context, node);
   const ownership = context.ownership;
-  if (change.idsKept === true && !node.isDirectory()) ownership.chown(dirfd, name, -1, -1);
   if (isChown(change)) {
     const losing = losesSetGid(context, node, caller);
     ownership.chown(dirfd, name, ownership.uidToDisk(change.uid ?? -1), ownership.gidToDisk(change.gid ?? -1));

@@ -23,6 +23,7 @@ import { findDentry, statNode } from './merge.js';
 import { Dentry, DirectoryNode, Node } from './node.js';
 import { readXattr } from './overlay-xattrs.js';
 import { ACL_ACCESS, ACL_DEFAULT, inheritAcl } from './posix-acl.js';
+import { refuseChange, refuseEntry, UNPROTECTED } from './protection.js';
 import { announceOpaque } from './remove.js';
 import { direntType, field, newStatBuffer, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from './stat-buffer.js';
 import { WHITEOUT_PREFIX } from './whiteout.js';
@@ -110,6 +111,7 @@ function placeFor(context: UnionContext, parent: DirectoryNode, name: Name): Dis
   readyForChange(context, parent);
   // In a directory of the upper alone the file system itself refuses a name that is taken.
   if (!parent.pureUpper && findDentry(context, parent, name) !== null) throw new Errno(E.EEXIST, name);
+  refuseEntry(parent);
   return upperDirectory(context, parent);
 }
 
@@ -237,6 +239,7 @@ function adopt(context: UnionContext, parent: DirectoryNode, directory: DiskDire
     node = made;
   } else node = new Node(ino, mode & S_IFMT, directory, name);
   node.data = null;
+  node.protection = UNPROTECTED;
   dentry.ino = ino;
   addToDirectory(parent, dentry);
   node.dentries.push(dentry);
@@ -247,6 +250,7 @@ function adopt(context: UnionContext, parent: DirectoryNode, directory: DiskDire
 
 /** An unnamed file in the upper's file system, which `link` may name. */
 export function tmpfile(context: UnionContext, parent: DirectoryNode, mode: number, caller: Caller, out: Attributes): NodeId {
+  refuseEntry(parent);
   const directory = upperDirectory(context, parent);
   useUmask(caller.umask);
   const object = { mode: S_IFREG | (mode & 0o7777), rdevMajor: 0, rdevMinor: 0, target: '' as ByteString };
@@ -263,6 +267,7 @@ export function tmpfile(context: UnionContext, parent: DirectoryNode, mode: numb
   const ino = numberOn(device, field(context.stat, 0, StatField.InoLow), field(context.stat, 0, StatField.InoHigh));
   const node = new Node(ino, S_IFREG, directory, '' as Name);
   node.data = null;
+  node.protection = UNPROTECTED;
   node.orphanFd = fd;
   node.lookups = 1;
   context.nodes.add(node);
@@ -281,6 +286,8 @@ export function link(
 ): Awaitable<void> {
   if (node.isDirectory()) throw new Errno(E.EPERM, 'a directory has one name');
   writableUpper(context);
+  refuseChange(node);
+  refuseEntry(parent);
   return after(copyUp(context, node, caller), () => {
     const directory = placeFor(context, parent, name);
     const upper = writableUpper(context);

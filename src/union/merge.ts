@@ -21,6 +21,7 @@ import { Dentry, DirectoryNode, Node } from './node.js';
 import type { FoundOrigin } from './origin.js';
 import { NO_MARKS, readMarks, readOverlayXattr, type DirectoryMarks } from './overlay-xattrs.js';
 import { ABSENT, findDirectories, findPacked, packedFound, PERHAPS_MARKED, type PackedListing } from './packed-listing.js';
+import { protectionIn } from './protection.js';
 import { approach, MOST_COMPONENTS, turn, type Approach } from './redirect.js';
 import { direntType, field, fileType, newStatBuffer, S_IFDIR } from './stat-buffer.js';
 import { hidesBelow, probe } from './whiteout.js';
@@ -118,6 +119,7 @@ export function nodeFromStat(context: UnionContext, dentry: Dentry, stat: Float6
     if (field(stat, index, StatField.Nlink) > 1) return linkedNode(context, dentry, stat, index);
     node = new Node(inodeOf(context, dentry, stat, index), type, dentry.holder, dentry.name);
   }
+  if (!node.inUpper) node.protection = protectionIn(stat, index);
   node.dentries.push(dentry);
   dentry.node = node;
   context.nodes.add(node);
@@ -139,6 +141,7 @@ function linkedNode(context: UnionContext, dentry: Dentry, stat: Float64Array, i
   }
   const node = (entry === null ? null : indexedNode(context, dentry, entry, stat, index)) ?? ownNode(context, dentry, entry, stat, index);
   if (node.links !== null) context.links.add(node.links);
+  if (!node.inUpper) node.protection = protectionIn(stat, index);
   node.dentries.push(dentry);
   dentry.node = node;
   context.nodes.add(node);

@@ -4,10 +4,12 @@ import { check, E } from '../base/errno.js';
 import { sys } from '../sys/index.js';
 import { StatField } from '../sys/syscalls.js';
 import type { UnionContext } from './context.js';
+import { copyFlags } from './file-flags.js';
 import type { LayerDirectory } from './layer.js';
 import { listXattrs, readXattr } from './overlay-xattrs.js';
+import { protectionIn } from './protection.js';
 import { nameOnDisk, nameShown } from './shown-xattrs.js';
-import { field, S_IFLNK, S_IFMT } from './stat-buffer.js';
+import { field, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from './stat-buffer.js';
 
 /** Of capabilities(7), "File capabilities". */
 export const CAPABILITY = 'security.capability' as ByteString;
@@ -35,6 +37,8 @@ export function copyMetadata(
   }
   const keepsAside = (mode & S_IFMT) === S_IFLNK ? undefined : context.ownership.override;
   copyXattrs(source, sourceName, dirfd, name, keepsAside);
+  const type = mode & S_IFMT;
+  if (type === S_IFREG || type === S_IFDIR) copyFlags(context, source, sourceName, protectionIn(stat, 0), dirfd, name);
   restoreTimes(dirfd, name, stat);
 }
 

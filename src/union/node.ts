@@ -61,6 +61,8 @@ export class Node {
   parked = false;
   /** Its name in the upper is known to be on the disk: it was flushed as a whole since this node was made. */
   nameFlushed = false;
+  /** Flags that forbid changes (protection.ts); undefined: not looked at yet. */
+  protection: number | undefined = undefined;
   /** Settles when a copy-up that is under way has been published or has failed. */
   copyingUp: Promise<void> | null = null;
   /** Its data is in a lower layer although its object is not (`overlay.metacopy`); undefined: not looked at yet. */

@@ -14,6 +14,7 @@ import type { DescriptorTable } from '../vfs/filesystem.js';
 import { onDisk } from './disk-directory.js';
 import { UPPER } from './layer.js';
 import type { Node } from './node.js';
+import { protectionOf, UNPROTECTED } from './protection.js';
 
 /** How many used descriptors are passed over in search of an unused one. */
 const SECOND_CHANCES = 16;
@@ -103,7 +104,7 @@ function openNode(node: Node, writable: boolean, noatime: boolean): OpenFile {
   }
   const { holder, name } = node.data ?? node;
   // Files of the upper are opened for both at once, where the owner's mode lets us: a write often follows.
-  if (holder.layer.index === UPPER) {
+  if (holder.layer.index === UPPER && (writable || protectionOf(node) === UNPROTECTED)) {
     const fd = onDisk(holder).openForWriting(name, { noatime });
     if (fd >= 0 || writable) return { fd: check(fd, name), writable: true };
   }

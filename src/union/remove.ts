@@ -19,11 +19,14 @@ import { coversLower, nodeOf, requireDentry, statNode } from './merge.js';
 import type { Dentry, DirectoryNode, Node } from './node.js';
 import { mayStayPacked } from './packed-listing.js';
 import { pathIn } from './path.js';
+import { refuseRemoval } from './protection.js';
 
 export function unlink(context: UnionContext, parent: DirectoryNode, name: Name, caller: Caller): Awaitable<void> {
-  writableUpper(context);
+  const upper = writableUpper(context);
   const dentry = requireDentry(context, parent, name);
   if (dentry.type === DT_DIR) throw new Errno(E.EISDIR, name);
+  upper.refuseMarker(name);
+  refuseRemoval(dentry);
   return after(raiseIndexed(context, dentry, caller), () => {
     unlinkName(context, parent, name);
   });
@@ -48,7 +51,6 @@ function unlinkName(context: UnionContext, parent: DirectoryNode, name: Name): v
   const upper = writableUpper(context);
   readyForChange(context, parent);
   const dentry = requireDentry(context, parent, name);
-  upper.refuseMarker(name);
   const covers = coversLower(parent, name, dentry);
   const inUpper = dentry.holder.layer.index === UPPER;
   if (inUpper) {
@@ -113,6 +115,7 @@ export function rmdir(context: UnionContext, parent: DirectoryNode, name: Name):
   const node = nodeOf(context, dentry);
   if (!node.isDirectory()) throw new Errno(E.ENOTDIR, name);
   upper.refuseMarker(name);
+  refuseRemoval(dentry);
   const covers = coversLower(parent, name, dentry);
   const before = lastStatOf(node);
   if (node.pureUpper && !covers && sys.unlinkat(onDisk(dentry.holder).fd(), name, AT_REMOVEDIR) >= 0) {

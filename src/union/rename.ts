@@ -21,6 +21,7 @@ import { copyMetadata } from './metadata.js';
 import { coversLower, findDentry, nodeOf, requireDentry } from './merge.js';
 import { Dentry, type DirectoryNode, type Node } from './node.js';
 import { layerPath, pathOf } from './path.js';
+import { refuseEntry, refuseRemoval } from './protection.js';
 import {
   announceOpaque,
   announceWhiteout,
@@ -47,10 +48,14 @@ export function rename(context: UnionContext, from: Spot, to: Spot, flags: numbe
   readyForChange(context, to.parent);
   const exchange = (flags & RENAME_EXCHANGE) !== 0;
   if (exchange && (flags & RENAME_NOREPLACE) !== 0) throw new Errno(E.EINVAL, 'rename flags');
-  const node = nodeOf(context, requireDentry(context, from.parent, from.name));
+  const source = requireDentry(context, from.parent, from.name);
+  const node = nodeOf(context, source);
+  refuseRemoval(source);
   requireMovable(context, node);
   if (exchange) {
-    const other = nodeOf(context, requireDentry(context, to.parent, to.name));
+    const target = requireDentry(context, to.parent, to.name);
+    const other = nodeOf(context, target);
+    refuseRemoval(target);
     requireMovable(context, other);
     return after(copyUp(context, node, caller), () =>
       after(copyUp(context, other, caller), () => {
@@ -59,6 +64,8 @@ export function rename(context: UnionContext, from: Spot, to: Spot, flags: numbe
     );
   }
   const target = checkTarget(context, node, to, flags);
+  if (target === null) refuseEntry(to.parent);
+  else refuseRemoval(target);
   return after(copyUp(context, node, caller), () =>
     after(target === null || target.node === node ? undefined : raiseIndexed(context, target, caller), () => {
       move(context, from, to, flags);

@@ -15,6 +15,7 @@ import type { ByteString, Name } from '../base/bytes.js';
 import { check, E, Errno } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import { sys } from '../sys/index.js';
+import { FALLOC_FL_KEEP_SIZE } from '../sys/constants.js';
 import { StatField } from '../sys/syscalls.js';
 import type {
   AttributeChange,
@@ -52,6 +53,7 @@ import {
   rootOf,
   type OpenedDirectory,
 } from './layers-on-disk.js';
+import { getFlags, setFlags } from './file-flags.js';
 import { ListingHabit } from './listing-habit.js';
 import { findNode, statNode } from './merge.js';
 import { CAPABILITY } from './metadata.js';
@@ -64,6 +66,7 @@ import { OVERRIDE_CONTAINERS, OVERRIDE_PRIVILEGED, xattrAside } from '../sys/ove
 import { readMarks } from './overlay-xattrs.js';
 import { Ownership } from './ownership.js';
 import { pathIn, pathOf } from './path.js';
+import { protectionOf, refuseWrite, UNPROTECTED } from './protection.js';
 import { readdir } from './readdir.js';
 import { Reclaimer } from './reclaim.js';
 import { rmdir, unlink } from './remove.js';
@@ -383,21 +386,35 @@ class UnionFileSystem implements Union {
     });
   }
 
-  openFile(id: NodeId, write: boolean, caller: Caller): Awaitable<number> {
+  openFile(id: NodeId, write: boolean, caller: Caller, appending = false): Awaitable<number> {
     const context = this.#context;
     const node = this.#regular(id);
     if (!write) {
       dataOf(context, node);
       return context.files.get(node, false);
     }
+    refuseWrite(node, appending);
     return after(this.#copyUp(node, caller), () => {
       killCapability(context, node);
       return context.files.get(node, true);
     });
   }
 
-  backingFile(id: NodeId, write: boolean, caller: Caller): Awaitable<number> {
-    if (write) return this.openFile(id, true, caller);
+  appended(id: NodeId): void {
+    const node = this.#context.nodes.get(id);
+    if (protectionOf(node) !== UNPROTECTED) this.#context.files.drop(node);
+  }
+
+  getFlags(id: NodeId, extended: boolean, value: Uint8Array): void {
+    getFlags(this.#context.nodes.get(id), extended, value);
+  }
+
+  setFlags(id: NodeId, extended: boolean, value: Uint8Array, caller: Caller): Awaitable<void> {
+    return whenReady(() => setFlags(this.#context, this.#context.nodes.get(id), extended, value, caller));
+  }
+
+  backingFile(id: NodeId, write: boolean, caller: Caller, appending = false): Awaitable<number> {
+    if (write) return this.openFile(id, true, caller, appending);
     const context = this.#context;
     const node = this.#regular(id);
     const own = dataOf(context, node) === node;
@@ -421,6 +438,7 @@ class UnionFileSystem implements Union {
 
   async fallocate(id: NodeId, mode: number, offset: number, length: number, caller: Caller): Promise<void> {
     const node = this.#regular(id);
+    refuseWrite(node, (mode & ~FALLOC_FL_KEEP_SIZE) === 0);
     await this.#copyUp(node, caller);
     killCapability(this.#context, node);
     await this.#onDuplicate(this.#context.files.get(node, true), (fd) => sys.fallocateAsync(fd, mode, offset, length));
@@ -449,6 +467,7 @@ class UnionFileSystem implements Union {
     const context = this.#context;
     const source = this.#regular(from);
     const target = this.#regular(to);
+    refuseWrite(target, false);
     return after(this.#copyUp(target, caller), () => {
       dataOf(context, source);
       check(statNode(source, context.stat), source.name);

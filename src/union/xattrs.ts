@@ -18,6 +18,7 @@ import { StatField } from '../sys/syscalls.js';
 import { xattrToDisk } from '../sys/union-xattrs.js';
 import { nameOnDisk, nameShown } from './shown-xattrs.js';
 import { ACL_ACCESS } from './posix-acl.js';
+import { refuseChange } from './protection.js';
 
 const ACL_NAMES = 'system.posix_acl_';
 const scratch = Buffer.alloc(64 * 1024);
@@ -112,6 +113,7 @@ export function setxattr(
 ): Awaitable<void> {
   requireSupported(context, name);
   writableUpper(context);
+  refuseChange(node);
   if (name === OWNER_XATTR && context.ownership.emulated) return setOwner(context, node, value, caller);
   // The request's memory may be used again while a copy-up runs.
   const kept = node.inUpper ? value : Buffer.from(value);
@@ -128,6 +130,7 @@ export function setxattr(
 export function removexattr(context: UnionContext, node: Node, name: ByteString, caller: Caller): Awaitable<void> {
   requireSupported(context, name);
   writableUpper(context);
+  refuseChange(node);
   // Removing what is not there is no reason for a copy-up.
   if (!node.inUpper && getxattr(context, node, name) === null) throw new Errno(E.ENODATA, name);
   return after(copyUp(context, node, caller), () => {

@@ -154,14 +154,16 @@ export interface FileSystem {
 
   /**
    * The descriptor through which the node's data is read; with `write`, after copy-up, also written. It has been published
-   * to the descriptor table and is valid until the event loop turns (duplicate it to keep it).
+   * to the descriptor table and is valid until the event loop turns (duplicate it to keep it). `appending`: the write is at the file's end, wherever that is.
    */
-  openFile(node: NodeId, write: boolean, caller: Caller): Awaitable<number>;
+  openFile(node: NodeId, write: boolean, caller: Caller, appending?: boolean): Awaitable<number>;
+  /** What was opened to append to has been handed on: a file to which may only be appended is not written again without being asked for. */
+  appended(node: NodeId): void;
   /**
    * A descriptor, as `openFile` returns it, of the file that holds the node's data for as long as the node lives; -1 while that may still
    * change: a lower file of a union that can be changed. With `write`, after copy-up.
    */
-  backingFile(node: NodeId, write: boolean, caller: Caller): Awaitable<number>;
+  backingFile(node: NodeId, write: boolean, caller: Caller, appending?: boolean): Awaitable<number>;
   /** After a write by a caller who may not keep set-id bits (WRITE_KILL_SUIDGID). */
   killSetId(node: NodeId, caller: Caller): void;
   fsync(node: NodeId, dataOnly: boolean): Awaitable<void>;
@@ -183,6 +185,14 @@ export interface FileSystem {
   /** `flags`: 0, XATTR_CREATE (1), XATTR_REPLACE (2). `killSetGid`: FUSE_SETXATTR_ACL_KILL_SGID. */
   setxattr(node: NodeId, name: ByteString, value: Uint8Array, flags: number, killSetGid: boolean, caller: Caller): Awaitable<void>;
   removexattr(node: NodeId, name: ByteString, caller: Caller): Awaitable<void>;
+
+  /**
+   * The flags of a file or directory (ioctl_getflags(2), ioctl_fsgetxattr(2)): 4 bytes of FS_*_FL into `value`, or, where `extended`, the 28
+   * of a struct fsxattr. ENOTTY where there are none.
+   */
+  getFlags(node: NodeId, extended: boolean, value: Uint8Array): Awaitable<void>;
+  /** What the caller may not change the kernel has refused. */
+  setFlags(node: NodeId, extended: boolean, value: Uint8Array, caller: Caller): Awaitable<void>;
 
   usage(): FileSystemUsage;
 

@@ -350,6 +350,18 @@ export class MemoryFileSystem implements FileSystem {
     });
   }
 
+  appended(node: NodeId): void {
+    this.#node(node);
+  }
+
+  getFlags(node: NodeId, extended: boolean, value: Uint8Array): Awaitable<void> {
+    return this.#do('getFlags', `${node} ${extended}`, () => void value.fill(7));
+  }
+
+  setFlags(node: NodeId, extended: boolean, value: Uint8Array): Awaitable<void> {
+    return this.#do('setFlags', `${node} ${extended} ${Buffer.from(value).toString('hex')}`, () => undefined);
+  }
+
   usage(): FileSystemUsage {
     return { nodes: this.#nodes.size, descriptors: 0 };
   }

@@ -215,6 +215,18 @@ export class MemoryFileSystem implements FileSystem {
     // Memory has no disk.
   }
 
+  appended(): void {
+    return;
+  }
+
+  getFlags(): void {
+    throw new Errno(E.ENOTTY);
+  }
+
+  setFlags(): void {
+    throw new Errno(E.ENOTTY);
+  }
+
   statfs(out: FileSystemStatistics): void {
     // More blocks than 32 bits hold.
     Object.assign(out, {
