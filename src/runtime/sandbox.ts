@@ -179,6 +179,11 @@ function passSignals(control: Socket, standard: StandardStreams, names: readonly
       const ends = name === 'SIGINT' || name === 'SIGTERM' || name === 'SIGHUP';
       if (ends) asked++;
       if (asked >= PATIENCE) standard.abandon();
+      // There may be no container yet, and whoever makes it may wait for a mount for ever: all of it ends with this socket.
+      if (ends && asked > PATIENCE) {
+        control.destroy();
+        return;
+      }
       const signal = ends && asked >= PATIENCE ? constants.signals.SIGKILL : constants.signals[name];
       control.write(lineOf({ signal } satisfies SignalMessage));
     };
