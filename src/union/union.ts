@@ -213,7 +213,7 @@ function upperLayerOf(
   const described = describeLayer(upper, { index: UPPER, bottom: false, form: options.upper?.form }, devices, belief, unbelieved);
   const workdir = rootOf(work, { ...described, form: 'overlay', overrideStat: undefined }, directories);
   const staging = prepareWorkdir(workdir, work.path, options.volatile);
-  const possible = tryFeatures(staging, upper.path, belief.marks, warn);
+  const possible = tryFeatures(staging, upper.path, belief.marks, options.upper?.form === 'aufs', warn);
   const features = options.upper?.form === 'aufs' ? { ...possible, whiteoutDevices: false, opaqueMarkers: true } : possible;
   const { xattrPermissions } = options.ownership;
   // Who asks for owners to be kept there means those that are there.

@@ -10,9 +10,15 @@ import type { DiskDirectory } from './disk-directory.js';
 import { ACL_ACCESS, ACL_DEFAULT } from './posix-acl.js';
 import { S_IFCHR, S_IFREG } from './stat-buffer.js';
 import type { UpperFeatures } from './upper-layer.js';
+import { WHITEOUT_PREFIX } from './whiteout.js';
 
 /** One name a trial: what cannot be removed must not stand in the way of the next. */
-const [FILE, DEVICE, LINK] = ['#trial-file', '#trial-device', '#trial-link'].map(bytesOf) as [Name, Name, Name];
+const [FILE, DEVICE, LINK, MARKER] = ['#trial-file', '#trial-device', '#trial-link', `${WHITEOUT_PREFIX}#trial-marker`].map(bytesOf) as [
+  Name,
+  Name,
+  Name,
+  Name,
+];
 const yes = Buffer.from('y');
 
 /** No space for a trial, or it is still there from another time: what a file system cannot do it refuses before it looks for space. */
@@ -24,8 +30,26 @@ function notWritable(shown: string, result: number): PlyfsError {
   return new PlyfsError('workdir-not-writable', `cannot write to the workdir of upperdir ${shown} (${errnoName(-result)}).`);
 }
 
-/** Throws `PlyfsError` when nothing can be made there at all. `warn` is told in a sentence what will be missing. */
-export function tryFeatures(work: DiskDirectory, upperPath: ByteString, marks: MarkClass, warn: (sentence: string) => void): UpperFeatures {
+/** `device`: what became of a whiteout device, where there can be none. */
+function cannotMark(shown: string, marker: number, device: number | undefined): PlyfsError {
+  const neither = device === undefined ? 'no' : `neither whiteout devices (${errnoName(-device)}) nor`;
+  return new PlyfsError(
+    'upperdir-no-whiteouts',
+    `upperdir ${shown} takes ${neither} files called .wh.NAME (${errnoName(-marker)}), so that deletions could not be kept: put it on another file system.`,
+  );
+}
+
+/**
+ * Throws `PlyfsError` when nothing can be made there at all, or nothing be deleted. `byMarkers`: deletions are to be `.wh.` files whatever else
+ * there is. `warn` is told in a sentence what will be missing.
+ */
+export function tryFeatures(
+  work: DiskDirectory,
+  upperPath: ByteString,
+  marks: MarkClass,
+  byMarkers: boolean,
+  warn: (sentence: string) => void,
+): UpperFeatures {
   const shown = textOf(upperPath);
   /** Whether the file system can do what was tried. */
   const can = (result: number): boolean => {
@@ -47,6 +71,11 @@ export function tryFeatures(work: DiskDirectory, upperPath: ByteString, marks: M
   const device = sys.mknodat(work.fd(), DEVICE, S_IFCHR, 0, 0);
   const whiteoutDevices = can(device);
   if (device >= 0) remove(DEVICE);
+  if (byMarkers || !whiteoutDevices || !takesMarks) {
+    const marker = sys.mknodat(work.fd(), MARKER, S_IFREG | 0o600, 0, 0);
+    if (!can(marker)) throw cannotMark(shown, marker, whiteoutDevices ? undefined : device);
+    if (marker >= 0) remove(MARKER);
+  }
   const unnamed = sys.openat(work.fd(), '.' as ByteString, O_TMPFILE | O_RDWR | O_CLOEXEC, 0o600);
   let tmpfile = can(unnamed);
   if (unnamed >= 0) {

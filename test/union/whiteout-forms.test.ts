@@ -352,6 +352,26 @@ for (const kind of kinds) {
 
 await onUnion(
   t,
+  'an upper that takes neither devices nor names of markers is refused before it is mounted',
+  { needsRoot: true },
+  async (s) => {
+    for (const name of ['inner-lower', 'inner-upper', 'inner-work', 'limited']) await s.disk.mkdir(name);
+    const at = (name: string) => `${s.union.base}/${name}`;
+    // A union of markers takes neither from others, as fuse-overlayfs.
+    const spec = { lowers: [at('inner-lower')], upper: at('inner-upper'), work: at('inner-work'), options: ['upper_whiteout=aufs'] };
+    await plyfs.mount(spec, at('limited'));
+    for (const name of ['upper', 'work']) await s.disk.mkdir(`limited/${name}`);
+    const options = `lowerdir=${s.union.lowers[0] ?? ''},upperdir=${at('limited/upper')},workdir=${at('limited/work')}`;
+    const refused = await run([plyfsProgram, '-o', options, s.union.mnt]);
+    const sentence =
+      /^plyfs: upperdir [^\n]* takes neither whiteout devices \(EPERM\) nor files called \.wh\.NAME[^\n]*: put it on another file system\.\n$/;
+    s.t.match(refused, { status: 1, stderr: sentence });
+    s.t.same(await s.disk.names('limited/work/work'), [], 'nothing of the trial is left');
+  },
+);
+
+await onUnion(
+  t,
   'names of markers in a lower, which an upper of markers can neither delete nor hold',
   { options: ['upper_whiteout=aufs'] },
   async (s) => {
