@@ -3,7 +3,7 @@ import { bytesOf, textOf, type ByteString, type Name } from '../base/bytes.js';
 import { E, errnoName } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import { sys } from '../sys/index.js';
-import { O_CLOEXEC, O_RDWR, O_TMPFILE } from '../sys/constants.js';
+import { O_CLOEXEC, O_CREAT, O_EXCL, O_NOFOLLOW, O_RDWR, O_TMPFILE, O_WRONLY } from '../sys/constants.js';
 import { overlayPrefix, type MarkClass } from '../sys/union-xattrs.js';
 import { ordersNamesAfterData } from './copy-flush.js';
 import type { DiskDirectory } from './disk-directory.js';
@@ -72,9 +72,13 @@ export function tryFeatures(
   const whiteoutDevices = can(device);
   if (device >= 0) remove(DEVICE);
   if (byMarkers || !whiteoutDevices || !takesMarks) {
-    const marker = sys.mknodat(work.fd(), MARKER, S_IFREG | 0o600, 0, 0);
+    // By open(2), as markers are made: fuse-overlayfs refuses that alone.
+    const marker = sys.openat(work.fd(), MARKER, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600);
     if (!can(marker)) throw cannotMark(shown, marker, whiteoutDevices ? undefined : device);
-    if (marker >= 0) remove(MARKER);
+    if (marker >= 0) {
+      sys.close(marker);
+      remove(MARKER);
+    }
   }
   const unnamed = sys.openat(work.fd(), '.' as ByteString, O_TMPFILE | O_RDWR | O_CLOEXEC, 0o600);
   let tmpfile = can(unnamed);
