@@ -2,6 +2,7 @@
 import { textOf, type ByteString, type Name } from '../base/bytes.js';
 import { E, Errno, errnoName } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
+import { reasonOf } from '../base/system-error.js';
 import {
   O_CLOEXEC,
   O_CREAT,
@@ -439,10 +440,10 @@ export function failed(result: number, done: string, path: ByteString): PlyfsErr
   const shown = path === '' ? 'root' : `file ${textOf(path)}`;
   const cause = new Errno(errno);
   // No path of a layer that is one can meet these.
-  if (leadsNowhere.has(errno)) return hostile(`has the ${shown}, which cannot be ${done} (${errnoName(errno)})`, { cause });
+  if (leadsNowhere.has(errno)) return hostile(`has the ${shown}, which cannot be ${done} (${reasonOf(errno)})`, { cause });
   return new PlyfsError(
     'apply-failed',
-    `The layer's ${shown} cannot be ${done} (${errnoName(errno)}): look at the file system and at who runs this.`,
+    `The layer's ${shown} cannot be ${done} (${reasonOf(errno)}): look at the file system and at who runs this.`,
     { cause },
   );
 }

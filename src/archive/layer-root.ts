@@ -7,9 +7,10 @@
  * What is mounted inside is not of the layer: it is not seen, or, where the caller may not look past it (src/sys/private-mount.ts), EXDEV.
  */
 import type { ByteString, Name } from '../base/bytes.js';
-import { E, errnoName } from '../base/errno.js';
+import { E } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import { bytesOf } from '../base/bytes.js';
+import { reasonOf } from '../base/system-error.js';
 import { openPrivately } from '../sys/private-mount.js';
 import { sys } from '../sys/index.js';
 import {
@@ -60,7 +61,7 @@ export class LayerRoot {
     if (fd < 0)
       throw new PlyfsError(
         'layer-missing',
-        `The layer's directory ${directory} cannot be opened (${errnoName(-fd)}): see that it is there.`,
+        `The layer's directory ${directory} cannot be opened (${reasonOf(-fd)}): see that it is there.`,
       );
     return new LayerRoot(fd, RESOLVE | RESOLVE_NO_XDEV);
   }
@@ -68,7 +69,7 @@ export class LayerRoot {
   /** A directory that is open, by a descriptor of its own; unless it is `bounded`, with what is mounted in it. Throws `layer-missing`. */
   static at(dirfd: number, bounded: boolean): LayerRoot {
     const fd = sys.openat(dirfd, EMPTY, READ_DIRECTORY, 0);
-    if (fd < 0) throw new PlyfsError('layer-missing', `A directory cannot be opened (${errnoName(-fd)}): see that it is there.`);
+    if (fd < 0) throw new PlyfsError('layer-missing', `A directory cannot be opened (${reasonOf(-fd)}): see that it is there.`);
     return new LayerRoot(fd, bounded ? RESOLVE | RESOLVE_NO_XDEV : RESOLVE);
   }
 

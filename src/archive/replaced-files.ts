@@ -5,8 +5,9 @@
  */
 import { renameSync } from 'node:fs';
 import { bytesOf, type ByteString, type Name } from '../base/bytes.js';
-import { E, errnoName } from '../base/errno.js';
+import { E } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
+import { reasonOf } from '../base/system-error.js';
 import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, O_RDONLY, S_IFDIR, S_IFREG } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import { cleanPath } from './entry-path.js';
@@ -156,6 +157,6 @@ function* piecesOf(fd: number, size: number): Generator<Buffer> {
 function unreadable(result: number): PlyfsError {
   return new PlyfsError(
     'apply-failed',
-    `A file that the layer replaces itself cannot be read again (${errnoName(-result)}): look at the disk.`,
+    `A file that the layer replaces itself cannot be read again (${reasonOf(-result)}): look at the disk.`,
   );
 }

@@ -14,8 +14,8 @@ import type { Awaitable } from '../base/awaitable.js';
 import { parseJson } from '../base/bounded-json.js';
 import type { ByteSource } from '../base/byte-source.js';
 import { textOf, type ByteString } from '../base/bytes.js';
-import { errnoName } from '../base/errno.js';
 import { messageOf, PlyfsError } from '../base/error.js';
+import { reasonOf } from '../base/system-error.js';
 import { sys } from '../sys/index.js';
 import { O_RDONLY } from '../sys/constants.js';
 import { openStored, UnfitFile } from '../sys/stored-file.js';
@@ -281,7 +281,7 @@ export async function* assembleTar(tarSplitPath: string, files: FileSource): Byt
         if (got < 0)
           throw new PlyfsError(
             'layer-damaged',
-            `The layer's file ${textOf(entry.name)} cannot be read (${errnoName(-got)}): look at the disk.`,
+            `The layer's file ${textOf(entry.name)} cannot be read (${reasonOf(-got)}): look at the disk.`,
           );
         if (got === 0) throw changed();
         sys.crc64(crc, part.subarray(0, got));
@@ -305,7 +305,7 @@ export function directoryFiles(directory: string): FileSource & { close(): void 
       if (fd >= 0) return fd;
       throw new PlyfsError(
         'layer-damaged',
-        `The layer's file ${textOf(name)} cannot be opened (${errnoName(-fd)}): remove the images that use it, then load them again.`,
+        `The layer's file ${textOf(name)} cannot be opened (${reasonOf(-fd)}): remove the images that use it, then load them again.`,
       );
     },
     close: () => root.close(),

@@ -5,9 +5,10 @@
  * an attribute would be missing from what is made of the tree, without a word.
  */
 import type { ByteString, Name } from '../base/bytes.js';
-import { E, Errno, errnoName } from '../base/errno.js';
+import { E, Errno } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import { textOf } from '../base/bytes.js';
+import { reasonOf } from '../base/system-error.js';
 import { STATX_ATTR_MOUNT_ROOT } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import { applyOverride, OVERRIDE_CONTAINERS, parseOverrideStat, type OverrideStat } from '../sys/override-stat.js';
@@ -120,8 +121,5 @@ export function orUnreadable<T>(path: ByteString, look: () => T): T {
 export function unreadable(result: number, path: ByteString, part = ''): PlyfsError {
   const what = path === EMPTY ? 'root of the tree' : `file ${textOf(path)}`;
   if (result === -E.EXDEV) return new PlyfsError('tree-unreadable', `At the ${what} something is mounted: unmount it first.`);
-  return new PlyfsError(
-    'tree-unreadable',
-    `The ${part}${what} cannot be read (${errnoName(-result)}): look at its rights and at the disk.`,
-  );
+  return new PlyfsError('tree-unreadable', `The ${part}${what} cannot be read (${reasonOf(-result)}): look at its rights and at the disk.`);
 }

@@ -1,3 +1,5 @@
+import { reasonOf, systemFailureOf, systemFailureSentence } from './system-error.js';
+
 /**
  * Errors with a permanent code, for everything that is not a file-system path.
  *
@@ -22,17 +24,20 @@ export class UsageError extends PlyfsError {
   }
 }
 
-/** The message of whatever was thrown. */
+/** Why something failed, for a sentence that says what failed: of a system call the reason in words, else the message. */
 export function messageOf(error: unknown): string {
+  const failure = systemFailureOf(error);
+  if (failure !== undefined) return reasonOf(failure.errno);
   return error instanceof Error ? error.message : String(error);
+}
+
+/** What was thrown, as a sentence of its own. */
+export function sentenceOf(error: unknown): string {
+  const failure = systemFailureOf(error);
+  return failure === undefined ? messageOf(error) : systemFailureSentence(failure);
 }
 
 /** Whatever was thrown, as an Error. */
 export function errorOf(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error));
-}
-
-/** Why Node.js could not do something with a file: its words for the errno, without the call and the path, which the sentence has already. */
-export function reasonOf(error: unknown): string {
-  return messageOf(error).replace(/^([A-Z][A-Z0-9]*): ([^,]+), .*$/s, '$2 ($1)');
 }

@@ -1,9 +1,9 @@
 /** How the programs say that something went wrong. */
-import { UsageError, messageOf } from '../base/error.js';
+import { UsageError, sentenceOf } from '../base/error.js';
 
 /** One line: the program's name and the sentence, with its full stop. */
 export function reportLine(program: string, error: unknown): string {
-  const sentence = messageOf(error)
+  const sentence = sentenceOf(error)
     .trim()
     .replace(/\s*\n\s*/g, ' ');
   return `${program}: ${sentence}${/[.!?…]$/.test(sentence) ? '' : '.'}\n`;

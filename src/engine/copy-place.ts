@@ -3,8 +3,9 @@
  * file system (openat2(2), RESOLVE_IN_ROOT), so that no link leads out of it, nor to what is mounted in it.
  */
 import { textOf, type ByteString } from '../base/bytes.js';
-import { E, errnoName } from '../base/errno.js';
+import { E } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
+import { reasonOf } from '../base/system-error.js';
 import {
   AT_FDCWD,
   O_CLOEXEC,
@@ -101,6 +102,6 @@ function targetOf(dirfd: number, name: ByteString): string {
 function missing(path: ByteString, result: number): PlyfsError {
   return new PlyfsError(
     'copy-path-missing',
-    `${textOf(path)} cannot be had (${errnoName(-result)}): name a file or directory that is there.`,
+    `${textOf(path)} cannot be had (${reasonOf(-result)}): name a file or directory that is there.`,
   );
 }

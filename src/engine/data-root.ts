@@ -4,7 +4,7 @@
  * A root that ply made has the file `plyfs/format`. One without it that has images is somebody else's, Docker's as a rule, and is opened
  * for reading unless the caller insists: an engine that runs on it keeps everything in memory, and must be stopped while it is changed.
  */
-import { existsSync, mkdirSync, realpathSync } from 'node:fs';
+import { existsSync, mkdirSync, realpathSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { writeFileDurably } from '../base/durable-file.js';
 import { PlyfsError } from '../base/error.js';
@@ -59,7 +59,8 @@ const FORMAT = '1\n';
 export async function openDataRoot(options: DataRootOptions): Promise<DataRoot> {
   const { write, freeing = false, writable = false, mounter = 'fuse', storageOptions = [], storageDriver } = options;
   const path = resolve(options.root ?? defaultDataRoot());
-  const made = !existsSync(path);
+  // Throws what node:fs throws where nobody knows whether it is there.
+  const made = statSync(path, { throwIfNoEntry: false }) === undefined;
   if (made) makeRoot(path, write || options.root === undefined);
   const root = realpathSync(path);
   assertDirectories(['plyfs', 'image', 'containers'].map((name) => join(root, name)));

@@ -8,7 +8,8 @@
 import { realpathSync } from 'node:fs';
 import { bytesOf, textOf, type ByteString } from '../base/bytes.js';
 import { PlyfsError } from '../base/error.js';
-import { E, errnoName } from '../base/errno.js';
+import { E } from '../base/errno.js';
+import { reasonOf } from '../base/system-error.js';
 import { defaultServeOptions, type RequestTrace, type ServeOptions } from '../fuse/connection.js';
 import { serve } from '../fuse/dispatcher.js';
 import { MAX_TRANSFER } from '../fuse/init.js';
@@ -173,7 +174,7 @@ async function serveMounted(mountpoint: ByteString, mounted: Mounted, fs: Union,
       if (result < 0 && result !== -E.EINVAL) {
         throw new PlyfsError(
           'umount-failed',
-          `${textOf(mountpoint)} cannot be unmounted (${errnoName(-result)}): try umount or fusermount3 -u`,
+          `${textOf(mountpoint)} cannot be unmounted (${reasonOf(-result)}): try umount or fusermount3 -u`,
         );
       }
       if (!lazy) await closed;

@@ -3,8 +3,9 @@
  * that serves the mount goes on as it is.
  */
 import { textOf, type ByteString } from '../base/bytes.js';
-import { E, errnoName } from '../base/errno.js';
+import { E } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
+import { reasonOf } from '../base/system-error.js';
 import { parseRemountOptions } from '../fuse/mount-options.js';
 import { remountNative } from '../fuse/mount.js';
 import { mountAt, type MountEntry } from '../sys/mount-table.js';
@@ -43,7 +44,7 @@ export async function remount(
   if (result === -E.EBUSY) {
     throw new PlyfsError('remount-failed', `${where} has files that are open for writing: close them, and make it read-only then.`);
   }
-  if (result < 0) throw new PlyfsError('remount-failed', `the kernel refuses to remount ${where} (${errnoName(-result)}).`);
+  if (result < 0) throw new PlyfsError('remount-failed', `the kernel refuses to remount ${where} (${reasonOf(-result)}).`);
 }
 
 /** A process that cannot be asked is believed to have one. */

@@ -2,7 +2,8 @@
 import { realpathSync } from 'node:fs';
 import { bytesOf, textOf, type ByteString } from '../base/bytes.js';
 import { PlyfsError } from '../base/error.js';
-import { E, errnoName } from '../base/errno.js';
+import { E } from '../base/errno.js';
+import { reasonOf } from '../base/system-error.js';
 import { FUSE_TYPE, unmountServed } from '../graphdriver/mount-server.js';
 import { mountAt } from '../sys/mount-table.js';
 
@@ -21,7 +22,7 @@ export async function unmountDirectory(directory: ByteString, options: { lazy: b
       'umount-failed',
       `${textOf(directory)} cannot be unmounted: it belongs to another user, or fusermount3 is not installed (package fuse3).`,
     );
-  if (result < 0) throw new PlyfsError('umount-failed', `${textOf(directory)} cannot be unmounted: ${errnoName(-result)}.`);
+  if (result < 0) throw new PlyfsError('umount-failed', `${textOf(directory)} cannot be unmounted: ${reasonOf(-result)}.`);
 }
 
 /** Absolute and without symbolic links. A mount whose server has died cannot be looked at, only the directory it is in. */

@@ -10,8 +10,9 @@ import { spawn, spawnSync } from 'node:child_process';
 import { statSync } from 'node:fs';
 import { bytesOf, textOf } from '../base/bytes.js';
 import type { ByteString } from '../base/bytes.js';
-import { E, errnoName } from '../base/errno.js';
+import { E } from '../base/errno.js';
 import { messageOf, PlyfsError } from '../base/error.js';
+import { reasonOf } from '../base/system-error.js';
 import {
   AT_FDCWD,
   MNT_DETACH,
@@ -223,7 +224,7 @@ function mountByHelper(mountpoint: ByteString, settings: Settings, refusal: stri
   }
   const pair = sessions.socketpair();
   if (typeof pair === 'number')
-    throw new PlyfsError('mount-failed', `cannot make a socket for fusermount3 (${errnoName(-pair)}): close files and try again`);
+    throw new PlyfsError('mount-failed', `cannot make a socket for fusermount3 (${reasonOf(-pair)}): close files and try again`);
   const [ours, theirs] = pair;
   try {
     const program = askHelper(where, settings, theirs, refusal);
@@ -231,7 +232,7 @@ function mountByHelper(mountpoint: ByteString, settings: Settings, refusal: stri
     if (fd < 0)
       throw new PlyfsError(
         'mount-failed',
-        `${program} sent no descriptor for ${where} (${errnoName(-fd)}): check that it is the one of libfuse`,
+        `${program} sent no descriptor for ${where} (${reasonOf(-fd)}): check that it is the one of libfuse`,
       );
     return {
       fd,
@@ -285,11 +286,11 @@ export function mountNative(mountpoint: ByteString, options: MountOptions): Moun
     const where = textOf(mountpoint);
     if (result === -E.ENODEV) throw new PlyfsError('no-fuse-device', 'this kernel has no FUSE: load its module with modprobe fuse');
     if (result !== -E.EPERM && result !== -E.EACCES) {
-      throw new PlyfsError('mount-failed', `cannot mount at ${where} (${errnoName(-result)}): check the mount options and the mount point`);
+      throw new PlyfsError('mount-failed', `cannot mount at ${where} (${reasonOf(-result)}): check the mount options and the mount point`);
     }
-    refusal = `mount(2) is refused (${errnoName(-result)})`;
+    refusal = `mount(2) is refused (${reasonOf(-result)})`;
   } else {
-    refusal = `/dev/fuse cannot be opened (${errnoName(-fd)})`;
+    refusal = `/dev/fuse cannot be opened (${reasonOf(-fd)})`;
   }
   return mountByHelper(mountpoint, settings, refusal);
 }

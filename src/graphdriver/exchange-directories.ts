@@ -3,8 +3,9 @@ import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { syncDirectory } from '../base/durable-file.js';
 import { bytesOf } from '../base/bytes.js';
-import { E, errnoName } from '../base/errno.js';
+import { E } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
+import { reasonOf } from '../base/system-error.js';
 import { AT_FDCWD, RENAME_EXCHANGE } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import { exists } from './home.js';
@@ -16,7 +17,7 @@ export function exchangeDirectories(one: string, other: string): void {
   const result = sys.renameat2(AT_FDCWD, bytesOf(one), AT_FDCWD, bytesOf(other), RENAME_EXCHANGE);
   if (result < 0) {
     // Directories of different project quotas are different file systems to rename(2); some, as NFS, cannot exchange anything.
-    const why = result === -E.EXDEV ? 'their sizes are limited apart from each other' : errnoName(-result);
+    const why = result === -E.EXDEV ? 'their sizes are limited apart from each other' : reasonOf(-result);
     throw new PlyfsError('exchange-failed', `${one} and ${other} cannot be exchanged (${why}): remove the container, and make another.`);
   }
   for (const path of new Set([dirname(one), dirname(other)])) syncDirectory(path);

@@ -7,7 +7,8 @@
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, writeFileSync, chmodSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { bytesOf, type ByteString } from '../base/bytes.js';
-import { E, errnoName } from '../base/errno.js';
+import { E } from '../base/errno.js';
+import { reasonOf } from '../base/system-error.js';
 import { AT_FDCWD, DT_UNKNOWN, MNT_DETACH, O_CLOEXEC, O_DIRECTORY, O_RDONLY, S_IFCHR } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import { listDirectory } from './directory-entries.js';
@@ -96,7 +97,7 @@ export function tryKernelOverlay(home: string): KernelOverlay {
       const why =
         first.result === -E.ENODEV
           ? 'this kernel has no overlay: load the module with modprobe overlay'
-          : `the kernel refuses to mount an overlay there (${errnoName(-first.result)})`;
+          : `the kernel refuses to mount an overlay there (${reasonOf(-first.result)})`;
       return { unsupported: why, metacopy: false, nativeDiff: false };
     }
     first.unmount();

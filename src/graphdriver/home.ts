@@ -2,9 +2,9 @@
 import { chmodSync, lstatSync, mkdirSync, readdirSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { bytesOf } from '../base/bytes.js';
-import { errnoName } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import { parseCacheId } from '../base/ids.js';
+import { reasonOf } from '../base/system-error.js';
 import { AT_FDCWD, S_IFDIR } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import { formatOverrideStat, OVERRIDE_CONTAINERS } from '../sys/override-stat.js';
@@ -35,7 +35,7 @@ export function makeLayerRoot(path: string): void {
   if (set >= 0) return;
   throw new PlyfsError(
     'xattrs-unsupported',
-    `${path} takes no extended attributes (${errnoName(-set)}), in which an ordinary user's layers keep their owners: put the data root on another file system.`,
+    `${path} takes no extended attributes (${reasonOf(-set)}), in which an ordinary user's layers keep their owners: put the data root on another file system.`,
   );
 }
 

@@ -5,8 +5,9 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { bytesOf, type ByteString } from '../base/bytes.js';
-import { check, errnoName } from '../base/errno.js';
+import { check } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
+import { reasonOf } from '../base/system-error.js';
 import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_RDONLY } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import { readMountTable } from '../sys/mount-table.js';
@@ -15,11 +16,11 @@ import { readMountTable } from '../sys/mount-table.js';
 export function quotaUnsupported(home: string): string | undefined {
   return withDirectory(home, (fd) => {
     const first = sys.getProjectId(fd);
-    if (first < 0) return `${home} has no project ids (${errnoName(-first)})`;
+    if (first < 0) return `${home} has no project ids (${reasonOf(-first)})`;
     // Takes the limit off a project that nobody has.
     const result = sys.setProjectQuota(fd, deviceOf(home), freeProject(home), 0);
     return result < 0
-      ? `the file system of ${home} keeps no project quotas (${errnoName(-result)}): mount it with the option pquota`
+      ? `the file system of ${home} keeps no project quotas (${reasonOf(-result)}): mount it with the option pquota`
       : undefined;
   });
 }
@@ -33,7 +34,7 @@ export function limitDirectory(home: string, directory: string, bytes: number): 
     if (result >= 0) return;
     throw new PlyfsError(
       'option-unsupported',
-      `the size of ${directory} cannot be limited (${errnoName(-result)}): leave the size out, or mount its file system with the option pquota.`,
+      `the size of ${directory} cannot be limited (${reasonOf(-result)}): leave the size out, or mount its file system with the option pquota.`,
     );
   });
 }

@@ -9,7 +9,7 @@ import { closeSync, createReadStream, fstatSync, mkdirSync, openSync, readSync, 
 import { join } from 'node:path';
 import { decompress, detectCompression } from '../archive/compression.js';
 import type { ByteSource } from '../base/byte-source.js';
-import { PlyfsError, reasonOf } from '../base/error.js';
+import { messageOf, PlyfsError } from '../base/error.js';
 import { randomId } from '../base/ids.js';
 import type { ArchiveFiles } from './archive-files.js';
 import { DirectoryArchive } from './directory-archive.js';
@@ -45,7 +45,7 @@ export async function openArchive(source: ArchiveSource, options: OpenArchiveOpt
     fd = openSync(path, 'r');
   } catch (error) {
     if (error instanceof PlyfsError) throw error;
-    throw new PlyfsError('archive-unreadable', `The archive ${path} cannot be read: ${reasonOf(error)}.`, { cause: error });
+    throw new PlyfsError('archive-unreadable', `The archive ${path} cannot be read: ${messageOf(error)}.`, { cause: error });
   }
   return openFile(fd, path, options);
 }

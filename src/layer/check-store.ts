@@ -1,7 +1,7 @@
 /** fsck: whether all that the store says is so. Changes nothing. */
 import { join } from 'node:path';
 import type { ChainId } from '../base/digest.js';
-import { messageOf, PlyfsError } from '../base/error.js';
+import { sentenceOf, PlyfsError } from '../base/error.js';
 import type { LayerDirectories } from '../graphdriver/driver.js';
 import { collectGarbage, listGarbage } from './garbage.js';
 import type { Layer } from './layer.js';
@@ -113,14 +113,14 @@ async function checkLayer(state: StoreState, layer: Layer, deep: boolean, signal
     await checkTarSplit(state, layer);
     if (!deep || directories === undefined) return findings;
   } catch (error) {
-    add('tar-split-damaged', state.metadata.layerPath(chainId), messageOf(error));
+    add('tar-split-damaged', state.metadata.layerPath(chainId), sentenceOf(error));
     return findings;
   }
   try {
     for await (const _ of layerTar(state, layer)) signal?.throwIfAborted();
   } catch (error) {
     signal?.throwIfAborted();
-    add('content-damaged', directories.own, messageOf(error));
+    add('content-damaged', directories.own, sentenceOf(error));
   }
   return findings;
 }
@@ -150,7 +150,7 @@ function directoriesOf(
     return driver.directories(id);
   } catch (error) {
     const missing = error instanceof PlyfsError && error.code === 'layer-missing';
-    add(missing ? 'directory-missing' : 'directory-damaged', messageOf(error));
+    add(missing ? 'directory-missing' : 'directory-damaged', sentenceOf(error));
     return undefined;
   }
 }

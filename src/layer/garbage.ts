@@ -12,7 +12,7 @@
 import { closeSync, lstatSync, readSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ChainId } from '../base/digest.js';
-import { messageOf } from '../base/error.js';
+import { sentenceOf } from '../base/error.js';
 import type { Unfinished } from './metadata-store.js';
 import { finishRemoving, takeUnneeded, unusedIds, type Removal } from './removal.js';
 import { buildkitDatabases, openDatabase } from './root-lock.js';
@@ -83,7 +83,7 @@ export async function collectGarbage(state: StoreState): Promise<Collected> {
       await remove();
       removed.push(garbage);
     } catch (error) {
-      failed.push({ ...garbage, error: messageOf(error) });
+      failed.push({ ...garbage, error: sentenceOf(error) });
     }
   };
   const { removals, driverIds, records, layers } = state.exclusively(() => {

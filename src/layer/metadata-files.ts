@@ -1,7 +1,8 @@
 /** Small files of a layer's or a mount's directory, beneath the directory's descriptor. */
 import { readdirSync } from 'node:fs';
 import type { ByteString } from '../base/bytes.js';
-import { E, errnoName } from '../base/errno.js';
+import { E } from '../base/errno.js';
+import { reasonOf } from '../base/system-error.js';
 import * as c from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import { readStored, UnfitFile, type StoredKind } from '../sys/stored-file.js';
@@ -15,7 +16,7 @@ export function openDirectory(dirfd: number, name: string): number | undefined {
   if (fd >= 0) return fd;
   if (fd === -E.ENOENT) return undefined;
   if (fd === -E.ENOTDIR || fd === -E.ELOOP) throw new Unusable('is not a directory');
-  throw new Unusable(`cannot be opened (${errnoName(-fd)})`);
+  throw new Unusable(`cannot be opened (${reasonOf(-fd)})`);
 }
 
 /** Whole, or undefined when there is none. Throws `Unusable`. */

@@ -11,8 +11,9 @@
 import { closeSync } from 'node:fs';
 import { join } from 'node:path';
 import { bytesOf } from '../base/bytes.js';
-import { check, E, errnoName } from '../base/errno.js';
+import { check, E } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
+import { reasonOf } from '../base/system-error.js';
 import * as c from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import { makeDirectories, openStored, UnfitFile } from '../sys/stored-file.js';
@@ -66,7 +67,7 @@ function openLock(path: string): number {
     if (there !== undefined) return there;
     const made = sys.openat(c.AT_FDCWD, bytesOf(path), c.O_RDWR | c.O_CREAT | c.O_EXCL | c.O_NOFOLLOW | c.O_CLOEXEC, 0o600);
     if (made >= 0) return made;
-    if (made !== -E.EEXIST) throw new UnfitFile(path, 'unreadable', `cannot be made (${errnoName(-made)})`);
+    if (made !== -E.EEXIST) throw new UnfitFile(path, 'unreadable', `cannot be made (${reasonOf(-made)})`);
   }
   throw new UnfitFile(path, 'unreadable', 'comes and goes');
 }

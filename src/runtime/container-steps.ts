@@ -1,8 +1,9 @@
 /** What is done to make a container, in order: the policy. Whoever carries it out (first-process.cc) only knows the operations. */
 import { lstatSync } from 'node:fs';
 import { bytesOf, textOf, type ByteString } from '../base/bytes.js';
-import { E, errnoName } from '../base/errno.js';
+import { E } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
+import { reasonOf } from '../base/system-error.js';
 import * as c from '../sys/constants.js';
 import { capabilityMask, defaultCapabilities } from './capabilities.js';
 import { deviceLinks, devices, maskedPaths, readOnlyPaths, standardMounts, type StandardMount } from './container-mounts.js';
@@ -189,19 +190,19 @@ function programsFor(word: ByteString, env: readonly ByteString[]): ByteString[]
 }
 
 function notMounted(target: ByteString): (errno: number) => PlyfsError {
-  return (errno) => new PlyfsError('container-mount-failed', `Cannot mount at ${textOf(target)} in the container (${errnoName(errno)}).`);
+  return (errno) => new PlyfsError('container-mount-failed', `Cannot mount at ${textOf(target)} in the container (${reasonOf(errno)}).`);
 }
 
 function withoutKeyring(errno: number): PlyfsError {
   const remedy = errno === E.EDQUOT ? ': this user has as many keys as the machine allows (sysctl kernel.keys.maxkeys)' : '';
-  return new PlyfsError('sandbox-denied', `The container cannot have a keyring of its own (${errnoName(errno)})${remedy}.`);
+  return new PlyfsError('sandbox-denied', `The container cannot have a keyring of its own (${reasonOf(errno)})${remedy}.`);
 }
 
 function notEntered(cwd: ByteString, errno: number): SandboxError {
   return new SandboxError({
     status: 126,
     code: 'workdir-unusable',
-    sentence: `The working directory ${textOf(cwd)} cannot be entered in the container (${errnoName(errno)}): choose another with -w.`,
+    sentence: `The working directory ${textOf(cwd)} cannot be entered in the container (${reasonOf(errno)}): choose another with -w.`,
   });
 }
 
@@ -214,6 +215,6 @@ function notRun({ args }: ContainerProcess, errno: number): SandboxError {
       sentence: `${word} is not in the container: name a program of the image.`,
     });
   }
-  const why = errno === E.EACCES ? 'permission denied' : errnoName(errno);
+  const why = errno === E.EACCES ? 'permission denied' : reasonOf(errno);
   return new SandboxError({ status: 126, code: 'program-unusable', sentence: `${word} cannot be run in the container (${why}).` });
 }

@@ -2,8 +2,9 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { bytesOf } from '../base/bytes.js';
-import { check, E, errnoName } from '../base/errno.js';
+import { check, E } from '../base/errno.js';
 import { errorOf, messageOf, PlyfsError } from '../base/error.js';
+import { reasonOf } from '../base/system-error.js';
 import * as c from '../sys/constants.js';
 import { sessions, sys } from '../sys/index.js';
 import { moveToOwnGroups, type ContainerGroups } from './control-groups.js';
@@ -35,7 +36,7 @@ export interface ContainerHost {
 /** `terminal`: a socket that the other end of the container's terminal is sent over; it stays the caller's. */
 export function startContainer(plan: SupervisorPlan, host: ContainerHost, terminal: number | undefined): Container {
   const filter = plan.ids === 'emulated' ? sessions.socketpair() : undefined;
-  if (typeof filter === 'number') throw new PlyfsError('sandbox-failed', `No socket can be had (${errnoName(-filter)}).`);
+  if (typeof filter === 'number') throw new PlyfsError('sandbox-failed', `No socket can be had (${reasonOf(-filter)}).`);
   const stdio: ('inherit' | 'pipe' | number)[] = ['inherit', 'inherit', 'inherit', 'pipe'];
   const control = stdio.length - 1;
   const given: GivenDescriptors = {
@@ -112,13 +113,13 @@ function lead(
 }
 
 function notMade(what: string, errno: number): PlyfsError {
-  return new PlyfsError('sandbox-failed', `The container cannot be made: ${what} failed (${errnoName(errno)}).`);
+  return new PlyfsError('sandbox-failed', `The container cannot be made: ${what} failed (${reasonOf(errno)}).`);
 }
 
 /** Waits for the container's filter, which it sends next. */
 function emulate(socket: number, { proc, device }: ContainerHost, { uid, gid, groups }: User): void {
   const listener = sessions.receiveFd(socket);
   sys.close(socket);
-  if (listener < 0) throw new PlyfsError('sandbox-failed', `The container's calls cannot be followed (${errnoName(-listener)}).`);
+  if (listener < 0) throw new PlyfsError('sandbox-failed', `The container's calls cannot be followed (${reasonOf(-listener)}).`);
   check(sys.startRootEmulation(listener, proc, device[0], device[1], uid, gid, Float64Array.from(groups)), 'emulation');
 }

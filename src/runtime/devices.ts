@@ -10,8 +10,9 @@
  */
 import { mkdirSync, openSync } from 'node:fs';
 import { bytesOf } from '../base/bytes.js';
-import { check, E, errnoName } from '../base/errno.js';
+import { check, E } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
+import { reasonOf } from '../base/system-error.js';
 import * as c from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import { devices } from './container-mounts.js';
@@ -23,7 +24,7 @@ export function makeDevices(directory: string, ids: IdMode): string {
   mkdirSync(directory);
   const flags = c.MS_NOSUID | c.MS_NOEXEC;
   const mounted = sys.mount(bytesOf('tmpfs'), bytesOf(directory), bytesOf('tmpfs'), flags, bytesOf('mode=755,size=64k'));
-  if (mounted < 0) throw new PlyfsError('sandbox-denied', `Cannot mount tmpfs at ${directory} in a namespace (${errnoName(-mounted)}).`);
+  if (mounted < 0) throw new PlyfsError('sandbox-denied', `Cannot mount tmpfs at ${directory} in a namespace (${reasonOf(-mounted)}).`);
   const at = openSync(directory, c.O_RDONLY | c.O_DIRECTORY);
   try {
     for (const [name, { major, minor }] of Object.entries(devices)) {

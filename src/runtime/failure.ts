@@ -1,5 +1,5 @@
 /** What stands in the way of a sandbox, carried from the processes inside to who started it. */
-import { PlyfsError, messageOf } from '../base/error.js';
+import { PlyfsError, sentenceOf } from '../base/error.js';
 import type { Failure } from './plan.js';
 
 /** A container that did not come to run its program. */
@@ -17,6 +17,6 @@ export function failureOf(error: unknown): Failure {
   return {
     status: error instanceof SandboxError ? error.status : 125,
     code: error instanceof PlyfsError ? error.code : 'sandbox-failed',
-    sentence: messageOf(error),
+    sentence: sentenceOf(error),
   };
 }

@@ -10,8 +10,8 @@ import type { Socket } from 'node:net';
 import { constants } from 'node:os';
 import { isatty } from 'node:tty';
 import { fileURLToPath } from 'node:url';
-import { errnoName } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
+import { reasonOf } from '../base/system-error.js';
 import { sessions, sys } from '../sys/index.js';
 import { failureOf, SandboxError } from './failure.js';
 import { subordinateRanges, writeIdMaps, type IdRanges } from './id-maps.js';
@@ -47,7 +47,7 @@ export async function runSandbox(plan: SandboxPlan, ids: SandboxIds, streams: Sa
   const standard = new StandardStreams(streams);
   // An OCI runtime has the terminal itself, and makes the container another.
   const terminal = plan.terminal === undefined || plan.runtime !== undefined ? undefined : sessions.socketpair();
-  if (typeof terminal === 'number') throw new PlyfsError('sandbox-failed', `No socket can be had (${errnoName(-terminal)}).`);
+  if (typeof terminal === 'number') throw new PlyfsError('sandbox-failed', `No socket can be had (${reasonOf(-terminal)}).`);
   const sandbox = start(plan, ids, streams, standard, terminal?.[1]);
   const { child } = sandbox;
   if (terminal !== undefined) sys.close(terminal[1]);
@@ -193,7 +193,7 @@ function passSignals(control: Socket, standard: StandardStreams, names: readonly
 }
 
 function attachTerminal(master: number, { stdin, stdout }: SandboxStreams, standard: StandardStreams, restore: (() => void)[]): void {
-  if (master < 0) throw new PlyfsError('sandbox-failed', `The container's terminal was not handed over (${errnoName(-master)}).`);
+  if (master < 0) throw new PlyfsError('sandbox-failed', `The container's terminal was not handed over (${reasonOf(-master)}).`);
   const size = sys.dup(master);
   const resize = (): void => {
     if (stdout === process.stdout.fd && process.stdout.isTTY) sys.setWindowSize(size, process.stdout.rows, process.stdout.columns);

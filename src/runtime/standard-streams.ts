@@ -14,8 +14,9 @@ import { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { ReadStream, WriteStream } from 'node:tty';
-import { E, errnoName } from '../base/errno.js';
+import { E } from '../base/errno.js';
 import { errorOf, messageOf, PlyfsError } from '../base/error.js';
+import { reasonOf } from '../base/system-error.js';
 import { sys } from '../sys/index.js';
 
 /** A number is a descriptor of this process, which stays the caller's and open; it need not be readable or writable without waiting. */
@@ -107,7 +108,7 @@ export class StandardStreams {
       const { done, stop } = relayDescriptors(from, to);
       const ended = done.then((result) => {
         sys.close(to);
-        if (result > 0) this.#unread = unreadable(errnoName(result));
+        if (result > 0) this.#unread = unreadable(reasonOf(result));
       });
       return { ended, stop };
     }
@@ -130,7 +131,7 @@ export class StandardStreams {
 /** Close-on-exec. */
 export function newPipe(): [read: number, write: number] {
   const pipe = sys.pipe();
-  if (typeof pipe === 'number') throw new PlyfsError('sandbox-failed', `No pipe can be had (${errnoName(-pipe)}).`);
+  if (typeof pipe === 'number') throw new PlyfsError('sandbox-failed', `No pipe can be had (${reasonOf(-pipe)}).`);
   return pipe;
 }
 
@@ -146,7 +147,7 @@ function relayOutput(from: number, to: Writable | number, name: 'output' | 'erro
     const { done, stop } = relayDescriptors(from, to);
     const ended = done.then((result) => {
       sys.close(from);
-      if (result < 0 && result !== -E.EPIPE && result !== -E.ECANCELED) throw lost(name, errnoName(-result));
+      if (result < 0 && result !== -E.EPIPE && result !== -E.ECANCELED) throw lost(name, reasonOf(-result));
     });
     ended.catch(() => undefined);
     return { ended, stop };

@@ -10,9 +10,10 @@ import { mkdirSync, openSync, writeFileSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { basename } from 'node:path';
 import { bytesOf } from '../base/bytes.js';
-import { check, errnoName } from '../base/errno.js';
-import { messageOf, PlyfsError } from '../base/error.js';
+import { check } from '../base/errno.js';
+import { messageOf, PlyfsError, sentenceOf } from '../base/error.js';
 import { programPath } from '../base/program-path.js';
+import { reasonOf } from '../base/system-error.js';
 import * as c from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import { StatField, STAT_FIELDS } from '../sys/syscalls.js';
@@ -44,7 +45,7 @@ function tell(message: SupervisorMessage): Promise<void> {
 
 function mountAt(source: string, target: string, type: string, flags: number, data: string): void {
   const result = sys.mount(bytesOf(source), bytesOf(target), bytesOf(type), flags, bytesOf(data));
-  if (result < 0) throw new PlyfsError('sandbox-denied', `Cannot mount ${type} at ${target} in a namespace (${errnoName(-result)}).`);
+  if (result < 0) throw new PlyfsError('sandbox-denied', `Cannot mount ${type} at ${target} in a namespace (${reasonOf(-result)}).`);
 }
 
 /** Process numbers here are those of this namespace: what is asked about processes below must be. */
@@ -53,7 +54,7 @@ function mountProc(): number {
   if (result < 0) {
     throw new PlyfsError(
       'sandbox-denied',
-      `The kernel refuses a /proc for a container (${errnoName(-result)}): within another container, that one must not hide parts of /proc.`,
+      `The kernel refuses a /proc for a container (${reasonOf(-result)}): within another container, that one must not hide parts of /proc.`,
     );
   }
   return openSync('/proc', c.O_RDONLY | c.O_DIRECTORY);
@@ -76,7 +77,7 @@ async function showRoot({ root, scratch }: SandboxPlan): Promise<void> {
       const from = check(sys.openat(c.AT_FDCWD, bytesOf(root.from), c.O_RDONLY | c.O_DIRECTORY | c.O_CLOEXEC, 0), root.from);
       const result = sys.mountFrom(from, bytesOf(root.source), bytesOf(target), bytesOf(root.type), root.flags, bytesOf(root.data));
       sys.close(from);
-      if (result < 0) throw new PlyfsError('mount-failed', `The kernel refuses to mount ${root.source} (${errnoName(-result)}).`);
+      if (result < 0) throw new PlyfsError('mount-failed', `The kernel refuses to mount ${root.source} (${reasonOf(-result)}).`);
       break;
     }
     case 'program': {
@@ -189,6 +190,6 @@ starter.on('close', () => sys.exitNow(1));
 starter.on('error', () => sys.exitNow(1));
 for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
   process.on(event, (error: unknown) => {
-    void tell({ failed: { status: 125, code: 'sandbox-failed', sentence: messageOf(error) } }).finally(() => process.exit(1));
+    void tell({ failed: { status: 125, code: 'sandbox-failed', sentence: sentenceOf(error) } }).finally(() => process.exit(1));
   });
 }

@@ -9,8 +9,9 @@
  */
 import { closeSync, fstatSync, mkdirSync, readSync, type Stats } from 'node:fs';
 import { bytesOf, type ByteString } from '../base/bytes.js';
-import { E, errnoName } from '../base/errno.js';
+import { E } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
+import { reasonOf } from '../base/system-error.js';
 import * as c from './constants.js';
 import { sys } from './index.js';
 
@@ -75,7 +76,7 @@ function lookAt(dirfd: number, name: string): number | undefined {
   if (fd === -E.ENOENT) return undefined;
   if (fd === -E.ELOOP) throw new UnfitFile(name, 'link', 'is reached through a symbolic link');
   if (fd === -E.ENOTDIR) throw new UnfitFile(name, 'type', 'lies below something that is not a directory');
-  throw new UnfitFile(name, 'unreadable', `cannot be opened (${errnoName(-fd)})`);
+  throw new UnfitFile(name, 'unreadable', `cannot be opened (${reasonOf(-fd)})`);
 }
 
 function kindOf(stat: Stats): string {
@@ -99,7 +100,7 @@ export function openStored(name: string, options: { dirfd?: number; access?: 're
     if (!stat.isFile()) throw new UnfitFile(name, 'type', `${kindOf(stat)}, not a file`);
     const flags = (access === 'read' ? c.O_RDONLY : c.O_RDWR) | c.O_NONBLOCK | c.O_NOCTTY | c.O_CLOEXEC;
     const fd = sys.openat(looked, '' as ByteString, flags, 0);
-    if (fd < 0) throw new UnfitFile(name, 'unreadable', `cannot be opened (${errnoName(-fd)})`);
+    if (fd < 0) throw new UnfitFile(name, 'unreadable', `cannot be opened (${reasonOf(-fd)})`);
     return fd;
   } finally {
     closeSync(looked);

@@ -13,8 +13,9 @@
  * of directories and whiteouts (`nfs_export=on`) are left alone.
  */
 import { textOf, type ByteString, type Name } from '../base/bytes.js';
-import { check, E, Errno, errnoName } from '../base/errno.js';
+import { check, E, Errno } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
+import { reasonOf } from '../base/system-error.js';
 import { sys } from '../sys/index.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import type { DiskDirectory } from './disk-directory.js';
@@ -240,7 +241,7 @@ export function openIndex(
     if (!(error instanceof Errno)) throw error;
     throw new PlyfsError(
       'index-unusable',
-      `the index in the workdir of upperdir ${shown} cannot be used (${errnoName(error.errno)}): mount with index=off, or with a fresh workdir.`,
+      `the index in the workdir of upperdir ${shown} cannot be used (${reasonOf(error.errno)}): mount with index=off, or with a fresh workdir.`,
     );
   }
 }

@@ -1,8 +1,9 @@
 /** Opening the directories that a union is made of, and refusing those that cannot be one. Every refusal is a `PlyfsError`. */
 import { readlinkSync } from 'node:fs';
 import { bytesOf, textOf, type ByteString, type Name } from '../base/bytes.js';
-import { E, errnoName } from '../base/errno.js';
+import { E } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
+import { reasonOf } from '../base/system-error.js';
 import { sys } from '../sys/index.js';
 import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_NONBLOCK, O_PATH, O_RDONLY } from '../sys/constants.js';
 import { hasOneDevice } from '../sys/file-identity.js';
@@ -114,7 +115,7 @@ function cannotOpen(role: Role, path: ByteString, errno: number): PlyfsError {
     case E.EMFILE:
       return new PlyfsError('too-many-files', `too many open files at ${role} ${shown}: raise the limit (ulimit -n).`);
     default:
-      return new PlyfsError(`${role}-unusable`, `cannot open ${role} ${shown} (${errnoName(errno)}).`);
+      return new PlyfsError(`${role}-unusable`, `cannot open ${role} ${shown} (${reasonOf(errno)}).`);
   }
 }
 

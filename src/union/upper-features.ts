@@ -1,7 +1,8 @@
 /** Finding out, by trying in the workdir, what the upper's file system lets us do. */
 import { bytesOf, textOf, type ByteString, type Name } from '../base/bytes.js';
-import { E, errnoName } from '../base/errno.js';
+import { E } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
+import { reasonOf } from '../base/system-error.js';
 import { sys } from '../sys/index.js';
 import { O_CLOEXEC, O_CREAT, O_EXCL, O_NOFOLLOW, O_RDWR, O_TMPFILE, O_WRONLY } from '../sys/constants.js';
 import { overlayPrefix, type MarkClass } from '../sys/union-xattrs.js';
@@ -27,15 +28,15 @@ const possible: ReadonlySet<number> = new Set([E.ENOSPC, E.EDQUOT, E.EEXIST]);
 const saysNothing: ReadonlySet<number> = new Set([E.EIO, E.ENOMEM, E.EROFS, E.ESTALE, E.EUCLEAN, E.EMFILE, E.ENFILE]);
 
 function notWritable(shown: string, result: number): PlyfsError {
-  return new PlyfsError('workdir-not-writable', `cannot write to the workdir of upperdir ${shown} (${errnoName(-result)}).`);
+  return new PlyfsError('workdir-not-writable', `cannot write to the workdir of upperdir ${shown} (${reasonOf(-result)}).`);
 }
 
 /** `device`: what became of a whiteout device, where there can be none. */
 function cannotMark(shown: string, marker: number, device: number | undefined): PlyfsError {
-  const neither = device === undefined ? 'no' : `neither whiteout devices (${errnoName(-device)}) nor`;
+  const neither = device === undefined ? 'no' : `neither whiteout devices (${reasonOf(-device)}) nor`;
   return new PlyfsError(
     'upperdir-no-whiteouts',
-    `upperdir ${shown} takes ${neither} files called .wh.NAME (${errnoName(-marker)}), so that deletions could not be kept: put it on another file system.`,
+    `upperdir ${shown} takes ${neither} files called .wh.NAME (${reasonOf(-marker)}), so that deletions could not be kept: put it on another file system.`,
   );
 }
 
@@ -95,7 +96,7 @@ export function tryFeatures(
     );
   }
   if (!whiteoutDevices) {
-    const reason = device === -E.EPERM ? 'this user may not make device nodes' : errnoName(-device);
+    const reason = device === -E.EPERM ? 'this user may not make device nodes' : reasonOf(-device);
     warn(`upperdir ${shown} takes no whiteout devices (${reason}): deletions are kept as .wh. files.`);
   }
   return { marks: takesMarks, whiteoutDevices, opaqueMarkers: !takesMarks, tmpfile, namesAfterData: ordersNamesAfterData(work.fd()) };

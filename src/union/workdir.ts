@@ -7,9 +7,10 @@
  */
 import type { ByteString, Name } from '../base/bytes.js';
 import { bytesOf, textOf } from '../base/bytes.js';
-import { E, Errno, errnoName } from '../base/errno.js';
+import { E, Errno } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import { inPieces, type Pieces } from '../base/pieces.js';
+import { reasonOf } from '../base/system-error.js';
 import { sys } from '../sys/index.js';
 import { AT_REMOVEDIR, DT_DIR, LOCK_EX, LOCK_NB, O_CLOEXEC, O_CREAT, O_WRONLY } from '../sys/constants.js';
 import type { DiskDirectory } from './disk-directory.js';
@@ -131,7 +132,7 @@ export function prepareWorkdir(workdir: DiskDirectory, path: ByteString, isVolat
   if (made < 0 && made !== -E.EEXIST) {
     throw new PlyfsError(
       'workdir-not-writable',
-      `cannot write to workdir ${shown} (${errnoName(-made)}): make it writable, or give another.`,
+      `cannot write to workdir ${shown} (${reasonOf(-made)}): make it writable, or give another.`,
     );
   }
   sys.fchmodat(workdir.fd(), WORK, 0o700);
@@ -169,6 +170,6 @@ function markVolatile(work: DiskDirectory, shown: string): void {
   sys.mkdirat(incompat.fd(), VOLATILE, 0o700);
   const fd = sys.openat(incompat.descend(VOLATILE).fd(), bytesOf('dirty'), O_WRONLY | O_CREAT | O_CLOEXEC, 0o600);
   if (fd < 0)
-    throw new PlyfsError('workdir-not-writable', `cannot mark workdir ${shown} as volatile (${errnoName(-fd)}): make it writable.`);
+    throw new PlyfsError('workdir-not-writable', `cannot mark workdir ${shown} as volatile (${reasonOf(-fd)}): make it writable.`);
   sys.close(fd);
 }

@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { isatty } from 'node:tty';
 import { textOf, type ByteString } from '../../base/bytes.js';
-import { PlyfsError, reasonOf, UsageError } from '../../base/error.js';
+import { messageOf, PlyfsError, UsageError } from '../../base/error.js';
 import type { ByteSource } from '../../base/byte-source.js';
 import { importImage } from '../../engine/import-image.js';
 import { defineCommand } from '../command.js';
@@ -47,6 +47,6 @@ async function* tarAt(file: ByteString): ByteSource {
       file === '-' ? process.stdin : createReadStream(Buffer.from(file, 'latin1'), { highWaterMark: 256 * 1024 })
     ) as AsyncIterable<Buffer>;
   } catch (error) {
-    throw new PlyfsError('archive-unreadable', `${textOf(file)} cannot be read: ${reasonOf(error)}.`, { cause: error });
+    throw new PlyfsError('archive-unreadable', `${textOf(file)} cannot be read: ${messageOf(error)}.`, { cause: error });
   }
 }

@@ -3,8 +3,8 @@ import type { ApplyOptions } from '../../archive/apply-layer.js';
 import { treeSize } from '../../archive/layer-size.js';
 import { packTree } from '../../archive/pack-layer.js';
 import type { ByteSource } from '../../base/byte-source.js';
-import { errnoName } from '../../base/errno.js';
 import { PlyfsError } from '../../base/error.js';
+import { reasonOf } from '../../base/system-error.js';
 import type { DriverDefinition, DriverOptions } from '../driver.js';
 import {
   assumedKernelOverlay,
@@ -165,7 +165,7 @@ export const overlay2: DriverDefinition = {
       // Docker's sentence.
       return `the backing ${backing} filesystem is formatted without d_type support, which leads to incorrect behavior. Reformat the filesystem with ftype=1 to enable d_type support.`;
     }
-    if (whiteouts !== true) return `whiteout devices cannot be made on the ${backing} file system of ${home} (${errnoName(whiteouts)})`;
+    if (whiteouts !== true) return `whiteout devices cannot be made on the ${backing} file system of ${home} (${reasonOf(whiteouts)})`;
     if (xattrs === undefined) return `the ${backing} file system of ${home} takes no extended attributes`;
     return mounter === 'kernel' ? tryKernelOverlay(home).unsupported : undefined;
   },

@@ -2,8 +2,9 @@
 import { statSync } from 'node:fs';
 import type { ApplyOptions } from '../../archive/apply-layer.js';
 import { bytesOf, textOf } from '../../base/bytes.js';
-import { E, errnoName } from '../../base/errno.js';
+import { E } from '../../base/errno.js';
 import { PlyfsError } from '../../base/error.js';
+import { reasonOf } from '../../base/system-error.js';
 import { MS_BIND, MS_NODEV, MS_NOSUID, MS_RDONLY, MS_REMOUNT } from '../../sys/constants.js';
 import { sys } from '../../sys/index.js';
 import { readMountTable } from '../../sys/mount-table.js';
@@ -83,12 +84,12 @@ class VfsDriver extends LayerDriver {
       );
     }
     if (result < 0)
-      throw new PlyfsError('mount-failed', `cannot bind ${own} to ${target} (${errnoName(-result)}): check that ${target} is a directory.`);
+      throw new PlyfsError('mount-failed', `cannot bind ${own} to ${target} (${reasonOf(-result)}): check that ${target} is a directory.`);
     const flags = (readOnly ? MS_RDONLY : 0) | (suid ? 0 : MS_NOSUID) | (dev ? 0 : MS_NODEV);
     const changed = sys.mount(none, bytesOf(target), none, MS_REMOUNT | MS_BIND | flags, none);
     if (changed < 0) {
       await unmount(target, true);
-      throw new PlyfsError('mount-failed', `cannot restrict what is shown at ${target} (${errnoName(-changed)}).`);
+      throw new PlyfsError('mount-failed', `cannot restrict what is shown at ${target} (${reasonOf(-changed)}).`);
     }
     return 'bind';
   }

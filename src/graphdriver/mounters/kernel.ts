@@ -1,8 +1,9 @@
 /** Mounting by the kernel's overlayfs, with the options that Docker gives it (moby, daemon/graphdriver/overlay2/overlay.go, Get). */
 import { existsSync } from 'node:fs';
 import { bytesOf } from '../../base/bytes.js';
-import { check, E, errnoName } from '../../base/errno.js';
+import { check, E } from '../../base/errno.js';
 import { PlyfsError } from '../../base/error.js';
+import { reasonOf } from '../../base/system-error.js';
 import { AT_FDCWD, MS_NODEV, MS_NOSUID, MS_RDONLY, O_CLOEXEC, O_DIRECTORY, O_RDONLY } from '../../sys/constants.js';
 import { sys } from '../../sys/index.js';
 import type { Mounter, UnionMount } from '../mounter.js';
@@ -35,7 +36,7 @@ export const kernelMounter: Mounter = {
         result === -E.ENODEV ? 'load the kernel module with modprobe overlay, or mount by fuse' : 'dmesg tells more; or mount by fuse';
       throw new PlyfsError(
         'mount-failed',
-        `the kernel refuses to mount ${mount.source} at ${mount.target} (${errnoName(-result)}): ${remedy}.`,
+        `the kernel refuses to mount ${mount.source} at ${mount.target} (${reasonOf(-result)}): ${remedy}.`,
       );
     }
   },

@@ -1,8 +1,9 @@
 /** Taking away what a mounter made. */
 import { statfs } from 'node:fs/promises';
 import { bytesOf } from '../../base/bytes.js';
-import { E, errnoName } from '../../base/errno.js';
+import { E } from '../../base/errno.js';
 import { PlyfsError } from '../../base/error.js';
+import { reasonOf } from '../../base/system-error.js';
 import { unmountServed } from '../mount-server.js';
 
 /** Throws `mount-busy`, `not-mounted`, `umount-failed`. */
@@ -18,7 +19,7 @@ export async function unmount(target: string, lazy: boolean): Promise<void> {
       throw new PlyfsError('not-mounted', `nothing is mounted at ${target}: \`ply mounts\` lists what is.`);
     default:
       if (result < 0)
-        throw new PlyfsError('umount-failed', `${target} cannot be unmounted (${errnoName(-result)}): try it as the user who mounted it.`);
+        throw new PlyfsError('umount-failed', `${target} cannot be unmounted (${reasonOf(-result)}): try it as the user who mounted it.`);
   }
 }
 
