@@ -17,6 +17,7 @@ import type { NodeTable } from './node-table.js';
 import type { OpenFiles } from './open-files.js';
 import type { UnionOptions } from './options.js';
 import type { Origins } from './origin.js';
+import type { Traps } from './layers-on-disk.js';
 import type { Ownership } from './ownership.js';
 import type { Reclaimer } from './reclaim.js';
 import type { UpperLayer } from './upper-layer.js';
@@ -27,6 +28,8 @@ export interface UnionContext {
   /** Root directories by layer index; index 0 is undefined in a read-only union. */
   readonly roots: readonly (LayerDirectory | undefined)[];
   readonly upper: UpperLayer | null;
+  /** Null unless a lower layer has the upper or the workdir in it. */
+  readonly traps: Traps | null;
   readonly nodes: NodeTable;
   readonly links: LinkTable;
   /** Null without `index=on`. */

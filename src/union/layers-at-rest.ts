@@ -76,6 +76,7 @@ function contextOf(
     directories,
     files: new OpenFiles(DESCRIPTORS, { noatime: true }),
     events: new UnionEvents(),
+    traps: null,
     reclaimer: new Reclaimer(),
     habit: new ListingHabit(),
     stat: newStatBuffer(),

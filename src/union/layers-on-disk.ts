@@ -37,7 +37,7 @@ const ITSELF = '' as ByteString;
 export interface OpenedDirectory {
   readonly path: ByteString;
   readonly fd: number;
-  /** Device and inode number, to tell whether two are the same. */
+  /** `identityOf`, to tell whether two are the same. */
   readonly identity: string;
   readonly device: string;
   /**
@@ -119,7 +119,8 @@ function cannotOpen(role: Role, path: ByteString, errno: number): PlyfsError {
   }
 }
 
-function identityOf(of: Float64Array): string {
+/** Device and inode number of statx(2)'s answer in entry 0. */
+export function identityOf(of: Float64Array): string {
   return `${deviceOf(of)}:${field(of, 0, StatField.InoHigh)}:${field(of, 0, StatField.InoLow)}`;
 }
 
@@ -171,26 +172,25 @@ export function refuseOverlaps(lowers: readonly OpenedDirectory[], upper: Opened
     );
   }
   for (const lower of lowers) {
-    const lowerPath = textOf(lower.path);
-    if (aboveUpper.includes(lower.identity)) {
-      throw new PlyfsError(
-        'upperdir-inside-lower',
-        `upperdir ${upperPath} lies inside lowerdir ${lowerPath}, which must not change: put it elsewhere.`,
-      );
-    }
-    if (aboveWork.includes(lower.identity)) {
-      throw new PlyfsError(
-        'workdir-inside-lower',
-        `workdir ${workPath} lies inside lowerdir ${lowerPath}, which must not change: put it elsewhere.`,
-      );
-    }
     if (ancestry(lower.path).includes(upper.identity)) {
       throw new PlyfsError(
         'lower-inside-upper',
-        `lowerdir ${lowerPath} lies inside upperdir ${upperPath}, which changes: put one of them elsewhere.`,
+        `lowerdir ${textOf(lower.path)} lies inside upperdir ${upperPath}, which changes: put one of them elsewhere.`,
       );
     }
   }
+}
+
+/** Which directories a union never enters, by `identityOf`. */
+export type Traps = ReadonlySet<string>;
+
+/**
+ * The upper and the workdir where a lower layer has them in it: what lies there changes, so that whoever comes to them through that
+ * layer meets ELOOP (fs/overlayfs/namei.c, ovl_lookup_single). Null where no lower layer has.
+ */
+export function trapsIn(lowers: readonly OpenedDirectory[], upper: OpenedDirectory, work: OpenedDirectory): Traps | null {
+  const above = new Set([...ancestry(upper.path), ...ancestry(work.path)]);
+  return lowers.some(({ identity }) => above.has(identity)) ? new Set([upper.identity, work.identity]) : null;
 }
 
 /** Refuses a mount point at which the union would have to go through itself to reach a layer. */

@@ -13,6 +13,7 @@ import { requireFollowed } from './belief.js';
 import type { UnionContext } from './context.js';
 import type { Device } from './devices.js';
 import { LinkGroup } from './hard-links.js';
+import { identityOf, type Traps } from './layers-on-disk.js';
 import { UPPER, type LayerDirectory } from './layer.js';
 import { adoptLink } from './copy-up.js';
 import type { InodeIndex } from './inode-index.js';
@@ -216,6 +217,7 @@ function lowerNamesake(dentry: Dentry): { directory: LayerDirectory; name: ByteS
 
 function newDirectory(context: UnionContext, dentry: Dentry, stat: Float64Array, index: number): DirectoryNode {
   const merged = mergeStack(context, dentry, context.devices.of(dentry.holder, dentry.name, stat, index));
+  if (context.traps !== null) refuseTrapped(context.traps, merged.stack);
   const first = merged.stack.find((directory) => directory.layer.index !== UPPER);
   // A directory that was copied up keeps the number of the topmost lower one.
   const copied = first !== undefined && first !== merged.stack[0] && first.stat('' as ByteString, namesakeStat, 0) >= 0;
@@ -228,6 +230,14 @@ function newDirectory(context: UnionContext, dentry: Dentry, stat: Float64Array,
   node.opaque = merged.opaque;
   node.packed = merged.packed;
   return node;
+}
+
+/** Throws ELOOP for a directory one of whose parts is what this union writes to. */
+function refuseTrapped(traps: Traps, stack: readonly LayerDirectory[]): void {
+  for (const directory of stack) {
+    if (directory.stat('' as ByteString, namesakeStat, 0) >= 0 && traps.has(identityOf(namesakeStat)))
+      throw new Errno(E.ELOOP, 'the upper or the workdir in a lower layer');
+  }
 }
 
 interface Merged {

@@ -112,13 +112,19 @@ function mayLeadElsewhere(directory: DirectoryNode): boolean {
   return directory.stack.some(({ layer }) => layer.devices !== null);
 }
 
-/** `d_ino` of a name in a directory that may lead elsewhere. Throws `Errno`. */
+/** `d_ino` of a name in a directory that may lead elsewhere. */
 function numberOf(context: UnionContext, dentry: Dentry): number {
   if (dentry.node !== null) return dentry.node.ino;
   if (dentry.type !== DT_DIR || dentry.holder.stat(dentry.name, context.stat, 0) < 0) return dentry.ino;
-  const node = nodeFromStat(context, dentry, context.stat, 0);
-  context.nodes.evictIfUnused(node);
-  return node.ino;
+  try {
+    const node = nodeFromStat(context, dentry, context.stat, 0);
+    context.nodes.evictIfUnused(node);
+    return node.ino;
+  } catch (error) {
+    // It has its name, whatever a lookup of it is answered.
+    if (error instanceof Errno) return dentry.ino;
+    throw error;
+  }
 }
 
 function deliverWithNodes(context: UnionContext, listing: readonly Dentry[], start: number, sink: DirectorySink): void {

@@ -50,6 +50,7 @@ import {
   openUpper,
   refuseMountpoint,
   refuseOverlaps,
+  trapsIn,
   rootOf,
   type OpenedDirectory,
 } from './layers-on-disk.js';
@@ -175,6 +176,7 @@ function assemble(
     belief,
     roots,
     upper: upperLayer,
+    traps: upper === null || work === null ? null : trapsIn(lowers, upper, work),
     nodes: new NodeTable(root, (node) => {
       release(context, node);
     }),
