@@ -9,7 +9,8 @@
  * - times of directories are set last.
  * A failure leaves a directory that is half a layer: the caller throws it away.
  */
-import { textOf, type ByteString } from '../base/bytes.js';
+import { basename, dirname } from 'node:path';
+import { bytesOf, textOf, type ByteString, type Name } from '../base/bytes.js';
 import { PlyfsError } from '../base/error.js';
 import { sys } from '../sys/index.js';
 import { opaqueAttribute } from '../sys/union-xattrs.js';
@@ -32,7 +33,7 @@ export interface ApplyOptions {
   readonly ownership: Ownership;
   /** Default: that of this process's unions, and an ordinary user's where ownership is kept aside. */
   readonly opaqueXattr?: ByteString | undefined;
-  /** A directory that does not exist, on the layer's file system, for files that the layer replaces itself; when absent they are removed. */
+  /** A directory that does not exist, in one in which the layer's lies as well, for files that the layer replaces itself; when absent they are removed. */
   readonly replacedInto?: string | undefined;
 }
 
@@ -50,7 +51,11 @@ export interface Applied {
 export async function applyLayer(layer: LayerReader, directory: string, options: ApplyOptions): Promise<Applied> {
   let applying: Applying | undefined;
   try {
-    applying = new Applying(LayerRoot.open(directory), options);
+    const { replacedInto } = options;
+    applying = new Applying(
+      replacedInto === undefined ? LayerRoot.open(directory) : LayerRoot.openBelow(dirname(replacedInto), directory),
+      options,
+    );
     let entries = 0;
     let size = 0;
     for (let entry = await layer.next(); entry !== undefined; entry = await layer.next()) {
@@ -82,7 +87,8 @@ class Applying {
     this.#whiteouts = options.whiteouts;
     const opaque = options.opaqueXattr ?? opaqueAttribute(marksOf(options.ownership));
     this.#own = options.whiteouts === 'apply' ? new OwnPaths(root) : undefined;
-    this.#replaced = options.replacedInto === undefined ? undefined : new ReplacedFiles(options.replacedInto);
+    this.#replaced =
+      options.replacedInto === undefined ? undefined : new ReplacedFiles(root.above, bytesOf(basename(options.replacedInto)) as Name);
     this.#writer = new EntryWriter(root, options.ownership, options.whiteouts === 'overlay' ? opaque : undefined, (dirfd, name) =>
       this.#replaced === undefined || this.#own?.has(dirfd, name) === false ? removeTree(dirfd, name) : this.#replaced.take(dirfd, name),
     );
@@ -154,7 +160,7 @@ class Applying {
   }
 
   replaced(): boolean {
-    return this.#replaced?.directory !== undefined;
+    return this.#replaced?.any === true;
   }
 
   close(): void {

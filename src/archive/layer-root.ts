@@ -11,7 +11,7 @@ import { E } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import { bytesOf } from '../base/bytes.js';
 import { reasonOf } from '../base/system-error.js';
-import { openPrivately } from '../sys/private-mount.js';
+import { openPrivately, openPrivatelyBelow } from '../sys/private-mount.js';
 import { sys } from '../sys/index.js';
 import {
   AT_FDCWD,
@@ -43,27 +43,37 @@ const isRoot = process.geteuid?.() === 0;
 const stat = new Float64Array(STAT_FIELDS);
 const direntBuffer = Buffer.alloc(64 * 1024);
 
+function opened(directory: string): number {
+  const fd = sys.openat(AT_FDCWD, bytesOf(directory), READ_DIRECTORY, 0);
+  if (fd >= 0) return fd;
+  throw new PlyfsError('layer-missing', `The layer's directory ${directory} cannot be opened (${reasonOf(-fd)}): see that it is there.`);
+}
+
 export class LayerRoot {
   readonly fd: number;
+  /** A directory above, where one was asked for: what is moved there stays on the mount. Else -1. */
+  readonly above: number;
   /** By path; the least recently used is first. Valid while no directory and no symbolic link is taken away. */
   readonly #directories = new Map<string, number>();
   readonly #resolution: number;
 
-  private constructor(fd: number, resolution: number) {
+  private constructor(fd: number, resolution: number, above = -1) {
     this.fd = fd;
+    this.above = above;
     this.#resolution = resolution;
   }
 
   /** Throws `layer-missing`. */
   static open(directory: string): LayerRoot {
     const path = bytesOf(directory);
-    const fd = openPrivately(path) ?? sys.openat(AT_FDCWD, path, READ_DIRECTORY, 0);
-    if (fd < 0)
-      throw new PlyfsError(
-        'layer-missing',
-        `The layer's directory ${directory} cannot be opened (${reasonOf(-fd)}): see that it is there.`,
-      );
+    const fd = openPrivately(path) ?? opened(directory);
     return new LayerRoot(fd, RESOLVE | RESOLVE_NO_XDEV);
+  }
+
+  /** With `above`, a directory in which it lies; both paths are without symbolic links. Throws `layer-missing`. */
+  static openBelow(above: string, directory: string): LayerRoot {
+    const [aboveFd, fd] = openPrivatelyBelow(bytesOf(above), bytesOf(directory)) ?? [opened(above), opened(directory)];
+    return new LayerRoot(fd, RESOLVE | RESOLVE_NO_XDEV, aboveFd);
   }
 
   /** A directory that is open, by a descriptor of its own; unless it is `bounded`, with what is mounted in it. Throws `layer-missing`. */
@@ -76,6 +86,7 @@ export class LayerRoot {
   close(): void {
     this.forget();
     sys.close(this.fd);
+    if (this.above >= 0) sys.close(this.above);
   }
 
   /** Closes what is kept open: names on the way to it may lead elsewhere now. */

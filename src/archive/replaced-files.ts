@@ -4,11 +4,11 @@
  * moved aside while the layer is applied, and then its bytes are written into tar-split, where Docker finds them as well: the layer's tar can be had again.
  */
 import { renameSync } from 'node:fs';
-import { bytesOf, type ByteString, type Name } from '../base/bytes.js';
+import type { ByteString, Name } from '../base/bytes.js';
 import { E } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import { reasonOf } from '../base/system-error.js';
-import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, O_RDONLY, S_IFDIR, S_IFREG } from '../sys/constants.js';
+import { O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, O_RDONLY, S_IFDIR, S_IFREG } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import { cleanPath } from './entry-path.js';
 import { LayerRoot, namesIn, openRegular, typeAt } from './layer-root.js';
@@ -16,27 +16,28 @@ import { readTarSplit, TarSplitWriter } from './tar-split.js';
 
 /** Where the files go: a directory that is made with the first of them. */
 export class ReplacedFiles {
-  readonly #directory: string;
+  readonly #above: number;
+  readonly #name: Name;
   #fd = -1;
   #count = 0;
 
-  /** `directory` must not exist, and be on the layer's file system. */
-  constructor(directory: string) {
-    this.#directory = directory;
+  /** `above`: a directory of the layer's mount, the caller's; `name` must not exist in it. */
+  constructor(above: number, name: Name) {
+    this.#above = above;
+    this.#name = name;
   }
 
-  /** The directory, once something was moved into it. */
-  get directory(): string | undefined {
-    return this.#count > 0 ? this.#directory : undefined;
+  /** Something was moved there. */
+  get any(): boolean {
+    return this.#count > 0;
   }
 
   /** Moves a file, or a directory with all that is in it, away. 0 or `-errno`. */
   take(dirfd: number, name: ByteString): number {
     if (this.#fd < 0) {
-      const path = bytesOf(this.#directory);
-      const made = sys.mkdirat(AT_FDCWD, path, 0o700);
+      const made = sys.mkdirat(this.#above, this.#name, 0o700);
       if (made < 0) return made;
-      this.#fd = sys.openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+      this.#fd = sys.openat(this.#above, this.#name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
       if (this.#fd < 0) return this.#fd;
     }
     return sys.renameat2(dirfd, name, this.#fd, String(this.#count++) as Name, 0);

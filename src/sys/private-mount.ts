@@ -21,6 +21,12 @@ export function openPrivately(path: ByteString): number | undefined {
   return inside;
 }
 
+/** A directory and `above`, which it lies in, as `openBothPrivately` has them; paths are absolute and without symbolic links. */
+export function openPrivatelyBelow(above: ByteString, path: ByteString): [above: number, directory: number] | undefined {
+  const [opened, below] = path.startsWith(`${above}/`) ? openBeneath(above, [HERE, path.slice(above.length + 1) as ByteString]) : [];
+  return opened === undefined || below === undefined ? undefined : [opened, below];
+}
+
 /**
  * Two open directories of one mount, through one copy of it: rename(2) and link(2) go from mount to mount never. The caller closes
  * both; undefined where there is no copy to be had.

@@ -172,13 +172,14 @@ export function refuseOverlaps(lowers: readonly OpenedDirectory[], upper: Opened
     );
   }
   for (const lower of lowers) {
-    if (ancestry(lower.path).includes(upper.identity)) {
-      throw new PlyfsError(
-        'lower-inside-upper',
-        `lowerdir ${textOf(lower.path)} lies inside upperdir ${upperPath}, which changes: put one of them elsewhere.`,
-      );
-    }
+    const above = ancestry(lower.path);
+    if (above.includes(upper.identity)) throw insideChanging(lower, 'lower-inside-upper', `upperdir ${upperPath}`);
+    if (above.includes(work.identity)) throw insideChanging(lower, 'lower-inside-work', `workdir ${workPath}`);
   }
+}
+
+function insideChanging(lower: OpenedDirectory, code: string, where: string): PlyfsError {
+  return new PlyfsError(code, `lowerdir ${textOf(lower.path)} lies inside ${where}, which changes: put one of them elsewhere.`);
 }
 
 /** Which directories a union never enters, by `identityOf`. */

@@ -14,15 +14,14 @@ import { isRoot } from '../support/users.js';
 
 t.setTimeout(120_000);
 
-/** The same layout in `dir` each time: a mount whose layers lie there. */
-async function level(dir: string, options: readonly string[]): Promise<string> {
-  await succeed([
-    'sh',
-    '-ec',
-    'cd "$0"; mkdir -p lower/closed lower/open upper work mnt; echo x >lower/closed/below; echo x >lower/open/below',
-    dir,
-  ]);
-  await plyfs.mount({ lowers: [`${dir}/lower`], upper: `${dir}/upper`, work: `${dir}/work`, options }, `${dir}/mnt`);
+/** The mount of the level `depth`: its lower lies on the level above, `dir`. */
+async function level(base: string, dir: string, depth: number, options: readonly string[]): Promise<string> {
+  // The upper of the second keeps deletions as .wh. files, and so takes none for an upper on it.
+  const writable = depth < 2 ? dir : `${base}/aside`;
+  const script =
+    'mkdir -p "$0/lower/closed" "$0/lower/open" "$0/mnt" "$1/upper" "$1/work"; echo x >"$0/lower/closed/below"; echo x >"$0/lower/open/below"';
+  await succeed(['sh', '-ec', script, dir, writable]);
+  await plyfs.mount({ lowers: [`${dir}/lower`], upper: `${writable}/upper`, work: `${writable}/work`, options }, `${dir}/mnt`);
   return `${dir}/mnt`;
 }
 
@@ -41,7 +40,7 @@ for (const options of [[], ['userxattr']] as const) {
     const mounts: string[] = [];
     try {
       for (let dir = base, depth = 0; depth < 3; depth++) {
-        const mnt = await level(dir, options);
+        const mnt = await level(base, dir, depth, options);
         mounts.push(mnt);
         dir = mnt;
       }
@@ -64,7 +63,7 @@ for (const options of [[], ['userxattr']] as const) {
       // Whatever a level keeps, the one below shows as it was set, after remounting as well.
       await unmountAll(base);
       for (let dir = base, depth = 0; depth < 3; depth++) {
-        dir = await level(dir, options);
+        dir = await level(base, dir, depth, options);
         const actor = await Actor.start({ cwd: dir });
         t.same((await actor.listxattr('open')).sort(), [...names].sort(), `level ${depth + 1} after remounting`);
         t.same(await actor.names('open'), ['below']);

@@ -133,7 +133,8 @@ export const linkCases: PosixCases = {
     await s.fails('ELOOP', s.actor.stat('loop'));
     await s.fails('ELOOP', s.actor.open('a/x'));
     await s.fails('ELOOP', s.actor.open('chain0'), 'more than 40 links');
-    s.t.equal(await s.actor.get('chain10'), 'end');
+    // Nineteen: a walk that the kernel begins anew, as when something is mounted meanwhile, goes on counting (fs/namei.c, total_link_count).
+    s.t.equal(await s.actor.get('chain26'), 'end');
     s.t.ok(await s.actor.lstat('loop'));
   },
 
