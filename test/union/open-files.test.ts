@@ -148,7 +148,8 @@ function copying(s: UnionScene): boolean {
   const links = execFileSync('find', [`/proc/${pid}/fd`, '-lname', '*(deleted)', '-printf', '%l\n'], {
     stdio: ['ignore', 'pipe', 'ignore'],
   });
-  return links.includes(`${s.union.base}/work/work/`);
+  // Through its own copy of the mount the process sees the path from wherever that begins.
+  return links.includes('/work/work/');
 }
 
 async function clean(s: UnionScene, what: string): Promise<void> {
