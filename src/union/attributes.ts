@@ -14,6 +14,7 @@ import { onDisk } from './disk-directory.js';
 import { statNode } from './merge.js';
 import { CAPABILITY } from './metadata.js';
 import type { Node } from './node.js';
+import { byNameAsOwner, removeXattrAsOwner } from './owner-rights.js';
 import { refuseChange, refuseTouch, refuseWrite } from './protection.js';
 import { field, newStatBuffer, S_IFREG } from './stat-buffer.js';
 
@@ -148,7 +149,8 @@ function apply(context: UnionContext, node: Node, change: AttributeChange, calle
   if (change.atime !== undefined || change.mtime !== undefined) {
     const [atimeSec, atimeNsec] = timeArguments(change.atime);
     const [mtimeSec, mtimeNsec] = timeArguments(change.mtime);
-    check(sys.utimensat(dirfd, name, atimeSec, atimeNsec, mtimeSec, mtimeNsec), 'utimensat');
+    const utimens = (): number => sys.utimensat(dirfd, name, atimeSec, atimeNsec, mtimeSec, mtimeNsec);
+    check(byNameAsOwner(dirfd, utimens), 'utimensat');
   }
 }
 
@@ -203,7 +205,7 @@ export function killCapability(context: UnionContext, node: Node): void {
   const attribute = xattrAside(CAPABILITY, context.ownership.override);
   if (attribute === undefined || !node.inUpper || node.type !== S_IFREG) return;
   const { dirfd, name } = upperTarget(context, node);
-  const removed = sys.removexattrat(dirfd, name, attribute);
+  const removed = removeXattrAsOwner(dirfd, name, attribute);
   if (removed !== -E.ENODATA && removed !== -E.EOPNOTSUPP) check(removed, attribute);
 }
 

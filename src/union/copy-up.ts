@@ -21,6 +21,7 @@ import { UPPER, type LayerDirectory } from './layer.js';
 import { copyMetadata, restoreTimes } from './metadata.js';
 import { statNode } from './merge.js';
 import type { Dentry, DirectoryNode, Node } from './node.js';
+import { linkAsOwner, removeXattrAsOwner, setXattrAsOwner } from './owner-rights.js';
 import { pathOf } from './path.js';
 import { field, newStatBuffer, S_IFLNK, S_IFREG } from './stat-buffer.js';
 import type { UpperLayer } from './upper-layer.js';
@@ -138,7 +139,7 @@ export function markImpure(context: UnionContext, node: DirectoryNode, directory
   if (node.impure) return;
   const upper = context.upper as UpperLayer;
   if (upper.features.marks) {
-    const result = sys.setxattrat(directory.fd(), '' as ByteString, upper.attribute('impure'), yes, 0);
+    const result = setXattrAsOwner(directory.fd(), '' as ByteString, upper.attribute('impure'), yes, 0);
     if (result !== -E.EPERM && result !== -E.EOPNOTSUPP) check(result, 'impure');
   }
   node.impure = true;
@@ -339,7 +340,7 @@ function publishFile(context: UnionContext, node: Node, copy: number, temporary:
   if (node.links === null) markImpure(context, first.parent, parent);
   keepingTimes(parent, () => {
     if (temporary !== null) upper.publish(temporary, parent, first.name);
-    else check(sys.linkat(copy, '' as ByteString, parent.fd(), first.name), first.name);
+    else check(linkAsOwner(copy, '' as ByteString, parent.fd(), first.name), first.name);
   });
   context.files.drop(node);
   settle(node, first, parent);
@@ -437,8 +438,13 @@ function linkInto(context: UnionContext, node: Node, dentry: Dentry, parent: Dis
 
 /** link(2) to the object of a node in the upper layer. */
 export function linkNode(node: Node, parent: DiskDirectory, name: Name): void {
-  const from = node.orphanFd >= 0 ? node.orphanFd : onDisk(node.holder).fd();
-  check(sys.linkat(from, node.orphanFd >= 0 ? ('' as ByteString) : node.name, parent.fd(), name), name);
+  check(tryLinkNode(node, parent, name), name);
+}
+
+/** The same; returns `-errno`. */
+export function tryLinkNode(node: Node, parent: DiskDirectory, name: Name): number {
+  if (node.orphanFd >= 0) return linkAsOwner(node.orphanFd, '' as ByteString, parent.fd(), name);
+  return linkAsOwner(onDisk(node.holder).fd(), node.name, parent.fd(), name);
 }
 
 /**
@@ -463,12 +469,12 @@ function copyUpData(context: UnionContext, node: Node, caller: Caller | null, ke
   check(statNode(node, sourceStat), node.name);
   const size = field(sourceStat, 0, StatField.Size);
   const stat = sourceStat.slice();
-  const to = check(onDisk(node.holder).openForWriting(node.name, { noatime: true }), node.name);
+  const to = check(onDisk(node.holder).openAsOwner(node.name, { noatime: true }), node.name);
   const finish = (): void => {
     if (size > keep) check(sys.ftruncate(to, size), 'truncate');
     restoreTimes(to, '' as ByteString, stat);
     check(sys.fsync(to), 'fsync');
-    for (const suffix of ['metacopy', 'redirect']) sys.removexattrat(to, '' as ByteString, upper.attribute(suffix));
+    for (const suffix of ['metacopy', 'redirect']) removeXattrAsOwner(to, '' as ByteString, upper.attribute(suffix));
     node.data = null;
     context.files.drop(node);
     context.files.put(node, to, true);

@@ -14,8 +14,8 @@ import { StatField } from '../sys/syscalls.js';
 import type { Attributes, Caller, NodeId } from '../vfs/filesystem.js';
 import { fillAttributes, getattr } from './attributes.js';
 import type { UnionContext } from './context.js';
-import { copyUp, linkNode, markImpure, upperDirectory, writableUpper } from './copy-up.js';
-import { onDisk, type DiskDirectory } from './disk-directory.js';
+import { copyUp, linkNode, markImpure, tryLinkNode, upperDirectory, writableUpper } from './copy-up.js';
+import type { DiskDirectory } from './disk-directory.js';
 import { LinkGroup } from './hard-links.js';
 import { numberOn } from './inode-numbers.js';
 import { addToDirectory, readyForChange } from './listing.js';
@@ -294,9 +294,7 @@ export function link(
     check(statNode(node, context.stat), name);
     if (node.ino !== numberInUpper(context, node)) markImpure(context, parent, directory);
     if (node.links?.indexed === true) context.index?.recordNode(node.links, 'U');
-    const from = node.orphanFd >= 0 ? node.orphanFd : onDisk(node.holder).fd();
-    const fromName = node.orphanFd >= 0 ? ('' as ByteString) : node.name;
-    const result = sys.linkat(from, fromName, directory.fd(), name);
+    const result = tryLinkNode(node, directory, name);
     let overWhiteout = false;
     if (result === -E.EEXIST && parent.stack.length > 1) {
       overWhiteout = true;

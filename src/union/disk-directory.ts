@@ -28,7 +28,8 @@ import {
 } from '../sys/constants.js';
 import { StatField, STAT_FIELDS } from '../sys/syscalls.js';
 import type { Device } from './devices.js';
-import type { EntryVisitor, Layer, LayerDirectory } from './layer.js';
+import { UPPER, type EntryVisitor, type Layer, type LayerDirectory } from './layer.js';
+import { asOwner, wayTo } from './owner-rights.js';
 import { applyOverride, isRootsAlone, readOverride, type OverrideBelief } from '../sys/override-stat.js';
 
 /** Some thousand entries. */
@@ -127,7 +128,7 @@ export class DiskDirectory implements LayerDirectory {
     for (let i = missing.length - 1; i >= 0;) {
       let path: string = missing[i--] as ByteString;
       while (i >= 0 && path.length + (missing[i] as ByteString).length < MAX_RELATIVE_PATH) path += '/' + (missing[i--] as ByteString);
-      const fd = openDirectory(base, path as ByteString, this.#bounded);
+      const fd = openDirectory(base, path as ByteString, this.#bounded, this.layer.index === UPPER);
       if (intermediate >= 0) sys.close(intermediate);
       if (fd < 0) throw new Errno(-fd, path);
       intermediate = base = fd;
@@ -152,7 +153,8 @@ export class DiskDirectory implements LayerDirectory {
   }
 
   stat(name: ByteString, out: Float64Array, index: number): number {
-    const result = sys.statx(this.fd(), name, out, index);
+    let result = sys.statx(this.fd(), name, out, index);
+    if (result === -E.EACCES) result = this.#asOwner(name, () => sys.statx(this.fd(), name, out, index));
     if (this.#bounded && result >= 0 && isMountPoint(name, out, index)) return -E.EXDEV;
     if (this.layer.overrideStat !== undefined && result >= 0) this.#override(name, out, index);
     return result;
@@ -204,13 +206,23 @@ export class DiskDirectory implements LayerDirectory {
   }
 
   open(name: ByteString): number {
-    return openRegular(this.fd(), name, O_RDONLY | O_NOATIME, this.#bounded);
+    return this.#asOwner(name, () => openRegular(this.fd(), name, O_RDONLY | O_NOATIME, this.#bounded));
   }
 
   /** In the upper layer: a regular file, for reading and writing. `noatime` holds for files of this process's own user, and for root. */
   openForWriting(name: ByteString, { noatime }: { noatime: boolean }): number {
     const fd = noatime ? openName(this.fd(), name, O_RDWR | UNBLOCKED | O_NOATIME, this.#bounded) : -E.EPERM;
     return fd === -E.EPERM ? openName(this.fd(), name, O_RDWR | UNBLOCKED, this.#bounded) : fd;
+  }
+
+  /** The same whatever the modes say: whoever opened the file through the mount was allowed to. */
+  openAsOwner(name: ByteString, how: { noatime: boolean }): number {
+    return this.#asOwner(name, () => this.openForWriting(name, how));
+  }
+
+  /** The upper is its owner's to change; of a lower layer the modes stay, and what they forbid. */
+  #asOwner(name: ByteString, attempt: () => number): number {
+    return this.layer.index === UPPER ? asOwner(() => wayTo(this.fd(), name), attempt) : attempt();
   }
 
   /** Before a change by name of what was looked up some time ago. Throws EXDEV where something is mounted there since. */
@@ -224,11 +236,13 @@ export class DiskDirectory implements LayerDirectory {
   }
 
   readlink(name: ByteString, buffer: Uint8Array): number {
-    return sys.readlinkat(this.fd(), name, buffer);
+    return this.#asOwner(name, () => sys.readlinkat(this.fd(), name, buffer));
   }
 
   getxattr(name: ByteString, attribute: ByteString, buffer: Uint8Array | null): number {
-    return sys.getxattrat(this.fd(), name, attribute, buffer);
+    const size = sys.getxattrat(this.fd(), name, attribute, buffer);
+    // A `user.` attribute asks for permission to read (xattr(7)): a mark that is not seen would change what the union shows.
+    return size === -E.EACCES ? this.#asOwner(name, () => sys.getxattrat(this.fd(), name, attribute, buffer)) : size;
   }
 
   listxattr(name: ByteString, buffer: Uint8Array | null): number {
@@ -301,27 +315,29 @@ function openName(dirfd: number, name: ByteString, flags: number, bounded: boole
   return fd === -E.ENOSYS ? sys.openat(dirfd, name, flags, 0) : fd;
 }
 
-function openDirectory(base: number, path: ByteString, bounded: boolean): number {
+/** `ours`: what its modes keep from its owner is opened all the same. */
+function openDirectory(base: number, path: ByteString, bounded: boolean, ours: boolean): number {
   const flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK;
   const pathFlags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
   let fd: number;
   if (path.includes('/')) {
     const resolve = RESOLVE | (bounded ? RESOLVE_NO_XDEV : 0);
     fd = sys.openat2(base, path, flags, 0, resolve);
-    if (fd === -E.EACCES) fd = sys.openat2(base, path, pathFlags, 0, resolve);
-    if (fd === -E.ENOSYS) return openStepByStep(base, path, bounded);
+    if (fd === -E.EACCES) fd = ours ? openStepByStep(base, path, bounded, ours) : sys.openat2(base, path, pathFlags, 0, resolve);
+    if (fd === -E.ENOSYS) return openStepByStep(base, path, bounded, ours);
   } else {
-    fd = openQuietly(base, path, flags | O_NOATIME, bounded);
+    const open = (): number => openQuietly(base, path, flags | O_NOATIME, bounded);
+    fd = ours ? asOwner(() => wayTo(base, path), open) : open();
     if (fd === -E.EACCES) fd = openName(base, path, pathFlags, bounded);
   }
   return fd;
 }
 
-/** Before Linux 5.6 there is no openat2: one component a call. */
-function openStepByStep(base: number, path: ByteString, bounded: boolean): number {
+/** One component a call: before Linux 5.6 there is no openat2, and rights are given one by one. */
+function openStepByStep(base: number, path: ByteString, bounded: boolean, ours: boolean): number {
   let fd = base;
   for (const component of path.split('/')) {
-    const next = openDirectory(fd, component as ByteString, bounded);
+    const next = openDirectory(fd, component as ByteString, bounded, ours);
     if (fd !== base) sys.close(fd);
     if (next < 0) return next;
     fd = next;

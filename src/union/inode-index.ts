@@ -24,6 +24,7 @@ import { UPPER, type LayerDirectory } from './layer.js';
 import type { Node } from './node.js';
 import type { Origins } from './origin.js';
 import { readXattr } from './overlay-xattrs.js';
+import { setXattrAsOwner } from './owner-rights.js';
 import { field, fileType, isWhiteoutDevice, newStatBuffer, S_IFDIR } from './stat-buffer.js';
 import type { UpperLayer } from './upper-layer.js';
 import { sweep } from './workdir.js';
@@ -111,7 +112,7 @@ export class InodeIndex {
   record(dirfd: number, name: ByteString, relative: 'U' | 'L', names: number, links: number): void {
     const difference = names - links;
     const value = Buffer.from(`${relative}${difference < 0 ? '' : '+'}${difference}`);
-    check(sys.setxattrat(dirfd, name, this.#upper.attribute('nlink'), value, 0), 'nlink');
+    check(setXattrAsOwner(dirfd, name, this.#upper.attribute('nlink'), value, 0), 'nlink');
   }
 
   /**

@@ -16,7 +16,8 @@ export const CAPABILITY = 'security.capability' as ByteString;
 
 /**
  * Owner, mode, xattrs and times of a source whose attributes are `stat`, to `name` relative to `dirfd` (or `dirfd` itself).
- * In this order: a change of owner clears set-id bits, any write clears `security.capability`, all of them change times.
+ * In this order: a change of owner clears set-id bits and `security.capability`, a mode may forbid its owner to set `user.` attributes
+ * and to open the file, all of them change times.
  */
 export function copyMetadata(
   context: UnionContext,
@@ -29,16 +30,14 @@ export function copyMetadata(
   const mode = field(stat, 0, StatField.Mode);
   const uid = field(stat, 0, StatField.Uid);
   const gid = field(stat, 0, StatField.Gid);
-  if (context.ownership.override !== undefined) {
-    context.ownership.describe(dirfd, name, mode, uid, gid, field(stat, 0, StatField.RdevMajor), field(stat, 0, StatField.RdevMinor));
-  } else {
-    check(sys.fchownat(dirfd, name, uid, gid), 'chown');
-    if ((mode & S_IFMT) !== S_IFLNK) check(sys.fchmodat(dirfd, name, mode & 0o7777), 'chmod');
-  }
-  const keepsAside = (mode & S_IFMT) === S_IFLNK ? undefined : context.ownership.override;
-  copyXattrs(source, sourceName, dirfd, name, keepsAside);
   const type = mode & S_IFMT;
+  const { override } = context.ownership;
+  if (override !== undefined) {
+    context.ownership.describe(dirfd, name, mode, uid, gid, field(stat, 0, StatField.RdevMajor), field(stat, 0, StatField.RdevMinor));
+  } else check(sys.fchownat(dirfd, name, uid, gid), 'chown');
+  copyXattrs(source, sourceName, dirfd, name, type === S_IFLNK ? undefined : override);
   if (type === S_IFREG || type === S_IFDIR) copyFlags(context, source, sourceName, protectionIn(stat, 0), dirfd, name);
+  if (override === undefined && type !== S_IFLNK) check(sys.fchmodat(dirfd, name, mode & 0o7777), 'chmod');
   restoreTimes(dirfd, name, stat);
 }
 

@@ -14,6 +14,7 @@ import type { DescriptorTable } from '../vfs/filesystem.js';
 import { onDisk } from './disk-directory.js';
 import { UPPER } from './layer.js';
 import type { Node } from './node.js';
+import { asOwner, wayTo } from './owner-rights.js';
 import { protectionOf, UNPROTECTED } from './protection.js';
 
 /** How many used descriptors are passed over in search of an unused one. */
@@ -100,12 +101,15 @@ export class OpenFiles {
 function openNode(node: Node, writable: boolean, noatime: boolean): OpenFile {
   if (node.orphanFd >= 0) {
     const path = `/proc/self/fd/${node.orphanFd}` as ByteString;
-    return { fd: check(sys.openat(AT_FDCWD, path, (node.inUpper ? O_RDWR : O_RDONLY) | O_CLOEXEC, 0), 'open'), writable: node.inUpper };
+    const reopen = (): number => sys.openat(AT_FDCWD, path, (node.inUpper ? O_RDWR : O_RDONLY) | O_CLOEXEC, 0);
+    const fd = node.inUpper ? asOwner(() => wayTo(node.orphanFd, '' as ByteString), reopen) : reopen();
+    return { fd: check(fd, 'open'), writable: node.inUpper };
   }
   const { holder, name } = node.data ?? node;
   // Files of the upper are opened for both at once, where the owner's mode lets us: a write often follows.
   if (holder.layer.index === UPPER && (writable || protectionOf(node) === UNPROTECTED)) {
-    const fd = onDisk(holder).openForWriting(name, { noatime });
+    const directory = onDisk(holder);
+    const fd = writable ? directory.openAsOwner(name, { noatime }) : directory.openForWriting(name, { noatime });
     if (fd >= 0 || writable) return { fd: check(fd, name), writable: true };
   }
   return { fd: check(holder.open(name), name), writable: false };

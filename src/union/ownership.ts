@@ -11,6 +11,7 @@ import { sys } from '../sys/index.js';
 import { StatField } from '../sys/syscalls.js';
 import type { Attributes, Caller } from '../vfs/filesystem.js';
 import type { IdRange, OwnershipOptions } from './options.js';
+import { byNameAsOwner } from './owner-rights.js';
 import { applyOverride, formatOverrideStat, readOverride } from '../sys/override-stat.js';
 import { field, newStatBuffer, S_IFDIR, S_IFLNK, S_IFMT } from './stat-buffer.js';
 
@@ -118,7 +119,8 @@ export class Ownership {
   /** ids are those on disk; -1 leaves one as it is. `name` relative to `dirfd`, or empty. */
   chown(dirfd: number, name: ByteString, uid: number, gid: number): void {
     if (this.override === undefined) {
-      check(sys.fchownat(dirfd, name, uid >>> 0, gid >>> 0), 'chown');
+      const chown = (): number => sys.fchownat(dirfd, name, uid >>> 0, gid >>> 0);
+      check(byNameAsOwner(dirfd, chown), 'chown');
       return;
     }
     this.#rewrite(dirfd, name, (current) => {
@@ -130,7 +132,8 @@ export class Ownership {
   }
 
   chmod(dirfd: number, name: ByteString, mode: number): void {
-    if (this.override === undefined) check(sys.fchmodat(dirfd, name, mode & 0o7777), 'chmod');
+    const chmod = (): number => sys.fchmodat(dirfd, name, mode & 0o7777);
+    if (this.override === undefined) check(byNameAsOwner(dirfd, chmod), 'chmod');
     else this.#rewrite(dirfd, name, (current) => ({ ...current, mode: mode & 0o7777 }));
   }
 

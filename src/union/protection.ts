@@ -8,12 +8,12 @@
 import type { ByteString } from '../base/bytes.js';
 import { check, E, Errno } from '../base/errno.js';
 import { STATX_ATTR_APPEND, STATX_ATTR_IMMUTABLE } from '../sys/constants.js';
-import { sys } from '../sys/index.js';
 import { StatField } from '../sys/syscalls.js';
 import type { UnionContext } from './context.js';
 import { statNode } from './merge.js';
 import type { Dentry, DirectoryNode, Node } from './node.js';
 import { readOverlayXattr } from './overlay-xattrs.js';
+import { removeXattrAsOwner, setXattrAsOwner } from './owner-rights.js';
 import { field, newStatBuffer, S_IFDIR, S_IFREG } from './stat-buffer.js';
 
 /** Bits of a node's `protection`: those of statx(2), which FS_IMMUTABLE_FL and FS_APPEND_FL are, too. */
@@ -59,12 +59,12 @@ export function writeProtection(context: UnionContext, dirfd: number, name: Byte
   }
   const attribute = upper.attribute(PROTATTR);
   if (protection === UNPROTECTED) {
-    const removed = sys.removexattrat(dirfd, name, attribute);
+    const removed = removeXattrAsOwner(dirfd, name, attribute);
     if (removed !== -E.ENODATA && removed !== -E.EOPNOTSUPP) check(removed, PROTATTR);
     return;
   }
   const letters = ((protection & APPEND) !== 0 ? 'a' : '') + ((protection & IMMUTABLE) !== 0 ? 'i' : '');
-  check(sys.setxattrat(dirfd, name, attribute, Buffer.from(letters, 'latin1'), 0), PROTATTR);
+  check(setXattrAsOwner(dirfd, name, attribute, Buffer.from(letters, 'latin1'), 0), PROTATTR);
 }
 
 function refuse(what: string): never {

@@ -20,6 +20,7 @@ import { addToDirectory, readyForChange, removeFromDirectory } from './listing.j
 import { copyMetadata } from './metadata.js';
 import { coversLower, findDentry, nodeOf, requireDentry } from './merge.js';
 import { Dentry, type DirectoryNode, type Node } from './node.js';
+import { renameAsOwner, setXattrAsOwner } from './owner-rights.js';
 import { layerPath, pathOf } from './path.js';
 import { refuseEntry, refuseRemoval } from './protection.js';
 import {
@@ -168,7 +169,7 @@ function beforeMove(context: UnionContext, node: DirectoryNode, from: Spot, to: 
   // As the kernel writes it: a sibling's name where that will do, else the path from the layers' root (ovl_get_redirect).
   const sibling = from.parent === to.parent && below.parent !== null && from.parent.stack.includes(below.parent);
   const redirect = Buffer.from(sibling ? below.name : layerPath(below), 'latin1');
-  check(sys.setxattrat(parent.fd(), from.name, upper.attribute('redirect'), redirect, 0), 'redirect');
+  check(setXattrAsOwner(parent.fd(), from.name, upper.attribute('redirect'), redirect, 0), 'redirect');
 }
 
 /**
@@ -189,7 +190,7 @@ function emptyUpper(context: UnionContext, node: DirectoryNode, stat: Float64Arr
   try {
     upper.setOpaque(upper.work, temporary);
     copyMetadata(context, own, '' as ByteString, stat, upper.work.fd(), temporary);
-    check(sys.renameat2(upper.work.fd(), temporary, parent.fd(), name, RENAME_EXCHANGE), name);
+    check(renameAsOwner(upper.work.fd(), temporary, parent.fd(), name, RENAME_EXCHANGE), name);
     own.release();
   } finally {
     upper.discard(temporary);
@@ -207,17 +208,17 @@ function renameInUpper(
 ): void {
   const upper = writableUpper(context);
   const leave = sourceCovers && upper.features.whiteoutDevices;
-  let result = sys.renameat2(from.fd(), name, to.fd(), newName, leave ? RENAME_WHITEOUT : 0);
+  let result = renameAsOwner(from.fd(), name, to.fd(), newName, leave ? RENAME_WHITEOUT : 0);
   if (result === -E.ENOTDIR && isDirectory) {
     // A whiteout stands at the new name, which only an exchange can move aside: it is the old name's whiteout from now on.
-    check(sys.renameat2(from.fd(), name, to.fd(), newName, RENAME_EXCHANGE), newName);
+    check(renameAsOwner(from.fd(), name, to.fd(), newName, RENAME_EXCHANGE), newName);
     // Where it stays it hides nothing: the rename is done.
     if (!leave) sys.unlinkat(from.fd(), name, 0);
     return;
   }
   if (result === -E.EINVAL && leave) {
     // The file system does not know RENAME_WHITEOUT.
-    result = sys.renameat2(from.fd(), name, to.fd(), newName, 0);
+    result = renameAsOwner(from.fd(), name, to.fd(), newName, 0);
     if (result >= 0) upper.makeWhiteout(from, name);
   }
   check(result, name);
@@ -240,7 +241,7 @@ function exchangeNames(context: UnionContext, from: Spot, to: Spot): void {
   if (twoNode.isDirectory()) beforeMove(context, twoNode, to, from, twoDirectory, oneCovers);
   if (from.parent.impure) markImpure(context, to.parent, twoDirectory);
   if (to.parent.impure) markImpure(context, from.parent, oneDirectory);
-  check(sys.renameat2(oneDirectory.fd(), from.name, twoDirectory.fd(), to.name, RENAME_EXCHANGE), from.name);
+  check(renameAsOwner(oneDirectory.fd(), from.name, twoDirectory.fd(), to.name, RENAME_EXCHANGE), from.name);
   if (twoCovers) announceMoved(context, oneNode, to);
   if (oneCovers) announceMoved(context, twoNode, from);
 

@@ -22,6 +22,7 @@ import { overlayPrefix } from '../sys/union-xattrs.js';
 import { CopyFlush } from './copy-flush.js';
 import type { DiskDirectory } from './disk-directory.js';
 import type { Layer } from './layer.js';
+import { renameAsOwner, setXattrAsOwner } from './owner-rights.js';
 import { newStatBuffer, S_IFCHR } from './stat-buffer.js';
 import { sweep } from './workdir.js';
 import { OPAQUE_MARKER, WHITEOUT_PREFIX } from './whiteout.js';
@@ -103,7 +104,7 @@ export class UpperLayer {
       this.#publish(temporary, directory, name, 0);
       return;
     }
-    const renamed = sys.renameat2(directory.fd(), name, this.work.fd(), temporary, RENAME_WHITEOUT);
+    const renamed = renameAsOwner(directory.fd(), name, this.work.fd(), temporary, RENAME_WHITEOUT);
     if (renamed < 0) {
       if (renamed !== -E.EINVAL) check(renamed, name);
       check(this.#device(this.work, temporary), 'whiteout');
@@ -118,7 +119,7 @@ export class UpperLayer {
     if (result >= 0) return;
     if (!isDirectory || (result !== -E.ENOTEMPTY && result !== -E.EEXIST)) check(result, name);
     const temporary = this.temporaryName();
-    check(sys.renameat2(directory.fd(), name, this.work.fd(), temporary, 0), name);
+    check(renameAsOwner(directory.fd(), name, this.work.fd(), temporary, 0), name);
     sweep(this.work, temporary);
   }
 
@@ -130,7 +131,7 @@ export class UpperLayer {
   /** Nothing from below shows in the directory. `name` may be empty for `directory` itself. */
   setOpaque(directory: DiskDirectory, name: ByteString): void {
     if (!this.features.opaqueMarkers) {
-      check(sys.setxattrat(directory.fd(), name, this.attribute('opaque'), yes, 0), 'opaque');
+      check(setXattrAsOwner(directory.fd(), name, this.attribute('opaque'), yes, 0), 'opaque');
       return;
     }
     this.#touch(name === '' ? directory : directory.descend(name as Name), OPAQUE_MARKER);
@@ -148,11 +149,11 @@ export class UpperLayer {
 
   /** The same where nothing may be replaced. True when the name is taken. */
   publishUnlessTaken(temporary: Name, directory: DiskDirectory, name: Name): boolean {
-    let result = sys.renameat2(this.work.fd(), temporary, directory.fd(), name, RENAME_NOREPLACE);
+    let result = renameAsOwner(this.work.fd(), temporary, directory.fd(), name, RENAME_NOREPLACE);
     if (result === -E.EINVAL) {
       // The file system does not know the flag. Nobody else changes the upper meanwhile.
       const found = directory.stat(name, trial, 0);
-      result = found >= 0 ? -E.EEXIST : found !== -E.ENOENT ? found : sys.renameat2(this.work.fd(), temporary, directory.fd(), name, 0);
+      result = found >= 0 ? -E.EEXIST : found !== -E.ENOENT ? found : renameAsOwner(this.work.fd(), temporary, directory.fd(), name, 0);
     }
     if (result < 0) sweep(this.work, temporary);
     if (result !== -E.EEXIST) check(result, name);
@@ -161,7 +162,7 @@ export class UpperLayer {
 
   /** The same where a directory takes the place of a whiteout: a device, which an ordinary rename refuses, or a marker beside the name. */
   publishOverWhiteout(temporary: Name, directory: DiskDirectory, name: Name): void {
-    const result = sys.renameat2(this.work.fd(), temporary, directory.fd(), name, RENAME_EXCHANGE);
+    const result = renameAsOwner(this.work.fd(), temporary, directory.fd(), name, RENAME_EXCHANGE);
     if (result === -E.ENOENT) this.#publish(temporary, directory, name, 0);
     else {
       sweep(this.work, temporary);
@@ -170,7 +171,7 @@ export class UpperLayer {
   }
 
   #publish(temporary: Name, directory: DiskDirectory, name: Name, flags: number): void {
-    const result = sys.renameat2(this.work.fd(), temporary, directory.fd(), name, flags);
+    const result = renameAsOwner(this.work.fd(), temporary, directory.fd(), name, flags);
     if (result >= 0) return;
     sweep(this.work, temporary);
     check(result, name);

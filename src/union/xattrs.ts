@@ -12,6 +12,7 @@ import type { LayerDirectory } from './layer.js';
 import { statNode } from './merge.js';
 import { CAPABILITY } from './metadata.js';
 import type { Node } from './node.js';
+import { removeXattrAsOwner, setXattrAsOwner } from './owner-rights.js';
 import { OWNER_XATTR, parseOwner } from './ownership.js';
 import { field, S_IFLNK } from './stat-buffer.js';
 import { StatField } from '../sys/syscalls.js';
@@ -119,7 +120,7 @@ export function setxattr(
   const kept = node.inUpper ? value : Buffer.from(value);
   return after(copyUp(context, node, caller), () => {
     const { dirfd, name: file } = upperTarget(context, node);
-    check(sys.setxattrat(dirfd, file, nameInUpper(context, node, name), kept, flags), name);
+    check(setXattrAsOwner(dirfd, file, nameInUpper(context, node, name), kept, flags), name);
     // A file that has capabilities must not be written past this process (open-files.ts).
     if (name === CAPABILITY) context.files.drop(node);
     // The flag comes with a default ACL, too, which leaves the mode alone.
@@ -136,9 +137,9 @@ export function removexattr(context: UnionContext, node: Node, name: ByteString,
   return after(copyUp(context, node, caller), () => {
     const { dirfd, name: file } = upperTarget(context, node);
     const attribute = nameInUpper(context, node, name);
-    let removed = sys.removexattrat(dirfd, file, attribute);
+    let removed = removeXattrAsOwner(dirfd, file, attribute);
     const plain = xattrToDisk(name, context.belief.marks);
-    if (removed === -E.ENODATA && attribute !== plain) removed = sys.removexattrat(dirfd, file, plain);
+    if (removed === -E.ENODATA && attribute !== plain) removed = removeXattrAsOwner(dirfd, file, plain);
     check(removed, name);
   });
 }
