@@ -241,7 +241,8 @@ export class DiskDirectory implements LayerDirectory {
 
   getxattr(name: ByteString, attribute: ByteString, buffer: Uint8Array | null): number {
     const size = sys.getxattrat(this.fd(), name, attribute, buffer);
-    // A `user.` attribute asks for permission to read (xattr(7)): a mark that is not seen would change what the union shows.
+    // A `user.` attribute asks for permission to read (xattr(7)). A mark that is not seen would change
+    // what the union shows.
     return size === -E.EACCES ? this.#asOwner(name, () => sys.getxattrat(this.fd(), name, attribute, buffer)) : size;
   }
 

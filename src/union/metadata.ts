@@ -16,8 +16,8 @@ export const CAPABILITY = 'security.capability' as ByteString;
 
 /**
  * Owner, mode, xattrs and times of a source whose attributes are `stat`, to `name` relative to `dirfd` (or `dirfd` itself).
- * In this order: a change of owner clears set-id bits and `security.capability`, a mode may forbid its owner to set `user.` attributes
- * and to open the file, all of them change times.
+ * In this order: a change of owner clears set-id bits and `security.capability`, a mode may forbid its
+ * owner to set `user.` attributes and to open the file, all of them change times.
  */
 export function copyMetadata(
   context: UnionContext,

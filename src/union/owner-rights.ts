@@ -1,12 +1,13 @@
 /**
  * System calls on the upper by an ordinary user, whose own modes are in the way.
  *
- * What a caller may do is checked by the kernel, against the modes that the mount shows. To carry it out takes
- * more: a copy goes into a directory that nobody may write to (0555), a mark onto it, a directory of
- * that mode is moved, a file is opened after its mode has changed (0200). The kernel's overlay does this with the mounter's
- * capabilities (fs/overlayfs/super.c, `creator_cred`). A file's owner without them may give himself the rights
- * (chmod(2)): for the length of one system call, only where it was refused, and never in a lower layer.
- * Cut off in between, a file keeps more rights for its owner than the mount had shown, and for nobody else.
+ * What a caller may do is checked by the kernel, against the modes that the mount shows. To carry it
+ * out takes more: a copy goes into a directory that nobody may write to (0555), a mark onto it, a
+ * directory of that mode is moved, a file of mode 0200 is opened to be read as well. The kernel's
+ * overlay does this with the mounter's capabilities (fs/overlayfs/super.c, `creator_cred`). An owner
+ * without them may give himself the rights (chmod(2)): for the length of one system call, only where
+ * it was refused, and never in a lower layer. Cut off in between, a file keeps more rights for its
+ * owner than the mount had shown, and for nobody else.
  */
 import type { ByteString } from '../base/bytes.js';
 import { E } from '../base/errno.js';
@@ -33,8 +34,8 @@ interface Lent {
 }
 
 /**
- * What `attempt` returns, a result or `-errno`. While that is EACCES, one more of `places` grants its owner everything; those on the
- * way to others come first.
+ * What `attempt` returns, a result or `-errno`. While that is EACCES, one more of `places` grants its
+ * owner everything; those on the way to others come first.
  */
 export function asOwner(places: () => readonly Place[], attempt: () => number): number {
   let result = attempt();
@@ -86,8 +87,9 @@ export function wayTo(dirfd: number, name: ByteString): Place[] {
 }
 
 /**
- * A change of what a name in the directory leads to, whose owner has that open, whatever the directory's mode became. The file's own
- * mode is left alone: it may be what is changed, and would be given back.
+ * A change of what a name in the directory leads to, by somebody who has that open, whatever the
+ * directory's mode became. The file's own mode is left alone: it may be what is changed, and would be
+ * given back.
  */
 export function byNameAsOwner(dirfd: number, attempt: () => number): number {
   return asOwner(() => wayTo(dirfd, ITSELF), attempt);
