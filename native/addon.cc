@@ -34,6 +34,7 @@ NAPI_MODULE_INIT() {
   plyfs::RegisterStat(env, sys);
   plyfs::RegisterListing(env, sys);
   plyfs::RegisterXattrs(env, sys);
+  plyfs::RegisterXfsXattrs(env, sys);
   plyfs::RegisterHandles(env, sys);
   plyfs::RegisterMounts(env, sys);
   plyfs::RegisterQuota(env, sys);

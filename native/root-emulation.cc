@@ -24,6 +24,7 @@
 #include "emulated-ids.h"
 #include "napi-helpers.h"
 #include "native-thread.h"
+#include "owned-fd.h"
 #include "syscalls.h"
 
 #ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
@@ -51,20 +52,6 @@ struct Answer {
 constexpr Answer kProceed{true, 0};
 constexpr Answer Fail(int error) { return {false, -error}; }
 constexpr Answer Give(int64_t value) { return {false, value}; }
-
-class OwnedFd {
- public:
-  explicit OwnedFd(int fd) : fd_(fd) {}
-  ~OwnedFd() {
-    if (fd_ >= 0) close(fd_);
-  }
-  OwnedFd(const OwnedFd&) = delete;
-  OwnedFd& operator=(const OwnedFd&) = delete;
-  int get() const { return fd_; }
-
- private:
-  const int fd_;
-};
 
 /** Who waits for an answer, and its memory. */
 class Caller {

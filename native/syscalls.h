@@ -10,6 +10,7 @@ void RegisterNames(napi_env env, napi_value object);
 void RegisterStat(napi_env env, napi_value object);
 void RegisterListing(napi_env env, napi_value object);
 void RegisterXattrs(napi_env env, napi_value object);
+void RegisterXfsXattrs(napi_env env, napi_value object);
 void RegisterHandles(napi_env env, napi_value object);
 void RegisterMounts(napi_env env, napi_value object);
 void RegisterQuota(napi_env env, napi_value object);

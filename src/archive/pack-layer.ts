@@ -20,7 +20,7 @@ import { LayerRoot, openRegular } from './layer-root.js';
 import { BLOCK } from './tar-block.js';
 import { encodeHeader, END_OF_ARCHIVE, type HeaderFields } from './tar-encoder.js';
 import { directoryMarks, fileXattr, fileXattrNames, isXattrWhiteout, metacopyMark } from './layer-marks.js';
-import { isThere, join, list, openChild, orUnreadable, statOne, unreadable, xattrNames } from './tree-reader.js';
+import { isThere, join, list, openChild, orUnreadable, statOne, unreadable, sortedXattrNames } from './tree-reader.js';
 
 export interface PackOptions {
   /** Whose every file is said to be. */
@@ -305,7 +305,7 @@ class Packer {
 
   #xattrs(dirfd: number, name: ByteString, path: ByteString): Map<ByteString, Uint8Array> {
     const xattrs = new Map<ByteString, Uint8Array>();
-    const onDisk = xattrNames(dirfd, name, path);
+    const onDisk = sortedXattrNames(dirfd, name, path);
     if (this.#form !== 'none' && onDisk.includes(metacopyMark(this.#ownership))) throw needsMerge(path);
     for (const attribute of fileXattrNames(onDisk, this.#ownership)) {
       const value = fileXattr(dirfd, name, attribute, path, this.#ownership);

@@ -9,10 +9,11 @@ import { E, Errno } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import { textOf } from '../base/bytes.js';
 import { reasonOf } from '../base/system-error.js';
-import { STATX_ATTR_MOUNT_ROOT } from '../sys/constants.js';
+import { STATX_ATTR_MOUNT_ROOT, XATTR_SIZE_MAX } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import { applyOverride, OVERRIDE_CONTAINERS, parseOverrideStat, type OverrideStat } from '../sys/override-stat.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
+import { xattrNames } from '../sys/xattr-names.js';
 import type { Ownership } from './entry-writer.js';
 import { namesIn, openBelow, typeAt } from './layer-root.js';
 
@@ -84,16 +85,14 @@ export function openChild(dirfd: number, name: ByteString, path: ByteString): nu
   return fd;
 }
 
-/** XATTR_LIST_MAX and XATTR_SIZE_MAX of limits.h. */
-const scratch = Buffer.alloc(64 * 1024);
+const scratch = Buffer.alloc(XATTR_SIZE_MAX);
 
 /** In byte order; none where the file system has none. */
-export function xattrNames(dirfd: number, name: ByteString, path: ByteString): ByteString[] {
-  const size = sys.listxattrat(dirfd, name, scratch);
-  if (size === -E.EOPNOTSUPP || size === -E.ENOENT) return [];
-  if (size < 0) throw unreadable(size, path);
-  if (size === 0) return [];
-  return (scratch.toString('latin1', 0, size - 1).split('\0') as ByteString[]).sort();
+export function sortedXattrNames(dirfd: number, name: ByteString, path: ByteString): ByteString[] {
+  const names = xattrNames(dirfd, name);
+  if (names === -E.ENOENT) return [];
+  if (typeof names === 'number') throw unreadable(names, path);
+  return [...names].sort();
 }
 
 /** A buffer of its own; undefined when there is none, or no such file any more. `path` is the file's. Throws `tree-unreadable`. */
@@ -121,5 +120,11 @@ export function orUnreadable<T>(path: ByteString, look: () => T): T {
 export function unreadable(result: number, path: ByteString, part = ''): PlyfsError {
   const what = path === EMPTY ? 'root of the tree' : `file ${textOf(path)}`;
   if (result === -E.EXDEV) return new PlyfsError('tree-unreadable', `At the ${what} something is mounted: unmount it first.`);
+  if (result === -E.E2BIG) {
+    return new PlyfsError(
+      'tree-unreadable',
+      `The ${what} has more attributes than can be listed (their names take over 64 KiB): on an XFS root of the machine can list them.`,
+    );
+  }
   return new PlyfsError('tree-unreadable', `The ${part}${what} cannot be read (${reasonOf(-result)}): look at its rights and at the disk.`);
 }

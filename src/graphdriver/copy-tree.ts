@@ -23,13 +23,13 @@ import {
   S_IFLNK,
   S_IFMT,
   S_IFREG,
-  XATTR_LIST_MAX,
   XATTR_SIZE_MAX,
 } from '../sys/constants.js';
 import { FileIdentities } from '../sys/file-identity.js';
 import { sys } from '../sys/index.js';
 import { openPrivately } from '../sys/private-mount.js';
 import { StatField, STAT_FIELDS } from '../sys/syscalls.js';
+import { xattrNames } from '../sys/xattr-names.js';
 import { listDirectory } from './directory-entries.js';
 
 const HERE = '' as ByteString;
@@ -137,7 +137,9 @@ class TreeCopy {
         const size = stat[StatField.Size]!;
         // A file that is shorter than it was a moment ago stays as long as it was.
         if (size > 0 && check(sys.copyData(source, target, 0, size, true), name) < size) check(sys.ftruncate(target, size), name);
-        this.#attributes(source, HERE, target, HERE, stat);
+        const listed = xattrNames(source, HERE);
+        // Beyond the bound of listxattr(2) a file is listed from its directory alone.
+        this.#attributes(source, HERE, target, HERE, stat, listed === -E.E2BIG ? xattrNames(from, name) : listed);
       } finally {
         sys.close(target);
       }
@@ -147,10 +149,18 @@ class TreeCopy {
   }
 
   /** Owner first: changing it clears set-id bits and capabilities. */
-  #attributes(from: number, name: ByteString, to: number, newName: ByteString, stat: Float64Array): void {
+  #attributes(
+    from: number,
+    name: ByteString,
+    to: number,
+    newName: ByteString,
+    stat: Float64Array,
+    attributes = xattrNames(from, name),
+  ): void {
+    if (typeof attributes === 'number') throw new Errno(-attributes, name);
     const owned = sys.fchownat(to, newName, stat[StatField.Uid]!, stat[StatField.Gid]!);
     if (owned !== -E.EPERM && owned !== -E.EINVAL) check(owned, newName);
-    this.#xattrs.copy(from, name, to, newName);
+    this.#xattrs.copy(from, name, attributes, to, newName);
     const mode = stat[StatField.Mode]!;
     if ((mode & S_IFMT) !== S_IFLNK) check(sys.fchmodat(to, newName, mode & 0o7777), newName);
     const [atime, atimeNsec, mtime, mtimeNsec] = stat.subarray(StatField.AtimeSec, StatField.MtimeNsec + 1) as unknown as [
@@ -170,17 +180,12 @@ function openSource(from: number, name: ByteString, flags: number): number {
 }
 
 class XattrCopy {
-  readonly #list = Buffer.alloc(XATTR_LIST_MAX);
   readonly #value = Buffer.alloc(XATTR_SIZE_MAX);
 
-  copy(from: number, name: ByteString, to: number, newName: ByteString): void {
-    const size = sys.listxattrat(from, name, this.#list);
-    if (size === -E.EOPNOTSUPP) return;
-    check(size, name);
-    for (const attribute of this.#list.toString('latin1', 0, size).split('\0')) {
-      if (attribute === '') continue;
-      const length = check(sys.getxattrat(from, name, attribute as ByteString, this.#value), attribute);
-      const result = sys.setxattrat(to, newName, attribute as ByteString, this.#value.subarray(0, length), 0);
+  copy(from: number, name: ByteString, attributes: readonly ByteString[], to: number, newName: ByteString): void {
+    for (const attribute of attributes) {
+      const length = check(sys.getxattrat(from, name, attribute, this.#value), attribute);
+      const result = sys.setxattrat(to, newName, attribute, this.#value.subarray(0, length), 0);
       // Labels and capabilities are not an ordinary user's to set.
       if (result < 0 && !(attribute.startsWith('security.') && (result === -E.EPERM || result === -E.EOPNOTSUPP))) {
         throw new Errno(-result, attribute);

@@ -14,6 +14,7 @@ import { sys } from '../sys/index.js';
 import { formatOverrideStat, OVERRIDE_CONTAINERS } from '../sys/override-stat.js';
 import { StatField, STAT_FIELDS } from '../sys/syscalls.js';
 import { ASIDE_PREFIX, isAnyUnionXattr, opaqueAttributes, ownMarks } from '../sys/union-xattrs.js';
+import { xattrNames } from '../sys/xattr-names.js';
 
 type Content = 'directory' | 'file' | { readonly linkTo: string };
 
@@ -189,12 +190,11 @@ function copyAttributes(from: number, to: number): void {
   const [uid, gid] = [scratch[StatField.Uid] as number, scratch[StatField.Gid] as number];
   if (privileged) check(sys.fchownat(to, HERE, uid, gid));
   check(sys.fchmodat(to, HERE, mode));
-  const names = Buffer.alloc(c.XATTR_LIST_MAX);
-  const length = sys.listxattrat(from, HERE, names);
-  if (length === -E.EOPNOTSUPP) return;
+  const names = xattrNames(from, HERE);
+  if (typeof names === 'number') throw new Errno(-names);
   const content = Buffer.alloc(c.XATTR_SIZE_MAX);
-  for (const name of names.toString('latin1', 0, check(length)).split('\0') as ByteString[]) {
-    if (name === '' || !isCopied(name)) continue;
+  for (const name of names) {
+    if (!isCopied(name)) continue;
     const size = check(sys.getxattrat(from, HERE, name, content), name);
     check(sys.setxattrat(to, HERE, name, content.subarray(0, size), 0), name);
   }

@@ -145,6 +145,11 @@ export interface Syscalls {
   getxattrat(dirfd: number, name: ByteString, attribute: ByteString, buffer: Uint8Array | null): number;
   /** NUL-terminated names, as listxattr(2). */
   listxattrat(dirfd: number, name: ByteString, buffer: Uint8Array | null): number;
+  /**
+   * The same without the bound of XATTR_LIST_MAX, on XFS and with CAP_SYS_ADMIN in the first user
+   * namespace (EPERM); `dirfd` is a directory. EOPNOTSUPP elsewhere; E2BIG for more than `buffer`.
+   */
+  xfsListxattrat(dirfd: number, name: ByteString, buffer: Uint8Array): number;
   /** `flags`: 0, XATTR_CREATE (1) or XATTR_REPLACE (2). */
   setxattrat(dirfd: number, name: ByteString, attribute: ByteString, value: Uint8Array, flags: number): number;
   removexattrat(dirfd: number, name: ByteString, attribute: ByteString): number;

@@ -12,7 +12,7 @@ import { requireFollowed } from './belief.js';
 import type { UnionContext } from './context.js';
 import type { LayerDirectory } from './layer.js';
 import type { DirectoryNode, Node } from './node.js';
-import { listXattrs, readOverlayXattr } from './overlay-xattrs.js';
+import { marksAmong, readOverlayXattr } from './overlay-xattrs.js';
 import { approach, MOST_COMPONENTS, turn, type Approach } from './redirect.js';
 import { fileType, newStatBuffer, S_IFREG } from './stat-buffer.js';
 import { probe } from './whiteout.js';
@@ -49,7 +49,7 @@ function missing(node: Node): never {
 
 function isMetacopy(place: Place): boolean {
   if (place.holder.layer.bottom) return false;
-  const names = listXattrs(place.holder, place.name);
+  const names = marksAmong(place.holder, place.name);
   if (typeof names === 'number') return false;
   const { marks, unbelieved } = place.holder.layer;
   const mark = `${overlayPrefix(marks)}metacopy`;

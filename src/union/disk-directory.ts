@@ -31,6 +31,7 @@ import type { Device } from './devices.js';
 import { UPPER, type EntryVisitor, type Layer, type LayerDirectory } from './layer.js';
 import { asOwner, wayTo } from './owner-rights.js';
 import { applyOverride, isRootsAlone, readOverride, type OverrideBelief } from '../sys/override-stat.js';
+import { xattrNames } from '../sys/xattr-names.js';
 
 /** Some thousand entries. */
 const direntBuffer = Buffer.alloc(64 * 1024);
@@ -246,8 +247,8 @@ export class DiskDirectory implements LayerDirectory {
     return size === -E.EACCES ? this.#asOwner(name, () => sys.getxattrat(this.fd(), name, attribute, buffer)) : size;
   }
 
-  listxattr(name: ByteString, buffer: Uint8Array | null): number {
-    return sys.listxattrat(this.fd(), name, buffer);
+  xattrNames(name: ByteString): readonly ByteString[] | number {
+    return xattrNames(this.fd(), name);
   }
 
   overrideOf(name: ByteString): ByteString | undefined {

@@ -61,7 +61,8 @@ export interface LayerDirectory {
   open(name: ByteString): number;
   readlink(name: ByteString, buffer: Uint8Array): number;
   getxattr(name: ByteString, attribute: ByteString, buffer: Uint8Array | null): number;
-  listxattr(name: ByteString, buffer: Uint8Array | null): number;
+  /** As `xattrNames` of src/sys/xattr-names.ts. */
+  xattrNames(name: ByteString): readonly ByteString[] | number;
   /** The attribute that carries the owner of what has the name, in a layer that has such, if it is believed of that. */
   overrideOf(name: ByteString): ByteString | undefined;
   /** The bytes of name_to_handle_at(2). */

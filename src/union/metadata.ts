@@ -6,7 +6,7 @@ import { StatField } from '../sys/syscalls.js';
 import type { UnionContext } from './context.js';
 import { copyFlags } from './file-flags.js';
 import type { LayerDirectory } from './layer.js';
-import { listXattrs, readXattr } from './overlay-xattrs.js';
+import { readXattr } from './overlay-xattrs.js';
 import { protectionIn } from './protection.js';
 import { nameOnDisk, nameShown } from './shown-xattrs.js';
 import { field, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from './stat-buffer.js';
@@ -49,7 +49,7 @@ function copyXattrs(
   name: ByteString,
   override: ByteString | undefined,
 ): void {
-  const attributes = listXattrs(source, sourceName);
+  const attributes = source.xattrNames(sourceName);
   if (typeof attributes === 'number') return void check(attributes, 'listxattr');
   const { marks } = source.layer;
   const aside = source.overrideOf(sourceName);

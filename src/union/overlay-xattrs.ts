@@ -1,11 +1,11 @@
 /** The union's marks in a layer, read where they are believed (belief.ts). */
 import type { ByteString, Name } from '../base/bytes.js';
 import { E, Errno } from '../base/errno.js';
+import { XATTR_SIZE_MAX } from '../sys/constants.js';
 import { overlayPrefix, PEER_OPAQUE } from '../sys/union-xattrs.js';
 import type { LayerDirectory } from './layer.js';
 
-/** XATTR_LIST_MAX and XATTR_SIZE_MAX of limits.h. */
-const scratch = Buffer.alloc(64 * 1024);
+const scratch = Buffer.alloc(XATTR_SIZE_MAX);
 
 /** The value, in a buffer of its own, or `-errno`. */
 export function readXattr(directory: LayerDirectory, name: ByteString, attribute: ByteString): Buffer | number {
@@ -13,11 +13,18 @@ export function readXattr(directory: LayerDirectory, name: ByteString, attribute
   return size < 0 ? size : Buffer.from(scratch.subarray(0, size));
 }
 
-/** The attribute names of a file; none where the file system has no xattrs. A number is `-errno`. */
-export function listXattrs(directory: LayerDirectory, name: ByteString): ByteString[] | number {
-  const size = directory.listxattr(name, scratch);
-  if (size < 0) return size === -E.EOPNOTSUPP ? [] : size;
-  return size === 0 ? [] : (scratch.toString('latin1', 0, size - 1).split('\0') as ByteString[]);
+/** What any union may have set on a file of a layer. */
+const anyMarks: readonly ByteString[] = [
+  PEER_OPAQUE,
+  ...(['trusted', 'user'] as const).flatMap((marks) =>
+    ['opaque', 'redirect', 'impure', 'metacopy', 'whiteout'].map((suffix) => (overlayPrefix(marks) + suffix) as ByteString),
+  ),
+];
+
+/** The file's attributes; of those that are too many to be listed, its marks. A number is `-errno`. */
+export function marksAmong(directory: LayerDirectory, name: ByteString): readonly ByteString[] | number {
+  const names = directory.xattrNames(name);
+  return names === -E.E2BIG ? anyMarks.filter((mark) => directory.getxattr(name, mark, null) >= 0) : names;
 }
 
 /** What a directory of a layer says of the layers below it. */
@@ -39,18 +46,18 @@ const probe = new Float64Array(24);
 /** One listxattr(2) for the many directories that carry no mark; one getxattr(2) for each mark there is. Throws `Errno`. */
 export function readMarks(directory: LayerDirectory): Readonly<DirectoryMarks> {
   let marks: DirectoryMarks | undefined;
-  const size = directory.listxattr('' as ByteString, scratch);
-  if (size < 0) failUnless(size, withoutMarks);
-  if (size > 0) {
+  const attributes = marksAmong(directory, '' as ByteString);
+  if (typeof attributes === 'number') failUnless(attributes, withoutMarks);
+  else if (attributes.length > 0) {
     const { marks: ours, unbelieved } = directory.layer;
     const prefix = overlayPrefix(ours);
-    for (const attribute of scratch.toString('latin1', 0, size - 1).split('\0')) {
+    for (const attribute of attributes) {
       if (ours === 'user' && attribute === PEER_OPAQUE && valueIs(directory, attribute, 'y')) (marks ??= { ...NO_MARKS }).opaque = true;
       if (!attribute.startsWith(prefix)) {
         unbelieved.mark(directory, '' as ByteString, attribute);
         continue;
       }
-      const value = readXattr(directory, '' as ByteString, attribute as ByteString);
+      const value = readXattr(directory, '' as ByteString, attribute);
       if (typeof value === 'number') {
         failUnless(value, withoutMarks);
         continue;

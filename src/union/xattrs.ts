@@ -17,6 +17,7 @@ import { OWNER_XATTR, parseOwner } from './ownership.js';
 import { field, S_IFLNK } from './stat-buffer.js';
 import { StatField } from '../sys/syscalls.js';
 import { xattrToDisk } from '../sys/union-xattrs.js';
+import { xattrNames } from '../sys/xattr-names.js';
 import { nameOnDisk, nameShown } from './shown-xattrs.js';
 import { ACL_ACCESS } from './posix-acl.js';
 import { refuseChange } from './protection.js';
@@ -25,7 +26,7 @@ const ACL_NAMES = 'system.posix_acl_';
 const scratch = Buffer.alloc(64 * 1024);
 
 /** What the node's attributes are read from, by name; a descriptor's own where the name is empty. Throws ENOENT for a removed directory. */
-function read(node: Node, use: (directory: LayerDirectory | number, name: ByteString) => number): number {
+function read<T>(node: Node, use: (directory: LayerDirectory | number, name: ByteString) => T): T {
   if (node.orphanFd >= 0) return use(node.orphanFd, '' as ByteString);
   if (node.isDirectory()) {
     if (node.lastStat !== null) throw new Errno(E.ENOENT, 'the directory was removed');
@@ -82,15 +83,13 @@ function setOwner(context: UnionContext, node: Node, value: Uint8Array, caller: 
 
 export function listxattr(context: UnionContext, node: Node, caller: Caller): Uint8Array {
   if (!context.options.xattrs) throw new Errno(E.EOPNOTSUPP, 'listxattr');
-  const size = read(node, (directory, file) =>
-    typeof directory === 'number' ? sys.listxattrat(directory, file, scratch) : directory.listxattr(file, scratch),
-  );
-  if (size === -E.EOPNOTSUPP || size === 0) return new Uint8Array(0);
+  const names = read(node, (directory, file) => (typeof directory === 'number' ? xattrNames(directory, file) : directory.xattrNames(file)));
+  if (typeof names === 'number') throw new Errno(-names, 'listxattr');
   const shown = new Set<ByteString>();
   let administrator: boolean | undefined;
   const override = overrideOf(context, node);
-  for (const attribute of scratch.toString('latin1', 0, check(size, 'listxattr') - 1).split('\0')) {
-    const name = nameShown(attribute as ByteString, context.belief.marks, override);
+  for (const attribute of names) {
+    const name = nameShown(attribute, context.belief.marks, override);
     if (name === undefined || (!context.options.acl && name.startsWith(ACL_NAMES))) continue;
     if (name.startsWith('trusted.') && !(administrator ??= mayAdministrate(caller))) continue;
     shown.add(name);

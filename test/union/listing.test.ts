@@ -30,7 +30,7 @@ function directoryOf(names: readonly string[]): DirectoryNode {
     open: () => -2,
     readlink: () => -2,
     getxattr: () => -61,
-    listxattr: () => 0,
+    xattrNames: () => [],
     overrideOf: () => undefined,
     handle: () => -95,
     release: () => undefined,
