@@ -104,9 +104,9 @@ else {
           if (!(error instanceof PlyfsError && /^archive-(?:hostile|damaged)$/.test(error.code))) throw error;
         }
       }),
-      { numRuns: 150 },
+      { numRuns: 300 },
     );
-    t.ok(accepted > 5);
+    t.ok(accepted > 0, 'some of them are taken');
     figure(t, accepted, 'random layers had again');
   });
 }
