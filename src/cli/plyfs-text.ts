@@ -42,7 +42,8 @@ Ownership:
   xattr_permissions=0|1|2  2: keep owner and mode in user.containers.override_stat
 
 Behaviour:
-  ro, rw, suid, nosuid, dev, nodev, exec, noexec, noatime, allow_other, fsname=NAME
+  ro, rw, suid, nosuid, dev, nodev, exec, noexec, noatime, relatime, allow_other, fsname=NAME
+  remount,ro|rw|nosuid|…   changes a running mount (root)
   noacl, noxattrs, static_nlink
   fsync=0                  fsync does nothing
   volatile                 nothing is flushed; the upper directory is not trusted after a crash

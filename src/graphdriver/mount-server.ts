@@ -19,6 +19,8 @@ export const FUSE_TYPE = 'fuse.plyfs';
 
 /** Milliseconds. A process that goes on longer serves the mount in another mount namespace, or writes back what is dirty. */
 const PATIENCE = 2000;
+/** One process listens for a mount; who owns the directory could put any number of sockets there. */
+const MOST_SOCKETS = 8;
 
 /** How names of sockets of the mount with this device number begin. */
 export function socketPrefix(device: string): string {
@@ -44,7 +46,7 @@ export function socketsOf(mount: MountEntry): string[] {
  */
 export async function unmountServed(mountpoint: ByteString, lazy: boolean): Promise<number> {
   const mount = lazy ? undefined : mountAt(mountpoint);
-  const answered = mount?.type === FUSE_TYPE ? await Promise.all(socketsOf(mount).map(connected)) : [];
+  const answered = mount?.type === FUSE_TYPE ? await Promise.all(socketsOf(mount).slice(0, MOST_SOCKETS).map(connected)) : [];
   const connections = answered.filter((socket) => socket !== undefined);
   const ends = connections.map((socket) => once(socket, 'close'));
   try {
