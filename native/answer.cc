@@ -28,8 +28,9 @@ void Answer(int device, uint64_t unique, uint8_t* body, int64_t result) {
   uint8_t* start = body - sizeof header;
   memcpy(start, &header, sizeof header);
   if (WriteOnce(device, start, header.len) != EINVAL) return;
-  // The kernel refuses an error outside -511..0 without ending the request; where the size is wrong it has ended it with EIO
-  // already, and this write finds no request (fs/fuse/dev.c, fuse_dev_do_write).
+  // The kernel refuses an error outside -511..0 without ending the request; where the size is wrong
+  // it has ended it with EIO already, and this write finds no request (fs/fuse/dev.c,
+  // fuse_dev_do_write).
   header.len = sizeof header;
   header.error = -EIO;
   WriteOnce(device, &header, sizeof header);

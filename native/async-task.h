@@ -14,12 +14,18 @@ class AsyncTask {
  public:
   virtual ~AsyncTask() = default;
 
-  /** On the pool: it must not touch JavaScript. False: not finished; it is queued again, behind what others have queued meanwhile. */
+  /**
+   * On the pool: it must not touch JavaScript. False: not finished; it is queued again, behind what
+   * others have queued meanwhile.
+   */
   virtual bool Run() = 0;
   /** On the main thread, once `Run` was true. What the promise resolves to. */
   virtual napi_value Result(napi_env env) = 0;
 
-  /** Queues the task, which belongs to the pool from here on, and returns its promise. `task` null: there was no memory for it. */
+  /**
+   * Queues the task, which belongs to the pool from here on, and returns its promise. `task` null:
+   * there was no memory for it.
+   */
   static napi_value Start(napi_env env, AsyncTask* task) {
     napi_value promise = nullptr;
     if (task == nullptr || napi_create_promise(env, &task->deferred_, &promise) != napi_ok) {
@@ -35,7 +41,9 @@ class AsyncTask {
   void Queue(napi_env env) {
     napi_value name = nullptr;
     napi_create_string_latin1(env, "plyfs", NAPI_AUTO_LENGTH, &name);
-    if (napi_create_async_work(env, nullptr, name, Execute, Complete, this, &work_) == napi_ok && napi_queue_async_work(env, work_) == napi_ok) return;
+    if (napi_create_async_work(env, nullptr, name, Execute, Complete, this, &work_) == napi_ok &&
+        napi_queue_async_work(env, work_) == napi_ok)
+      return;
     Settle(env, Number(env, -EAGAIN));
   }
 

@@ -9,11 +9,16 @@ namespace {
 
 constexpr char kDevice[] = "/dev/cpu_dma_latency";
 constexpr char kDriver[] = "/sys/devices/system/cpu/cpuidle/current_driver";
-/** Microseconds. The second is the kernel's PM_QOS_CPU_LATENCY_DEFAULT_VALUE: as if nothing were asked for. */
+/**
+ * Microseconds. The second is the kernel's PM_QOS_CPU_LATENCY_DEFAULT_VALUE: as if nothing were
+ * asked for.
+ */
 constexpr int32_t kNone = 0;
 constexpr int32_t kAny = 2'000'000'000;
 
-/** Whether idle processors of this machine wait for a while before they are given back to a host. */
+/**
+ * Whether idle processors of this machine wait for a while before they are given back to a host.
+ */
 bool IsVirtual() {
   char driver[16] = {};
   const int file = open(kDriver, O_RDONLY | O_CLOEXEC);

@@ -1,10 +1,12 @@
 /**
  * Keeps idle processors of a virtual machine awake while requests stream.
  *
- * From a request until its answer the client's processor is idle for some microseconds. Where the host takes a processor away as soon as it is
- * idle (guest_halt_poll_ns=0), to wake it costs more than the request. A latency of 0, asked for through the kernel's PM QoS interface
- * (Documentation/power/pm_qos_interface.rst), has idle processors look for work instead. That takes root, ends with the process at the latest, and
- * is done under the cpuidle driver of virtual machines only: elsewhere waking is cheap, and sleep saves power.
+ * From a request until its answer the client's processor is idle for some microseconds. Where the
+ * host takes a processor away as soon as it is idle (guest_halt_poll_ns=0), to wake it costs more
+ * than the request. A latency of 0, asked for through the kernel's PM QoS interface
+ * (Documentation/power/pm_qos_interface.rst), has idle processors look for work instead. That takes
+ * root, ends with the process at the latest, and is done under the cpuidle driver of virtual
+ * machines only: elsewhere waking is cheap, and sleep saves power.
  */
 #pragma once
 
@@ -40,7 +42,10 @@ class Awake {
   bool asked() const { return asked_; }
 
  private:
-  /** So many requests without a pause, or in one tick, are a stream: to ask wakes every idle processor once. */
+  /**
+   * So many requests without a pause, or in one tick, are a stream: to ask wakes every idle
+   * processor once.
+   */
   static constexpr uint32_t kStream = 32;
 
   bool Ask();

@@ -1,4 +1,6 @@
-/** crc64: the ISO 3309 polynomial as Go's hash/crc64 has it, eight bytes a step ("slicing-by-8"). */
+/**
+ * crc64: the ISO 3309 polynomial as Go's hash/crc64 has it, eight bytes a step ("slicing-by-8").
+ */
 #include <array>
 
 #include "napi-helpers.h"
@@ -44,8 +46,9 @@ uint64_t Update(uint64_t crc, const uint8_t* bytes, size_t length) {
   crc = ~crc;
   for (; length >= 8; bytes += 8, length -= 8) {
     crc ^= LoadLittleEndian(bytes);
-    crc = kTable[7][crc & 0xff] ^ kTable[6][(crc >> 8) & 0xff] ^ kTable[5][(crc >> 16) & 0xff] ^ kTable[4][(crc >> 24) & 0xff] ^
-          kTable[3][(crc >> 32) & 0xff] ^ kTable[2][(crc >> 40) & 0xff] ^ kTable[1][(crc >> 48) & 0xff] ^ kTable[0][crc >> 56];
+    crc = kTable[7][crc & 0xff] ^ kTable[6][(crc >> 8) & 0xff] ^ kTable[5][(crc >> 16) & 0xff] ^
+          kTable[4][(crc >> 24) & 0xff] ^ kTable[3][(crc >> 32) & 0xff] ^
+          kTable[2][(crc >> 40) & 0xff] ^ kTable[1][(crc >> 48) & 0xff] ^ kTable[0][crc >> 56];
   }
   for (; length > 0; bytes++, length--) crc = kTable[0][(crc ^ *bytes) & 0xff] ^ (crc >> 8);
   return ~crc;

@@ -22,11 +22,16 @@ namespace {
 constexpr size_t kMaxThreads = 4;
 /** Bytes of the largest write that is done on the main thread. */
 constexpr uint32_t kSmallWrite = 64 * 1024;
-/** A write on the main thread that took longer (nanoseconds) sends the ones after it to the threads, */
+/**
+ * A write on the main thread that took longer (nanoseconds) sends the ones after it to the threads,
+ */
 constexpr int64_t kSlowWrite = 2'000'000;
 /** for so long. */
 constexpr int64_t kSlowWritePause = 1'000'000'000;
-/** Closing the last reference to a deleted file of more 512-byte blocks frees them, which may take long. */
+/**
+ * Closing the last reference to a deleted file of more 512-byte blocks frees them, which may take
+ * long.
+ */
 constexpr blkcnt_t kManyBlocks = 2048;
 constexpr size_t kThreadStack = 256 * 1024;
 
@@ -36,11 +41,16 @@ int64_t Now() {
   return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
-/** Bytes read, fewer than `size` only at the end of the file; or -errno, also after a part was read: FUSE takes a short answer for the end. */
+/**
+ * Bytes read, fewer than `size` only at the end of the file; or -errno, also after a part was read:
+ * FUSE takes a short answer for the end.
+ */
 int64_t ReadAll(int fd, uint8_t* data, uint32_t size, uint64_t offset) {
   uint32_t done = 0;
   while (done < size) {
-    const auto read = [&] { return pread(fd, data + done, size - done, static_cast<off_t>(offset + done)); };
+    const auto read = [&] {
+      return pread(fd, data + done, size - done, static_cast<off_t>(offset + done));
+    };
     const ssize_t got = Look("pread", fd, read);
     if (got == 0) break;
     if (got > 0) {
@@ -56,7 +66,9 @@ int64_t ReadAll(int fd, uint8_t* data, uint32_t size, uint64_t offset) {
 int64_t WriteAll(int fd, const uint8_t* data, uint32_t size, uint64_t offset) {
   uint32_t done = 0;
   while (done < size) {
-    const auto write = [&] { return pwrite(fd, data + done, size - done, static_cast<off_t>(offset + done)); };
+    const auto write = [&] {
+      return pwrite(fd, data + done, size - done, static_cast<off_t>(offset + done));
+    };
     const ssize_t put = Change("pwrite", fd, write);
     if (put > 0) {
       done += static_cast<uint32_t>(put);
@@ -106,7 +118,8 @@ bool DataPath::Decode(int index, Transfer* transfer) {
 
 void DataPath::Serve(int slot, const Transfer& transfer, Descriptor* descriptor) {
   descriptor->used = true;
-  if (!transfer.write && !transfer.direct) descriptor->read_cached.store(true, std::memory_order_relaxed);
+  if (!transfer.write && !transfer.direct)
+    descriptor->read_cached.store(true, std::memory_order_relaxed);
   if (transfer.write ? WriteNow(slot, transfer, descriptor) : ReadNow(slot, transfer, descriptor)) {
     slots_.GiveBack(slot);
     return;
@@ -128,11 +141,14 @@ bool DataPath::ReadNow(int slot, const Transfer& transfer, Descriptor* descripto
   while (done < transfer.size) {
     const off_t offset = static_cast<off_t>(transfer.offset + done);
     const iovec rest{data + done, transfer.size - done};
-    const ssize_t got = Look("preadv2", descriptor->fd(), [&] { return preadv2(descriptor->fd(), &rest, 1, offset, RWF_NOWAIT); });
+    const ssize_t got = Look("preadv2", descriptor->fd(), [&] {
+      return preadv2(descriptor->fd(), &rest, 1, offset, RWF_NOWAIT);
+    });
     if (got < 0) {
       if (errno == EINTR) continue;
       if (errno == EOPNOTSUPP || errno == ENOSYS) {
-        descriptor->reads = LivesInMemory(descriptor->fd()) ? Descriptor::Reads::kMemory : Descriptor::Reads::kMayBlock;
+        descriptor->reads = LivesInMemory(descriptor->fd()) ? Descriptor::Reads::kMemory
+                                                            : Descriptor::Reads::kMayBlock;
         return ReadNow(slot, transfer, descriptor);
       }
       // EAGAIN: not in the page cache. Any other error is found again, and answered, by the thread.
@@ -140,7 +156,8 @@ bool DataPath::ReadNow(int slot, const Transfer& transfer, Descriptor* descripto
     }
     if (got == 0) break;
     done += static_cast<uint32_t>(got);
-    // Short is the end of the file, or the end of what is cached. Cached are whole pages, or at least sectors.
+    // Short is the end of the file, or the end of what is cached. Cached are whole pages, or at
+    // least sectors.
     if (done < transfer.size && (transfer.offset + done) % 512 != 0) break;
   }
   Answer(device_, slots_[slot].unique, data, done);
@@ -174,10 +191,13 @@ void DataPath::Run(const Job& job) {
   if (result < 0) slots_.times.Fail(kWrite);
   uint8_t* body = slots_.Reply(job.slot);
   const FuseWriteOut out{static_cast<uint32_t>(result < 0 ? 0 : result), 0};
-  // A read through the page cache may have brought there what was in the file before. Linux drops it after a direct write that is waited for, but not after an
-  // asynchronous one (mm/filemap.c, generic_file_direct_write: left to dio_complete, which FUSE has not). Whoever hears that it is written reads it.
+  // A read through the page cache may have brought there what was in the file before. Linux drops
+  // it after a direct write that is waited for, but not after an asynchronous one (mm/filemap.c,
+  // generic_file_direct_write: left to dio_complete, which FUSE has not). Whoever hears that it is
+  // written reads it.
   if (transfer.direct && result > 0 && unique != 0 && job.descriptor->read_cached.load() &&
-      notifier_.InvalidateThenAnswer(transfer.node, static_cast<int64_t>(transfer.offset), result, unique, &out, sizeof out)) {
+      notifier_.InvalidateThenAnswer(transfer.node, static_cast<int64_t>(transfer.offset), result,
+                                     unique, &out, sizeof out)) {
     return;
   }
   memcpy(body, &out, sizeof out);
@@ -248,7 +268,8 @@ void DataPath::ThreadMain() {
     queue_.pop_front();
     hold.unlock();
     if (job.slot >= 0) Run(job);
-    // The descriptor first: who finds the slot free again may expect a retired descriptor to be closed.
+    // The descriptor first: who finds the slot free again may expect a retired descriptor to be
+    // closed.
     if (job.descriptor->LetGo()) delete job.descriptor;
     if (job.slot >= 0) slots_.GiveBack(job.slot);
     hold.lock();

@@ -1,8 +1,10 @@
 /**
- * READ and WRITE without JavaScript: at once on the main thread where that cannot take long, else on transfer threads.
+ * READ and WRITE without JavaScript: at once on the main thread where that cannot take long, else
+ * on transfer threads.
  *
- * `Serve` and `CloseLater` are the main thread's. A transfer thread touches its slot, its descriptor (which it holds) and the
- * device, nothing else; the queue's lock is the only one, and nothing is called while it is held.
+ * `Serve` and `CloseLater` are the main thread's. A transfer thread touches its slot, its
+ * descriptor (which it holds) and the device, nothing else; the queue's lock is the only one, and
+ * nothing is called while it is held.
  */
 #pragma once
 
@@ -34,12 +36,16 @@ class Notifier;
 
 class DataPath {
  public:
-  DataPath(int device, SlotPool& slots, Notifier& notifier) : device_(device), slots_(slots), notifier_(notifier) {}
+  DataPath(int device, SlotPool& slots, Notifier& notifier)
+      : device_(device), slots_(slots), notifier_(notifier) {}
   ~DataPath() { Stop(); }
   DataPath(const DataPath&) = delete;
   DataPath& operator=(const DataPath&) = delete;
 
-  /** Decodes the slot's READ or WRITE. False when the request is too short for what it says, or asks for more than a slot holds. */
+  /**
+   * Decodes the slot's READ or WRITE. False when the request is too short for what it says, or asks
+   * for more than a slot holds.
+   */
   bool Decode(int slot, Transfer* transfer);
 
   /** Carries the transfer out and answers it, now or later; then the slot is free. */
@@ -48,7 +54,9 @@ class DataPath {
   /** Lets go of a hold. The close that this may bring does not keep the main thread for long. */
   void LetGo(Descriptor* descriptor);
 
-  /** Waits for all transfers and ends the threads. Later transfers are done by the caller's thread. */
+  /**
+   * Waits for all transfers and ends the threads. Later transfers are done by the caller's thread.
+   */
   void Stop();
 
  private:

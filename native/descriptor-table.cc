@@ -43,7 +43,8 @@ void DescriptorTable::PassOn(uint64_t node, const Descriptor* former, Descriptor
     if (node >= read_cached_.size()) read_cached_.resize(node + 1);
     read_cached_[node] = true;
   }
-  if (descriptor != nullptr) descriptor->read_cached = node < read_cached_.size() && read_cached_[node];
+  if (descriptor != nullptr)
+    descriptor->read_cached = node < read_cached_.size() && read_cached_[node];
 }
 
 }  // namespace plyfs

@@ -1,8 +1,8 @@
 /**
  * Which descriptor serves which node's data.
  *
- * The table belongs to the main thread. What threads share is the `Descriptor`: it is closed when its last holder, the table
- * or a transfer under way, lets go of it.
+ * The table belongs to the main thread. What threads share is the `Descriptor`: it is closed when
+ * its last holder, the table or a transfer under way, lets go of it.
  */
 #pragma once
 
@@ -37,11 +37,16 @@ class Descriptor {
   bool writable() const { return writable_; }
 
   void Hold() { holders_.fetch_add(1, std::memory_order_relaxed); }
-  /** True when this was the last holder: the caller then deletes it, which closes the descriptor. */
+  /**
+   * True when this was the last holder: the caller then deletes it, which closes the descriptor.
+   */
   bool LetGo() { return holders_.fetch_sub(1, std::memory_order_acq_rel) == 1; }
   ~Descriptor();
 
-  /** Data of the node was read through the kernel's page cache, by this descriptor or by one that it has replaced. */
+  /**
+   * Data of the node was read through the kernel's page cache, by this descriptor or by one that it
+   * has replaced.
+   */
   std::atomic<bool> read_cached{false};
   /** Both are the main thread's. */
   bool used = false;
@@ -67,7 +72,10 @@ class DescriptorTable {
     return found == sparse_.end() ? nullptr : found->second;
   }
 
-  /** Puts `descriptor` (null: none) in place of what the node had, which is returned: the table's hold passes to the caller. */
+  /**
+   * Puts `descriptor` (null: none) in place of what the node had, which is returned: the table's
+   * hold passes to the caller.
+   */
   Descriptor* Exchange(uint64_t node, Descriptor* descriptor);
 
   /** Calls `visit(Descriptor*)` for each and forgets them all. */

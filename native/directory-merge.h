@@ -1,9 +1,12 @@
 /**
  * The names of several directories merged into one run of records.
  *
- * A name costs no JavaScript object this way. A record, at offsets in bytes, integers little-endian:
- *   0 u64 inode number | 8 u16 directory that shows the name | 10 u16 count of directories below | 12 u8 DT_* | 13 u8 length of the name
- *   14 u8 1 when a lower directory shows the name | 15 u8 unused | 16 name | then the directories below, u16 each
+ * A name costs no JavaScript object this way. A record, at offsets in bytes, integers
+ * little-endian:
+ *   0 u64 inode number | 8 u16 directory that shows the name | 10 u16 count of directories below |
+ *     12 u8 DT_* | 13 u8 length of the name
+ *   14 u8 1 when a lower directory shows the name | 15 u8 unused | 16 name | then the directories
+ *     below, u16 each
  * The layout is src/union/packed-listing.ts's too.
  */
 #pragma once
@@ -29,15 +32,19 @@ struct Dirent64 {
   char name[];
 };
 
-/** One directory merged after the other, the topmost first. Rules: overlayfs.rst, "Directories" and "whiteouts and opaque directories". */
+/**
+ * One directory merged after the other, the topmost first. Rules: overlayfs.rst, "Directories" and
+ * "whiteouts and opaque directories".
+ */
 class DirectoryMerge {
  public:
   /** `upper`: the first directory is the upper layer's. `alone`: there is no other. */
   DirectoryMerge(bool upper, bool alone) : upper_(upper), alone_(alone) {}
 
   /**
-   * Takes in what `fd` has from where it stands, and counts it off `left`. 0 at the directory's end; or -errno: -E2BIG when nothing was left (call again
-   * to go on); -EOPNOTSUPP for what only a closer look can tell: an entry without a type, a number from `number_limit` on; -ENOMEM for
+   * Takes in what `fd` has from where it stands, and counts it off `left`. 0 at the directory's
+   * end; or -errno: -E2BIG when nothing was left (call again to go on); -EOPNOTSUPP for what only a
+   * closer look can tell: an entry without a type, a number from `number_limit` on; -ENOMEM for
    * more names than the records' numbers can count.
    */
   int Add(int fd, uint16_t directory, uint64_t number_base, uint64_t number_limit, int64_t& left);

@@ -15,7 +15,8 @@ uint64_t HashOf(const Credentials& credentials) {
   for (const Ids& ids : {credentials.user, credentials.group}) {
     for (const uint32_t id : {ids.real, ids.effective, ids.saved, ids.file_system}) mix(id);
   }
-  mix(static_cast<uint32_t>(credentials.privileged) << 1 | static_cast<uint32_t>(credentials.keeps));
+  mix(static_cast<uint32_t>(credentials.privileged) << 1 |
+      static_cast<uint32_t>(credentials.keeps));
   for (const uint32_t group : credentials.groups) mix(group);
   return hash;
 }
@@ -93,7 +94,8 @@ IdTable::IdTable(Credentials first) { Add(HashOf(first), first); }
 
 const Credentials& IdTable::Of(pid_t pid) const {
   rlimit limit{};
-  if (prlimit(pid, RLIMIT_RSS, nullptr, &limit) < 0 || limit.rlim_cur >= known_.size()) return known_.front();
+  if (prlimit(pid, RLIMIT_RSS, nullptr, &limit) < 0 || limit.rlim_cur >= known_.size())
+    return known_.front();
   return known_[limit.rlim_cur];
 }
 

@@ -1,7 +1,9 @@
 /**
- * What ids an emulated process has (root-emulation.h): its number (process-mark.h) stands for credentials that the supervisor knows.
+ * What ids an emulated process has (root-emulation.h): its number (process-mark.h) stands for
+ * credentials that the supervisor knows.
  *
- * What changes ids are methods that return 0 or an errno, and change nothing when they fail. The rules are those of kernel/sys.c and capabilities(7).
+ * What changes ids are methods that return 0 or an errno, and change nothing when they fail. The
+ * rules are those of kernel/sys.c and capabilities(7).
  */
 #pragma once
 
@@ -32,7 +34,8 @@ struct Ids {
 
   static Ids All(uint32_t id) { return {id, id, id, id}; }
   bool operator==(const Ids& other) const {
-    return real == other.real && effective == other.effective && saved == other.saved && file_system == other.file_system;
+    return real == other.real && effective == other.effective && saved == other.saved &&
+           file_system == other.file_system;
   }
   bool Has(uint32_t id) const { return id == real || id == effective || id == saved; }
 
@@ -55,17 +58,24 @@ struct Credentials {
   bool keeps = false;
 
   bool operator==(const Credentials& other) const {
-    return user == other.user && group == other.group && privileged == other.privileged && keeps == other.keeps && groups == other.groups;
+    return user == other.user && group == other.group && privileged == other.privileged &&
+           keeps == other.keeps && groups == other.groups;
   }
   /** As the file system asks. */
   bool InGroup(uint32_t id) const;
-  /** What becomes of capabilities after the user ids changed from `former` (capabilities(7), "Effect of user ID changes"). */
+  /**
+   * What becomes of capabilities after the user ids changed from `former` (capabilities(7), "Effect
+   * of user ID changes").
+   */
   void UserChanged(const Ids& former);
   /** execve(2) of a file that sets these ids, or kNoId. */
   void Execute(uint32_t set_user, uint32_t set_group);
 };
 
-/** The credentials that processes have had, by number. A number always means the same: a process that inherited it may live on. One thread's. */
+/**
+ * The credentials that processes have had, by number. A number always means the same: a process
+ * that inherited it may live on. One thread's.
+ */
 class IdTable {
  public:
   /** Numbers are less. */
@@ -73,7 +83,10 @@ class IdTable {
   /** Of supplementary groups in all of them: 4 MiB. */
   static constexpr size_t kMaxKnownGroups = size_t{1} << 20;
 
-  /** `first` gets the number 0: what the container begins as, and what a process without a known number has. */
+  /**
+   * `first` gets the number 0: what the container begins as, and what a process without a known
+   * number has.
+   */
   explicit IdTable(Credentials first);
 
   /** Valid as long as the table. */
@@ -89,7 +102,10 @@ class IdTable {
   std::unordered_multimap<uint64_t, uint64_t> by_hash_;
 };
 
-/** Whether a process with the limits of the caller can be marked at all: 0, or -1 with errno. Raising a hard limit takes privilege over the machine. */
+/**
+ * Whether a process with the limits of the caller can be marked at all: 0, or -1 with errno.
+ * Raising a hard limit takes privilege over the machine.
+ */
 int MarkingPossible();
 
 }  // namespace plyfs

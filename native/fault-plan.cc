@@ -20,9 +20,11 @@ bool LoadFaultPlan() {
   if (fd < 0) return false;
   struct stat info;
   // A shorter file would be a bus error later.
-  if (fstat(fd, &info) == 0 && info.st_size < static_cast<off_t>(sizeof(FaultPlan))) errno = EINVAL;
+  if (fstat(fd, &info) == 0 && info.st_size < static_cast<off_t>(sizeof(FaultPlan)))
+    errno = EINVAL;
   else {
-    void* const memory = mmap(nullptr, sizeof(FaultPlan), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void* const memory =
+        mmap(nullptr, sizeof(FaultPlan), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (memory != MAP_FAILED) fault_plan = static_cast<FaultPlan*>(memory);
   }
   const int error = errno;
@@ -48,7 +50,9 @@ uint64_t InodeOf(int fd) {
 CountedCall BeforeCall(CallKind kind, const char* name, int fd) {
   CountedCall call;
   const auto action = fault_plan->action.load(std::memory_order_acquire);
-  if (action == static_cast<uint32_t>(FaultAction::kOff) || (fault_plan->kinds & static_cast<uint32_t>(kind)) == 0) return call;
+  if (action == static_cast<uint32_t>(FaultAction::kOff) ||
+      (fault_plan->kinds & static_cast<uint32_t>(kind)) == 0)
+    return call;
   const uint64_t inode = InodeOf(fd);
   // Threads agree on who makes the call of a number here.
   const uint32_t number = fault_plan->calls.fetch_add(1, std::memory_order_acq_rel) + 1;

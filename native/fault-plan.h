@@ -1,13 +1,15 @@
 /**
- * For tests: counts the system calls made on layers, and fails one of them or kills the process around it.
+ * For tests: counts the system calls made on layers, and fails one of them or kills the process
+ * around it.
  *
- * The environment's PLYFS_FAULT_PLAN names a file of at least `sizeof(FaultPlan)` bytes, which is mapped when the addon is loaded. Whoever maps
- * it too arms the plan, at any time, by filling in the fields of the first half and storing `action` last; test/faults/fault-plan.ts does. Without
+ * The environment's PLYFS_FAULT_PLAN names a file of at least `sizeof(FaultPlan)` bytes, which is
+ * mapped when the addon is loaded. Whoever maps it too arms the plan, at any time, by filling in
+ * the fields of the first half and storing `action` last; test/faults/fault-plan.ts does. Without
  * the variable a call costs one load and a branch that is not taken.
  *
- * Counted are the calls on files and directories of layers, whichever thread makes them: the main thread, libuv's (sys-async.cc), the data
- * path's (data-path.cc). Not counted are those that change nothing and cannot reasonably fail (close, umask, flock), those on /dev/fuse,
- * and mounting.
+ * Counted are the calls on files and directories of layers, whichever thread makes them: the main
+ * thread, libuv's (sys-async.cc), the data path's (data-path.cc). Not counted are those that change
+ * nothing and cannot reasonably fail (close, umask, flock), those on /dev/fuse, and mounting.
  */
 #pragma once
 
@@ -46,7 +48,10 @@ struct FaultPlan {
   /** `CallKind` bits. */
   uint32_t kinds;
   // The process's:
-  /** How many were counted since the test set it to 0. Those beyond the log's length are counted only. */
+  /**
+   * How many were counted since the test set it to 0. Those beyond the log's length are counted
+   * only.
+   */
   std::atomic<uint32_t> calls;
   uint32_t reserved[3];
   FaultLogEntry log[kLogEntries];
@@ -72,7 +77,10 @@ struct CountedCall {
 CountedCall BeforeCall(CallKind kind, const char* name, int fd);
 void AfterCall(const CountedCall& call, int64_t result);
 
-/** Makes a system call, or what the plan has for it instead. `call` returns a result, or -1 with errno; so does this. */
+/**
+ * Makes a system call, or what the plan has for it instead. `call` returns a result, or -1 with
+ * errno; so does this.
+ */
 template <typename Call>
 auto Counted(CallKind kind, const char* name, int fd, Call call) -> decltype(call()) {
   if (__builtin_expect(fault_plan == nullptr, 1)) return call();

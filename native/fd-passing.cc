@@ -12,8 +12,8 @@ namespace plyfs {
 namespace {
 
 /**
- * The first descriptor of one message, close-on-exec; further ones are closed.
- * -ECONNRESET when the other side closed without sending, -EPROTO for a message without a descriptor.
+ * The first descriptor of one message, close-on-exec; further ones are closed. -ECONNRESET when the
+ * other side closed without sending, -EPROTO for a message without a descriptor.
  */
 int ReceiveDescriptor(int socket) {
   uint8_t byte = 0;
@@ -31,7 +31,8 @@ int ReceiveDescriptor(int socket) {
   if (got < 0) return -errno;
 
   int received = -1;
-  for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr; part = CMSG_NXTHDR(&message, part)) {
+  for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr;
+       part = CMSG_NXTHDR(&message, part)) {
     if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
     const size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     for (size_t i = 0; i < count; i++) {
@@ -59,7 +60,8 @@ napi_value Socketpair(napi_env env, napi_callback_info info) {
   Args<1> args(env, info);
   if (args.Failed()) return args.Failure();
   int pair[2] = {-1, -1};
-  // Close-on-exec from the start, and taken off the child's end: a child spawned by another thread meanwhile inherits neither.
+  // Close-on-exec from the start, and taken off the child's end: a child spawned by another thread
+  // meanwhile inherits neither.
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) return args.Result(-1);
   fcntl(pair[1], F_SETFD, 0);
   napi_value result = nullptr;

@@ -1,7 +1,9 @@
 /**
- * What native/ itself reads and writes of the FUSE protocol (include/uapi/linux/fuse.h, 7.23 and later).
+ * What native/ itself reads and writes of the FUSE protocol (include/uapi/linux/fuse.h, 7.23 and
+ * later).
  *
- * Declared here and not taken from <linux/fuse.h>, whose age differs between the distributions that build this.
+ * Declared here and not taken from <linux/fuse.h>, whose age differs between the distributions that
+ * build this.
  */
 #pragma once
 
@@ -90,7 +92,10 @@ static_assert(sizeof(FuseWriteOut) == 8);
 constexpr unsigned long kBackingOpen = _IOW(229, 1, FuseBackingMap);
 constexpr unsigned long kBackingClose = _IOW(229, 2, uint32_t);
 
-/** Followed by the name, and zeros up to a multiple of 8 bytes. In an answer to READDIRPLUS a fuse_entry_out comes before it. */
+/**
+ * Followed by the name, and zeros up to a multiple of 8 bytes. In an answer to READDIRPLUS a
+ * fuse_entry_out comes before it.
+ */
 struct FuseDirent {
   uint64_t ino;
   uint64_t off;

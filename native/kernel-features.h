@@ -1,6 +1,6 @@
 /**
- * Calls that the running kernel may lack: tried until it says so, and then no more. Atomics: `copyData` apart, calls come from
- * every thread that runs JavaScript.
+ * Calls that the running kernel may lack: tried until it says so, and then no more. Atomics:
+ * `copyData` apart, calls come from every thread that runs JavaScript.
  */
 #pragma once
 

@@ -1,8 +1,10 @@
 /**
- * A hash of names that whoever chooses the names cannot foresee: SipHash-1-3 (Aumasson and Bernstein, "SipHash: a fast short-input PRF"; the variant that the
- * standard libraries of Rust and Python use for their tables), under a key that each process draws for itself.
+ * A hash of names that whoever chooses the names cannot foresee: SipHash-1-3 (Aumasson and
+ * Bernstein, "SipHash: a fast short-input PRF"; the variant that the standard libraries of Rust and
+ * Python use for their tables), under a key that each process draws for itself.
  *
- * Names of a layer are its maker's choice. With a hash that he can compute, a table of them becomes one chain.
+ * Names of a layer are its maker's choice. With a hash that he can compute, a table of them becomes
+ * one chain.
  */
 #pragma once
 
@@ -22,7 +24,9 @@ const HashKey& ProcessHashKey();
 
 namespace sip {
 
-inline uint64_t RotateLeft(uint64_t value, int bits) { return (value << bits) | (value >> (64 - bits)); }
+inline uint64_t RotateLeft(uint64_t value, int bits) {
+  return (value << bits) | (value >> (64 - bits));
+}
 
 struct State {
   uint64_t v0, v1, v2, v3;
@@ -45,7 +49,8 @@ struct State {
 
 /** SipHash-1-3 of the bytes. */
 inline uint64_t KeyedHash(const HashKey& key, const char* bytes, size_t length) {
-  sip::State state{key.k0 ^ 0x736f6d6570736575, key.k1 ^ 0x646f72616e646f6d, key.k0 ^ 0x6c7967656e657261, key.k1 ^ 0x7465646279746573};
+  sip::State state{key.k0 ^ 0x736f6d6570736575, key.k1 ^ 0x646f72616e646f6d,
+                   key.k0 ^ 0x6c7967656e657261, key.k1 ^ 0x7465646279746573};
   const char* const whole = bytes + (length & ~size_t{7});
   for (; bytes != whole; bytes += 8) {
     uint64_t word;

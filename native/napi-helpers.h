@@ -1,9 +1,10 @@
 /**
  * Reading arguments and returning results, for every function that JavaScript calls.
  *
- * A function reads all its arguments, asks `Failed()` once, and returns `Failure()` if so: either an exception is pending
- * then (TypeError for a wrong type, RangeError for a buffer that is too small), or the result is `-errno` (a string too long or
- * with a NUL). Readers return zeros after a failure, never memory that was not written.
+ * A function reads all its arguments, asks `Failed()` once, and returns `Failure()` if so: either
+ * an exception is pending then (TypeError for a wrong type, RangeError for a buffer that is too
+ * small), or the result is `-errno` (a string too long or with a NUL). Readers return zeros after a
+ * failure, never memory that was not written.
  *
  *   napi_value Mkdirat(napi_env env, napi_callback_info info) {
  *     Args<3> args(env, info);
@@ -14,8 +15,8 @@
  *     return args.Result(mkdirat(dirfd, name.c_str(), mode));
  *   }
  *
- * Functions are registered from a table by `Register`, which stores the name as the callback's data for messages; a class
- * that wraps an instance keeps it in `this` (`napi_wrap`, `Args::This`).
+ * Functions are registered from a table by `Register`, which stores the name as the callback's data
+ * for messages; a class that wraps an instance keeps it in `this` (`napi_wrap`, `Args::This`).
  */
 #pragma once
 
@@ -45,7 +46,10 @@ inline napi_value Undefined(napi_env env) {
   return result;
 }
 
-/** The bytes of a Uint8Array: valid until JavaScript runs again. `data` is null for JavaScript's null (and after a failure) only. */
+/**
+ * The bytes of a Uint8Array: valid until JavaScript runs again. `data` is null for JavaScript's
+ * null (and after a failure) only.
+ */
 struct Bytes {
   uint8_t* data;
   size_t length;
@@ -69,25 +73,29 @@ class ArgumentReader {
   /** NaN and infinities read as 0, fractions are cut off, larger numbers keep their low 32 bits. */
   int32_t Int(size_t index) {
     int32_t value = 0;
-    if (!failed_ && napi_get_value_int32(env_, values_[index], &value) != napi_ok) WrongType(index, "a number");
+    if (!failed_ && napi_get_value_int32(env_, values_[index], &value) != napi_ok)
+      WrongType(index, "a number");
     return value;
   }
 
   uint32_t Uint(size_t index) {
     uint32_t value = 0;
-    if (!failed_ && napi_get_value_uint32(env_, values_[index], &value) != napi_ok) WrongType(index, "a number");
+    if (!failed_ && napi_get_value_uint32(env_, values_[index], &value) != napi_ok)
+      WrongType(index, "a number");
     return value;
   }
 
   int64_t Int64(size_t index) {
     int64_t value = 0;
-    if (!failed_ && napi_get_value_int64(env_, values_[index], &value) != napi_ok) WrongType(index, "a number");
+    if (!failed_ && napi_get_value_int64(env_, values_[index], &value) != napi_ok)
+      WrongType(index, "a number");
     return value;
   }
 
   bool Bool(size_t index) {
     bool value = false;
-    if (!failed_ && napi_get_value_bool(env_, values_[index], &value) != napi_ok) WrongType(index, "a boolean");
+    if (!failed_ && napi_get_value_bool(env_, values_[index], &value) != napi_ok)
+      WrongType(index, "a boolean");
     return value;
   }
 
@@ -103,22 +111,24 @@ class ArgumentReader {
   /** `{nullptr, 0}` for null. */
   Bytes BufferOrNull(size_t index) {
     napi_valuetype type = napi_undefined;
-    if (!failed_ && napi_typeof(env_, values_[index], &type) == napi_ok && type == napi_null) return Bytes{nullptr, 0};
+    if (!failed_ && napi_typeof(env_, values_[index], &type) == napi_ok && type == napi_null)
+      return Bytes{nullptr, 0};
     return Buffer(index);
   }
 
   Doubles Float64s(size_t index) {
     Doubles doubles{nullptr, 0};
     void* data = nullptr;
-    if (!failed_ && TypedArray(index, napi_float64_array, "a Float64Array", &data, &doubles.length)) {
+    if (!failed_ &&
+        TypedArray(index, napi_float64_array, "a Float64Array", &data, &doubles.length)) {
       doubles.data = static_cast<double*>(data);
     }
     return doubles;
   }
 
   /**
-   * A byte string, NUL-terminated, into `capacity` bytes; returns its length. Longer than `capacity - 2`
-   * bytes fails with -ENAMETOOLONG, a NUL inside with -EINVAL.
+   * A byte string, NUL-terminated, into `capacity` bytes; returns its length. Longer than
+   * `capacity - 2` bytes fails with -ENAMETOOLONG, a NUL inside with -EINVAL.
    */
   size_t String(size_t index, char* buffer, size_t capacity) {
     buffer[0] = '\0';
@@ -135,7 +145,9 @@ class ArgumentReader {
       return 0;
     }
     // A longer string was cut to capacity - 1 bytes.
-    const int error = length + 1 >= capacity ? ENAMETOOLONG : memchr(buffer, 0, length) != nullptr ? EINVAL : 0;
+    const int error = length + 1 >= capacity                 ? ENAMETOOLONG
+                      : memchr(buffer, 0, length) != nullptr ? EINVAL
+                                                             : 0;
     if (error == 0) return length;
     buffer[0] = '\0';
     Fail(error);
@@ -149,7 +161,10 @@ class ArgumentReader {
     error_ = error;
   }
 
-  /** Forgets a failure of `Fail` (not a pending exception) and returns its errno; 0 when there is none. */
+  /**
+   * Forgets a failure of `Fail` (not a pending exception) and returns its errno; 0 when there is
+   * none.
+   */
   int TakeError() {
     if (!failed_ || thrown_) return 0;
     failed_ = false;
@@ -164,7 +179,8 @@ class ArgumentReader {
 
   void TooSmall(size_t index, const char* expected) {
     char message[160];
-    snprintf(message, sizeof message, "%s: argument %zu must have room for %s.", name_, index + 1, expected);
+    snprintf(message, sizeof message, "%s: argument %zu must have room for %s.", name_, index + 1,
+             expected);
     Throw(napi_throw_range_error, "ERR_OUT_OF_RANGE", message);
   }
 
@@ -178,7 +194,8 @@ class ArgumentReader {
   napi_value Value(int64_t value) const { return Number(env_, value); }
 
  protected:
-  ArgumentReader(napi_env env, napi_callback_info info, napi_value* values, size_t count) : env_(env), values_(values) {
+  ArgumentReader(napi_env env, napi_callback_info info, napi_value* values, size_t count)
+      : env_(env), values_(values) {
     void* data = nullptr;
     // Arguments that the caller left out are filled with undefined.
     if (napi_get_cb_info(env, info, &count, values, &this_, &data) != napi_ok) Fail(EINVAL);
@@ -186,11 +203,15 @@ class ArgumentReader {
   }
 
  private:
-  bool TypedArray(size_t index, napi_typedarray_type expected, const char* description, void** data, size_t* length) {
+  bool TypedArray(size_t index, napi_typedarray_type expected, const char* description, void** data,
+                  size_t* length) {
     napi_typedarray_type type = napi_int8_array;
-    if (napi_get_typedarray_info(env_, values_[index], &type, length, data, nullptr, nullptr) == napi_ok && type == expected) {
+    if (napi_get_typedarray_info(env_, values_[index], &type, length, data, nullptr, nullptr) ==
+            napi_ok &&
+        type == expected) {
       if (*data == nullptr) {
-        // Empty, or transferred away. The C library declares its buffers non-null, also for a length of 0.
+        // Empty, or transferred away. The C library declares its buffers non-null, also for a
+        // length of 0.
         static double nothing = 0;
         *data = &nothing;
         *length = 0;
@@ -203,7 +224,8 @@ class ArgumentReader {
     return false;
   }
 
-  void Throw(napi_status (*thrower)(napi_env, const char*, const char*), const char* code, const char* message) {
+  void Throw(napi_status (*thrower)(napi_env, const char*, const char*), const char* code,
+             const char* message) {
     if (thrown_) return;
     failed_ = true;
     thrown_ = true;
@@ -231,7 +253,10 @@ class Args : private ArgumentStorage<Count>, public ArgumentReader {
   Args(napi_env env, napi_callback_info info) : ArgumentReader(env, info, this->storage_, Count) {}
 };
 
-/** A path, name, link target or xattr name on the stack. PATH_MAX counts the NUL: PATH_MAX - 1 bytes at most. */
+/**
+ * A path, name, link target or xattr name on the stack. PATH_MAX counts the NUL: PATH_MAX - 1 bytes
+ * at most.
+ */
 class Path {
  public:
   Path(ArgumentReader& args, size_t index) : length_(args.String(index, bytes_, sizeof bytes_)) {}
@@ -258,7 +283,8 @@ template <size_t Count>
 void Register(napi_env env, napi_value object, const Function (&table)[Count]) {
   for (const Function& function : table) {
     napi_value value = nullptr;
-    if (napi_create_function(env, function.name, NAPI_AUTO_LENGTH, function.callback, const_cast<char*>(function.name), &value) != napi_ok ||
+    if (napi_create_function(env, function.name, NAPI_AUTO_LENGTH, function.callback,
+                             const_cast<char*>(function.name), &value) != napi_ok ||
         napi_set_named_property(env, object, function.name, value) != napi_ok) {
       return;
     }

@@ -4,7 +4,8 @@
 
 namespace plyfs {
 
-bool StartNativeThread(pthread_t* thread, size_t stack_bytes, const char* name, void* (*entry)(void*), void* argument) {
+bool StartNativeThread(pthread_t* thread, size_t stack_bytes, const char* name,
+                       void* (*entry)(void*), void* argument) {
   pthread_attr_t attributes;
   if (pthread_attr_init(&attributes) != 0) return false;
   pthread_attr_setstacksize(&attributes, stack_bytes);

@@ -30,8 +30,7 @@ void Notifier::ExpireAttributes(uint64_t node) const {
     FuseOutHeader header;
     FuseNotifyInvalInode body;
   } const message{{sizeof message, kNotifyInvalInode, 0}, {node, -1, 0}};
-  while (write(device_, &message, sizeof message) < 0 && errno == EINTR) {
-  }
+  while (write(device_, &message, sizeof message) < 0 && errno == EINTR) {}
 }
 
 void Notifier::InvalidateEntry(uint64_t parent, const char* name, uint32_t length) {
@@ -40,8 +39,10 @@ void Notifier::InvalidateEntry(uint64_t parent, const char* name, uint32_t lengt
   Send(kNotifyInvalEntry, &body, sizeof body, name, size_t{length} + 1);
 }
 
-void Notifier::Send(int32_t code, const void* body, size_t length, const char* name, size_t name_length) {
-  const FuseOutHeader header{static_cast<uint32_t>(sizeof(FuseOutHeader) + length + name_length), code, 0};
+void Notifier::Send(int32_t code, const void* body, size_t length, const char* name,
+                    size_t name_length) {
+  const FuseOutHeader header{static_cast<uint32_t>(sizeof(FuseOutHeader) + length + name_length),
+                             code, 0};
   std::string message;
   message.reserve(header.len);
   message.append(reinterpret_cast<const char*>(&header), sizeof header);
@@ -50,7 +51,8 @@ void Notifier::Send(int32_t code, const void* body, size_t length, const char* n
   Queue({message});
 }
 
-bool Notifier::InvalidateThenAnswer(uint64_t node, int64_t offset, int64_t length, uint64_t unique, const void* body, size_t body_length) {
+bool Notifier::InvalidateThenAnswer(uint64_t node, int64_t offset, int64_t length, uint64_t unique,
+                                    const void* body, size_t body_length) {
   const struct {
     FuseOutHeader header;
     FuseNotifyInvalInode body;
@@ -58,7 +60,8 @@ bool Notifier::InvalidateThenAnswer(uint64_t node, int64_t offset, int64_t lengt
   const FuseOutHeader header{static_cast<uint32_t>(sizeof(FuseOutHeader) + body_length), 0, unique};
   std::string answer(reinterpret_cast<const char*>(&header), sizeof header);
   answer.append(static_cast<const char*>(body), body_length);
-  return Queue({std::string(reinterpret_cast<const char*>(&invalidation), sizeof invalidation), answer});
+  return Queue(
+      {std::string(reinterpret_cast<const char*>(&invalidation), sizeof invalidation), answer});
 }
 
 bool Notifier::Queue(std::initializer_list<std::string> messages) {
@@ -77,7 +80,8 @@ bool Notifier::Queue(std::initializer_list<std::string> messages) {
 
 bool Notifier::Start() {
   auto state = std::make_shared<State>();
-  // Of its own, so that a thread which never comes back does not write to a number that means another file by then.
+  // Of its own, so that a thread which never comes back does not write to a number that means
+  // another file by then.
   state->device = fcntl(device_, F_DUPFD_CLOEXEC, 0);
   if (state->device < 0) return false;
   auto* shared = new std::shared_ptr<State>(state);
@@ -101,8 +105,7 @@ void* Notifier::ThreadEntry(void* argument) {
     state->queue.pop_front();
     hold.unlock();
     // ENOENT: the kernel does not hold that node or name. Nothing depends on the others either.
-    while (write(state->device, message.data(), message.size()) < 0 && errno == EINTR) {
-    }
+    while (write(state->device, message.data(), message.size()) < 0 && errno == EINTR) {}
     hold.lock();
   }
   state->ended = true;
@@ -123,7 +126,8 @@ bool Notifier::BeginStop() {
 
 bool Notifier::AwaitEnd() {
   std::unique_lock<std::mutex> hold(state_->lock);
-  return state_->end.wait_for(hold, std::chrono::milliseconds(kMillisecondsPerAttempt), [this] { return state_->ended; });
+  return state_->end.wait_for(hold, std::chrono::milliseconds(kMillisecondsPerAttempt),
+                              [this] { return state_->ended; });
 }
 
 void Notifier::EndStop() {

@@ -1,6 +1,7 @@
 /**
- * Notifications to the kernel, from a thread of their own: the kernel takes an inode's or a directory's lock for one, and the
- * lock's holder may be waiting for an answer from the main thread.
+ * Notifications to the kernel, from a thread of their own: the kernel takes an inode's or a
+ * directory's lock for one, and the lock's holder may be waiting for an answer from the main
+ * thread.
  */
 #pragma once
 
@@ -24,21 +25,23 @@ class Notifier {
 
   void InvalidateNode(uint64_t node, int64_t offset, int64_t length);
   /**
-   * At once, from the caller's thread: for a node with a request under way, so that the kernel finds its inode without waiting, and takes
-   * no lock for attributes alone (fs/fuse/inode.c, fuse_reverse_inval_inode).
+   * At once, from the caller's thread: for a node with a request under way, so that the kernel
+   * finds its inode without waiting, and takes no lock for attributes alone (fs/fuse/inode.c,
+   * fuse_reverse_inval_inode).
    */
   void ExpireAttributes(uint64_t node) const;
   /**
-   * Makes the kernel forget the cached data of a range, and then answers the request `unique` with `body`: from the notifier's thread, in this order. False: nothing
-   * was sent. From any thread.
+   * Makes the kernel forget the cached data of a range, and then answers the request `unique` with
+   * `body`: from the notifier's thread, in this order. False: nothing was sent. From any thread.
    */
-  bool InvalidateThenAnswer(uint64_t node, int64_t offset, int64_t length, uint64_t unique, const void* body, size_t body_length);
+  bool InvalidateThenAnswer(uint64_t node, int64_t offset, int64_t length, uint64_t unique,
+                            const void* body, size_t body_length);
   /** `name`: `length` bytes. */
   void InvalidateEntry(uint64_t parent, const char* name, uint32_t length);
 
   /**
-   * Drops what was not sent and ends the thread. While it is stuck in the kernel `answer_requests` is called again and again,
-   * which answers whatever requests there are, until the lock is free.
+   * Drops what was not sent and ends the thread. While it is stuck in the kernel `answer_requests`
+   * is called again and again, which answers whatever requests there are, until the lock is free.
    */
   template <typename AnswerRequests>
   void Stop(AnswerRequests answer_requests) {

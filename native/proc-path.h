@@ -1,8 +1,9 @@
 /**
  * Paths through /proc/self/fd, for the calls that have no `*at` form or refuse O_PATH descriptors.
  *
- * The last component of "/proc/self/fd/N" is a magic link: a call that follows links reaches the very file N refers
- * to, and goes no further when that is a symbolic link itself (proc_pid_get_link, fs/proc/base.c).
+ * The last component of "/proc/self/fd/N" is a magic link: a call that follows links reaches the
+ * very file N refers to, and goes no further when that is a symbolic link itself
+ * (proc_pid_get_link, fs/proc/base.c).
  */
 #pragma once
 
@@ -32,11 +33,14 @@ class ProcPath {
 
   const char* c_str() const { return path_; }
 
-  /** `-errno` of a failed call on the path; a descriptor that is not open is EBADF, not a name that /proc lacks. */
+  /**
+   * `-errno` of a failed call on the path; a descriptor that is not open is EBADF, not a name that
+   * /proc lacks.
+   */
   int Error() const {
     const int error = errno;
-    if ((error == ENOENT || error == ENOTDIR) && path_[0] == '/' && dirfd_ != AT_FDCWD && fcntl(dirfd_, F_GETFD) < 0 && errno == EBADF &&
-        strncmp(path_, "/proc/self/fd/", 14) == 0) {
+    if ((error == ENOENT || error == ENOTDIR) && path_[0] == '/' && dirfd_ != AT_FDCWD &&
+        fcntl(dirfd_, F_GETFD) < 0 && errno == EBADF && strncmp(path_, "/proc/self/fd/", 14) == 0) {
       return -EBADF;
     }
     return -error;

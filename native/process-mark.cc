@@ -21,7 +21,9 @@ int SetSoftLimit(pid_t pid, __rlimit_resource resource, uint64_t value) {
 }  // namespace
 
 int MarkProcess(pid_t pid, uint64_t number, uint32_t uid, uint32_t gid) {
-  return SetSoftLimit(pid, RLIMIT_RSS, number) < 0 ? -1 : SetSoftLimit(pid, __RLIMIT_LOCKS, PackIds(uid, gid));
+  return SetSoftLimit(pid, RLIMIT_RSS, number) < 0
+             ? -1
+             : SetSoftLimit(pid, __RLIMIT_LOCKS, PackIds(uid, gid));
 }
 
 int FileSystemIdsOf(pid_t pid, uint32_t* uid, uint32_t* gid) {

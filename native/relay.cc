@@ -1,4 +1,7 @@
-/** Passing on what is read from one descriptor to another, on a thread of its own: either end may block for as long as it likes. */
+/**
+ * Passing on what is read from one descriptor to another, on a thread of its own: either end may
+ * block for as long as it likes.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -72,7 +75,8 @@ int64_t PassOn(const Relay& relay, char* piece) {
 
 void* Run(void* argument) {
   auto* const relay = static_cast<Relay*>(argument);
-  // In the background, who reads a terminal is stopped by it, and who writes may be: with these blocked it would be told EIO (tty_io.c, __tty_check_change).
+  // In the background, who reads a terminal is stopped by it, and who writes may be: with these
+  // blocked it would be told EIO (tty_io.c, __tty_check_change).
   sigset_t terminal;
   sigemptyset(&terminal);
   sigaddset(&terminal, SIGTTIN);
@@ -83,7 +87,8 @@ void* Run(void* argument) {
   free(piece);
   const napi_threadsafe_function done = relay->done;
   // Refused when the environment is going down: nobody waits then.
-  if (napi_call_threadsafe_function(done, relay, napi_tsfn_blocking) == napi_ok) napi_release_threadsafe_function(done, napi_tsfn_release);
+  if (napi_call_threadsafe_function(done, relay, napi_tsfn_blocking) == napi_ok)
+    napi_release_threadsafe_function(done, napi_tsfn_release);
   return nullptr;
 }
 
@@ -110,7 +115,8 @@ napi_value RelayAsync(napi_env env, napi_callback_info info) {
   napi_value name = nullptr;
   napi_create_string_latin1(env, "plyfs", NAPI_AUTO_LENGTH, &name);
   pthread_t thread;
-  if (napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, nullptr, Settle, &relay->done) == napi_ok) {
+  if (napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, nullptr,
+                                      Settle, &relay->done) == napi_ok) {
     if (StartNativeThread(&thread, kStackBytes, "plyfs-relay", Run, relay)) {
       pthread_detach(thread);
       return promise;

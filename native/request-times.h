@@ -1,8 +1,9 @@
 /**
  * How long requests took, by opcode: from being read from the device to having been answered.
  *
- * Always counted, by whichever thread ends the request: two readings of the processor's counter and two additions a request, about 20 ns.
- * Counter ticks become microseconds when somebody asks, by how far the clock came meanwhile.
+ * Always counted, by whichever thread ends the request: two readings of the processor's counter and
+ * two additions a request, about 20 ns. Counter ticks become microseconds when somebody asks, by
+ * how far the clock came meanwhile.
  */
 #pragma once
 

@@ -56,15 +56,19 @@ constexpr Answer Give(int64_t value) { return {false, value}; }
 /** Who waits for an answer, and its memory. */
 class Caller {
  public:
-  Caller(int listener, const seccomp_notif& call) : listener_(listener), id_(call.id), pid_(static_cast<pid_t>(call.pid)) {}
+  Caller(int listener, const seccomp_notif& call)
+      : listener_(listener), id_(call.id), pid_(static_cast<pid_t>(call.pid)) {}
 
   pid_t pid() const { return pid_; }
 
   /**
-   * False once it was killed, when its number may be another's: asked after the last thing learned through the number and before anything is done with
-   * it. What is answered then reaches nobody. Only ENOENT says so: before Linux 5.9 this ioctl(2) had another number.
+   * False once it was killed, when its number may be another's: asked after the last thing learned
+   * through the number and before anything is done with it. What is answered then reaches nobody.
+   * Only ENOENT says so: before Linux 5.9 this ioctl(2) had another number.
    */
-  bool Alive() const { return ioctl(listener_, SECCOMP_IOCTL_NOTIF_ID_VALID, &id_) == 0 || errno != ENOENT; }
+  bool Alive() const {
+    return ioctl(listener_, SECCOMP_IOCTL_NOTIF_ID_VALID, &id_) == 0 || errno != ENOENT;
+  }
 
   bool Read(uint64_t address, void* to, size_t size) const {
     const iovec local{to, size};
@@ -75,10 +79,14 @@ class Caller {
   bool Write(uint64_t address, const void* from, size_t size) const {
     const iovec local{const_cast<void*>(from), size};
     const iovec remote{reinterpret_cast<void*>(address), size};
-    return Alive() && process_vm_writev(pid_, &local, 1, &remote, 1, 0) == static_cast<ssize_t>(size);
+    return Alive() &&
+           process_vm_writev(pid_, &local, 1, &remote, 1, 0) == static_cast<ssize_t>(size);
   }
 
-  /** A NUL-terminated path of at most PATH_MAX bytes. What follows it may be on a page that is not there. */
+  /**
+   * A NUL-terminated path of at most PATH_MAX bytes. What follows it may be on a page that is not
+   * there.
+   */
   bool ReadPath(uint64_t address, char (&path)[PATH_MAX]) const {
     static const uint64_t page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
     for (size_t length = 0; length < sizeof path;) {
@@ -101,24 +109,32 @@ class Caller {
 
 class Emulation {
  public:
-  /** Owns `listener`: closed, it makes calls that wait, and later ones, fail with ENOSYS. `proc` is the caller's, and stays open. */
-  Emulation(int listener, int proc, dev_t device, Credentials first) : listener_(listener), proc_(proc), device_(device), ids_(std::move(first)) {}
+  /**
+   * Owns `listener`: closed, it makes calls that wait, and later ones, fail with ENOSYS. `proc` is
+   * the caller's, and stays open.
+   */
+  Emulation(int listener, int proc, dev_t device, Credentials first)
+      : listener_(listener), proc_(proc), device_(device), ids_(std::move(first)) {}
 
   /** Until no process has the filter any more, or the listener fails. */
   void Run() {
     seccomp_notif_sizes sizes{};
-    if (unshare(CLONE_FS) < 0 || syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes) < 0) return;
-    // Who was stopped waits for this thread alone: on one processor the switch costs least. Since Linux 6.6.
+    if (unshare(CLONE_FS) < 0 || syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes) < 0)
+      return;
+    // Who was stopped waits for this thread alone: on one processor the switch costs least. Since
+    // Linux 6.6.
     ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
     std::vector<uint64_t> request(sizes.seccomp_notif / 8 + sizeof(seccomp_notif) / 8 + 1);
-    std::vector<uint64_t> response(sizes.seccomp_notif_resp / 8 + sizeof(seccomp_notif_resp) / 8 + 1);
+    std::vector<uint64_t> response(sizes.seccomp_notif_resp / 8 + sizeof(seccomp_notif_resp) / 8 +
+                                   1);
     for (;;) {
       pollfd ready{listener_.get(), POLLIN, 0};
       if (poll(&ready, 1, -1) < 0) {
         if (errno == EINTR) continue;
         return;
       }
-      // POLLERR tells that a signal was in the way (seccomp_notify_poll, kernel/seccomp.c); of another kind of file RECV fails.
+      // POLLERR tells that a signal was in the way (seccomp_notify_poll, kernel/seccomp.c); of
+      // another kind of file RECV fails.
       if ((ready.revents & (POLLIN | POLLERR)) == 0) return;
       std::fill(request.begin(), request.end(), 0);
       auto* call = reinterpret_cast<seccomp_notif*>(request.data());
@@ -215,7 +231,8 @@ class Emulation {
       case __NR_setregid:
         return Become(caller, next, next.group.SetTwo(id(0), id(1), privileged));
       case __NR_setresuid:
-        return BecomeUser(caller, current, next, next.user.SetThree(id(0), id(1), id(2), privileged));
+        return BecomeUser(caller, current, next,
+                          next.user.SetThree(id(0), id(1), id(2), privileged));
       case __NR_setresgid:
         return Become(caller, next, next.group.SetThree(id(0), id(1), id(2), privileged));
       // These two return the former id, whether or not it was changed.
@@ -239,7 +256,8 @@ class Emulation {
     }
   }
 
-  Answer BecomeUser(const Caller& caller, const Credentials& current, Credentials& next, int error) {
+  Answer BecomeUser(const Caller& caller, const Credentials& current, Credentials& next,
+                    int error) {
     next.UserChanged(current.user);
     return Become(caller, next, error);
   }
@@ -249,7 +267,9 @@ class Emulation {
     if (error == 0 && !caller.Alive()) error = ESRCH;
     if (error == 0) error = ids_.NumberOf(next, &number);
     if (error != 0) return Fail(error);
-    return MarkProcess(caller.pid(), number, next.user.file_system, next.group.file_system) < 0 ? Fail(EPERM) : Give(0);
+    return MarkProcess(caller.pid(), number, next.user.file_system, next.group.file_system) < 0
+               ? Fail(EPERM)
+               : Give(0);
   }
 
   static Answer GiveThree(const Caller& caller, const __u64* addresses, const Ids& ids) {
@@ -260,10 +280,13 @@ class Emulation {
     return Give(0);
   }
 
-  static Answer GetGroups(const Caller& caller, int room, uint64_t address, const std::vector<uint32_t>& groups) {
+  static Answer GetGroups(const Caller& caller, int room, uint64_t address,
+                          const std::vector<uint32_t>& groups) {
     const int count = static_cast<int>(groups.size());
     if (room < 0 || (room > 0 && room < count)) return Fail(EINVAL);
-    if (room > 0 && count > 0 && !caller.Write(address, groups.data(), groups.size() * sizeof(uint32_t))) return Fail(EFAULT);
+    if (room > 0 && count > 0 &&
+        !caller.Write(address, groups.data(), groups.size() * sizeof(uint32_t)))
+      return Fail(EFAULT);
     return Give(count);
   }
 
@@ -271,22 +294,30 @@ class Emulation {
     if (!next.privileged) return Fail(EPERM);
     if (count < 0 || static_cast<size_t>(count) > kMaxGroups) return Fail(EINVAL);
     std::vector<uint32_t> groups(static_cast<size_t>(count));
-    if (count > 0 && !caller.Read(address, groups.data(), groups.size() * sizeof(uint32_t))) return Fail(EFAULT);
+    if (count > 0 && !caller.Read(address, groups.data(), groups.size() * sizeof(uint32_t)))
+      return Fail(EFAULT);
     next.groups = std::move(groups);
     return Become(caller, next, 0);
   }
 
   // Files. What this thread cannot find, the kernel is left to answer for.
 
-  /** Looks paths up from the caller's root from now on. `/proc` is not below it: `proc_` is the working directory. */
+  /**
+   * Looks paths up from the caller's root from now on. `/proc` is not below it: `proc_` is the
+   * working directory.
+   */
   bool EnterRoot(pid_t pid) {
     char path[32];
     snprintf(path, sizeof path, "%d/root", pid);
     const OwnedFd root(openat(proc_, path, O_PATH | O_DIRECTORY | O_CLOEXEC));
-    struct statx found{};
-    if (root.get() < 0 || statx(root.get(), "", AT_EMPTY_PATH, STATX_INO | STATX_MNT_ID, &found) < 0) return false;
-    const bool same = entered_ && (found.stx_mask & STATX_MNT_ID) != 0 && found.stx_mnt_id == root_.stx_mnt_id &&
-                      found.stx_ino == root_.stx_ino && found.stx_dev_minor == root_.stx_dev_minor && found.stx_dev_major == root_.stx_dev_major;
+    struct statx found {};
+    if (root.get() < 0 ||
+        statx(root.get(), "", AT_EMPTY_PATH, STATX_INO | STATX_MNT_ID, &found) < 0)
+      return false;
+    const bool same = entered_ && (found.stx_mask & STATX_MNT_ID) != 0 &&
+                      found.stx_mnt_id == root_.stx_mnt_id && found.stx_ino == root_.stx_ino &&
+                      found.stx_dev_minor == root_.stx_dev_minor &&
+                      found.stx_dev_major == root_.stx_dev_major;
     if (same) return true;
     entered_ = fchdir(root.get()) == 0 && chroot(".") == 0;
     root_ = found;
@@ -335,7 +366,7 @@ class Emulation {
 
   Answer Stat(const Caller& caller, int dirfd, uint64_t path, int flags, uint64_t buffer) {
     const OwnedFd file(Open(caller, dirfd, path, flags));
-    struct stat found{};
+    struct stat found {};
     if (file.get() < 0 || fstat(file.get(), &found) < 0 || found.st_dev != device_) return kProceed;
     uint32_t uid = 0, gid = 0;
     if (!OwnerOf(file.get(), &uid, &gid) || (uid == 0 && gid == 0)) return kProceed;
@@ -344,10 +375,13 @@ class Emulation {
     return caller.Write(buffer, &found, sizeof found) ? Give(0) : Fail(EFAULT);
   }
 
-  Answer Statx(const Caller& caller, int dirfd, uint64_t path, int flags, unsigned mask, uint64_t buffer) {
+  Answer Statx(const Caller& caller, int dirfd, uint64_t path, int flags, unsigned mask,
+               uint64_t buffer) {
     const OwnedFd file(Open(caller, dirfd, path, flags));
-    struct statx found{};
-    if (file.get() < 0 || statx(file.get(), "", AT_EMPTY_PATH | (flags & AT_STATX_SYNC_TYPE), mask, &found) < 0) return kProceed;
+    struct statx found {};
+    if (file.get() < 0 ||
+        statx(file.get(), "", AT_EMPTY_PATH | (flags & AT_STATX_SYNC_TYPE), mask, &found) < 0)
+      return kProceed;
     if (makedev(found.stx_dev_major, found.stx_dev_minor) != device_) return kProceed;
     uint32_t uid = 0, gid = 0;
     if (!OwnerOf(file.get(), &uid, &gid) || (uid == 0 && gid == 0)) return kProceed;
@@ -356,9 +390,10 @@ class Emulation {
     return caller.Write(buffer, &found, sizeof found) ? Give(0) : Fail(EFAULT);
   }
 
-  Answer Chown(const Caller& caller, int dirfd, uint64_t path, int flags, uint32_t uid, uint32_t gid) {
+  Answer Chown(const Caller& caller, int dirfd, uint64_t path, int flags, uint32_t uid,
+               uint32_t gid) {
     const OwnedFd file(Open(caller, dirfd, path, flags));
-    struct stat found{};
+    struct stat found {};
     if (file.get() < 0 || fstat(file.get(), &found) < 0) return kProceed;
     if (!ValidOrNone(uid) || !ValidOrNone(gid)) return Fail(EINVAL);
     const Credentials& current = ids_.Of(caller.pid());
@@ -369,29 +404,37 @@ class Emulation {
     uint32_t owner = 0, group = 0;
     OwnerOf(file.get(), &owner, &group);
     if (!current.privileged) {
-      const bool given = (uid != kNoId && uid != owner) || (gid != kNoId && gid != group && !current.InGroup(gid));
+      const bool given =
+          (uid != kNoId && uid != owner) || (gid != kNoId && gid != group && !current.InGroup(gid));
       if (current.user.file_system != owner || given) return Fail(EPERM);
     }
     char value[32];
-    const int length = snprintf(value, sizeof value, "%d:%d", static_cast<int>(uid), static_cast<int>(gid));
+    const int length =
+        snprintf(value, sizeof value, "%d:%d", static_cast<int>(uid), static_cast<int>(gid));
     char name[32];
     NameOf(file.get(), name);
     if (fchdir(proc_) < 0 || !caller.Alive()) return kProceed;
-    if (setxattr(name, kOwnerAttribute, value, static_cast<size_t>(length), 0) < 0) return Fail(errno);
-    // chown(2) takes the set-id bits of a file away; the kernel, which remembers the mode, must know it.
+    if (setxattr(name, kOwnerAttribute, value, static_cast<size_t>(length), 0) < 0)
+      return Fail(errno);
+    // chown(2) takes the set-id bits of a file away; the kernel, which remembers the mode, must
+    // know it.
     const mode_t cleared = S_ISUID | ((found.st_mode & S_IXGRP) != 0 ? S_ISGID : 0u);
-    if (S_ISREG(found.st_mode) && (found.st_mode & cleared) != 0) fchmodat(AT_FDCWD, name, found.st_mode & 07777 & ~cleared, 0);
+    if (S_ISREG(found.st_mode) && (found.st_mode & cleared) != 0)
+      fchmodat(AT_FDCWD, name, found.st_mode & 07777 & ~cleared, 0);
     return Give(0);
   }
 
   /**
-   * A set-id program changes the ids; any takes the kept capabilities from who is not root. The kernel does the rest, and tells nobody when that fails
-   * (ENOEXEC, E2BIG): the caller has the new ids then.
+   * A set-id program changes the ids; any takes the kept capabilities from who is not root. The
+   * kernel does the rest, and tells nobody when that fails (ENOEXEC, E2BIG): the caller has the new
+   * ids then.
    */
   Answer Execute(const Caller& caller, int dirfd, uint64_t path, int flags) {
     const OwnedFd file(Open(caller, dirfd, path, flags));
-    struct stat found{};
-    if (file.get() < 0 || fstat(file.get(), &found) < 0 || !S_ISREG(found.st_mode) || (found.st_mode & 0111) == 0) return kProceed;
+    struct stat found {};
+    if (file.get() < 0 || fstat(file.get(), &found) < 0 || !S_ISREG(found.st_mode) ||
+        (found.st_mode & 0111) == 0)
+      return kProceed;
     const bool set_user = (found.st_mode & S_ISUID) != 0;
     const bool set_group = (found.st_mode & S_ISGID) != 0 && (found.st_mode & S_IXGRP) != 0;
     uint32_t uid = kNoId, gid = kNoId;
@@ -416,7 +459,8 @@ class Emulation {
     if (fchdir(proc_) < 0) return true;
     const OwnedFd file(open(name, O_RDONLY | O_CLOEXEC));
     char start[2] = {};
-    return file.get() < 0 || read(file.get(), start, sizeof start) != sizeof start || (start[0] == '#' && start[1] == '!');
+    return file.get() < 0 || read(file.get(), start, sizeof start) != sizeof start ||
+           (start[0] == '#' && start[1] == '!');
   }
 
   const OwnedFd listener_;
@@ -426,7 +470,7 @@ class Emulation {
   const dev_t device_;
   IdTable ids_;
   bool entered_ = false;
-  struct statx root_{};
+  struct statx root_ {};
 };
 
 void* Entry(void* argument) {
@@ -436,7 +480,10 @@ void* Entry(void* argument) {
   return nullptr;
 }
 
-/** startRootEmulation(listener, proc, deviceMajor, deviceMinor, uid, gid, groups: Float64Array): `listener` is closed when it ends, and when it fails. */
+/**
+ * startRootEmulation(listener, proc, deviceMajor, deviceMinor, uid, gid, groups: Float64Array):
+ * `listener` is closed when it ends, and when it fails.
+ */
 napi_value Start(napi_env env, napi_callback_info info) {
   Args<7> args(env, info);
   const int listener = args.Int(0);
@@ -450,7 +497,8 @@ napi_value Start(napi_env env, napi_callback_info info) {
   first.user = Ids::All(uid);
   first.group = Ids::All(gid);
   first.privileged = uid == 0;
-  for (size_t i = 0; i < groups.length; i++) first.groups.push_back(static_cast<uint32_t>(groups.data[i]));
+  for (size_t i = 0; i < groups.length; i++)
+    first.groups.push_back(static_cast<uint32_t>(groups.data[i]));
   auto* emulation = new Emulation(listener, proc, device, std::move(first));
   pthread_t thread;
   if (StartNativeThread(&thread, kStackBytes, "plyfs-root", Entry, emulation)) {
@@ -462,8 +510,8 @@ napi_value Start(napi_env env, napi_callback_info info) {
 }
 
 /**
- * Whether calls of another process can be answered here. They need SECCOMP_USER_NOTIF_FLAG_CONTINUE of Linux 5.5, which nothing tells of: pidfd_getfd(2) came
- * with the next.
+ * Whether calls of another process can be answered here. They need SECCOMP_USER_NOTIF_FLAG_CONTINUE
+ * of Linux 5.5, which nothing tells of: pidfd_getfd(2) came with the next.
  */
 napi_value Possible(napi_env env, napi_callback_info info) {
   Args<1> args(env, info);
@@ -495,7 +543,10 @@ napi_value Possible(napi_env env, napi_callback_info info) {
 
 namespace {
 
-/** emulatedIds(pid, out: Float64Array): in two numbers, because together they would leave a double little room. */
+/**
+ * emulatedIds(pid, out: Float64Array): in two numbers, because together they would leave a double
+ * little room.
+ */
 napi_value EmulatedIds(napi_env env, napi_callback_info info) {
   Args<2> args(env, info);
   const auto pid = static_cast<pid_t>(args.Int(0));

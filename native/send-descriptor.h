@@ -3,7 +3,10 @@
 
 namespace plyfs {
 
-/** One message with the descriptor, for `receiveFd`. 0 or `-errno`; a socket that nobody reads any more is -EPIPE, without a signal. */
+/**
+ * One message with the descriptor, for `receiveFd`. 0 or `-errno`; a socket that nobody reads any
+ * more is -EPIPE, without a signal.
+ */
 int SendDescriptor(int socket, int fd);
 
 }  // namespace plyfs

@@ -1,4 +1,7 @@
-/** The session's JavaScript object: its functions, its memory as ArrayBuffers, its turn on the event loop. */
+/**
+ * The session's JavaScript object: its functions, its memory as ArrayBuffers, its turn on the event
+ * loop.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -76,9 +79,11 @@ napi_value Session::Open(napi_env env, int device, uint32_t max_write) {
     return ThrowRange(env, "open", "maxWrite must be 4096 to 67108864 bytes");
   }
   const int flags = fcntl(device, F_GETFL);
-  if (flags < 0 || fcntl(device, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(device, F_SETFD, FD_CLOEXEC) < 0) {
+  if (flags < 0 || fcntl(device, F_SETFL, flags | O_NONBLOCK) < 0 ||
+      fcntl(device, F_SETFD, FD_CLOEXEC) < 0) {
     char message[120];
-    snprintf(message, sizeof message, "open: descriptor %d cannot be used: %s.", device, strerror(errno));
+    snprintf(message, sizeof message, "open: descriptor %d cannot be used: %s.", device,
+             strerror(errno));
     napi_throw_error(env, "ERR_DESCRIPTOR", message);
     return nullptr;
   }
@@ -88,7 +93,9 @@ napi_value Session::Open(napi_env env, int device, uint32_t max_write) {
   session->LetGo();
   bool pending = false;
   if (napi_is_exception_pending(env, &pending) == napi_ok && !pending) {
-    napi_throw_error(env, "ERR_SESSION", "open: no memory or no descriptor left for a session; raise the process's limits.");
+    napi_throw_error(
+        env, "ERR_SESSION",
+        "open: no memory or no descriptor left for a session; raise the process's limits.");
   }
   return nullptr;
 }
@@ -96,21 +103,28 @@ napi_value Session::Open(napi_env env, int device, uint32_t max_write) {
 bool Session::Start(napi_value* object) {
   uv_loop_t* loop = nullptr;
   napi_value array = nullptr;
-  if (napi_get_uv_event_loop(env_, &loop) != napi_ok || napi_create_array(env_, &array) != napi_ok) return false;
+  if (napi_get_uv_event_loop(env_, &loop) != napi_ok || napi_create_array(env_, &array) != napi_ok)
+    return false;
   if (napi_create_reference(env_, array, 1, &slots_array_) != napi_ok) return false;
   bool made = true;
   for (int i = 0; i < kFirstSlots && made; i++) made = AddSlot();
   made = made && napi_create_object(env_, object) == napi_ok && AddFunctions(*object);
   made = made && napi_set_named_property(env_, *object, "fd", Number(env_, device_)) == napi_ok &&
          napi_set_named_property(env_, *object, "slots", array) == napi_ok &&
-         napi_set_named_property(env_, *object, "replyOffset", Number(env_, static_cast<int64_t>(slots_.layout.reply_offset))) == napi_ok &&
-         napi_set_named_property(env_, *object, "replySize", Number(env_, static_cast<int64_t>(slots_.layout.reply_size))) == napi_ok;
+         napi_set_named_property(env_, *object, "replyOffset",
+                                 Number(env_, static_cast<int64_t>(slots_.layout.reply_offset))) ==
+             napi_ok &&
+         napi_set_named_property(env_, *object, "replySize",
+                                 Number(env_, static_cast<int64_t>(slots_.layout.reply_size))) ==
+             napi_ok;
   made = made && uv_poll_init(loop, &poll_, device_) == 0;
   if (made) {
     AddHandle(reinterpret_cast<uv_handle_t*>(&poll_));
     made = uv_async_init(loop, &slot_free_, OnSlotFree) == 0;
-    if (made) AddHandle(reinterpret_cast<uv_handle_t*>(&slot_free_));
-    else uv_close(reinterpret_cast<uv_handle_t*>(&poll_), OnHandleClosed);
+    if (made)
+      AddHandle(reinterpret_cast<uv_handle_t*>(&slot_free_));
+    else
+      uv_close(reinterpret_cast<uv_handle_t*>(&poll_), OnHandleClosed);
   }
   if (made) {
     uv_timer_init(loop, &tick_);
@@ -152,10 +166,13 @@ bool Session::AddFunctions(napi_value object) {
       {"times", CallTimes},
       {"close", CallClose},
   };
-  const auto finalize = [](napi_env, void* session, void*) { static_cast<Session*>(session)->LetGo(); };
+  const auto finalize = [](napi_env, void* session, void*) {
+    static_cast<Session*>(session)->LetGo();
+  };
   for (const Function& function : kFunctions) {
     napi_value value = nullptr;
-    if (napi_create_function(env_, function.name, NAPI_AUTO_LENGTH, function.callback, this, &value) != napi_ok ||
+    if (napi_create_function(env_, function.name, NAPI_AUTO_LENGTH, function.callback, this,
+                             &value) != napi_ok ||
         napi_add_finalizer(env_, value, this, finalize, nullptr, nullptr) != napi_ok) {
       return false;
     }
@@ -176,7 +193,8 @@ bool Session::AddSlot() {
   if (napi_get_reference_value(env_, slots_array_, &array) != napi_ok) return false;
   SlotMemory* memory = SlotMemory::Map(slots_.layout.total);
   if (memory == nullptr) return false;
-  if (napi_create_external_arraybuffer(env_, memory->start(), slots_.layout.total, FinalizeSlot, memory, &buffer) != napi_ok) {
+  if (napi_create_external_arraybuffer(env_, memory->start(), slots_.layout.total, FinalizeSlot,
+                                       memory, &buffer) != napi_ok) {
     memory->LetGo();
     memory->LetGo();
     return false;
@@ -189,7 +207,10 @@ bool Session::AddSlot() {
   return true;
 }
 
-/** Calls what `resume` was given, once. The session may be closed, but not freed, before this returns. */
+/**
+ * Calls what `resume` was given, once. The session may be closed, but not freed, before this
+ * returns.
+ */
 void Session::RunResume() {
   if (!resume_due_) return;
   resume_due_ = false;
@@ -200,16 +221,19 @@ void Session::RunResume() {
   napi_value receiver = nullptr;
   napi_get_reference_value(env_, resume_, &callback);
   napi_get_global(env_, &receiver);
-  if (napi_make_callback(env_, nullptr, receiver, callback, 0, nullptr, nullptr) == napi_pending_exception) {
+  if (napi_make_callback(env_, nullptr, receiver, callback, 0, nullptr, nullptr) ==
+      napi_pending_exception) {
     napi_value error = nullptr;
-    if (napi_get_and_clear_last_exception(env_, &error) == napi_ok) napi_fatal_exception(env_, error);
+    if (napi_get_and_clear_last_exception(env_, &error) == napi_ok)
+      napi_fatal_exception(env_, error);
   }
   napi_close_handle_scope(env_, scope);
 }
 
 void Session::OnDevice(uv_poll_t* handle, int status, int) {
   auto* session = static_cast<Session*>(handle->data);
-  // An unmounted device is in error, and libuv no longer watches it; `next` finds out what that means.
+  // An unmounted device is in error, and libuv no longer watches it; `next` finds out what that
+  // means.
   if (status < 0) session->watching_ = false;
   session->RunResume();
   if (!session->resume_due_ && !session->closed_) session->StopWatching();
@@ -229,25 +253,31 @@ void Session::OnTick(uv_timer_t* handle) {
 
 void Session::OnHandleClosed(uv_handle_t* handle) {
   auto* session = static_cast<Session*>(handle->data);
-  if (--session->handles_ == 0 && session->cleanup_ != nullptr) napi_remove_async_cleanup_hook(session->cleanup_);
+  if (--session->handles_ == 0 && session->cleanup_ != nullptr)
+    napi_remove_async_cleanup_hook(session->cleanup_);
   session->LetGo();
 }
 
-void Session::OnEnvironmentCleanup(napi_async_cleanup_hook_handle, void* session) { static_cast<Session*>(session)->Close(); }
+void Session::OnEnvironmentCleanup(napi_async_cleanup_hook_handle, void* session) {
+  static_cast<Session*>(session)->Close();
+}
 
 int Session::ScriptSlot(napi_value value, const char* function) {
   if (closed_) return -1;
   int32_t slot = -1;
   if (napi_get_value_int32(env_, value, &slot) != napi_ok || slot < 0 || slot >= slots_.count() ||
       slots_[slot].owner.load(std::memory_order_relaxed) != Slot::Owner::kScript) {
-    ThrowSlot(env_, function, "the slot holds no request that waits for an answer; a request is answered or released once");
+    ThrowSlot(env_, function,
+              "the slot holds no request that waits for an answer; a request is answered or "
+              "released once");
     return -1;
   }
   return slot;
 }
 
 /** False with an exception pending. */
-bool Session::AnswerFromScript(napi_value slot_value, napi_value result_value, const char* function) {
+bool Session::AnswerFromScript(napi_value slot_value, napi_value result_value,
+                               const char* function) {
   const int slot = ScriptSlot(slot_value, function);
   if (slot < 0) return closed_;
   int32_t result = 0;
@@ -288,7 +318,8 @@ void Session::Resume(napi_value callback) {
   napi_value former = nullptr;
   bool same = false;
   // A loop gives the same function each time.
-  if (resume_ != nullptr && napi_get_reference_value(env_, resume_, &former) == napi_ok) napi_strict_equals(env_, former, callback, &same);
+  if (resume_ != nullptr && napi_get_reference_value(env_, resume_, &former) == napi_ok)
+    napi_strict_equals(env_, former, callback, &same);
   if (!same) {
     if (resume_ != nullptr) napi_delete_reference(env_, resume_);
     resume_ = nullptr;
@@ -334,8 +365,10 @@ napi_value Session::CallPublish(napi_env env, napi_callback_info info) {
   int32_t fd = -1;
   bool writable = false;
   if (!ReadNode(env, call[0], "publish", &node)) return nullptr;
-  if (napi_get_value_int32(env, call[1], &fd) != napi_ok || fd < 0) return ThrowRange(env, "publish", "argument 2 must be a descriptor");
-  if (napi_get_value_bool(env, call[2], &writable) != napi_ok) return ThrowRange(env, "publish", "argument 3 must be a boolean");
+  if (napi_get_value_int32(env, call[1], &fd) != napi_ok || fd < 0)
+    return ThrowRange(env, "publish", "argument 2 must be a descriptor");
+  if (napi_get_value_bool(env, call[2], &writable) != napi_ok)
+    return ThrowRange(env, "publish", "argument 3 must be a boolean");
   auto* descriptor = new Descriptor(fd, writable);
   call->Retire(call->closed_ ? descriptor : call->descriptors_.Exchange(node, descriptor));
   return nullptr;
@@ -344,7 +377,8 @@ napi_value Session::CallPublish(napi_env env, napi_callback_info info) {
 napi_value Session::CallRetire(napi_env env, napi_callback_info info) {
   const Call<1> call(env, info);
   uint64_t node = 0;
-  if (ReadNode(env, call[0], "retire", &node)) call->Retire(call->descriptors_.Exchange(node, nullptr));
+  if (ReadNode(env, call[0], "retire", &node))
+    call->Retire(call->descriptors_.Exchange(node, nullptr));
   return nullptr;
 }
 
@@ -363,7 +397,8 @@ napi_value Session::CallAnswerAbsence(napi_env env, napi_callback_info info) {
   const Call<1> call(env, info);
   char name[NAME_MAX + 2];
   size_t length = 0;
-  if (!ReadName(env, call[0], name, &length)) return ThrowRange(env, "answerAbsence", "argument 1 must be a name of 1 to 255 bytes");
+  if (!ReadName(env, call[0], name, &length))
+    return ThrowRange(env, "answerAbsence", "argument 1 must be a name of 1 to 255 bytes");
   call->absent_.assign(name, length);
   return nullptr;
 }
@@ -372,8 +407,11 @@ napi_value Session::CallSetMaxWrite(napi_env env, napi_callback_info info) {
   const Call<1> call(env, info);
   int64_t bytes = 0;
   // What a slot can take was settled by `open`; a WRITE is checked against its own length.
-  if (napi_get_value_int64(env, call[0], &bytes) != napi_ok || bytes < 0 || bytes > call->max_write_) {
-    return ThrowRange(env, "setMaxWrite", "the largest WRITE must be at most the maxWrite that the session was opened with");
+  if (napi_get_value_int64(env, call[0], &bytes) != napi_ok || bytes < 0 ||
+      bytes > call->max_write_) {
+    return ThrowRange(
+        env, "setMaxWrite",
+        "the largest WRITE must be at most the maxWrite that the session was opened with");
   }
   return nullptr;
 }
@@ -384,7 +422,8 @@ napi_value Session::CallInvalidateNode(napi_env env, napi_callback_info info) {
   int64_t offset = 0;
   int64_t length = 0;
   if (!ReadNode(env, call[0], "invalidateNode", &node)) return nullptr;
-  if (napi_get_value_int64(env, call[1], &offset) != napi_ok || napi_get_value_int64(env, call[2], &length) != napi_ok) {
+  if (napi_get_value_int64(env, call[1], &offset) != napi_ok ||
+      napi_get_value_int64(env, call[2], &length) != napi_ok) {
     return ThrowRange(env, "invalidateNode", "offset and length must be numbers of bytes");
   }
   if (!call->closed_ && !call->unmounted_) call->notifier_.InvalidateNode(node, offset, length);
@@ -405,15 +444,18 @@ napi_value Session::CallInvalidateEntry(napi_env env, napi_callback_info info) {
   if (!ReadNode(env, call[0], "invalidateEntry", &parent)) return nullptr;
   char name[NAME_MAX + 2];
   size_t length = 0;
-  if (!ReadName(env, call[1], name, &length)) return ThrowRange(env, "invalidateEntry", "argument 2 must be a name of 1 to 255 bytes");
-  if (!call->closed_ && !call->unmounted_) call->notifier_.InvalidateEntry(parent, name, static_cast<uint32_t>(length));
+  if (!ReadName(env, call[1], name, &length))
+    return ThrowRange(env, "invalidateEntry", "argument 2 must be a name of 1 to 255 bytes");
+  if (!call->closed_ && !call->unmounted_)
+    call->notifier_.InvalidateEntry(parent, name, static_cast<uint32_t>(length));
   return nullptr;
 }
 
 napi_value Session::CallBackingOpen(napi_env env, napi_callback_info info) {
   const Call<1> call(env, info);
   int32_t fd = -1;
-  if (napi_get_value_int32(env, call[0], &fd) != napi_ok || fd < 0) return ThrowRange(env, "backingOpen", "argument 1 must be a descriptor");
+  if (napi_get_value_int32(env, call[0], &fd) != napi_ok || fd < 0)
+    return ThrowRange(env, "backingOpen", "argument 1 must be a descriptor");
   const FuseBackingMap map{fd, 0, 0};
   const int id = call->closed_ ? -EBADF : ioctl(call->device_, kBackingOpen, &map);
   return Number(env, id < 0 && !call->closed_ ? -errno : id);
@@ -422,7 +464,8 @@ napi_value Session::CallBackingOpen(napi_env env, napi_callback_info info) {
 napi_value Session::CallBackingClose(napi_env env, napi_callback_info info) {
   const Call<1> call(env, info);
   uint32_t id = 0;
-  if (napi_get_value_uint32(env, call[0], &id) != napi_ok || id == 0) return ThrowRange(env, "backingClose", "argument 1 must be a backing id");
+  if (napi_get_value_uint32(env, call[0], &id) != napi_ok || id == 0)
+    return ThrowRange(env, "backingClose", "argument 1 must be a backing id");
   if (!call->closed_) ioctl(call->device_, kBackingClose, &id);
   return nullptr;
 }
@@ -433,8 +476,10 @@ napi_value Session::CallCounts(napi_env env, napi_callback_info info) {
   napi_value constructor = nullptr;
   napi_value map = nullptr;
   napi_value set = nullptr;
-  if (napi_get_global(env, &global) != napi_ok || napi_get_named_property(env, global, "Map", &constructor) != napi_ok ||
-      napi_new_instance(env, constructor, 0, nullptr, &map) != napi_ok || napi_get_named_property(env, map, "set", &set) != napi_ok) {
+  if (napi_get_global(env, &global) != napi_ok ||
+      napi_get_named_property(env, global, "Map", &constructor) != napi_ok ||
+      napi_new_instance(env, constructor, 0, nullptr, &map) != napi_ok ||
+      napi_get_named_property(env, map, "set", &set) != napi_ok) {
     return nullptr;
   }
   for (uint32_t opcode = 0; opcode <= kCountedOpcodes; opcode++) {
@@ -457,9 +502,10 @@ napi_value Session::CallTimes(napi_env env, napi_callback_info info) {
   for (uint32_t opcode = 0; opcode < RequestTimes::kOpcodes; opcode++) {
     const RequestTimes::Summary times = call->slots_.times.Summarize(opcode);
     if (times.requests == 0) continue;
-    const std::pair<const char*, double> fields[] = {{"opcode", opcode},      {"requests", times.requests}, {"failed", times.failed},
-                                                     {"total", times.total}, {"p50", times.p50},           {"p99", times.p99},
-                                                     {"max", times.max}};
+    const std::pair<const char*, double> fields[] = {
+        {"opcode", opcode},     {"requests", times.requests}, {"failed", times.failed},
+        {"total", times.total}, {"p50", times.p50},           {"p99", times.p99},
+        {"max", times.max}};
     napi_value entry = nullptr;
     if (napi_create_object(env, &entry) != napi_ok) return nullptr;
     for (const auto& [name, value] : fields) {
@@ -485,7 +531,8 @@ napi_value OpenSession(napi_env env, napi_callback_info info) {
   const int device = args.Int(0);
   const int64_t max_write = args.Int64(1);
   if (args.Failed()) return args.Failure();
-  return Session::Open(env, device, max_write < 0 || max_write > UINT32_MAX ? 0 : static_cast<uint32_t>(max_write));
+  return Session::Open(
+      env, device, max_write < 0 || max_write > UINT32_MAX ? 0 : static_cast<uint32_t>(max_write));
 }
 
 }  // namespace

@@ -8,7 +8,10 @@ namespace plyfs {
 namespace {
 
 constexpr size_t kPage = 4096;
-/** max_pages is 256 by default (fs.fuse.max_pages_limit): the largest READ, and listings that fit one answer. */
+/**
+ * max_pages is 256 by default (fs.fuse.max_pages_limit): the largest READ, and listings that fit
+ * one answer.
+ */
 constexpr size_t kMinDataSize = size_t{1} << 20;
 /** In front of the body, on the same page: the answer's header, at a cache line's end. */
 constexpr size_t kReplyRoom = 64;
@@ -30,7 +33,8 @@ SlotLayout::SlotLayout(uint32_t max_write) {
 }
 
 SlotMemory* SlotMemory::Map(size_t bytes) {
-  void* start = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* start = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (start == MAP_FAILED) return nullptr;
   return new SlotMemory(static_cast<uint8_t*>(start), bytes);
 }
@@ -55,7 +59,8 @@ int SlotPool::Add(SlotMemory* memory) {
 }
 
 bool SlotPool::Await() {
-  // Pairs with GiveBack: of "slot given back" and "main thread waits", the later one sees the earlier.
+  // Pairs with GiveBack: of "slot given back" and "main thread waits", the later one sees the
+  // earlier.
   awaited_.store(true);
   if (free_.load() == 0) return true;
   EndAwait();

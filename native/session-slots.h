@@ -1,12 +1,13 @@
 /**
  * The slots: memory for requests and their answers, and who owns each.
  *
- * A slot is free, JavaScript's, or a native transfer's. Only the main thread takes slots; a native thread gives its own
- * back, which is one atomic operation on the set of free slots.
+ * A slot is free, JavaScript's, or a native transfer's. Only the main thread takes slots; a native
+ * thread gives its own back, which is one atomic operation on the set of free slots.
  *
  * Memory of a slot:  [request | zeros >= 8 ..][48: unused][16: header][body of an answer ..]
  *                     0                        replyArea              replyOffset = replyArea + 64
- * A native READ puts its data at `replyArea + 4096`, on a page's start. Pages that nobody touched cost nothing.
+ * A native READ puts its data at `replyArea + 4096`, on a page's start. Pages that nobody touched
+ * cost nothing.
  */
 #pragma once
 
@@ -33,7 +34,10 @@ struct SlotLayout {
   size_t total;
 };
 
-/** Mapped memory, shared by the pool and by JavaScript's ArrayBuffer: unmapped when both have let go. */
+/**
+ * Mapped memory, shared by the pool and by JavaScript's ArrayBuffer: unmapped when both have let
+ * go.
+ */
 class SlotMemory {
  public:
   /** Null when there is no memory. Two holders: the pool and the ArrayBuffer. */
@@ -68,8 +72,12 @@ class SlotPool {
  public:
   static constexpr int kMaxSlots = 64;
 
-  /** `signal(target)` is called, on whatever thread, when a slot was given back while `Await` was on. */
-  SlotPool(uint32_t max_write, void (*signal)(void*), void* target) : layout(max_write), signal_(signal), target_(target) {}
+  /**
+   * `signal(target)` is called, on whatever thread, when a slot was given back while `Await` was
+   * on.
+   */
+  SlotPool(uint32_t max_write, void (*signal)(void*), void* target)
+      : layout(max_write), signal_(signal), target_(target) {}
   ~SlotPool() { Close(); }
   SlotPool(const SlotPool&) = delete;
   SlotPool& operator=(const SlotPool&) = delete;
@@ -106,7 +114,10 @@ class SlotPool {
     if (awaited_.load()) signal_(target_);
   }
 
-  /** Announces that the main thread waits for the signal that a slot is free. False when one is free already: do not wait. */
+  /**
+   * Announces that the main thread waits for the signal that a slot is free. False when one is free
+   * already: do not wait.
+   */
   bool Await();
   void EndAwait() { awaited_.store(false); }
 

@@ -1,4 +1,7 @@
-/** The session's loop: reading requests, telling whose they are, going back to the event loop; and its end. */
+/**
+ * The session's loop: reading requests, telling whose they are, going back to the event loop; and
+ * its end.
+ */
 #include "session.h"
 
 #include <errno.h>
@@ -31,7 +34,9 @@ Session::Session(napi_env env, int device, uint32_t max_write)
     : env_(env),
       device_(device),
       max_write_(max_write),
-      slots_(max_write, [](void* handle) { uv_async_send(static_cast<uv_async_t*>(handle)); }, &slot_free_),
+      slots_(
+          max_write, [](void* handle) { uv_async_send(static_cast<uv_async_t*>(handle)); },
+          &slot_free_),
       data_path_(device, slots_, notifier_),
       notifier_(device) {}
 
@@ -57,7 +62,8 @@ int Session::Next() {
     }
     if (length > 0) {
       requests_in_turn_++;
-      if (awake_.Request()) uv_timer_start(&tick_, OnTick, Awake::kTickMilliseconds, Awake::kTickMilliseconds);
+      if (awake_.Request())
+        uv_timer_start(&tick_, OnTick, Awake::kTickMilliseconds, Awake::kTickMilliseconds);
       if (Accept(slot, static_cast<size_t>(length))) return slot;
       continue;
     }
@@ -72,13 +78,17 @@ int Session::Next() {
         continue;
       }
     }
-    // ENODEV after the unmount; 0 is a socket's end. After any other error nothing more can be expected either.
+    // ENODEV after the unmount; 0 is a socket's end. After any other error nothing more can be
+    // expected either.
     unmounted_ = true;
     return kWakeUnmounted;
   }
 }
 
-/** Takes in the request of `length` bytes that lies in a free slot. True when it is JavaScript's, and the slot with it. */
+/**
+ * Takes in the request of `length` bytes that lies in a free slot. True when it is JavaScript's,
+ * and the slot with it.
+ */
 bool Session::Accept(int index, size_t length) {
   Slot& slot = slots_[index];
   FuseInHeader header;
@@ -104,7 +114,9 @@ bool Session::Accept(int index, size_t length) {
       return false;
     }
     Descriptor* descriptor = descriptors_.Find(header.nodeid);
-    if (descriptor != nullptr && (!transfer.write || (descriptor->writable() && (transfer.write_flags & kWriteKillSuidgid) == 0))) {
+    if (descriptor != nullptr &&
+        (!transfer.write ||
+         (descriptor->writable() && (transfer.write_flags & kWriteKillSuidgid) == 0))) {
       data_path_.Serve(index, transfer, descriptor);
       count.native++;
       return false;
@@ -120,12 +132,17 @@ bool Session::Accept(int index, size_t length) {
   return true;
 }
 
-/** True when the slot's GETXATTR was answered: the node's file, which a writable descriptor is of, lacks the attribute. */
+/**
+ * True when the slot's GETXATTR was answered: the node's file, which a writable descriptor is of,
+ * lacks the attribute.
+ */
 bool Session::AnswerAbsence(int index, uint64_t node) {
   constexpr size_t kName = sizeof(FuseInHeader) + sizeof(FuseGetxattrIn);
   const Slot& slot = slots_[index];
   // With its NUL; behind a shorter request there are zeros.
-  if (absent_.empty() || slot.length < kName + absent_.size() || memcmp(slot.start() + kName, absent_.c_str(), absent_.size() + 1) != 0) return false;
+  if (absent_.empty() || slot.length < kName + absent_.size() ||
+      memcmp(slot.start() + kName, absent_.c_str(), absent_.size() + 1) != 0)
+    return false;
   const Descriptor* descriptor = descriptors_.Find(node);
   if (descriptor == nullptr || !descriptor->writable()) return false;
   const auto look = [&] { return fgetxattr(descriptor->fd(), absent_.c_str(), nullptr, 0); };
@@ -148,7 +165,10 @@ int Session::BackToEventLoop() {
   return kWakeEventLoop;
 }
 
-/** Has libuv call `RunResume` when `next` has something to do. The device is left alone while no slot is free: its requests wait in the kernel. */
+/**
+ * Has libuv call `RunResume` when `next` has something to do. The device is left alone while no
+ * slot is free: its requests wait in the kernel.
+ */
 void Session::Watch() {
   if (starved_) {
     StopWatching();
@@ -191,7 +211,10 @@ void Session::Close() {
   LetGo();
 }
 
-/** A notification may wait for a request that JavaScript holds, or for one that was not read yet: nobody else answers them now. */
+/**
+ * A notification may wait for a request that JavaScript holds, or for one that was not read yet:
+ * nobody else answers them now.
+ */
 void Session::AnswerWhileClosing() {
   for (int i = 0; i < slots_.count(); i++) {
     if (slots_[i].owner.load() != Slot::Owner::kScript) continue;

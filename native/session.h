@@ -1,15 +1,16 @@
 /**
  * A session on /dev/fuse; typed and described by src/sys/session.ts.
  *
- * The main thread reads requests and owns everything but the transfers under way. It shares with the transfer threads
- * (data-path.h) the slots they hold and the descriptors, with the notifier (notifier.h) a queue. No lock is held across a
- * system call, and no two locks are held at once.
+ * The main thread reads requests and owns everything but the transfers under way. It shares with
+ * the transfer threads (data-path.h) the slots they hold and the descriptors, with the notifier
+ * (notifier.h) a queue. No lock is held across a system call, and no two locks are held at once.
  *
- * Nothing here sleeps but libuv: when no request is there, JavaScript returns to the event loop, which watches the device
- * and calls it back. Sessions of one process, timers, signals and finished asynchronous work so share the thread.
+ * Nothing here sleeps but libuv: when no request is there, JavaScript returns to the event loop,
+ * which watches the device and calls it back. Sessions of one process, timers, signals and finished
+ * asynchronous work so share the thread.
  *
- * Life: `open` makes it; it lives until it was closed and JavaScript has dropped its last function. While it is open it holds
- * libuv handles, which keep the event loop alive.
+ * Life: `open` makes it; it lives until it was closed and JavaScript has dropped its last function.
+ * While it is open it holds libuv handles, which keep the event loop alive.
  */
 #pragma once
 
@@ -32,7 +33,10 @@ class Session {
   static constexpr int kWakeEventLoop = -1;
   static constexpr int kWakeUnmounted = -2;
 
-  /** Makes the session and its JavaScript object. Null with an exception pending; the descriptor is then still the caller's. */
+  /**
+   * Makes the session and its JavaScript object. Null with an exception pending; the descriptor is
+   * then still the caller's.
+   */
   static napi_value Open(napi_env env, int device, uint32_t max_write);
 
  private:
@@ -66,7 +70,10 @@ class Session {
   void Resume(napi_value callback);
   void RunResume();
 
-  /** The slot's number if it is JavaScript's; else -1, with an exception pending unless the session is closed. */
+  /**
+   * The slot's number if it is JavaScript's; else -1, with an exception pending unless the session
+   * is closed.
+   */
   int ScriptSlot(napi_value value, const char* function);
   bool AnswerFromScript(napi_value slot, napi_value result, const char* function);
 

@@ -1,4 +1,7 @@
-/** A signal that JavaScript is to act on, while its thread is held by a system call that does not return. */
+/**
+ * A signal that JavaScript is to act on, while its thread is held by a system call that does not
+ * return.
+ */
 #include <errno.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -33,8 +36,10 @@ void Raised(int signal, siginfo_t* info, void* context) {
   sem_post(&raised);
   errno = saved;
   const struct sigaction& next = former[signal];
-  if ((next.sa_flags & SA_SIGINFO) != 0) next.sa_sigaction(signal, info, context);
-  else if (next.sa_handler != SIG_DFL && next.sa_handler != SIG_IGN) next.sa_handler(signal);
+  if ((next.sa_flags & SA_SIGINFO) != 0)
+    next.sa_sigaction(signal, info, context);
+  else if (next.sa_handler != SIG_DFL && next.sa_handler != SIG_IGN)
+    next.sa_handler(signal);
 }
 
 void* Watch(void*) {
@@ -55,7 +60,8 @@ napi_value EndUnlessHandled(napi_env env, napi_callback_info info) {
   if (args.Failed()) return args.Failure();
   if (sem_init(&raised, 0, 0) != 0) return args.Value(-errno);
   pthread_t thread;
-  if (!StartNativeThread(&thread, kStack, "plyfs-signals", Watch, nullptr)) return args.Value(-EAGAIN);
+  if (!StartNativeThread(&thread, kStack, "plyfs-signals", Watch, nullptr))
+    return args.Value(-EAGAIN);
   pthread_detach(thread);
   for (const int signal : kSignals) {
     if (sigaction(signal, nullptr, &former[signal]) != 0) return args.Value(-errno);
@@ -72,7 +78,8 @@ napi_value SignalHandled(napi_env env, napi_callback_info) {
   return Undefined(env);
 }
 
-constexpr Function kFunctions[] = {{"endUnlessHandled", EndUnlessHandled}, {"signalHandled", SignalHandled}};
+constexpr Function kFunctions[] = {{"endUnlessHandled", EndUnlessHandled},
+                                   {"signalHandled", SignalHandled}};
 
 }  // namespace
 

@@ -1,9 +1,10 @@
 /**
  * Whether looking for a request is worth it before sleeping.
  *
- * A client sends its next request right after it woke to an answer, and on a virtual machine to wake an idle processor costs tens of
- * microseconds, twice a request: a spin that outlasts the client's waking spares this side's. Where spins find nothing, or
- * keep a processor from somebody who wants it, they are given up, but for a try now and then.
+ * A client sends its next request right after it woke to an answer, and on a virtual machine to
+ * wake an idle processor costs tens of microseconds, twice a request: a spin that outlasts the
+ * client's waking spares this side's. Where spins find nothing, or keep a processor from somebody
+ * who wants it, they are given up, but for a try now and then.
  */
 #pragma once
 
@@ -58,7 +59,9 @@ class Spin {
     return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
   }
 
-  /** Whether the scheduler took the processor from this thread, for another, since the last call. */
+  /**
+   * Whether the scheduler took the processor from this thread, for another, since the last call.
+   */
   bool WasPreempted() {
     rusage usage;
     if (getrusage(RUSAGE_THREAD, &usage) != 0) return false;

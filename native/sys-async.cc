@@ -1,5 +1,6 @@
 /**
- * Calls that may take long, on libuv's thread pool; each returns a promise of the result or `-errno`.
+ * Calls that may take long, on libuv's thread pool; each returns a promise of the result or
+ * `-errno`.
  *
  * The descriptors are the caller's: it keeps them open until the promise is settled.
  */
@@ -64,7 +65,9 @@ int64_t Sync(const Task& task) {
   return Retry("fsync", task.fd, [&] { return fsync(task.fd); });
 }
 
-napi_value Start(napi_env env, const Task& task) { return AsyncTask::Start(env, new (std::nothrow) Call(task)); }
+napi_value Start(napi_env env, const Task& task) {
+  return AsyncTask::Start(env, new (std::nothrow) Call(task));
+}
 
 napi_value FsyncAsync(napi_env env, napi_callback_info info) {
   Args<2> args(env, info);
@@ -93,7 +96,9 @@ napi_value SyncfsAsync(napi_env env, napi_callback_info info) {
 
 napi_value FallocateAsync(napi_env env, napi_callback_info info) {
   Args<4> args(env, info);
-  Task task{[](const Task& t) { return Retry("fallocate", t.fd, [&] { return fallocate(t.fd, t.mode, t.offset, t.length); }); }};
+  Task task{[](const Task& t) {
+    return Retry("fallocate", t.fd, [&] { return fallocate(t.fd, t.mode, t.offset, t.length); });
+  }};
   task.fd = args.Int(0);
   task.mode = args.Int(1);
   task.offset = args.Int64(2);
@@ -117,7 +122,9 @@ napi_value LseekAsync(napi_env env, napi_callback_info info) {
 
 napi_value FtruncateAsync(napi_env env, napi_callback_info info) {
   Args<2> args(env, info);
-  Task task{[](const Task& t) { return Retry("ftruncate", t.fd, [&] { return ftruncate(t.fd, t.length); }); }};
+  Task task{[](const Task& t) {
+    return Retry("ftruncate", t.fd, [&] { return ftruncate(t.fd, t.length); });
+  }};
   task.fd = args.Int(0);
   task.length = args.Int64(1);
   if (args.Failed()) return args.Failure();
@@ -151,7 +158,8 @@ napi_value CopyFileRangeAsync(napi_env env, napi_callback_info info) {
 napi_value Umount2Async(napi_env env, napi_callback_info info) {
   Args<2> args(env, info);
   const Path target(args, 0);
-  Task task{[](const Task& t) -> int64_t { return umount2(t.path.c_str(), t.mode) < 0 ? -errno : 0; }};
+  Task task{
+      [](const Task& t) -> int64_t { return umount2(t.path.c_str(), t.mode) < 0 ? -errno : 0; }};
   task.mode = args.Int(1);
   const int error = args.TakeError();
   if (args.Failed()) return args.Failure();
@@ -181,11 +189,11 @@ napi_value RoomForDescriptorsAsync(napi_env env, napi_callback_info info) {
 }
 
 constexpr Function kFunctions[] = {
-    {"fsyncAsync", FsyncAsync},       {"writeOutAsync", WriteOutAsync}, {"syncfsAsync", SyncfsAsync},
-    {"lseekAsync", LseekAsync},         {"ftruncateAsync", FtruncateAsync},
-    {"fallocateAsync", FallocateAsync}, {"copyDataAsync", CopyDataAsync},
-    {"copyFileRangeAsync", CopyFileRangeAsync}, {"umount2Async", Umount2Async},
-    {"roomForDescriptorsAsync", RoomForDescriptorsAsync},
+    {"fsyncAsync", FsyncAsync},         {"writeOutAsync", WriteOutAsync},
+    {"syncfsAsync", SyncfsAsync},       {"lseekAsync", LseekAsync},
+    {"ftruncateAsync", FtruncateAsync}, {"fallocateAsync", FallocateAsync},
+    {"copyDataAsync", CopyDataAsync},   {"copyFileRangeAsync", CopyFileRangeAsync},
+    {"umount2Async", Umount2Async},     {"roomForDescriptorsAsync", RoomForDescriptorsAsync},
 };
 
 }  // namespace

@@ -17,7 +17,10 @@
 namespace plyfs {
 namespace {
 
-/** Bytes of one copy_file_range: it must end now and then, for signals and for the progress of file systems that copy inside. */
+/**
+ * Bytes of one copy_file_range: it must end now and then, for signals and for the progress of file
+ * systems that copy inside.
+ */
 constexpr int64_t kRangeBytes = int64_t{1} << 30;
 constexpr size_t kBufferBytes = 256 * 1024;
 
@@ -29,13 +32,16 @@ auto Retry(Call call) {
 }
 
 bool Clone(int from, int to, off_t offset, off_t length, off_t size) {
-  if (offset == 0 && length == size) return Change("FICLONE", to, [&] { return Retry([&] { return ioctl(to, FICLONE, from); }); }) == 0;
+  if (offset == 0 && length == size)
+    return Change("FICLONE", to, [&] { return Retry([&] { return ioctl(to, FICLONE, from); }); }) ==
+           0;
   file_clone_range range{};
   range.src_fd = from;
   range.src_offset = offset;
   range.src_length = length;
   range.dest_offset = offset;
-  return Change("FICLONERANGE", to, [&] { return Retry([&] { return ioctl(to, FICLONERANGE, &range); }); }) == 0;
+  return Change("FICLONERANGE", to,
+                [&] { return Retry([&] { return ioctl(to, FICLONERANGE, &range); }); }) == 0;
 }
 
 /** Bytes read and written; short at the end of the file only. */
@@ -45,11 +51,15 @@ int64_t ReadAndWrite(int from, int to, off_t offset, off_t end) {
   off_t position = offset;
   while (position < end) {
     const size_t wanted = std::min<off_t>(kBufferBytes, end - position);
-    const ssize_t got = Look("pread", from, [&] { return Retry([&] { return pread(from, buffer.get(), wanted, position); }); });
+    const ssize_t got = Look("pread", from, [&] {
+      return Retry([&] { return pread(from, buffer.get(), wanted, position); });
+    });
     if (got < 0) return -errno;
     if (got == 0) break;
     for (ssize_t done = 0; done < got;) {
-      const auto write = [&] { return pwrite(to, buffer.get() + done, got - done, position + done); };
+      const auto write = [&] {
+        return pwrite(to, buffer.get() + done, got - done, position + done);
+      };
       const ssize_t put = Change("pwrite", to, [&] { return Retry(write); });
       if (put < 0) return -errno;
       if (put == 0) return -EIO;
@@ -74,8 +84,9 @@ int64_t CopyExtent(int from, int to, off_t offset, off_t end) {
       continue;
     }
     const bool unsupported =
-        copied == 0 /* the end, or a file system that generates its content (copy_file_range(2), BUGS) */ || errno == EXDEV ||
-        errno == EINVAL || errno == EOPNOTSUPP || errno == ENOSYS;
+        copied ==
+            0 /* the end, or a file system that generates its content (copy_file_range(2), BUGS) */
+        || errno == EXDEV || errno == EINVAL || errno == EOPNOTSUPP || errno == ENOSYS;
     if (!unsupported) return -errno;
     const int64_t rest = ReadAndWrite(from, to, position, end);
     return rest < 0 ? rest : position - offset + rest;
@@ -137,7 +148,9 @@ int64_t CopyRange(int from, int64_t from_offset, int to, int64_t to_offset, int6
 int64_t WriteOut(int fd, bool wait) {
   constexpr unsigned kWait = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WAIT_AFTER;
   const unsigned flags = SYNC_FILE_RANGE_WRITE | (wait ? kWait : 0);
-  const int result = Change("sync_file_range", fd, [&] { return Retry([&] { return sync_file_range(fd, 0, 0, flags); }); });
+  const int result = Change("sync_file_range", fd, [&] {
+    return Retry([&] { return sync_file_range(fd, 0, 0, flags); });
+  });
   return result < 0 ? -errno : 0;
 }
 
@@ -173,7 +186,8 @@ napi_value CopyDataCall(napi_env env, napi_callback_info info) {
   return args.Value(CopyData(from, to, offset, length, reflink));
 }
 
-constexpr Function kFunctions[] = {{"copyData", CopyDataCall}, {"copyFileRange", CopyRangeCall}, {"writeOut", WriteOutCall}};
+constexpr Function kFunctions[] = {
+    {"copyData", CopyDataCall}, {"copyFileRange", CopyRangeCall}, {"writeOut", WriteOutCall}};
 
 }  // namespace
 

@@ -9,7 +9,10 @@
 namespace plyfs {
 namespace {
 
-/** fileFlags of src/sys/syscalls.ts. The kernel takes and gives an int for the first two, whatever their numbers say. */
+/**
+ * fileFlags of src/sys/syscalls.ts. The kernel takes and gives an int for the first two, whatever
+ * their numbers say.
+ */
 napi_value FileFlags(napi_env env, napi_callback_info info) {
   Args<3> args(env, info);
   const int fd = args.Int(0);
@@ -32,7 +35,8 @@ napi_value FileFlags(napi_env env, napi_callback_info info) {
   } copy{};
   memcpy(copy.bytes, value.data, size);
   const auto call = [&] { return ioctl(fd, request, &copy); };
-  if (Counted(sets ? CallKind::kChange : CallKind::kLook, "ioctl", fd, call) < 0) return args.Result(-1);
+  if (Counted(sets ? CallKind::kChange : CallKind::kLook, "ioctl", fd, call) < 0)
+    return args.Result(-1);
   if (!sets) memcpy(value.data, copy.bytes, size);
   return args.Value(0);
 }

@@ -1,10 +1,10 @@
 /** Descriptors: opening, reading, writing, their size and their locks. */
-#include <cerrno>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/file.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <cerrno>
 
 #include "fault-plan.h"
 #include "napi-helpers.h"
@@ -14,11 +14,16 @@
 namespace plyfs {
 namespace {
 
-/** How often an openat2(2) is tried that the kernel gave up on. Bounded: whoever renames without pause must not hold a request for ever. */
+/**
+ * How often an openat2(2) is tried that the kernel gave up on. Bounded: whoever renames without
+ * pause must not hold a request for ever.
+ */
 constexpr int kOpenat2Tries = 128;
 
 CallKind KindOf(int open_flags) {
-  return (open_flags & (O_CREAT | O_TRUNC)) != 0 || (open_flags & O_TMPFILE) == O_TMPFILE ? CallKind::kChange : CallKind::kLook;
+  return (open_flags & (O_CREAT | O_TRUNC)) != 0 || (open_flags & O_TMPFILE) == O_TMPFILE
+             ? CallKind::kChange
+             : CallKind::kLook;
 }
 
 napi_value Openat(napi_env env, napi_callback_info info) {
@@ -29,10 +34,13 @@ napi_value Openat(napi_env env, napi_callback_info info) {
   const mode_t mode = args.Uint(3);
   if (args.Failed()) return args.Failure();
   const CallKind kind = KindOf(flags);
-  if (!path.empty()) return args.Result(Counted(kind, "openat", dirfd, [&] { return openat(dirfd, path.c_str(), flags, mode); }));
+  if (!path.empty())
+    return args.Result(
+        Counted(kind, "openat", dirfd, [&] { return openat(dirfd, path.c_str(), flags, mode); }));
   // O_NOFOLLOW would stop at the magic link itself; behind it nothing is followed anyway.
   const ProcPath self(dirfd, "");
-  const int fd = Counted(kind, "openat", dirfd, [&] { return open(self.c_str(), flags & ~O_NOFOLLOW, mode); });
+  const int fd =
+      Counted(kind, "openat", dirfd, [&] { return open(self.c_str(), flags & ~O_NOFOLLOW, mode); });
   return args.Value(fd < 0 ? self.Error() : fd);
 }
 
@@ -46,7 +54,8 @@ napi_value Openat2(napi_env env, napi_callback_info info) {
   how.resolve = args.Uint(4);
   if (args.Failed()) return args.Failure();
   return args.Result(Counted(KindOf(args.Int(2)), "openat2", dirfd, [&] {
-    // Any rename or mount on the machine while a `..` is resolved beneath a root makes the kernel give up with EAGAIN (openat2(2)).
+    // Any rename or mount on the machine while a `..` is resolved beneath a root makes the kernel
+    // give up with EAGAIN (openat2(2)).
     long fd = -1;
     for (int tries = 0; tries < kOpenat2Tries; tries++) {
       fd = syscall(SYS_openat2, dirfd, path.c_str(), &how, sizeof how);
@@ -77,7 +86,8 @@ napi_value Getdents64(napi_env env, napi_callback_info info) {
   if (args.Failed()) return args.Failure();
   // The kernel takes the count as an unsigned int.
   const size_t count = buffer.length > INT_MAX ? INT_MAX : buffer.length;
-  return args.Result(Look("getdents64", fd, [&] { return syscall(SYS_getdents64, fd, buffer.data, count); }));
+  return args.Result(
+      Look("getdents64", fd, [&] { return syscall(SYS_getdents64, fd, buffer.data, count); }));
 }
 
 napi_value Lseek(napi_env env, napi_callback_info info) {
@@ -95,7 +105,8 @@ napi_value Pread(napi_env env, napi_callback_info info) {
   const Bytes buffer = args.Buffer(1);
   const off_t offset = args.Int64(2);
   if (args.Failed()) return args.Failure();
-  return args.Result(Look("pread", fd, [&] { return pread(fd, buffer.data, buffer.length, offset); }));
+  return args.Result(
+      Look("pread", fd, [&] { return pread(fd, buffer.data, buffer.length, offset); }));
 }
 
 napi_value Pwrite(napi_env env, napi_callback_info info) {
@@ -104,7 +115,8 @@ napi_value Pwrite(napi_env env, napi_callback_info info) {
   const Bytes buffer = args.Buffer(1);
   const off_t offset = args.Int64(2);
   if (args.Failed()) return args.Failure();
-  return args.Result(Change("pwrite", fd, [&] { return pwrite(fd, buffer.data, buffer.length, offset); }));
+  return args.Result(
+      Change("pwrite", fd, [&] { return pwrite(fd, buffer.data, buffer.length, offset); }));
 }
 
 napi_value Fsync(napi_env env, napi_callback_info info) {
@@ -148,9 +160,12 @@ napi_value ExitNow(napi_env env, napi_callback_info info) {
 }
 
 constexpr Function kFunctions[] = {
-    {"openat", Openat},     {"openat2", Openat2}, {"close", Close},   {"dup", Dup},
-    {"getdents64", Getdents64}, {"lseek", Lseek},     {"pread", Pread},   {"pwrite", Pwrite},
-    {"fsync", Fsync},       {"ftruncate", Ftruncate}, {"fallocate", Fallocate}, {"flock", Flock},
+    {"openat", Openat},         {"openat2", Openat2},
+    {"close", Close},           {"dup", Dup},
+    {"getdents64", Getdents64}, {"lseek", Lseek},
+    {"pread", Pread},           {"pwrite", Pwrite},
+    {"fsync", Fsync},           {"ftruncate", Ftruncate},
+    {"fallocate", Fallocate},   {"flock", Flock},
     {"exitNow", ExitNow},
 };
 

@@ -37,7 +37,9 @@ napi_value NameToHandleAt(napi_env env, napi_callback_info info) {
   storage.handle.handle_bytes = room > kLargestHandle ? kLargestHandle : room;
   int mount_id = 0;
   const int flags = added | (name.empty() ? AT_EMPTY_PATH : 0);
-  const auto handle = [&] { return name_to_handle_at(dirfd, name.c_str(), &storage.handle, &mount_id, flags); };
+  const auto handle = [&] {
+    return name_to_handle_at(dirfd, name.c_str(), &storage.handle, &mount_id, flags);
+  };
   if (Look("name_to_handle", dirfd, handle) < 0) return args.Result(-1);
   const size_t length = kHandleHeader + storage.handle.handle_bytes;
   if (length > buffer.length || length > sizeof storage.bytes) return args.Value(-EOVERFLOW);
@@ -52,10 +54,12 @@ napi_value OpenByHandleAt(napi_env env, napi_callback_info info) {
   const int flags = args.Int(2);
   if (args.Failed()) return args.Failure();
   HandleStorage storage{};
-  if (handle.length < kHandleHeader || handle.length > sizeof storage.bytes) return args.Value(-EINVAL);
+  if (handle.length < kHandleHeader || handle.length > sizeof storage.bytes)
+    return args.Value(-EINVAL);
   memcpy(storage.bytes, handle.data, handle.length);
   if (storage.handle.handle_bytes > handle.length - kHandleHeader) return args.Value(-EINVAL);
-  return args.Result(Look("open_by_handle", mount_fd, [&] { return open_by_handle_at(mount_fd, &storage.handle, flags); }));
+  return args.Result(Look("open_by_handle", mount_fd,
+                          [&] { return open_by_handle_at(mount_fd, &storage.handle, flags); }));
 }
 
 /** linux/fs.h, since Linux 6.9. */

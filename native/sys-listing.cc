@@ -1,4 +1,7 @@
-/** Listings: directories merged into records (directory-merge.h), and such records turned into directory entries of FUSE. */
+/**
+ * Listings: directories merged into records (directory-merge.h), and such records turned into
+ * directory entries of FUSE.
+ */
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -26,7 +29,10 @@ namespace {
 /** Numbers that describe a directory: descriptor, base of its inode numbers, device. */
 constexpr size_t kSource = 3;
 constexpr size_t kMaxDirectories = 500;
-/** Directories that nobody has asked to list are listed while they have no more entries together: a millisecond or two. */
+/**
+ * Directories that nobody has asked to list are listed while they have no more entries together: a
+ * millisecond or two.
+ */
 constexpr int64_t kMostUnasked = 4096;
 /** Entries that a task on the pool reads before others have their turn. */
 constexpr int64_t kTurn = 100'000;
@@ -38,7 +44,10 @@ int Rewind(int fd) {
   return errno == EBADF ? -EACCES : -errno;
 }
 
-/** `bounded`: what is mounted there is not of the layer (EXDEV). ENOSYS before Linux 5.6 then: the caller looks closer. */
+/**
+ * `bounded`: what is mounted there is not of the layer (EXDEV). ENOSYS before Linux 5.6 then: the
+ * caller looks closer.
+ */
 int OpenBelow(int parent, const char* name, int flags, bool bounded) {
   if (!bounded) return openat(parent, name, flags);
   open_how how{};
@@ -47,10 +56,14 @@ int OpenBelow(int parent, const char* name, int flags, bool bounded) {
   return static_cast<int>(syscall(SYS_openat2, parent, name, &how, sizeof how));
 }
 
-/** A directory below `parent`, or `parent` itself as ".", for listing; -1 with errno. `bounded`: EXDEV where something is mounted. */
+/**
+ * A directory below `parent`, or `parent` itself as ".", for listing; -1 with errno. `bounded`:
+ * EXDEV where something is mounted.
+ */
 int OpenForListing(int parent, const char* name, bool bounded) {
   constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
-  const int fd = Look("openat", parent, [&] { return OpenBelow(parent, name, kFlags | O_NOATIME, bounded); });
+  const int fd =
+      Look("openat", parent, [&] { return OpenBelow(parent, name, kFlags | O_NOATIME, bounded); });
   // O_NOATIME is for the owner and CAP_FOWNER only.
   if (fd >= 0 || errno != EPERM) return fd;
   return Look("openat", parent, [&] { return OpenBelow(parent, name, kFlags, bounded); });
@@ -65,7 +78,8 @@ napi_value ListDirectories(napi_env env, napi_callback_info info) {
   const int64_t limit = args.Int64(3);
   const Bytes out = args.Buffer(4);
   int64_t left = args.Int64(5);
-  if (!args.Failed() && (count > fds.length / kSource || count > kMaxDirectories)) args.TooSmall(0, "count directories, 500 at most, of three numbers each");
+  if (!args.Failed() && (count > fds.length / kSource || count > kMaxDirectories))
+    args.TooSmall(0, "count directories, 500 at most, of three numbers each");
   if (args.Failed()) return args.Failure();
   DirectoryMerge merge(upper, count == 1);
   for (uint32_t i = 0; i < count; i++) {
@@ -73,7 +87,8 @@ napi_value ListDirectories(napi_env env, napi_callback_info info) {
     const int rewound = Rewind(fd);
     if (rewound < 0) return args.Value(rewound);
     const auto base = static_cast<uint64_t>(fds.data[kSource * i + 1]);
-    const int failed = merge.Add(fd, static_cast<uint16_t>(i), base, static_cast<uint64_t>(limit), left);
+    const int failed =
+        merge.Add(fd, static_cast<uint16_t>(i), base, static_cast<uint64_t>(limit), left);
     if (failed < 0) return args.Value(failed);
   }
   const size_t size = merge.Size();
@@ -84,7 +99,9 @@ napi_value ListDirectories(napi_env env, napi_callback_info info) {
 /** Directories of any size, listed on the pool by descriptors of its own. */
 class ListingTask final : public AsyncTask {
  public:
-  ListingTask(bool upper, uint64_t limit, size_t count) : limit_(limit), merge_(upper, count == 1) { sources_.reserve(count); }
+  ListingTask(bool upper, uint64_t limit, size_t count) : limit_(limit), merge_(upper, count == 1) {
+    sources_.reserve(count);
+  }
 
   ~ListingTask() override {
     for (; next_ < sources_.size(); next_++) close(sources_[next_].fd);
@@ -104,7 +121,8 @@ class ListingTask final : public AsyncTask {
       // A position of its own: the main thread may list by the same one.
       if (listed_ < 0) listed_ = OpenForListing(source.fd, ".", false);
       if (listed_ < 0) return End(-errno);
-      const int failed = merge_.Add(listed_, static_cast<uint16_t>(next_), source.base, limit_, left);
+      const int failed =
+          merge_.Add(listed_, static_cast<uint16_t>(next_), source.base, limit_, left);
       if (failed == -E2BIG) return false;
       if (failed < 0) return End(failed);
       close(listed_);
@@ -125,7 +143,9 @@ class ListingTask final : public AsyncTask {
     uint8_t* const bytes = records_.get();
     const auto release = [](napi_env, void* data, void*) { delete[] static_cast<uint8_t*>(data); };
     // Some builds of V8 have their memory fenced off, and take a copy only.
-    if (napi_create_external_buffer(env, static_cast<size_t>(result_), bytes, release, nullptr, &buffer) != napi_ok) return Copied(env);
+    if (napi_create_external_buffer(env, static_cast<size_t>(result_), bytes, release, nullptr,
+                                    &buffer) != napi_ok)
+      return Copied(env);
     records_.release();
     return buffer;
   }
@@ -143,7 +163,9 @@ class ListingTask final : public AsyncTask {
 
   napi_value Copied(napi_env env) const {
     napi_value buffer = nullptr;
-    if (napi_create_buffer_copy(env, static_cast<size_t>(result_), records_.get(), nullptr, &buffer) != napi_ok) return Number(env, -ENOMEM);
+    if (napi_create_buffer_copy(env, static_cast<size_t>(result_), records_.get(), nullptr,
+                                &buffer) != napi_ok)
+      return Number(env, -ENOMEM);
     return buffer;
   }
 
@@ -164,11 +186,15 @@ napi_value ListDirectoriesAsync(napi_env env, napi_callback_info info) {
   const uint32_t count = args.Uint(1);
   const bool upper = args.Bool(2);
   const int64_t limit = args.Int64(3);
-  if (!args.Failed() && (count > fds.length / kSource || count > kMaxDirectories)) args.TooSmall(0, "count directories, 500 at most, of three numbers each");
+  if (!args.Failed() && (count > fds.length / kSource || count > kMaxDirectories))
+    args.TooSmall(0, "count directories, 500 at most, of three numbers each");
   if (args.Failed()) return args.Failure();
-  std::unique_ptr<ListingTask> task(new (std::nothrow) ListingTask(upper, static_cast<uint64_t>(limit), count));
+  std::unique_ptr<ListingTask> task(new (std::nothrow)
+                                        ListingTask(upper, static_cast<uint64_t>(limit), count));
   for (uint32_t i = 0; task && i < count; i++) {
-    if (!task->AddSource(static_cast<int>(fds.data[kSource * i]), static_cast<uint64_t>(fds.data[kSource * i + 1]))) return args.Value(-errno);
+    if (!task->AddSource(static_cast<int>(fds.data[kSource * i]),
+                         static_cast<uint64_t>(fds.data[kSource * i + 1])))
+      return args.Value(-errno);
   }
   return AsyncTask::Start(env, task.release());
 }
@@ -195,8 +221,10 @@ Found Marked(int fd) {
   char names[1024];
   const ssize_t size = Look("flistxattr", fd, [&] { return flistxattr(fd, names, sizeof names); });
   if (size < 0) return errno == EOPNOTSUPP ? kWithoutMarks : kPerhapsMarked;
-  for (ssize_t at = 0; at < size; at += static_cast<ssize_t>(strnlen(names + at, static_cast<size_t>(size - at))) + 1) {
-    if (strncmp(names + at, "user.", 5) == 0 || strncmp(names + at, "trusted.", 8) == 0) return kPerhapsMarked;
+  for (ssize_t at = 0; at < size;
+       at += static_cast<ssize_t>(strnlen(names + at, static_cast<size_t>(size - at))) + 1) {
+    if (strncmp(names + at, "user.", 5) == 0 || strncmp(names + at, "trusted.", 8) == 0)
+      return kPerhapsMarked;
   }
   return kWithoutMarks;
 }
@@ -208,7 +236,8 @@ Found Marked(int fd) {
 bool LiesOn(int fd, double device) {
   if (device < 0) return true;
   struct statx st;
-  if (Look("statx", fd, [&] { return statx(fd, "", AT_EMPTY_PATH, STATX_TYPE, &st); }) < 0) return false;
+  if (Look("statx", fd, [&] { return statx(fd, "", AT_EMPTY_PATH, STATX_TYPE, &st); }) < 0)
+    return false;
   return st.stx_dev_major * 1048576.0 + st.stx_dev_minor == device;
 }
 
@@ -222,7 +251,8 @@ napi_value FindDirectories(napi_env env, napi_callback_info info) {
   const int64_t limit = args.Int64(4);
   const Doubles found = args.Float64s(5);
   const Bytes out = args.BufferOrNull(6);
-  if (!args.Failed() && (count > parents.length / kSource || count > kMaxDirectories)) args.TooSmall(0, "count directories, 500 at most, of three numbers each");
+  if (!args.Failed() && (count > parents.length / kSource || count > kMaxDirectories))
+    args.TooSmall(0, "count directories, 500 at most, of three numbers each");
   if (!args.Failed() && count > found.length) args.TooSmall(5, "count numbers");
   if (args.Failed()) return args.Failure();
   DirectoryMerge merge(upper, false);
@@ -273,7 +303,8 @@ napi_value PackEntries(napi_env env, napi_callback_info info) {
   const bool plus = args.Bool(5);
   const int64_t cookie_base = args.Int64(6);
   if (!args.Failed() && cursor.length < 3) args.TooSmall(1, "offset, number and bytes used");
-  if (!args.Failed() && (start > out.length || limit > out.length - start)) args.TooSmall(2, "limit bytes from start");
+  if (!args.Failed() && (start > out.length || limit > out.length - start))
+    args.TooSmall(2, "limit bytes from start");
   if (args.Failed()) return args.Failure();
 
   auto at = static_cast<size_t>(cursor.data[0]);
@@ -298,7 +329,8 @@ napi_value PackEntries(napi_env env, napi_callback_info info) {
     dirent.off = static_cast<uint64_t>(cookie_base) + number;
     dirent.type = record[12];
     uint8_t* to = out.data + start + used;
-    // Node 0: "no attributes given" (fs/fuse/readdir.c, fuse_direntplus_link). The padding is zeros as well.
+    // Node 0: "no attributes given" (fs/fuse/readdir.c, fuse_direntplus_link). The padding is zeros
+    // as well.
     memset(to, 0, size);
     memcpy(to + before, &dirent, sizeof dirent);
     memcpy(to + before + sizeof dirent, record + kRecordHeader, dirent.namelen);
@@ -319,7 +351,8 @@ napi_value SkipEntries(napi_env env, napi_callback_info info) {
   const int64_t count = args.Int64(1);
   if (args.Failed()) return args.Failure();
   size_t at = 0;
-  for (int64_t i = 0; i < count && at < records.length && Sound(records, at); i++) at += SizeOf(records.data + at);
+  for (int64_t i = 0; i < count && at < records.length && Sound(records, at); i++)
+    at += SizeOf(records.data + at);
   return args.Value(static_cast<int64_t>(at));
 }
 
@@ -331,18 +364,17 @@ napi_value FindEntry(napi_env env, napi_callback_info info) {
   if (args.Failed()) return args.Failure();
   for (size_t at = 0; at < records.length && Sound(records, at); at += SizeOf(records.data + at)) {
     const uint8_t* record = records.data + at;
-    if (record[13] == name.length() && memcmp(record + kRecordHeader, name.c_str(), name.length()) == 0) return args.Value(static_cast<int64_t>(at));
+    if (record[13] == name.length() &&
+        memcmp(record + kRecordHeader, name.c_str(), name.length()) == 0)
+      return args.Value(static_cast<int64_t>(at));
   }
   return args.Value(-ENOENT);
 }
 
 constexpr Function kFunctions[] = {
-    {"listDirectories", ListDirectories},
-    {"listDirectoriesAsync", ListDirectoriesAsync},
-    {"findDirectories", FindDirectories},
-    {"findEntry", FindEntry},
-    {"packEntries", PackEntries},
-    {"skipEntries", SkipEntries},
+    {"listDirectories", ListDirectories}, {"listDirectoriesAsync", ListDirectoriesAsync},
+    {"findDirectories", FindDirectories}, {"findEntry", FindEntry},
+    {"packEntries", PackEntries},         {"skipEntries", SkipEntries},
 };
 
 }  // namespace

@@ -50,8 +50,9 @@ struct MountRequest {
 
 void* MountInThread(void* argument) {
   auto* request = static_cast<MountRequest*>(argument);
-  const bool mounted = unshare(CLONE_FS) == 0 && fchdir(request->dirfd) == 0 &&
-                       mount(request->source, request->target, request->type, request->flags, request->data) == 0;
+  const bool mounted =
+      unshare(CLONE_FS) == 0 && fchdir(request->dirfd) == 0 &&
+      mount(request->source, request->target, request->type, request->flags, request->data) == 0;
   request->result = mounted ? 0 : -errno;
   return nullptr;
 }
@@ -68,7 +69,8 @@ napi_value MountFrom(napi_env env, napi_callback_info info) {
   if (args.Failed()) return args.Failure();
   MountRequest request{dirfd, source.c_str(), target.c_str(), OrNull(type), flags, OrNull(data), 0};
   pthread_t thread;
-  if (!StartNativeThread(&thread, kMountStackBytes, "plyfs-mount", MountInThread, &request)) return args.Value(-EAGAIN);
+  if (!StartNativeThread(&thread, kMountStackBytes, "plyfs-mount", MountInThread, &request))
+    return args.Value(-EAGAIN);
   pthread_join(thread, nullptr);
   return args.Value(request.result);
 }
@@ -116,7 +118,8 @@ napi_value Fstatfs(napi_env env, napi_callback_info info) {
 }
 
 int64_t FromLimit(rlim_t limit) {
-  return limit > static_cast<rlim_t>(kMaxSafeInteger) ? kMaxSafeInteger : static_cast<int64_t>(limit);
+  return limit > static_cast<rlim_t>(kMaxSafeInteger) ? kMaxSafeInteger
+                                                      : static_cast<int64_t>(limit);
 }
 
 napi_value GetNofile(napi_env env, napi_callback_info) {
@@ -156,8 +159,10 @@ napi_value TrimMemory(napi_env env, napi_callback_info) {
 }
 
 constexpr Function kFunctions[] = {
-    {"mount", Mount},       {"mountFrom", MountFrom}, {"umount2", Umount2},     {"open_tree", OpenTree},
-    {"fstatfs", Fstatfs},   {"getNofile", GetNofile}, {"setNofile", SetNofile}, {"setProcessName", SetProcessName},
+    {"mount", Mount},           {"mountFrom", MountFrom},
+    {"umount2", Umount2},       {"open_tree", OpenTree},
+    {"fstatfs", Fstatfs},       {"getNofile", GetNofile},
+    {"setNofile", SetNofile},   {"setProcessName", SetProcessName},
     {"trimMemory", TrimMemory},
 };
 

@@ -2,8 +2,8 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "fault-plan.h"
@@ -26,7 +26,9 @@ napi_value Readlinkat(napi_env env, napi_callback_info info) {
   const Bytes buffer = args.Buffer(2);
   if (args.Failed()) return args.Failure();
   const size_t size = buffer.length > INT_MAX ? INT_MAX : buffer.length;
-  return args.Result(Look("readlinkat", dirfd, [&] { return readlinkat(dirfd, name.c_str(), reinterpret_cast<char*>(buffer.data), size); }));
+  return args.Result(Look("readlinkat", dirfd, [&] {
+    return readlinkat(dirfd, name.c_str(), reinterpret_cast<char*>(buffer.data), size);
+  }));
 }
 
 napi_value Mkdirat(napi_env env, napi_callback_info info) {
@@ -46,7 +48,8 @@ napi_value Mknodat(napi_env env, napi_callback_info info) {
   const unsigned major = args.Uint(3);
   const unsigned minor = args.Uint(4);
   if (args.Failed()) return args.Failure();
-  return args.Result(Change("mknodat", dirfd, [&] { return mknodat(dirfd, name.c_str(), mode, makedev(major, minor)); }));
+  return args.Result(Change(
+      "mknodat", dirfd, [&] { return mknodat(dirfd, name.c_str(), mode, makedev(major, minor)); }));
 }
 
 napi_value Symlinkat(napi_env env, napi_callback_info info) {
@@ -55,7 +58,8 @@ napi_value Symlinkat(napi_env env, napi_callback_info info) {
   const int dirfd = args.Int(1);
   const Path name(args, 2);
   if (args.Failed()) return args.Failure();
-  return args.Result(Change("symlinkat", dirfd, [&] { return symlinkat(target.c_str(), dirfd, name.c_str()); }));
+  return args.Result(
+      Change("symlinkat", dirfd, [&] { return symlinkat(target.c_str(), dirfd, name.c_str()); }));
 }
 
 napi_value Linkat(napi_env env, napi_callback_info info) {
@@ -66,7 +70,9 @@ napi_value Linkat(napi_env env, napi_callback_info info) {
   const Path new_name(args, 3);
   if (args.Failed()) return args.Failure();
   if (!name.empty()) {
-    return args.Result(Change("linkat", dirfd, [&] { return linkat(dirfd, name.c_str(), new_dirfd, new_name.c_str(), 0); }));
+    return args.Result(Change("linkat", dirfd, [&] {
+      return linkat(dirfd, name.c_str(), new_dirfd, new_name.c_str(), 0);
+    }));
   }
   if (linkat_empty_feature.Try()) {
     const auto link = [&] { return linkat(dirfd, "", new_dirfd, new_name.c_str(), AT_EMPTY_PATH); };
@@ -75,7 +81,9 @@ napi_value Linkat(napi_env env, napi_callback_info info) {
     if (errno != ENOENT && errno != EPERM) return args.Result(-1);
   }
   const ProcPath self(dirfd, "");
-  const auto link = [&] { return linkat(AT_FDCWD, self.c_str(), new_dirfd, new_name.c_str(), AT_SYMLINK_FOLLOW); };
+  const auto link = [&] {
+    return linkat(AT_FDCWD, self.c_str(), new_dirfd, new_name.c_str(), AT_SYMLINK_FOLLOW);
+  };
   return args.Value(Change("linkat", dirfd, link) == 0 ? 0 : self.Error());
 }
 
@@ -85,7 +93,8 @@ napi_value Unlinkat(napi_env env, napi_callback_info info) {
   const Path name(args, 1);
   const int flags = args.Int(2);
   if (args.Failed()) return args.Failure();
-  return args.Result(Change("unlinkat", dirfd, [&] { return unlinkat(dirfd, name.c_str(), flags); }));
+  return args.Result(
+      Change("unlinkat", dirfd, [&] { return unlinkat(dirfd, name.c_str(), flags); }));
 }
 
 napi_value Renameat2(napi_env env, napi_callback_info info) {
@@ -96,18 +105,24 @@ napi_value Renameat2(napi_env env, napi_callback_info info) {
   const Path new_name(args, 3);
   const unsigned flags = args.Uint(4);
   if (args.Failed()) return args.Failure();
-  const auto rename = [&] { return renameat2(dirfd, name.c_str(), new_dirfd, new_name.c_str(), flags); };
+  const auto rename = [&] {
+    return renameat2(dirfd, name.c_str(), new_dirfd, new_name.c_str(), flags);
+  };
   return args.Result(Change("renameat2", dirfd, rename));
 }
 
-/** Before Linux 6.6: some file systems changed a symbolic link's mode when reached through /proc, hence the check. */
+/**
+ * Before Linux 6.6: some file systems changed a symbolic link's mode when reached through /proc,
+ * hence the check.
+ */
 int ChmodThroughProc(int dirfd, const char* name, mode_t mode) {
   struct stat status;
   if (fstatat(dirfd, name, &status, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) < 0) return -errno;
   if (S_ISLNK(status.st_mode)) return -EOPNOTSUPP;
   if (name[0] == '\0') {
     const ProcPath self(dirfd, "");
-    return Change("fchmodat", dirfd, [&] { return chmod(self.c_str(), mode); }) == 0 ? 0 : self.Error();
+    return Change("fchmodat", dirfd, [&] { return chmod(self.c_str(), mode); }) == 0 ? 0
+                                                                                     : self.Error();
   }
   const int fd = openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
   if (fd < 0) return -errno;
@@ -120,7 +135,9 @@ int ChmodThroughProc(int dirfd, const char* name, mode_t mode) {
 int Chmod(int dirfd, const char* name, mode_t mode) {
   if (fchmodat2_feature.Try()) {
     const int empty = name[0] == '\0' ? AT_EMPTY_PATH : 0;
-    const auto chmod = [&] { return syscall(SYS_fchmodat2, dirfd, name, mode, AT_SYMLINK_NOFOLLOW | empty); };
+    const auto chmod = [&] {
+      return syscall(SYS_fchmodat2, dirfd, name, mode, AT_SYMLINK_NOFOLLOW | empty);
+    };
     if (Change("fchmodat", dirfd, chmod) == 0) return 0;
     if (errno != ENOSYS) return -errno;
     fchmodat2_feature.Set(false);
@@ -145,7 +162,9 @@ napi_value Fchownat(napi_env env, napi_callback_info info) {
   const gid_t gid = args.Uint(3);
   if (args.Failed()) return args.Failure();
   const int empty = name.empty() ? AT_EMPTY_PATH : 0;
-  const auto chown = [&] { return fchownat(dirfd, name.c_str(), uid, gid, AT_SYMLINK_NOFOLLOW | empty); };
+  const auto chown = [&] {
+    return fchownat(dirfd, name.c_str(), uid, gid, AT_SYMLINK_NOFOLLOW | empty);
+  };
   return args.Result(Change("fchownat", dirfd, chown));
 }
 
@@ -160,15 +179,21 @@ napi_value Utimensat(napi_env env, napi_callback_info info) {
   times[1].tv_nsec = args.Int64(5);
   if (args.Failed()) return args.Failure();
   if (!name.empty()) {
-    return args.Result(Change("utimensat", dirfd, [&] { return utimensat(dirfd, name.c_str(), times, AT_SYMLINK_NOFOLLOW); }));
+    return args.Result(Change("utimensat", dirfd, [&] {
+      return utimensat(dirfd, name.c_str(), times, AT_SYMLINK_NOFOLLOW);
+    }));
   }
   if (utimensat_empty_feature.Try()) {
-    if (Change("utimensat", dirfd, [&] { return utimensat(dirfd, "", times, AT_EMPTY_PATH); }) == 0) return args.Value(0);
+    if (Change("utimensat", dirfd, [&] { return utimensat(dirfd, "", times, AT_EMPTY_PATH); }) == 0)
+      return args.Value(0);
     // An unknown flag is EINVAL, as wrong nanoseconds are: the other way tells them apart.
     if (errno != EINVAL && errno != ENOENT) return args.Result(-1);
   }
   const ProcPath self(dirfd, "");
-  return args.Value(Change("utimensat", dirfd, [&] { return utimensat(AT_FDCWD, self.c_str(), times, 0); }) == 0 ? 0 : self.Error());
+  return args.Value(
+      Change("utimensat", dirfd, [&] { return utimensat(AT_FDCWD, self.c_str(), times, 0); }) == 0
+          ? 0
+          : self.Error());
 }
 
 napi_value Umask(napi_env env, napi_callback_info info) {
@@ -179,12 +204,10 @@ napi_value Umask(napi_env env, napi_callback_info info) {
 }
 
 constexpr Function kFunctions[] = {
-    {"readlinkat", Readlinkat}, {"mkdirat", Mkdirat},
-    {"mknodat", Mknodat},       {"symlinkat", Symlinkat},
-    {"linkat", Linkat},         {"unlinkat", Unlinkat},
-    {"renameat2", Renameat2},   {"fchmodat", Fchmodat},
-    {"fchownat", Fchownat},     {"utimensat", Utimensat},
-    {"umask", Umask},
+    {"readlinkat", Readlinkat}, {"mkdirat", Mkdirat},   {"mknodat", Mknodat},
+    {"symlinkat", Symlinkat},   {"linkat", Linkat},     {"unlinkat", Unlinkat},
+    {"renameat2", Renameat2},   {"fchmodat", Fchmodat}, {"fchownat", Fchownat},
+    {"utimensat", Utimensat},   {"umask", Umask},
 };
 
 }  // namespace

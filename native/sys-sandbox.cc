@@ -45,7 +45,8 @@ napi_value UnlockTerminal(napi_env env, napi_callback_info info) {
   if (args.Failed()) return args.Failure();
   const int unlocked = 0;
   unsigned number = 0;
-  if (ioctl(master, TIOCSPTLCK, &unlocked) < 0 || ioctl(master, TIOCGPTN, &number) < 0) return args.Result(-1);
+  if (ioctl(master, TIOCSPTLCK, &unlocked) < 0 || ioctl(master, TIOCGPTN, &number) < 0)
+    return args.Result(-1);
   return args.Value(number);
 }
 
@@ -59,7 +60,10 @@ napi_value SetWindowSize(napi_env env, napi_callback_info info) {
   return args.Result(ioctl(fd, TIOCSWINSZ, &size));
 }
 
-/** A file in memory, close-on-exec, that may be executed and sealed; before Linux 6.3 any may be executed. */
+/**
+ * A file in memory, close-on-exec, that may be executed and sealed; before Linux 6.3 any may be
+ * executed.
+ */
 napi_value MemfdCreate(napi_env env, napi_callback_info info) {
   Args<1> args(env, info);
   const Path name(args, 0);

@@ -29,7 +29,9 @@ int StatInto(int dirfd, const char* name, double* out) {
   struct statx st;
   const int empty = name[0] == '\0' ? AT_EMPTY_PATH : 0;
   const int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_SYNC_AS_STAT | empty;
-  if (Look("statx", dirfd, [&] { return statx(dirfd, name, flags, STATX_BASIC_STATS | STATX_BTIME, &st); }) < 0) return -errno;
+  if (Look("statx", dirfd,
+           [&] { return statx(dirfd, name, flags, STATX_BASIC_STATS | STATX_BTIME, &st); }) < 0)
+    return -errno;
   out[0] = st.stx_mask;
   out[1] = st.stx_mode;
   out[2] = st.stx_nlink;
@@ -72,7 +74,8 @@ napi_value Statx(napi_env env, napi_callback_info info) {
 }
 
 /** `args` reads each name; a bad name fails its own entry, a value that is no string the call. */
-bool StatEntries(Args<4>& args, int dirfd, napi_value names, uint32_t from, uint32_t to, double* out) {
+bool StatEntries(Args<4>& args, int dirfd, napi_value names, uint32_t from, uint32_t to,
+                 double* out) {
   char name[PATH_MAX + 1];
   for (uint32_t i = from; i < to; i++) {
     napi_value value = nullptr;
@@ -93,9 +96,11 @@ napi_value StatxMany(napi_env env, napi_callback_info info) {
   const uint32_t count = args.Uint(2);
   const Doubles out = args.Float64s(3);
   uint32_t length = 0;
-  if (!args.Failed() && napi_get_array_length(env, args.At(1), &length) != napi_ok) args.WrongType(1, "an array of byte strings");
+  if (!args.Failed() && napi_get_array_length(env, args.At(1), &length) != napi_ok)
+    args.WrongType(1, "an array of byte strings");
   if (!args.Failed() && count > length) args.TooSmall(1, "count names");
-  if (!args.Failed() && count > out.length / kStatFields) args.TooSmall(3, "count times STAT_FIELDS doubles");
+  if (!args.Failed() && count > out.length / kStatFields)
+    args.TooSmall(3, "count times STAT_FIELDS doubles");
   if (args.Failed()) return args.Failure();
 
   for (uint32_t i = 0; i < count; i += kScopeEntries) {

@@ -1,8 +1,9 @@
 /**
  * Extended attributes by directory descriptor and name.
  *
- * A name: getxattrat(2) and its kin (Linux 6.13), which an older kernel lacks. The empty name: fgetxattr(2), which
- * refuses O_PATH descriptors with EBADF. What remains goes through /proc/self/fd, at twice the cost and more.
+ * A name: getxattrat(2) and its kin (Linux 6.13), which an older kernel lacks. The empty name:
+ * fgetxattr(2), which refuses O_PATH descriptors with EBADF. What remains goes through
+ * /proc/self/fd, at twice the cost and more.
  */
 #include <fcntl.h>
 #include <sys/syscall.h>
@@ -32,7 +33,9 @@ struct XattrArgs {
   uint32_t flags;
 };
 
-/** The largest value the kernel takes (XATTR_SIZE_MAX). A larger buffer must not wrap in 32 bits. */
+/**
+ * The largest value the kernel takes (XATTR_SIZE_MAX). A larger buffer must not wrap in 32 bits.
+ */
 constexpr size_t kLargestValue = 65536;
 
 /** Whether to try the `*at` call; after it, `Refused` tells whether it exists. */
@@ -44,7 +47,9 @@ bool Refused() {
   return true;
 }
 
-/** The kernel allocates and clears as much memory as it is told to fill: what is asked for first. */
+/**
+ * The kernel allocates and clears as much memory as it is told to fill: what is asked for first.
+ */
 constexpr size_t kUsualValue = 512;
 
 size_t Clamp(size_t length) { return length > kLargestValue ? kLargestValue : length; }
@@ -73,7 +78,8 @@ int64_t Get(int dirfd, const Path& name, const char* attribute, Bytes buffer) {
   const size_t size = Clamp(buffer.length);
   if (ByName(name)) {
     XattrArgs value{reinterpret_cast<uintptr_t>(buffer.data), static_cast<uint32_t>(size), 0};
-    const int64_t result = syscall(SYS_getxattrat, dirfd, name.c_str(), AT_SYMLINK_NOFOLLOW, attribute, &value, sizeof value);
+    const int64_t result = syscall(SYS_getxattrat, dirfd, name.c_str(), AT_SYMLINK_NOFOLLOW,
+                                   attribute, &value, sizeof value);
     if (result >= 0) return result;
     if (!Refused()) return -errno;
   }
@@ -83,8 +89,8 @@ int64_t Get(int dirfd, const Path& name, const char* attribute, Bytes buffer) {
     if (errno != EBADF) return -errno;
   }
   const ProcPath path(dirfd, name.c_str());
-  const int64_t result =
-      name.empty() ? getxattr(path.c_str(), attribute, buffer.data, size) : lgetxattr(path.c_str(), attribute, buffer.data, size);
+  const int64_t result = name.empty() ? getxattr(path.c_str(), attribute, buffer.data, size)
+                                      : lgetxattr(path.c_str(), attribute, buffer.data, size);
   return result >= 0 ? result : path.Error();
 }
 
@@ -92,7 +98,8 @@ int64_t List(int dirfd, const Path& name, Bytes buffer) {
   const size_t size = Clamp(buffer.length);
   char* const data = reinterpret_cast<char*>(buffer.data);
   if (ByName(name)) {
-    const int64_t result = syscall(SYS_listxattrat, dirfd, name.c_str(), AT_SYMLINK_NOFOLLOW, data, size);
+    const int64_t result =
+        syscall(SYS_listxattrat, dirfd, name.c_str(), AT_SYMLINK_NOFOLLOW, data, size);
     if (result >= 0) return result;
     if (!Refused()) return -errno;
   }
@@ -102,15 +109,19 @@ int64_t List(int dirfd, const Path& name, Bytes buffer) {
     if (errno != EBADF) return -errno;
   }
   const ProcPath path(dirfd, name.c_str());
-  const int64_t result = name.empty() ? listxattr(path.c_str(), data, size) : llistxattr(path.c_str(), data, size);
+  const int64_t result =
+      name.empty() ? listxattr(path.c_str(), data, size) : llistxattr(path.c_str(), data, size);
   return result >= 0 ? result : path.Error();
 }
 
 int Set(int dirfd, const Path& name, const char* attribute, Bytes value, int flags) {
   if (value.length > kLargestValue) return -E2BIG;
   if (ByName(name)) {
-    XattrArgs args{reinterpret_cast<uintptr_t>(value.data), static_cast<uint32_t>(value.length), static_cast<uint32_t>(flags)};
-    if (syscall(SYS_setxattrat, dirfd, name.c_str(), AT_SYMLINK_NOFOLLOW, attribute, &args, sizeof args) == 0) return 0;
+    XattrArgs args{reinterpret_cast<uintptr_t>(value.data), static_cast<uint32_t>(value.length),
+                   static_cast<uint32_t>(flags)};
+    if (syscall(SYS_setxattrat, dirfd, name.c_str(), AT_SYMLINK_NOFOLLOW, attribute, &args,
+                sizeof args) == 0)
+      return 0;
     if (!Refused()) return -errno;
   }
   if (name.empty()) {
@@ -118,14 +129,16 @@ int Set(int dirfd, const Path& name, const char* attribute, Bytes value, int fla
     if (errno != EBADF) return -errno;
   }
   const ProcPath path(dirfd, name.c_str());
-  const int result = name.empty() ? setxattr(path.c_str(), attribute, value.data, value.length, flags)
-                                  : lsetxattr(path.c_str(), attribute, value.data, value.length, flags);
+  const int result = name.empty()
+                         ? setxattr(path.c_str(), attribute, value.data, value.length, flags)
+                         : lsetxattr(path.c_str(), attribute, value.data, value.length, flags);
   return result == 0 ? 0 : path.Error();
 }
 
 int Remove(int dirfd, const Path& name, const char* attribute) {
   if (ByName(name)) {
-    if (syscall(SYS_removexattrat, dirfd, name.c_str(), AT_SYMLINK_NOFOLLOW, attribute) == 0) return 0;
+    if (syscall(SYS_removexattrat, dirfd, name.c_str(), AT_SYMLINK_NOFOLLOW, attribute) == 0)
+      return 0;
     if (!Refused()) return -errno;
   }
   if (name.empty()) {
@@ -133,7 +146,8 @@ int Remove(int dirfd, const Path& name, const char* attribute) {
     if (errno != EBADF) return -errno;
   }
   const ProcPath path(dirfd, name.c_str());
-  const int result = name.empty() ? removexattr(path.c_str(), attribute) : lremovexattr(path.c_str(), attribute);
+  const int result =
+      name.empty() ? removexattr(path.c_str(), attribute) : lremovexattr(path.c_str(), attribute);
   return result == 0 ? 0 : path.Error();
 }
 
@@ -144,7 +158,9 @@ napi_value Getxattrat(napi_env env, napi_callback_info info) {
   const Path attribute(args, 2);
   const Bytes buffer = args.BufferOrNull(3);
   if (args.Failed()) return args.Failure();
-  const auto get = [&] { return Fitted(buffer, [&](Bytes part) { return Get(dirfd, name, attribute.c_str(), part); }); };
+  const auto get = [&] {
+    return Fitted(buffer, [&](Bytes part) { return Get(dirfd, name, attribute.c_str(), part); });
+  };
   return args.Value(CountedXattr(CallKind::kLook, "getxattrat", dirfd, get));
 }
 
@@ -154,7 +170,9 @@ napi_value Listxattrat(napi_env env, napi_callback_info info) {
   const Path name(args, 1);
   const Bytes buffer = args.BufferOrNull(2);
   if (args.Failed()) return args.Failure();
-  const auto list = [&] { return Fitted(buffer, [&](Bytes part) { return List(dirfd, name, part); }); };
+  const auto list = [&] {
+    return Fitted(buffer, [&](Bytes part) { return List(dirfd, name, part); });
+  };
   return args.Value(CountedXattr(CallKind::kLook, "listxattrat", dirfd, list));
 }
 
@@ -181,7 +199,9 @@ napi_value Removexattrat(napi_env env, napi_callback_info info) {
 }
 
 constexpr Function kFunctions[] = {
-    {"getxattrat", Getxattrat},       {"listxattrat", Listxattrat}, {"setxattrat", Setxattrat},
+    {"getxattrat", Getxattrat},
+    {"listxattrat", Listxattrat},
+    {"setxattrat", Setxattrat},
     {"removexattrat", Removexattrat},
 };
 

@@ -62,7 +62,9 @@ struct Page {
   int32_t more;
   int32_t offsets[kPage / 4 - 2];
 
-  const char* Name(int32_t index) const { return reinterpret_cast<const char*>(this) + offsets[index] + sizeof(uint32_t); }
+  const char* Name(int32_t index) const {
+    return reinterpret_cast<const char*>(this) + offsets[index] + sizeof(uint32_t);
+  }
 };
 static_assert(sizeof(Page) == kPage, "as long as the kernel is told");
 
@@ -142,9 +144,11 @@ bool HandleOf(int file, int directory, XfsHandle& handle) {
 /** The length of the list, or -1 with errno. */
 int64_t List(int dirfd, const Path& name, Bytes room) {
   const OwnedFd directory(openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  const OwnedFd file(openat(dirfd, name.empty() ? "." : name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  const OwnedFd file(
+      openat(dirfd, name.empty() ? "." : name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
   XfsHandle handle;
-  if (directory.get() < 0 || file.get() < 0 || !HandleOf(file.get(), directory.get(), handle)) return -1;
+  if (directory.get() < 0 || file.get() < 0 || !HandleOf(file.get(), directory.get(), handle))
+    return -1;
   NameList names(room);
   const std::unique_ptr<Page> page(new Page);
   for (const Namespace& space : kNamespaces) {

@@ -1,4 +1,7 @@
-/** The groups of functions that make up `Syscalls` (src/sys/syscalls.ts). Each adds its own to `object`. */
+/**
+ * The groups of functions that make up `Syscalls` (src/sys/syscalls.ts). Each adds its own to
+ * `object`.
+ */
 #pragma once
 
 #include <node_api.h>

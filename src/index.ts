@@ -8,9 +8,10 @@
  * await union.unmount();
  * ```
  *
- * The process that mounts serves, one union or several: while it is blocked in synchronous work the mounts wait, and when it
- * ends they are dead. It must never touch its own mount synchronously, `require` and `import` from there included: it would wait
- * for itself. A program that cannot keep to that starts `plyfs` instead.
+ * The process that mounts serves, one union or several: while it is blocked in synchronous work the
+ * mounts wait, and when it ends they are dead. It must never touch its own mount synchronously,
+ * `require` and `import` from there included: it would wait for itself. A program that cannot keep
+ * to that starts `plyfs` instead.
  */
 import { bytesOf, type ByteString } from './base/bytes.js';
 import { mountUnion as mount, type MountedUnion } from './engine/mount-union.js';
@@ -33,13 +34,16 @@ export interface MountUnionOptions {
   readonly mountpoint: Path;
   /** Further options, as after the `-o` of plyfs: `redirect_dir=on,allow_other`. */
   readonly options?: string;
-  /** Takes sentences about what stops nothing: an option without effect, a layer's file system that cannot keep something. */
+  /**
+   * Takes sentences about what stops nothing: an option without effect, a layer's file system that
+   * cannot keep something.
+   */
   readonly warn?: (sentence: string) => void;
 }
 
 /**
- * Mounts a union and resolves when it answers. Rejects with `PlyfsError`, whose `code` says what is wrong: nothing is mounted
- * then. The process must run as root, or find `fusermount3` in PATH.
+ * Mounts a union and resolves when it answers. Rejects with `PlyfsError`, whose `code` says what is
+ * wrong: nothing is mounted then. The process must run as root, or find `fusermount3` in PATH.
  */
 export async function mountUnion(options: MountUnionOptions): Promise<MountedUnion> {
   const words = [`lowerdir=${options.lowers.map(escaped).join(':')}`];
@@ -48,12 +52,15 @@ export async function mountUnion(options: MountUnionOptions): Promise<MountedUni
   const parsed = parseMountOptions([words.join(',') as ByteString, bytesOf(options.options ?? '')]);
   const warn = options.warn ?? (() => undefined);
   for (const sentence of parsed.ignored) warn(sentence);
-  if (parsed.tracing !== undefined) warn('option ignored: trace: a program subscribes to the diagnostics channel plyfs.union');
+  if (parsed.tracing !== undefined)
+    warn('option ignored: trace: a program subscribes to the diagnostics channel plyfs.union');
   return mount({ ...parsed, mountpoint: pathBytes(options.mountpoint), warn });
 }
 
 function pathBytes(path: Path): ByteString {
-  return typeof path === 'string' ? bytesOf(path) : (Buffer.from(path).toString('latin1') as ByteString);
+  return typeof path === 'string'
+    ? bytesOf(path)
+    : (Buffer.from(path).toString('latin1') as ByteString);
 }
 
 /** What separates options and layers in an option list is part of a path here. */

@@ -47,8 +47,11 @@ t.test('awkward paths, as text and as bytes, and further options', async (t) => 
 t.test('a mount that is in use, and one that someone else unmounts', async (t) => {
   const { top, upper, work, mountpoint } = await layers(t);
   const union = await mountUnion({ lowers: [top], upper, work, mountpoint });
-  // Not by `cwd`: this process would wait for its child to get there, and the child for this process to answer.
-  const user = spawn('sh', ['-c', 'cd "$0" && echo there && exec cat', mountpoint], { stdio: ['pipe', 'pipe', 'ignore'] });
+  // Not by `cwd`: this process would wait for its child to get there, and the child for this
+  // process to answer.
+  const user = spawn('sh', ['-c', 'cd "$0" && echo there && exec cat', mountpoint], {
+    stdio: ['pipe', 'pipe', 'ignore'],
+  });
   await once(user.stdout, 'data');
   await t.rejects(union.unmount(), { code: 'mount-busy' });
   t.match(mountAt(mountpoint), { type: 'fuse.plyfs' });
@@ -62,8 +65,13 @@ t.test('what cannot be mounted is refused with a code, and leaves nothing', asyn
   const { top, upper, work, mountpoint, directory } = await layers(t);
   await t.rejects(mountUnion({ lowers: [], mountpoint }), { code: 'usage' });
   await t.rejects(mountUnion({ lowers: [top], upper, mountpoint }), { code: 'usage' });
-  await t.rejects(mountUnion({ lowers: [join(directory, 'missing')], mountpoint }), { name: 'PlyfsError' });
-  await t.rejects(mountUnion({ lowers: [top], upper, work, mountpoint: join(directory, 'missing') }), { code: 'mountpoint-missing' });
+  await t.rejects(mountUnion({ lowers: [join(directory, 'missing')], mountpoint }), {
+    name: 'PlyfsError',
+  });
+  await t.rejects(
+    mountUnion({ lowers: [top], upper, work, mountpoint: join(directory, 'missing') }),
+    { code: 'mountpoint-missing' },
+  );
   t.equal(mountAt(mountpoint), undefined);
   // The work directory is free again.
   const union = await mountUnion({ lowers: [top], upper, work, mountpoint });

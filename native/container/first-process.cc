@@ -1,13 +1,17 @@
 /**
- * The first process of a container until it becomes the container's program: `container-init SOCKET UNUSED`.
+ * The first process of a container until it becomes the container's program:
+ * `container-init SOCKET UNUSED`.
  *
- * It reads operations from SOCKET (operation.h), carries each out as it comes, and says over the socket what came of it; it decides nothing. After the last, `execute`,
- * it is the program, and the socket is closed. Descriptors from UNUSED on are closed at the start.
+ * It reads operations from SOCKET (operation.h), carries each out as it comes, and says over the
+ * socket what came of it; it decides nothing. After the last, `execute`, it is the program, and the
+ * socket is closed. Descriptors from UNUSED on are closed at the start.
  *
- * It is run from a sealed copy in memory and links no library: nothing that /proc tells of this process (exe, map_files, fd, root, cwd) leads to a file of the host's once it
- * has left the host's tree, which comes before anything of the image can run. As runc and crun do since CVE-2019-5736.
+ * It is run from a sealed copy in memory and links no library: nothing that /proc tells of this
+ * process (exe, map_files, fd, root, cwd) leads to a file of the host's once it has left the host's
+ * tree, which comes before anything of the image can run. As runc and crun do since CVE-2019-5736.
  *
- * What it says is an `Outcome` for: `report`; an operation that sends a descriptor over another socket, before it does; one that failed and is not tolerated, before it ends.
+ * What it says is an `Outcome` for: `report`; an operation that sends a descriptor over another
+ * socket, before it does; one that failed and is not tolerated, before it ends.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -123,7 +127,10 @@ class FirstProcess {
     return Malformed() < 0 ? -EINVAL : root_.Mount(target, type, request);
   }
 
-  /** mask(PATH, FILE): hides a directory behind an empty one, anything else behind FILE, a path of the host's. Not what is not there. */
+  /**
+   * mask(PATH, FILE): hides a directory behind an empty one, anything else behind FILE, a path of
+   * the host's. Not what is not there.
+   */
   int Mask() {
     const char* const path = operation_.Text();
     const char* const file = operation_.Text();
@@ -133,7 +140,10 @@ class FirstProcess {
     struct stat found;
     const MountRequest directory{"tmpfs", "tmpfs", MS_RDONLY, "size=0", 0, false};
     const MountRequest other{file, "", MS_BIND, "", 0, false};
-    const int result = fstat(place, &found) < 0 ? -errno : root_.MountOver(place, path, S_ISDIR(found.st_mode) ? directory : other);
+    const int result =
+        fstat(place, &found) < 0
+            ? -errno
+            : root_.MountOver(place, path, S_ISDIR(found.st_mode) ? directory : other);
     close(place);
     return result;
   }
@@ -145,7 +155,8 @@ class FirstProcess {
     if (Malformed() < 0) return -EINVAL;
     const int place = root_.Open(path, O_PATH);
     if (place < 0) return 0;
-    const int result = root_.MountOver(place, path, MountRequest{"", "", MS_BIND | MS_REC, "", attributes, false});
+    const int result =
+        root_.MountOver(place, path, MountRequest{"", "", MS_BIND | MS_REC, "", attributes, false});
     close(place);
     return result;
   }
@@ -171,7 +182,10 @@ class FirstProcess {
     return result;
   }
 
-  /** terminal(SOCKET, ROWS, COLUMNS): one of the container's own /dev/pts, where its number is what tty(1) says; sends the other end. */
+  /**
+   * terminal(SOCKET, ROWS, COLUMNS): one of the container's own /dev/pts, where its number is what
+   * tty(1) says; sends the other end.
+   */
   int OpenTerminal() {
     const int socket = operation_.Int();
     winsize size{};
@@ -189,13 +203,15 @@ class FirstProcess {
   int OpenSlave(int master, const winsize& size) {
     const int unlocked = 0;
     unsigned number = 0;
-    if (ioctl(master, TIOCSPTLCK, &unlocked) < 0 || ioctl(master, TIOCGPTN, &number) < 0) return -errno;
+    if (ioctl(master, TIOCSPTLCK, &unlocked) < 0 || ioctl(master, TIOCGPTN, &number) < 0)
+      return -errno;
     char path[32];
     snprintf(path, sizeof path, "/dev/pts/%u", number);
     terminal_ = root_.Open(path, O_RDWR | O_NOCTTY);
     if (terminal_ < 0) return terminal_;
     if (size.ws_row > 0 && size.ws_col > 0) ioctl(master, TIOCSWINSZ, &size);
-    return root_.Mount("/dev/console", S_IFREG, MountRequest{DescriptorPath(terminal_).text, "", MS_BIND, "", 0, false});
+    return root_.Mount("/dev/console", S_IFREG,
+                       MountRequest{DescriptorPath(terminal_).text, "", MS_BIND, "", 0, false});
   }
 
   int RestrictRoot() {
@@ -221,10 +237,14 @@ class FirstProcess {
    */
   int JoinKeyring() {
     if (Malformed() < 0) return -EINVAL;
-    return syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr) < 0 && errno != ENOSYS ? -errno : 0;
+    return syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr) < 0 && errno != ENOSYS ? -errno
+                                                                                            : 0;
   }
 
-  /** What leads out of the root (a descriptor of the host's below /proc/self/fd) is no directory of the container (CVE-2024-21626). */
+  /**
+   * What leads out of the root (a descriptor of the host's below /proc/self/fd) is no directory of
+   * the container (CVE-2024-21626).
+   */
   int EnterDirectory() {
     const char* const path = operation_.Text();
     if (Malformed() < 0) return -EINVAL;
@@ -234,7 +254,10 @@ class FirstProcess {
 
   // What the program is given, and gives up.
 
-  /** A session of its own with the terminal, if there is one, as its standard streams; no other descriptor is handed on. */
+  /**
+   * A session of its own with the terminal, if there is one, as its standard streams; no other
+   * descriptor is handed on.
+   */
   int BeginSession() {
     if (Malformed() < 0) return -EINVAL;
     // Already the leader where whoever started this one has made it one.
@@ -312,7 +335,10 @@ class FirstProcess {
     return Malformed() < 0 ? -EINVAL : SetIds(uid, gid, groups, count);
   }
 
-  /** emulate(SOCKET, UID, GID): the ids stay, and from here on the supervisor answers for others (root-emulation.h): what hears of the calls is sent to it. */
+  /**
+   * emulate(SOCKET, UID, GID): the ids stay, and from here on the supervisor answers for others
+   * (root-emulation.h): what hears of the calls is sent to it.
+   */
   int Emulate() {
     const int socket = operation_.Int();
     const auto uid = static_cast<uint32_t>(operation_.Number());
@@ -335,7 +361,8 @@ class FirstProcess {
     char** const arguments = operation_.Texts();
     char** const environment = operation_.Texts();
     if (Malformed() < 0) return -EINVAL;
-    // As execvp(3): what is missing in one directory may be in the next, and a refusal counts more than an absence.
+    // As execvp(3): what is missing in one directory may be in the next, and a refusal counts more
+    // than an absence.
     int error = ENOENT;
     for (char** program = programs; *program != nullptr; program++) {
       execve(*program, arguments, environment);
@@ -386,7 +413,9 @@ const FirstProcess::Row FirstProcess::kRows[] = {
 int DescriptorOf(const char* word) {
   char* end = nullptr;
   const long number = strtol(word, &end, 10);
-  return *word != '\0' && *end == '\0' && number >= 3 && number <= INT_MAX ? static_cast<int>(number) : -1;
+  return *word != '\0' && *end == '\0' && number >= 3 && number <= INT_MAX
+             ? static_cast<int>(number)
+             : -1;
 }
 
 }  // namespace

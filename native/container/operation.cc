@@ -94,7 +94,8 @@ char** Operation::Texts() {
   static char* none[] = {nullptr};
   const size_t count = Word();
   // A text takes five bytes at least: the memory is bounded by what was sent.
-  char** const texts = count > size_ ? nullptr : static_cast<char**>(Keep((count + 1) * sizeof(char*)));
+  char** const texts =
+      count > size_ ? nullptr : static_cast<char**>(Keep((count + 1) * sizeof(char*)));
   if (texts == nullptr) {
     malformed_ = true;
     return none;
@@ -107,7 +108,8 @@ const uint32_t* Operation::Numbers(size_t* count) {
   static const uint32_t none[] = {0};
   *count = 0;
   const size_t sent = Word();
-  auto* const numbers = sent > size_ ? nullptr : static_cast<uint32_t*>(Keep((sent + 1) * sizeof(uint32_t)));
+  auto* const numbers =
+      sent > size_ ? nullptr : static_cast<uint32_t*>(Keep((sent + 1) * sizeof(uint32_t)));
   if (numbers == nullptr) {
     malformed_ = true;
     return none;

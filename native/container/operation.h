@@ -1,13 +1,15 @@
 /**
- * One operation of a container's plan, as the supervisor writes it (src/runtime/operations.ts): numbers in the machine's byte order.
+ * One operation of a container's plan, as the supervisor writes it (src/runtime/operations.ts):
+ * numbers in the machine's byte order.
  *
  *   u32 bytes of what follows, at most kMaxBytes
  *   u32 flags
  *   text name of the operation
- *   its fields, each a number (u64), a text (u32 length, bytes, a NUL) or a list (u32 count, then as many fields)
+ *   its fields, each a number (u64), a text (u32 length, bytes, a NUL) or a list (u32 count, then
+ *     as many fields)
  *
- * A text has no NUL within. What is malformed, too long, or left over when the last field was read makes the operation `Malformed`;
- * fields read from then on are zeros and empty texts.
+ * A text has no NUL within. What is malformed, too long, or left over when the last field was read
+ * makes the operation `Malformed`; fields read from then on are zeros and empty texts.
  */
 #pragma once
 
@@ -25,7 +27,9 @@ enum OperationFlag : uint32_t {
 
 class Operation {
  public:
-  /** An argument of execve(2) may have 128 KiB, all of them 6 MiB (fs/exec.c, bprm_stack_limits). */
+  /**
+   * An argument of execve(2) may have 128 KiB, all of them 6 MiB (fs/exec.c, bprm_stack_limits).
+   */
   static constexpr uint32_t kMaxBytes = 8 << 20;
 
   Operation() = default;
@@ -33,7 +37,10 @@ class Operation {
   Operation(const Operation&) = delete;
   Operation& operator=(const Operation&) = delete;
 
-  /** Takes the next one from `socket`, in the place of what this one held. 1; 0 at the end; or `-errno`, -EPROTO for what is malformed. */
+  /**
+   * Takes the next one from `socket`, in the place of what this one held. 1; 0 at the end; or
+   * `-errno`, -EPROTO for what is malformed.
+   */
   int Receive(int socket);
 
   const char* name() const { return name_; }

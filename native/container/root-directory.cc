@@ -22,7 +22,10 @@
 namespace plyfs {
 namespace {
 
-/** A rename or mount anywhere on the machine while a `..` is resolved beneath a root makes the kernel give up with EAGAIN (openat2(2)). */
+/**
+ * A rename or mount anywhere on the machine while a `..` is resolved beneath a root makes the
+ * kernel give up with EAGAIN (openat2(2)).
+ */
 constexpr int kOpenat2Tries = 128;
 
 struct MountAttributes {
@@ -32,13 +35,20 @@ struct MountAttributes {
 int RestrictMount(int fd, uint64_t attributes, bool recursive) {
   if (attributes == 0) return 0;
   MountAttributes request{attributes, 0, 0, 0};
-  if (syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &request, sizeof request) == 0) return 0;
+  if (syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &request,
+              sizeof request) == 0)
+    return 0;
   if (errno != ENOSYS) return -errno;
-  // Before Linux 5.12; MOUNT_ATTR_* and MS_* are the same numbers for these. The flags that a mount has of the host's must stay.
+  // Before Linux 5.12; MOUNT_ATTR_* and MS_* are the same numbers for these. The flags that a mount
+  // has of the host's must stay.
   struct statfs status;
   if (fstatfs(fd, &status) < 0) return -errno;
-  const auto kept = static_cast<unsigned long>(status.f_flags) & (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME);
-  return mount("", DescriptorPath(fd).text, nullptr, MS_REMOUNT | MS_BIND | kept | attributes, nullptr) < 0 ? -errno : 0;
+  const auto kept = static_cast<unsigned long>(status.f_flags) &
+                    (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME);
+  return mount("", DescriptorPath(fd).text, nullptr, MS_REMOUNT | MS_BIND | kept | attributes,
+               nullptr) < 0
+             ? -errno
+             : 0;
 }
 
 const char* OrNull(const char* text) { return text[0] == '\0' ? nullptr : text; }
@@ -89,7 +99,8 @@ int RootDirectory::Make(const char* path, mode_t type) const {
     if (next == -ENOENT) {
       const char* const name = above + start;
       const bool directory = !last || type == S_IFDIR;
-      const int made = directory ? mkdirat(parent, name, 0755) : mknodat(parent, name, S_IFREG | 0644, 0);
+      const int made =
+          directory ? mkdirat(parent, name, 0755) : mknodat(parent, name, S_IFREG | 0644, 0);
       // A link that leads nowhere is there and cannot be opened.
       next = made < 0 && errno != EEXIST ? -errno : Open(above, O_PATH);
     }
@@ -111,7 +122,8 @@ int RootDirectory::Mount(const char* path, mode_t type, const MountRequest& requ
 int RootDirectory::MountOver(int place, const char* path, const MountRequest& request) const {
   const DescriptorPath at(place);
   const char* const source = request.source[0] == '\0' ? at.text : request.source;
-  if (mount(source, at.text, OrNull(request.type), request.flags, OrNull(request.data)) < 0) return -errno;
+  if (mount(source, at.text, OrNull(request.type), request.flags, OrNull(request.data)) < 0)
+    return -errno;
   // The descriptor is of what lies below the mount now.
   const int mounted = Open(path, O_PATH);
   if (mounted < 0) return mounted;
@@ -120,10 +132,14 @@ int RootDirectory::MountOver(int place, const char* path, const MountRequest& re
   return result;
 }
 
-int RootDirectory::Restrict(uint64_t attributes) const { return RestrictMount(fd_, attributes, false); }
+int RootDirectory::Restrict(uint64_t attributes) const {
+  return RestrictMount(fd_, attributes, false);
+}
 
 int RootDirectory::Pivot() {
-  if (fchdir(fd_) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0) return -errno;
+  if (fchdir(fd_) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 ||
+      chdir("/") < 0)
+    return -errno;
   close(fd_);
   fd_ = -1;
   return 0;

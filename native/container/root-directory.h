@@ -1,6 +1,7 @@
 /**
- * The root file system of a container before it is the root. Nothing of it is believed: each path is looked up within it by the kernel
- * (openat2(2), RESOLVE_IN_ROOT, which follows no magic link), and mounted at by its descriptor.
+ * The root file system of a container before it is the root. Nothing of it is believed: each path
+ * is looked up within it by the kernel (openat2(2), RESOLVE_IN_ROOT, which follows no magic link),
+ * and mounted at by its descriptor.
  *
  * What returns an int returns 0 or a descriptor, or `-errno`.
  */
@@ -36,7 +37,10 @@ class RootDirectory {
 
   /** As the container would find it. O_CLOEXEC is added. */
   int Open(const char* path, int flags) const;
-  /** As `Open` with O_PATH; what is not there is made first: `type` S_IFDIR or S_IFREG, and the directories above. */
+  /**
+   * As `Open` with O_PATH; what is not there is made first: `type` S_IFDIR or S_IFREG, and the
+   * directories above.
+   */
   int Make(const char* path, mode_t type) const;
   /** At `path`, which is made as `type` if it is not there. */
   int Mount(const char* path, mode_t type, const MountRequest& request) const;
@@ -44,7 +48,10 @@ class RootDirectory {
   int MountOver(int place, const char* path, const MountRequest& request) const;
   /** Takes `attributes` away from the mount of the root itself. */
   int Restrict(uint64_t attributes) const;
-  /** The mount whose root this is becomes the root of the mount namespace, and the former one is gone from it (pivot_root(2), "."). */
+  /**
+   * The mount whose root this is becomes the root of the mount namespace, and the former one is
+   * gone from it (pivot_root(2), ".").
+   */
   int Pivot();
 
  private:

@@ -23,12 +23,12 @@ namespace {
 
 constexpr int kEmulated[] = {
 #ifdef __NR_stat
-    __NR_stat, __NR_lstat, __NR_chown, __NR_lchown,
+    __NR_stat,     __NR_lstat,      __NR_chown,     __NR_lchown,
 #endif
-    __NR_fstat, __NR_newfstatat, __NR_statx, __NR_fchown, __NR_fchownat,
-    __NR_getuid, __NR_geteuid, __NR_getgid, __NR_getegid, __NR_getresuid, __NR_getresgid, __NR_getgroups,
-    __NR_setuid, __NR_setgid, __NR_setreuid, __NR_setregid, __NR_setresuid, __NR_setresgid, __NR_setfsuid, __NR_setfsgid,
-    __NR_setgroups, __NR_execve, __NR_execveat,
+    __NR_fstat,    __NR_newfstatat, __NR_statx,     __NR_fchown,    __NR_fchownat,  __NR_getuid,
+    __NR_geteuid,  __NR_getgid,     __NR_getegid,   __NR_getresuid, __NR_getresgid, __NR_getgroups,
+    __NR_setuid,   __NR_setgid,     __NR_setreuid,  __NR_setregid,  __NR_setresuid, __NR_setresgid,
+    __NR_setfsuid, __NR_setfsgid,   __NR_setgroups, __NR_execve,    __NR_execveat,
 };
 constexpr size_t kEmulatedCount = sizeof kEmulated / sizeof *kEmulated;
 
@@ -36,10 +36,18 @@ constexpr size_t kEmulatedCount = sizeof kEmulated / sizeof *kEmulated;
 
 int InstallRootFilter() {
   // Of an argument the low half is first on every processor that this is for.
-  const auto argument = [](size_t index) { return static_cast<__u32>(offsetof(seccomp_data, args) + index * sizeof(__u64)); };
-  const auto load = [](size_t offset) -> sock_filter { return BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<__u32>(offset)); };
-  const auto unless = [](__u32 value, __u8 skipped) -> sock_filter { return BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, skipped); };
-  const auto when = [](__u32 value, __u8 skipped) -> sock_filter { return BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, skipped, 0); };
+  const auto argument = [](size_t index) {
+    return static_cast<__u32>(offsetof(seccomp_data, args) + index * sizeof(__u64));
+  };
+  const auto load = [](size_t offset) -> sock_filter {
+    return BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<__u32>(offset));
+  };
+  const auto unless = [](__u32 value, __u8 skipped) -> sock_filter {
+    return BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, skipped);
+  };
+  const auto when = [](__u32 value, __u8 skipped) -> sock_filter {
+    return BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, skipped, 0);
+  };
   const sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
   const sock_filter notify = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
   const sock_filter pretend = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO);
@@ -55,7 +63,8 @@ int InstallRootFilter() {
       unless(PR_SET_KEEPCAPS, 1),
       notify,
       allow,
-      // The two limits that hold ids are never set by the container; what asks for it is told that it was done.
+      // The two limits that hold ids are never set by the container; what asks for it is told that
+      // it was done.
       unless(__NR_prlimit64, 9),
       load(argument(1)),
       when(RLIMIT_RSS, 1),
@@ -89,9 +98,11 @@ int InstallRootFilter() {
   sock_fprog program{};
   program.len = static_cast<unsigned short>(length);
   program.filter = code;
-  // A signal does not take a process out of a call that is being answered: execve(2) and chown(2) never fail with EINTR. Since Linux 5.19.
+  // A signal does not take a process out of a call that is being answered: execve(2) and chown(2)
+  // never fail with EINTR. Since Linux 5.19.
   constexpr unsigned long listener = SECCOMP_FILTER_FLAG_NEW_LISTENER;
-  const long fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, listener | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &program);
+  const long fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+                          listener | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &program);
   if (fd >= 0 || errno != EINVAL) return static_cast<int>(fd);
   return static_cast<int>(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, listener, &program));
 }

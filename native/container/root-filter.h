@@ -1,4 +1,7 @@
-/** The seccomp filter of a container whose root is emulated: which calls wait for the supervisor's answer (root-emulation.h). */
+/**
+ * The seccomp filter of a container whose root is emulated: which calls wait for the supervisor's
+ * answer (root-emulation.h).
+ */
 #pragma once
 
 #if defined(__x86_64__)
@@ -11,7 +14,10 @@
 
 namespace plyfs {
 
-/** Puts the filter on the calling thread, and returns the descriptor that hears of its calls, or -1 with errno (ENOSYS on other processors). */
+/**
+ * Puts the filter on the calling thread, and returns the descriptor that hears of its calls, or -1
+ * with errno (ENOSYS on other processors).
+ */
 int InstallRootFilter();
 
 }  // namespace plyfs

@@ -1,10 +1,12 @@
 /**
- * A layer's tar made a directory, as Docker's graph drivers extract it (moby, pkg/archive: Unpack and UnpackLayer).
+ * A layer's tar made a directory, as Docker's graph drivers extract it (moby, pkg/archive: Unpack
+ * and UnpackLayer).
  *
  * What holds whatever the tar says:
  * - nothing is made, changed or removed outside of the directory (layer-root.ts);
- * - a whiteout hides what the layers below have, never what its own layer has, wherever in the tar it stands (image-spec, layer.md, "Whiteouts"): moby
- *   takes what comes first, and fails on some orders;
+ * - a whiteout hides what the layers below have, never what its own layer has, wherever in the tar
+ *   it stands (image-spec, layer.md, "Whiteouts"): moby takes what comes first, and fails on some
+ *   orders;
  * - a directory that is both deleted and made anew shows nothing from below;
  * - times of directories are set last.
  * A failure leaves a directory that is half a layer: the caller throws it away.
@@ -14,7 +16,16 @@ import { bytesOf, textOf, type ByteString, type Name } from '../base/bytes.js';
 import { PlyfsError } from '../base/error.js';
 import { sys } from '../sys/index.js';
 import { opaqueAttribute } from '../sys/union-xattrs.js';
-import { hostile, isReserved, LINK_DIRECTORY, MAX_NAME, META_PREFIX, OPAQUE_MARKER, splitPath, WHITEOUT_PREFIX } from './entry-path.js';
+import {
+  hostile,
+  isReserved,
+  LINK_DIRECTORY,
+  MAX_NAME,
+  META_PREFIX,
+  OPAQUE_MARKER,
+  splitPath,
+  WHITEOUT_PREFIX,
+} from './entry-path.js';
 import { EntryWriter, failed, type Ownership } from './entry-writer.js';
 import { marksOf } from './layer-marks.js';
 import type { LayerEntry, LayerReader } from './layer-reader.js';
@@ -26,34 +37,54 @@ import { join } from './tree-reader.js';
 
 export interface ApplyOptions {
   /**
-   * What becomes of whiteouts. `overlay`: devices 0:0 and the opaque attribute, and `aufs`: files as in the tar, both in a directory that was empty; `apply`: what they name is removed, from
-   * a directory that holds the layers below.
+   * What becomes of whiteouts. `overlay`: devices 0:0 and the opaque attribute, and `aufs`: files
+   * as in the tar, both in a directory that was empty; `apply`: what they name is removed, from a
+   * directory that holds the layers below.
    */
   readonly whiteouts: 'overlay' | 'aufs' | 'apply';
   readonly ownership: Ownership;
-  /** Default: that of this process's unions, and an ordinary user's where ownership is kept aside. */
+  /**
+   * Default: that of this process's unions, and an ordinary user's where ownership is kept aside.
+   */
   readonly opaqueXattr?: ByteString | undefined;
-  /** A directory that does not exist, in one in which the layer's lies as well, for files that the layer replaces itself; when absent they are removed. */
+  /**
+   * A directory that does not exist, in one in which the layer's lies as well, for files that the
+   * layer replaces itself; when absent they are removed.
+   */
   readonly replacedInto?: string | undefined;
 }
 
 export interface Applied {
   readonly entries: number;
-  /** The sizes in the tar's headers together: what Docker calls the size of a layer on drivers that copy. */
+  /**
+   * The sizes in the tar's headers together: what Docker calls the size of a layer on drivers that
+   * copy.
+   */
   readonly size: number;
   /** What the file system or our rights did not let the files keep. */
   readonly lost: readonly LostAttribute[];
-  /** There are files in `replacedInto` whose bytes the layer's tar-split needs (replaced-files.ts). */
+  /**
+   * There are files in `replacedInto` whose bytes the layer's tar-split needs (replaced-files.ts).
+   */
   readonly replaced: boolean;
 }
 
-/** Throws what reading the layer throws, `archive-hostile`, `apply-failed`, `layer-missing`. Closes the layer when it fails; does not call `finish`. */
-export async function applyLayer(layer: LayerReader, directory: string, options: ApplyOptions): Promise<Applied> {
+/**
+ * Throws what reading the layer throws, `archive-hostile`, `apply-failed`, `layer-missing`. Closes
+ * the layer when it fails; does not call `finish`.
+ */
+export async function applyLayer(
+  layer: LayerReader,
+  directory: string,
+  options: ApplyOptions,
+): Promise<Applied> {
   let applying: Applying | undefined;
   try {
     const { replacedInto } = options;
     applying = new Applying(
-      replacedInto === undefined ? LayerRoot.open(directory) : LayerRoot.openBelow(dirname(replacedInto), directory),
+      replacedInto === undefined
+        ? LayerRoot.open(directory)
+        : LayerRoot.openBelow(dirname(replacedInto), directory),
       options,
     );
     let entries = 0;
@@ -88,9 +119,17 @@ class Applying {
     const opaque = options.opaqueXattr ?? opaqueAttribute(marksOf(options.ownership));
     this.#own = options.whiteouts === 'apply' ? new OwnPaths(root) : undefined;
     this.#replaced =
-      options.replacedInto === undefined ? undefined : new ReplacedFiles(root.above, bytesOf(basename(options.replacedInto)) as Name);
-    this.#writer = new EntryWriter(root, options.ownership, options.whiteouts === 'overlay' ? opaque : undefined, (dirfd, name) =>
-      this.#replaced === undefined || this.#own?.has(dirfd, name) === false ? removeTree(dirfd, name) : this.#replaced.take(dirfd, name),
+      options.replacedInto === undefined
+        ? undefined
+        : new ReplacedFiles(root.above, bytesOf(basename(options.replacedInto)) as Name);
+    this.#writer = new EntryWriter(
+      root,
+      options.ownership,
+      options.whiteouts === 'overlay' ? opaque : undefined,
+      (dirfd, name) =>
+        this.#replaced === undefined || this.#own?.has(dirfd, name) === false
+          ? removeTree(dirfd, name)
+          : this.#replaced.take(dirfd, name),
     );
   }
 
@@ -98,7 +137,8 @@ class Applying {
     const { path } = entry;
     if (path === '') {
       if (entry.type !== 'directory') throw hostile('has a root that is no directory');
-      // As moby has it: a layer says nothing of the root's owner and mode where layers are kept apart.
+      // As moby has it: a layer says nothing of the root's owner and mode where layers are kept
+      // apart.
       if (this.#whiteouts === 'apply') this.#writer.updateRoot(entry);
     } else if (isReserved(path)) await this.#marker(entry);
     else {
@@ -110,7 +150,8 @@ class Applying {
   async #marker(entry: LayerEntry): Promise<void> {
     const { path } = entry;
     if (path.startsWith(META_PREFIX) && path !== OPAQUE_MARKER) {
-      if (entry.type === 'file' && path.startsWith(`${LINK_DIRECTORY}/`)) await this.#linkTarget(entry);
+      if (entry.type === 'file' && path.startsWith(`${LINK_DIRECTORY}/`))
+        await this.#linkTarget(entry);
       return;
     }
     const { parent, name } = splitPath(path);
@@ -129,18 +170,23 @@ class Applying {
   }
 
   #whiteout(entry: LayerEntry, parent: ByteString, name: ByteString): void {
-    if (name === '' || name === '.' || name === '..') throw hostile(`has the whiteout ${textOf(entry.path)}, which names no file`);
+    if (name === '' || name === '.' || name === '..')
+      throw hostile(`has the whiteout ${textOf(entry.path)}, which names no file`);
     const path = (parent === '' ? name : `${parent}/${name}`) as ByteString;
     if (this.#own === undefined) this.#writer.whiteout(entry, path);
     else this.#own.removeBelow(path);
   }
 
-  /** AUFS keeps files with several names once more at the layer's root, and tars made of it have links to them. */
+  /**
+   * AUFS keeps files with several names once more at the layer's root, and tars made of it have
+   * links to them.
+   */
   async #linkTarget(entry: LayerEntry): Promise<void> {
     if (!this.#links) {
       this.#links = true;
       const result =
-        removeTree(this.#root.fd, LINK_DIRECTORY as ByteString) || sys.mkdirat(this.#root.fd, LINK_DIRECTORY as ByteString, 0o700);
+        removeTree(this.#root.fd, LINK_DIRECTORY as ByteString) ||
+        sys.mkdirat(this.#root.fd, LINK_DIRECTORY as ByteString, 0o700);
       if (result < 0) throw failed(result, 'made', LINK_DIRECTORY as ByteString);
     }
     if (splitPath(entry.path).parent === LINK_DIRECTORY) await this.#writer.write(entry);

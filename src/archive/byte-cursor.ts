@@ -1,4 +1,7 @@
-/** Reading a ByteSource by counts: what is there already is taken without waiting, and without copying where one piece holds it. */
+/**
+ * Reading a ByteSource by counts: what is there already is taken without waiting, and without
+ * copying where one piece holds it.
+ */
 import type { ByteSource } from '../base/byte-source.js';
 
 export class ByteCursor {

@@ -1,4 +1,7 @@
-/** What one tree has that another has not: the letters of `docker diff` (moby, pkg/archive, changes.go and changes_linux.go). */
+/**
+ * What one tree has that another has not: the letters of `docker diff` (moby, pkg/archive,
+ * changes.go and changes_linux.go).
+ */
 import type { ByteString, Name } from '../base/bytes.js';
 import { S_IFDIR, S_IFMT, S_IFREG } from '../sys/constants.js';
 import { FileIdentities } from '../sys/file-identity.js';
@@ -20,10 +23,15 @@ const CAPABILITY = 'security.capability' as ByteString;
 const EMPTY = '' as ByteString;
 
 /**
- * The naive diff: both trees are walked, except where one file is in both. Without an old tree everything is added. Sorted by path in byte order, which has
- * directories before what is in them. Throws `layer-missing`, `tree-unreadable`.
+ * The naive diff: both trees are walked, except where one file is in both. Without an old tree
+ * everything is added. Sorted by path in byte order, which has directories before what is in them.
+ * Throws `layer-missing`, `tree-unreadable`.
  */
-export function compareTrees(newRoot: string, oldRoot: string | undefined, options: { ownership?: Ownership } = {}): Change[] {
+export function compareTrees(
+  newRoot: string,
+  oldRoot: string | undefined,
+  options: { ownership?: Ownership } = {},
+): Change[] {
   const comparison = new Comparison(options.ownership ?? 'real');
   const newer = LayerRoot.open(newRoot);
   try {
@@ -85,14 +93,17 @@ class Comparison {
       if (isDirectory) this.#below(newFd, undefined, name, path);
       return;
     }
-    if (orUnreadable(path, () => this.#isOne(newFd, oldFd, name, newer, index, older, oldIndex))) return;
+    if (orUnreadable(path, () => this.#isOne(newFd, oldFd, name, newer, index, older, oldIndex)))
+      return;
     const changed =
-      isDifferent(newer, index, older, oldIndex) || !sameCapability(newFd, oldFd, name, path, typeOf(newer, index), this.#ownership);
+      isDifferent(newer, index, older, oldIndex) ||
+      !sameCapability(newFd, oldFd, name, path, typeOf(newer, index), this.#ownership);
     if (changed) this.#add('C', path);
     if (!isDirectory) return;
     const wasDirectory = typeOf(older, oldIndex) === S_IFDIR;
     // A directory that is what it was is named because of what is in it.
-    if (this.#below(newFd, wasDirectory ? oldFd : undefined, name, path) && !changed) this.#add('C', path);
+    if (this.#below(newFd, wasDirectory ? oldFd : undefined, name, path) && !changed)
+      this.#add('C', path);
   }
 
   #below(newFd: number, oldFd: number | undefined, name: Name, path: ByteString): boolean {
@@ -111,8 +122,17 @@ class Comparison {
   }
 
   /** Both trees have the same file there. */
-  #isOne(newFd: number, oldFd: number, name: Name, newer: Float64Array, index: number, older: Float64Array, oldIndex: number): boolean {
-    if (identity.some((field) => get(newer, index, field) !== get(older, oldIndex, field))) return false;
+  #isOne(
+    newFd: number,
+    oldFd: number,
+    name: Name,
+    newer: Float64Array,
+    index: number,
+    older: Float64Array,
+    oldIndex: number,
+  ): boolean {
+    if (identity.some((field) => get(newer, index, field) !== get(older, oldIndex, field)))
+      return false;
     const file = this.#identities.keyOf(newFd, name, newer, index);
     return file !== undefined && file === this.#identities.keyOf(oldFd, name, older, oldIndex);
   }
@@ -130,20 +150,52 @@ function typeOf(stat: Float64Array, index: number): number {
   return get(stat, index, StatField.Mode) & S_IFMT;
 }
 
-const identity = [StatField.InoLow, StatField.InoHigh, StatField.DevMajor, StatField.DevMinor] as const;
-const compared = [StatField.Mode, StatField.Uid, StatField.Gid, StatField.RdevMajor, StatField.RdevMinor] as const;
+const identity = [
+  StatField.InoLow,
+  StatField.InoHigh,
+  StatField.DevMajor,
+  StatField.DevMinor,
+] as const;
+const compared = [
+  StatField.Mode,
+  StatField.Uid,
+  StatField.Gid,
+  StatField.RdevMajor,
+  StatField.RdevMinor,
+] as const;
 
-/** Neither inode nor change time: both are new on a copy. A directory's size and time say nothing of it. */
-export function isDifferent(newer: Float64Array, index: number, older: Float64Array, oldIndex: number): boolean {
-  if (compared.some((field) => get(newer, index, field) !== get(older, oldIndex, field))) return true;
+/**
+ * Neither inode nor change time: both are new on a copy. A directory's size and time say nothing of
+ * it.
+ */
+export function isDifferent(
+  newer: Float64Array,
+  index: number,
+  older: Float64Array,
+  oldIndex: number,
+): boolean {
+  if (compared.some((field) => get(newer, index, field) !== get(older, oldIndex, field)))
+    return true;
   if (typeOf(newer, index) === S_IFDIR) return false;
-  return get(newer, index, StatField.Size) !== get(older, oldIndex, StatField.Size) || !sameTime(newer, index, older, oldIndex);
+  return (
+    get(newer, index, StatField.Size) !== get(older, oldIndex, StatField.Size) ||
+    !sameTime(newer, index, older, oldIndex)
+  );
 }
 
 /** Of tars and file systems, some keep whole seconds only. */
-function sameTime(newer: Float64Array, index: number, older: Float64Array, oldIndex: number): boolean {
-  if (get(newer, index, StatField.MtimeSec) !== get(older, oldIndex, StatField.MtimeSec)) return false;
-  const [a, b] = [get(newer, index, StatField.MtimeNsec), get(older, oldIndex, StatField.MtimeNsec)];
+function sameTime(
+  newer: Float64Array,
+  index: number,
+  older: Float64Array,
+  oldIndex: number,
+): boolean {
+  if (get(newer, index, StatField.MtimeSec) !== get(older, oldIndex, StatField.MtimeSec))
+    return false;
+  const [a, b] = [
+    get(newer, index, StatField.MtimeNsec),
+    get(older, oldIndex, StatField.MtimeNsec),
+  ];
   return a === b || a === 0 || b === 0;
 }
 
@@ -157,6 +209,9 @@ export function sameCapability(
   ownership: Ownership,
 ): boolean {
   if (type !== S_IFREG) return true;
-  const [a, b] = [fileXattr(newFd, name, CAPABILITY, path, ownership), fileXattr(oldFd, name, CAPABILITY, path, ownership)];
+  const [a, b] = [
+    fileXattr(newFd, name, CAPABILITY, path, ownership),
+    fileXattr(oldFd, name, CAPABILITY, path, ownership),
+  ];
   return a === undefined || b === undefined ? a === b : a.equals(b);
 }

@@ -1,8 +1,10 @@
 /**
  * Compressed layers: what they are compressed with, and both directions.
  *
- * Recognised by their first bytes (moby, pkg/archive, DetectCompression), since neither file names nor media types can be relied on. gzip is Node's own zlib; zstd, xz and bzip2 are
- * the system's programs, as moby has it for xz: libraries for them would be three more dependencies that parse hostile input in this process.
+ * Recognised by their first bytes (moby, pkg/archive, DetectCompression), since neither file names
+ * nor media types can be relied on. gzip is Node's own zlib; zstd, xz and bzip2 are the system's
+ * programs, as moby has it for xz: libraries for them would be three more dependencies that parse
+ * hostile input in this process.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -23,9 +25,18 @@ const magics: readonly (readonly [Compression, readonly number[]])[] = [
   ['bzip2', [0x42, 0x5a, 0x68]],
 ];
 
-/** zstd's skippable frames (RFC 8878, 3.1.2), 0x184D2A50 to 0x184D2A5F little-endian, may stand before the first. */
+/**
+ * zstd's skippable frames (RFC 8878, 3.1.2), 0x184D2A50 to 0x184D2A5F little-endian, may stand
+ * before the first.
+ */
 function isSkippableFrame(head: Uint8Array): boolean {
-  return head.length >= 4 && (head[0]! & 0xf0) === 0x50 && head[1] === 0x2a && head[2] === 0x4d && head[3] === 0x18;
+  return (
+    head.length >= 4 &&
+    (head[0]! & 0xf0) === 0x50 &&
+    head[1] === 0x2a &&
+    head[2] === 0x4d &&
+    head[3] === 0x18
+  );
 }
 
 /** By the first `MAGIC_LENGTH` bytes; with fewer, by what there is. */
@@ -37,7 +48,8 @@ export function detectCompression(head: Uint8Array): Compression {
 }
 
 const programs = {
-  // Frames with a window above 128 MiB need --long, which is memory that a stranger's layer is not given.
+  // Frames with a window above 128 MiB need --long, which is memory that a stranger's layer is not
+  // given.
   zstd: { argv: ['zstd', '-d', '-c', '-q', '-T1'], package: 'zstd' },
   xz: { argv: ['xz', '-d', '-c', '-q', '--memlimit-decompress=256MiB'], package: 'xz-utils' },
   bzip2: { argv: ['bzip2', '-d', '-c', '-q'], package: 'bzip2' },
@@ -80,13 +92,24 @@ function decompressed(bytes: ByteSource, compression: Compression, what: string)
     case 'gzip':
       return throughTransform(bytes, createGunzip({ chunkSize: PIECE }), compression, what);
     default:
-      return throughProgram(bytes, programs[compression].argv, compression, programs[compression].package, what);
+      return throughProgram(
+        bytes,
+        programs[compression].argv,
+        compression,
+        programs[compression].package,
+        what,
+      );
   }
 }
 
 export function compress(source: ByteSource, compression: 'gzip' | 'zstd'): ByteSource {
   if (compression === 'gzip')
-    return throughTransform(source, createGzip({ chunkSize: PIECE, level: constants.Z_DEFAULT_COMPRESSION }), 'gzip', 'the layer');
+    return throughTransform(
+      source,
+      createGzip({ chunkSize: PIECE, level: constants.Z_DEFAULT_COMPRESSION }),
+      'gzip',
+      'the layer',
+    );
   return throughProgram(source, ['zstd', '-c', '-q', '-3'], 'zstd', 'zstd', 'the layer');
 }
 
@@ -129,7 +152,12 @@ interface Feeding {
   failure?: Error;
 }
 
-async function* throughTransform(source: ByteSource, transform: Transform, compression: Compression, what: string): ByteSource {
+async function* throughTransform(
+  source: ByteSource,
+  transform: Transform,
+  compression: Compression,
+  what: string,
+): ByteSource {
   const feeding: Feeding = {};
   const fed = feed(source, transform, feeding);
   try {
@@ -158,7 +186,8 @@ async function feed(
   try {
     for await (const piece of source) {
       if (to.destroyed || gone.signal.aborted) return;
-      // The stream may keep the piece longer than until the next one is asked for: it gets a copy of its own.
+      // The stream may keep the piece longer than until the next one is asked for: it gets a copy
+      // of its own.
       if (!to.write(Buffer.from(piece))) await once(to, 'drain', { signal: gone.signal });
     }
     to.end();
@@ -182,7 +211,9 @@ async function* throughProgram(
   const child = spawn(program, words, { stdio: ['pipe', 'pipe', 'pipe'] });
   const ended = endOf(child);
   let stderr = '';
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr = (stderr + text).slice(0, 1000)));
+  child.stderr
+    .setEncoding('utf8')
+    .on('data', (text: string) => (stderr = (stderr + text).slice(0, 1000)));
   const feeding: Feeding = {};
   const fed = feed(source, child.stdin, feeding);
   try {
@@ -241,7 +272,11 @@ function zlibProblem(error: unknown): string {
 }
 
 function damaged(compression: Compression, what: string, why: string, cause?: unknown): PlyfsError {
-  return new PlyfsError('archive-damaged', `The ${compression} data of ${what} cannot be read (${why}): fetch or make the archive again.`, {
-    cause,
-  });
+  return new PlyfsError(
+    'archive-damaged',
+    `The ${compression} data of ${what} cannot be read (${why}): fetch or make the archive again.`,
+    {
+      cause,
+    },
+  );
 }

@@ -10,7 +10,10 @@ export const META_PREFIX = '.wh..wh.';
 /** Files that several names of the layer are hard links to. */
 export const LINK_DIRECTORY = '.wh..wh.plnk';
 
-/** Bytes of a file's name (NAME_MAX). A marker names a file, and is not bounded itself: on disk it need not be one. */
+/**
+ * Bytes of a file's name (NAME_MAX). A marker names a file, and is not bounded itself: on disk it
+ * need not be one.
+ */
 export const MAX_NAME = 255;
 /** A path must fit one system call, with its NUL (PATH_MAX). */
 const MAX_PATH = 4095;
@@ -20,34 +23,43 @@ export function hostile(what: string, options?: ErrorOptions): PlyfsError {
 }
 
 /**
- * Relative, without empty and `.` components; `..` takes the component before it away, as written, not as links lead (Go's filepath.Clean; moby, pkg/archive).
- * Throws `archive-hostile` for a path that leaves the layer, or that no file can have.
+ * Relative, without empty and `.` components; `..` takes the component before it away, as written,
+ * not as links lead (Go's filepath.Clean; moby, pkg/archive). Throws `archive-hostile` for a path
+ * that leaves the layer, or that no file can have.
  */
 export function cleanPath(name: ByteString): ByteString {
   const components: string[] = [];
   for (const component of name.split('/')) {
     if (component === '' || component === '.') continue;
     if (component === '..') {
-      if (components.pop() === undefined) throw hostile(`has a file ${JSON.stringify(textOf(name))} outside of its root`);
+      if (components.pop() === undefined)
+        throw hostile(`has a file ${JSON.stringify(textOf(name))} outside of its root`);
       continue;
     }
     const length = lengthOf(component);
-    if (length > MAX_NAME) throw hostile(`has a file name of ${length} bytes, and ${MAX_NAME} is the most there are`);
+    if (length > MAX_NAME)
+      throw hostile(`has a file name of ${length} bytes, and ${MAX_NAME} is the most there are`);
     components.push(component);
   }
   const path = components.join('/');
   const last = components.at(-1) ?? '';
-  if (path.length - last.length + lengthOf(last) > MAX_PATH) throw hostile(`has a path of ${path.length} bytes`);
+  if (path.length - last.length + lengthOf(last) > MAX_PATH)
+    throw hostile(`has a path of ${path.length} bytes`);
   if (path.includes('\0')) throw hostile('has a path with a NUL');
   return path as ByteString;
 }
 
 /** Bytes of the name, or of the one that it hides. */
 function lengthOf(component: string): number {
-  return component.startsWith(WHITEOUT_PREFIX) ? component.length - WHITEOUT_PREFIX.length : component.length;
+  return component.startsWith(WHITEOUT_PREFIX)
+    ? component.length - WHITEOUT_PREFIX.length
+    : component.length;
 }
 
-/** Whether the path has a component that is a marker: none of what the tar has there is on disk under that name. */
+/**
+ * Whether the path has a component that is a marker: none of what the tar has there is on disk
+ * under that name.
+ */
 export function isReserved(path: ByteString): boolean {
   return path.startsWith(WHITEOUT_PREFIX) || path.includes('/' + WHITEOUT_PREFIX);
 }
@@ -60,5 +72,8 @@ export interface SplitPath {
 /** Of a path that is not the root. */
 export function splitPath(path: ByteString): SplitPath {
   const slash = path.lastIndexOf('/');
-  return { parent: (slash < 0 ? '' : path.slice(0, slash)) as ByteString, name: path.slice(slash + 1) as Name };
+  return {
+    parent: (slash < 0 ? '' : path.slice(0, slash)) as ByteString,
+    name: path.slice(slash + 1) as Name,
+  };
 }

@@ -1,4 +1,7 @@
-/** Makes one file of a layer after the other, with its attributes, in the order in which each call leaves the others' results alone: owner, xattrs, mode, times. */
+/**
+ * Makes one file of a layer after the other, with its attributes, in the order in which each call
+ * leaves the others' results alone: owner, xattrs, mode, times.
+ */
 import { textOf, type ByteString, type Name } from '../base/bytes.js';
 import { E, Errno, errnoName } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
@@ -29,8 +32,9 @@ import { LostAttributes } from './lost-attributes.js';
 import { overrideOf } from './tree-reader.js';
 
 /**
- * `real`: owners and special files as the tar has them, which takes rights. `override`: kept in `user.containers.override_stat`; special files are
- * empty regular files that have it, and every file can be read by who applied the layer. Symbolic links cannot carry it.
+ * `real`: owners and special files as the tar has them, which takes rights. `override`: kept in
+ * `user.containers.override_stat`; special files are empty regular files that have it, and every
+ * file can be read by who applied the layer. Symbolic links cannot carry it.
  */
 export type Ownership = 'real' | 'override';
 
@@ -38,8 +42,17 @@ const EMPTY = '' as ByteString;
 /** Directories that a tar has files in but does not have. */
 const IMPLIED_MODE = 0o755;
 const OPAQUE = Buffer.from('y');
-/** Why an attribute may be left out: the file system has none such, we may not set it, or it has no such name or size. */
-const cannotHave: ReadonlySet<number> = new Set([E.EOPNOTSUPP, E.EPERM, E.EINVAL, E.ERANGE, E.E2BIG]);
+/**
+ * Why an attribute may be left out: the file system has none such, we may not set it, or it has no
+ * such name or size.
+ */
+const cannotHave: ReadonlySet<number> = new Set([
+  E.EOPNOTSUPP,
+  E.EPERM,
+  E.EINVAL,
+  E.ERANGE,
+  E.E2BIG,
+]);
 /** What a path that has nothing at its end fails with. */
 const leadsNowhere: ReadonlySet<number> = new Set([E.ENOENT, E.ENOTDIR, E.ELOOP, E.ENAMETOOLONG]);
 /** Seconds: what nanoseconds of 64 bits hold (moby, pkg/archive, time.go). */
@@ -47,7 +60,10 @@ const MAX_TIME = Number(2n ** 63n / 1_000_000_000n);
 
 const stat = new Float64Array(STAT_FIELDS);
 
-/** Bytes: of the paths of all of a layer's directories, which are kept until their times are set. A million of 64 bytes. */
+/**
+ * Bytes: of the paths of all of a layer's directories, which are kept until their times are set. A
+ * million of 64 bytes.
+ */
 const DIRECTORY_PATHS_MAX = 64 << 20;
 
 interface Times {
@@ -68,14 +84,21 @@ export class EntryWriter {
   readonly #replace: ((dirfd: number, name: Name) => number) | undefined;
 
   /** `replace` takes a name away, and returns 0 or `-errno`. */
-  constructor(root: LayerRoot, ownership: Ownership, opaque: ByteString | undefined, replace?: (dirfd: number, name: Name) => number) {
+  constructor(
+    root: LayerRoot,
+    ownership: Ownership,
+    opaque: ByteString | undefined,
+    replace?: (dirfd: number, name: Name) => number,
+  ) {
     this.#replace = replace;
     this.#root = root;
     this.#override = ownership === 'override';
     this.#opaque = opaque;
   }
 
-  /** The directory's descriptor, which belongs to the root; made with those above it where missing. */
+  /**
+   * The directory's descriptor, which belongs to the root; made with those above it where missing.
+   */
   directory(path: ByteString): number {
     const fd = this.#root.directory(path);
     if (fd >= 0) return fd;
@@ -104,7 +127,8 @@ export class EntryWriter {
       result = sys.mkdirat(dirfd, name, 0o700);
       if (result >= 0) this.makeOpaque(dirfd, path, name);
     }
-    if (result === -E.EEXIST) throw hostile(`has files in ${textOf(path)}, which is no directory in it`);
+    if (result === -E.EEXIST)
+      throw hostile(`has files in ${textOf(path)}, which is no directory in it`);
     if (result < 0) throw failed(result, 'made', path);
   }
 
@@ -121,8 +145,13 @@ export class EntryWriter {
         this.#directory(entry, dirfd, parent, name);
         break;
       case 'symlink': {
-        if (entry.linkname === '') throw hostile(`has the symbolic link ${textOf(path)}, which leads to nothing: its target is empty`);
-        const made = this.#replacing(dirfd, parent, name, path, (fd) => sys.symlinkat(entry.linkname, fd, name));
+        if (entry.linkname === '')
+          throw hostile(
+            `has the symbolic link ${textOf(path)}, which leads to nothing: its target is empty`,
+          );
+        const made = this.#replacing(dirfd, parent, name, path, (fd) =>
+          sys.symlinkat(entry.linkname, fd, name),
+        );
         this.#entryAttributes(made, name, entry, S_IFLNK);
         break;
       }
@@ -192,10 +221,14 @@ export class EntryWriter {
     const { path, major, minor } = entry;
     // What does not fit would become another device: 12 and 20 bits.
     if (major < 0 || minor < 0 || major >= 2 ** 12 || minor >= 2 ** 20) {
-      throw hostile(`has the device ${textOf(path)} with the number ${major}:${minor}, which Linux does not have`);
+      throw hostile(
+        `has the device ${textOf(path)} with the number ${major}:${minor}, which Linux does not have`,
+      );
     }
     const made = this.#replacing(dirfd, parent, name, path, (fd) =>
-      this.#override ? sys.mknodat(fd, name, S_IFREG | 0o600, 0, 0) : sys.mknodat(fd, name, type | 0o600, major, minor),
+      this.#override
+        ? sys.mknodat(fd, name, S_IFREG | 0o600, 0, 0)
+        : sys.mknodat(fd, name, type | 0o600, major, minor),
     );
     this.#entryAttributes(made, name, entry, type);
   }
@@ -205,7 +238,9 @@ export class EntryWriter {
     const target = cleanPath(entry.linkname);
     const where = splitPath(target);
     if (target === '' || (isReserved(target) && where.parent !== LINK_DIRECTORY)) {
-      throw hostile(`has the hard link ${textOf(path)} to ${textOf(entry.linkname)}, which is no file`);
+      throw hostile(
+        `has the hard link ${textOf(path)} to ${textOf(entry.linkname)}, which is no file`,
+      );
     }
     const targetDirectory = this.#root.directory(where.parent);
     const there = targetDirectory < 0 ? targetDirectory : typeAt(targetDirectory, where.name);
@@ -220,7 +255,9 @@ export class EntryWriter {
       // What made room for it may have been on the way to its target.
       const directory = this.#root.directory(where.parent);
       if (directory >= 0 && typeAt(directory, where.name) === S_IFDIR)
-        throw hostile(`has the hard link ${textOf(path)} to ${textOf(entry.linkname)}, which is a directory`);
+        throw hostile(
+          `has the hard link ${textOf(path)} to ${textOf(entry.linkname)}, which is a directory`,
+        );
       return directory < 0 ? directory : sys.linkat(directory, where.name, fd, name);
     });
     const type = typeOf(made, name, path);
@@ -243,7 +280,8 @@ export class EntryWriter {
     const dirfd = this.directory(parent);
     const result = sys.mknodat(dirfd, name, S_IFCHR, 0, 0);
     if (result === -E.EEXIST) {
-      // The layer's own file hides what is below without more; of its own directory nothing from below may show.
+      // The layer's own file hides what is below without more; of its own directory nothing from
+      // below may show.
       if (typeOf(dirfd, name, path) === S_IFDIR) this.makeOpaque(dirfd, path, name);
       return;
     }
@@ -261,7 +299,10 @@ export class EntryWriter {
   #rememberTimes(path: ByteString, entry: LayerEntry): void {
     if (!this.#directoryTimes.has(path)) this.#directoryPaths += path.length;
     if (this.#directoryPaths > DIRECTORY_PATHS_MAX)
-      throw tooLarge('directories whose paths have more bytes than the bound', `${DIRECTORY_PATHS_MAX} bytes in sum`);
+      throw tooLarge(
+        'directories whose paths have more bytes than the bound',
+        `${DIRECTORY_PATHS_MAX} bytes in sum`,
+      );
     this.#directoryTimes.set(path, timesOf(entry));
   }
 
@@ -271,7 +312,8 @@ export class EntryWriter {
       const fd = this.#root.directory(path);
       // Something else has taken its place since.
       if (fd === -E.ENOENT || fd === -E.ENOTDIR) continue;
-      const result = fd < 0 ? fd : sys.utimensat(fd, EMPTY, atime.sec, atime.nsec, mtime.sec, mtime.nsec);
+      const result =
+        fd < 0 ? fd : sys.utimensat(fd, EMPTY, atime.sec, atime.nsec, mtime.sec, mtime.nsec);
       if (result < 0) throw failed(result, 'given its times', path);
     }
   }
@@ -292,19 +334,39 @@ export class EntryWriter {
       parent,
       name,
       path,
-      (directory) => (fd = sys.openat(directory, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0o600)),
+      (directory) =>
+        (fd = sys.openat(
+          directory,
+          name,
+          O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC,
+          0o600,
+        )),
     );
     return fd;
   }
 
-  /** Makes a name, in place of what has it: a later file of a tar replaces an earlier one. Returns the directory's descriptor as it is afterwards. */
-  #replacing(dirfd: number, parent: ByteString, name: Name, path: ByteString, make: (dirfd: number) => number): number {
+  /**
+   * Makes a name, in place of what has it: a later file of a tar replaces an earlier one. Returns
+   * the directory's descriptor as it is afterwards.
+   */
+  #replacing(
+    dirfd: number,
+    parent: ByteString,
+    name: Name,
+    path: ByteString,
+    make: (dirfd: number) => number,
+  ): number {
     let result = make(dirfd);
     if (result === -E.EEXIST) {
       dirfd = this.#clear(dirfd, parent, name);
       result = make(dirfd);
     }
-    if (result === -E.EPERM) throw failed(result, 'made (it takes the rights of root, or a file system without such files)', path);
+    if (result === -E.EPERM)
+      throw failed(
+        result,
+        'made (it takes the rights of root, or a file system without such files)',
+        path,
+      );
     if (result < 0) throw failed(result, 'made', path);
     return dirfd;
   }
@@ -312,7 +374,9 @@ export class EntryWriter {
   #clear(dirfd: number, parent: ByteString, name: Name): number {
     const path = (parent === '' ? name : `${parent}/${name}`) as ByteString;
     const type = typeOf(dirfd, name, path);
-    const replace = this.#isWhiteout(dirfd, name, path) ? removeTree : (this.#replace ?? removeTree);
+    const replace = this.#isWhiteout(dirfd, name, path)
+      ? removeTree
+      : (this.#replace ?? removeTree);
     const result = replace(dirfd, name);
     if (result < 0) throw failed(result, 'replaced', path);
     if (type !== S_IFDIR && type !== S_IFLNK) return dirfd;
@@ -361,7 +425,8 @@ export class EntryWriter {
         this.lost.add(attribute, 'it belongs to the union', path);
         continue;
       }
-      const kept = type === S_IFLNK ? attribute : nameInLayer(attribute, this.#override ? 'override' : 'real');
+      const kept =
+        type === S_IFLNK ? attribute : nameInLayer(attribute, this.#override ? 'override' : 'real');
       const result = sys.setxattrat(dirfd, name, kept, value, 0);
       if (cannotHave.has(-result)) this.lost.add(attribute, errnoName(-result), path);
       else if (result < 0) throw failed(result, `given the attribute ${textOf(attribute)}`, path);
@@ -371,7 +436,12 @@ export class EntryWriter {
     if (this.#override) {
       const value = formatOverrideStat({ uid, gid, mode, type, major, minor });
       const result = sys.setxattrat(dirfd, name, OVERRIDE_CONTAINERS, value, 0);
-      if (result < 0) throw failed(result, `given the attribute ${OVERRIDE_CONTAINERS}, which keeps its owner`, path);
+      if (result < 0)
+        throw failed(
+          result,
+          `given the attribute ${OVERRIDE_CONTAINERS}, which keeps its owner`,
+          path,
+        );
       // Who applied the layer reads it and takes it away again; nobody gets rights by it.
       real = (mode & 0o777) | (type === S_IFDIR ? 0o700 : 0o600);
     }
@@ -394,7 +464,11 @@ function writeAll(fd: number, bytes: Uint8Array, at: number, path: ByteString): 
   }
 }
 
-async function writeExtents(fd: number, entry: LayerEntry, extents: NonNullable<LayerEntry['extents']>): Promise<void> {
+async function writeExtents(
+  fd: number,
+  entry: LayerEntry,
+  extents: NonNullable<LayerEntry['extents']>,
+): Promise<void> {
   const size = sys.ftruncate(fd, entry.size);
   if (size < 0) throw failed(size, 'given its size', entry.path);
   let index = 0;
@@ -422,9 +496,16 @@ export function typeOf(dirfd: number, name: ByteString, path: ByteString): numbe
   return type;
 }
 
-/** The later of both as access time, and the epoch for what 64 bits of nanoseconds since then do not hold, as moby has it. */
+/**
+ * The later of both as access time, and the epoch for what 64 bits of nanoseconds since then do not
+ * hold, as moby has it.
+ */
 function timesOf({ atime, mtime }: LayerEntry): Times {
-  const later = atime !== undefined && (atime.sec > mtime.sec || (atime.sec === mtime.sec && atime.nsec > mtime.nsec)) ? atime : mtime;
+  const later =
+    atime !== undefined &&
+    (atime.sec > mtime.sec || (atime.sec === mtime.sec && atime.nsec > mtime.nsec))
+      ? atime
+      : mtime;
   return { atime: bounded(later), mtime: bounded(mtime) };
 }
 
@@ -440,7 +521,8 @@ export function failed(result: number, done: string, path: ByteString): PlyfsErr
   const shown = path === '' ? 'root' : `file ${textOf(path)}`;
   const cause = new Errno(errno);
   // No path of a layer that is one can meet these.
-  if (leadsNowhere.has(errno)) return hostile(`has the ${shown}, which cannot be ${done} (${reasonOf(errno)})`, { cause });
+  if (leadsNowhere.has(errno))
+    return hostile(`has the ${shown}, which cannot be ${done} (${reasonOf(errno)})`, { cause });
   return new PlyfsError(
     'apply-failed',
     `The layer's ${shown} cannot be ${done} (${reasonOf(errno)}): look at the file system and at who runs this.`,

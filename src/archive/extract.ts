@@ -1,6 +1,7 @@
 /**
- * A tar put into a directory that has files, as `docker cp` does: markers of layers are names like any other, what is there is replaced, but no directory by a
- * file and no file by a directory. Nothing is written outside of the directory, whatever the tar says (layer-root.ts).
+ * A tar put into a directory that has files, as `docker cp` does: markers of layers are names like
+ * any other, what is there is replaced, but no directory by a file and no file by a directory.
+ * Nothing is written outside of the directory, whatever the tar says (layer-root.ts).
  */
 import { textOf } from '../base/bytes.js';
 import { E } from '../base/errno.js';
@@ -21,8 +22,16 @@ export interface Extracted {
   readonly lost: readonly LostAttribute[];
 }
 
-/** `dirfd`: the directory, the caller's. `bounded`: nothing goes where something is mounted in it. The tar may be compressed. Throws `copy-conflict`, `archive-…`, `apply-failed`; what was written until then stays. */
-export async function extractInto(dirfd: number, tar: ByteSource, options: { ownership: Ownership; bounded: boolean }): Promise<Extracted> {
+/**
+ * `dirfd`: the directory, the caller's. `bounded`: nothing goes where something is mounted in it.
+ * The tar may be compressed. Throws `copy-conflict`, `archive-…`, `apply-failed`; what was written
+ * until then stays.
+ */
+export async function extractInto(
+  dirfd: number,
+  tar: ByteSource,
+  options: { ownership: Ownership; bounded: boolean },
+): Promise<Extracted> {
   const root = LayerRoot.at(dirfd, options.bounded);
   const reader = new LayerReader(tar, {});
   try {
@@ -56,7 +65,13 @@ function refuseConflict(root: LayerRoot, { path, type }: LayerEntry): void {
   const dirfd = root.directory(parent);
   const there = dirfd < 0 ? dirfd : typeAt(dirfd, name);
   // The writer says what else is wrong.
-  if (there === -E.ENOENT || there === -E.ENOTDIR || there === -E.ELOOP || there === -E.ENAMETOOLONG) return;
+  if (
+    there === -E.ENOENT ||
+    there === -E.ENOTDIR ||
+    there === -E.ELOOP ||
+    there === -E.ENAMETOOLONG
+  )
+    return;
   if (there < 0) throw failed(there, 'read', path);
   if ((there === S_IFDIR) === (type === 'directory')) return;
   const [what, by] = there === S_IFDIR ? ['directory', 'something else'] : ['file', 'a directory'];

@@ -4,7 +4,13 @@
  */
 import type { ByteString } from '../base/bytes.js';
 import { OVERRIDE_CONTAINERS, xattrAside, xattrFromAside } from '../sys/override-stat.js';
-import { isAnyUnionXattr, opaqueAttributes, overlayPrefix, ownMarks, type MarkClass } from '../sys/union-xattrs.js';
+import {
+  isAnyUnionXattr,
+  opaqueAttributes,
+  overlayPrefix,
+  ownMarks,
+  type MarkClass,
+} from '../sys/union-xattrs.js';
 import type { Ownership } from './entry-writer.js';
 import { xattr } from './tree-reader.js';
 
@@ -35,7 +41,9 @@ export interface DirectoryMarks {
 
 /** What a directory's attributes say of it. `path`: for the error. Throws `tree-unreadable`. */
 export function directoryMarks(fd: number, path: ByteString, ownership: Ownership): DirectoryMarks {
-  const values = opaqueAttributes(marksOf(ownership)).map((attribute) => xattr(fd, EMPTY, attribute, path)?.toString('latin1'));
+  const values = opaqueAttributes(marksOf(ownership)).map((attribute) =>
+    xattr(fd, EMPTY, attribute, path)?.toString('latin1'),
+  );
   return {
     opaque: values.includes('y'),
     xattrWhiteouts: values[0] === 'x',
@@ -44,7 +52,12 @@ export function directoryMarks(fd: number, path: ByteString, ownership: Ownershi
 }
 
 /** Throws `tree-unreadable`. */
-export function isXattrWhiteout(dirfd: number, name: ByteString, path: ByteString, ownership: Ownership): boolean {
+export function isXattrWhiteout(
+  dirfd: number,
+  name: ByteString,
+  path: ByteString,
+  ownership: Ownership,
+): boolean {
   return xattr(dirfd, name, mark('whiteout', ownership), path) !== undefined;
 }
 
@@ -69,7 +82,10 @@ export function fileXattr(
   ownership: Ownership,
 ): Buffer | undefined {
   const kept = nameInLayer(attribute, ownership);
-  return xattr(dirfd, name, kept, path) ?? (kept === attribute ? undefined : xattr(dirfd, name, attribute, path));
+  return (
+    xattr(dirfd, name, kept, path) ??
+    (kept === attribute ? undefined : xattr(dirfd, name, attribute, path))
+  );
 }
 
 /**

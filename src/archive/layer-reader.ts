@@ -1,11 +1,14 @@
 /**
  * A layer's tar, read once: its entries, and on the way its DiffID and its tar-split.
  *
- * What is an entry, and what is an error, is as in Go's archive/tar, which Docker reads layers with: global extended headers say nothing of the entries
- * after them, links and directories have no data whatever their size says, an archive may end without its end marker between two entries
- * but nowhere else. Stricter in this: an extended header with no entry after it is damage, and sizes past 2^53 are.
+ * What is an entry, and what is an error, is as in Go's archive/tar, which Docker reads layers
+ * with: global extended headers say nothing of the entries after them, links and directories have
+ * no data whatever their size says, an archive may end without its end marker between two entries
+ * but nowhere else. Stricter in this: an extended header with no entry after it is damage, and
+ * sizes past 2^53 are.
  *
- * Memory is that of one piece of the source and one entry's extended headers, which are bounded, whatever the layer's size.
+ * Memory is that of one piece of the source and one entry's extended headers, which are bounded,
+ * whatever the layer's size.
  */
 import { createHash } from 'node:crypto';
 import type { ByteSource } from '../base/byte-source.js';
@@ -17,8 +20,22 @@ import { ByteCursor } from './byte-cursor.js';
 import { decompress } from './compression.js';
 import { cleanPath, isReserved } from './entry-path.js';
 import { parsePax, paxNumber, paxTime, paxXattrs, SPARSE_MAP, type PaxRecords } from './pax.js';
-import { checkExtents, oldGnuRealSize, parseSparseMap, readOldGnuExtents, SparseMapReader, type Extent } from './sparse.js';
-import { BLOCK, damaged, isZeroBlock, parseHeader, textField, type TarHeader } from './tar-block.js';
+import {
+  checkExtents,
+  oldGnuRealSize,
+  parseSparseMap,
+  readOldGnuExtents,
+  SparseMapReader,
+  type Extent,
+} from './sparse.js';
+import {
+  BLOCK,
+  damaged,
+  isZeroBlock,
+  parseHeader,
+  textField,
+  type TarHeader,
+} from './tar-block.js';
 import type { TarSplitSink } from './tar-split.js';
 
 export type EntryType = 'file' | 'link' | 'symlink' | 'directory' | 'character' | 'block' | 'fifo';
@@ -50,7 +67,10 @@ export interface LayerEntry {
   readonly xattrs: ReadonlyMap<ByteString, Uint8Array>;
   /** Of a sparse file: where `body` lies in it. The rest, up to `size`, is holes. */
   readonly extents?: readonly Extent[];
-  /** The file's data, without its holes. What is not read is passed over when the next entry is asked for. */
+  /**
+   * The file's data, without its holes. What is not read is passed over when the next entry is
+   * asked for.
+   */
   readonly body: ByteSource;
 }
 
@@ -59,11 +79,18 @@ export interface LayerLimits {
   /** Bytes of the uncompressed tar. */
   readonly bytes?: number;
   readonly entries?: number;
-  /** Bytes of all extended headers and long names of one entry (1 MiB for each of them in Go's archive/tar). */
+  /**
+   * Bytes of all extended headers and long names of one entry (1 MiB for each of them in Go's
+   * archive/tar).
+   */
   readonly header?: number;
 }
 
-export const DEFAULT_LIMITS: Readonly<Required<LayerLimits>> = { bytes: 2 ** 38, entries: 4_000_000, header: 2 ** 20 };
+export const DEFAULT_LIMITS: Readonly<Required<LayerLimits>> = {
+  bytes: 2 ** 38,
+  entries: 4_000_000,
+  header: 2 ** 20,
+};
 
 /** Bytes of headers that are gathered before tar-split gets them. */
 const SEGMENT = 64 * 1024;
@@ -97,7 +124,10 @@ export class LayerReader implements AsyncIterable<LayerEntry> {
   #result: { diffId: DiffId; bytes: number; entries: number } | undefined;
 
   /** `source` may be compressed. Nothing is read before the first entry is asked for. */
-  constructor(source: ByteSource, options: { tarSplit?: TarSplitSink | undefined; limits?: LayerLimits | undefined } = {}) {
+  constructor(
+    source: ByteSource,
+    options: { tarSplit?: TarSplitSink | undefined; limits?: LayerLimits | undefined } = {},
+  ) {
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.#tarSplit = options.tarSplit;
     this.#cursor = new ByteCursor(decompress(source, { limit: this.#limits.bytes }), (piece) => {
@@ -106,17 +136,24 @@ export class LayerReader implements AsyncIterable<LayerEntry> {
     });
   }
 
-  /** One pass: who iterates again goes on where the last one stopped. Stopping early closes nothing. */
+  /**
+   * One pass: who iterates again goes on where the last one stopped. Stopping early closes nothing.
+   */
   [Symbol.asyncIterator](): AsyncIterator<LayerEntry> {
     return {
       next: async () => {
         const entry = await this.next();
-        return entry === undefined ? { done: true, value: undefined } : { done: false, value: entry };
+        return entry === undefined
+          ? { done: true, value: undefined }
+          : { done: false, value: entry };
       },
     };
   }
 
-  /** Undefined after the last one. Throws `archive-damaged`, `archive-hostile`, `archive-too-large`, and what the source throws. */
+  /**
+   * Undefined after the last one. Throws `archive-damaged`, `archive-hostile`, `archive-too-large`,
+   * and what the source throws.
+   */
   next(): Promise<LayerEntry | undefined> {
     return this.#guarded(async () => {
       await this.#finishEntry();
@@ -124,7 +161,9 @@ export class LayerReader implements AsyncIterable<LayerEntry> {
     });
   }
 
-  /** Reads what is left, the bytes after the end marker included. `bytes`: of the uncompressed tar. */
+  /**
+   * Reads what is left, the bytes after the end marker included. `bytes`: of the uncompressed tar.
+   */
   finish(): Promise<{ diffId: DiffId; bytes: number; entries: number }> {
     return this.#guarded(async () => {
       while (!this.#ended) {
@@ -132,7 +171,8 @@ export class LayerReader implements AsyncIterable<LayerEntry> {
         await this.#readEntry();
       }
       if (this.#result === undefined) {
-        while (this.#cursor.available > 0 || (await this.#cursor.fill())) await this.#keep(this.#cursor.take(SEGMENT));
+        while (this.#cursor.available > 0 || (await this.#cursor.fill()))
+          await this.#keep(this.#cursor.take(SEGMENT));
         await this.#flush();
         const diffId = digestOfHex(this.#hash.digest('hex')) as DiffId;
         this.#result = { diffId, bytes: this.#bytes, entries: this.#entries };
@@ -143,7 +183,10 @@ export class LayerReader implements AsyncIterable<LayerEntry> {
 
   /** Lets the source go before its end. After `finish` there is nothing to close. */
   async close(): Promise<void> {
-    this.#failure ??= new PlyfsError('archive-closed', 'The layer was closed before its end: nothing more can be read from it.');
+    this.#failure ??= new PlyfsError(
+      'archive-closed',
+      'The layer was closed before its end: nothing more can be read from it.',
+    );
     this.#ended = true;
     await this.#cursor.close();
   }
@@ -172,13 +215,19 @@ export class LayerReader implements AsyncIterable<LayerEntry> {
       const block = await this.#cursor.exactly(BLOCK);
       await this.#keep(block);
       if (block.length < BLOCK) {
-        if (block.length > 0 || pax !== undefined || longName !== undefined || longLink !== undefined)
+        if (
+          block.length > 0 ||
+          pax !== undefined ||
+          longName !== undefined ||
+          longLink !== undefined
+        )
           throw damaged(`it ends at byte ${at + block.length}, within a header`);
         this.#ended = true;
         return undefined;
       }
       if (isZeroBlock(block)) {
-        if (pax !== undefined || longName !== undefined || longLink !== undefined) throw damaged(`it ends at byte ${at}, within a header`);
+        if (pax !== undefined || longName !== undefined || longLink !== undefined)
+          throw damaged(`it ends at byte ${at}, within a header`);
         await this.#readEndMarker();
         return undefined;
       }
@@ -219,14 +268,19 @@ export class LayerReader implements AsyncIterable<LayerEntry> {
     if (size < 0) throw damaged(`the extended header at byte ${at} has a negative size`);
     this.#extended += size;
     if (this.#extended > this.#limits.header)
-      throw tooLarge(`extended headers of ${this.#extended} bytes for one file`, `${this.#limits.header} bytes`);
+      throw tooLarge(
+        `extended headers of ${this.#extended} bytes for one file`,
+        `${this.#limits.header} bytes`,
+      );
     const data = await this.#cursor.exactly(size);
-    if (data.length < size) throw damaged(`it ends at byte ${this.#cursor.position}, within a header`);
+    if (data.length < size)
+      throw damaged(`it ends at byte ${this.#cursor.position}, within a header`);
     // Kept for the entry itself: the source may take its piece back when the padding is read.
     const copy = Buffer.from(data);
     await this.#keep(copy);
     const padding = await this.#cursor.exactly(paddingOf(size));
-    if (padding.length < paddingOf(size)) throw damaged(`it ends at byte ${this.#cursor.position}, within a header`);
+    if (padding.length < paddingOf(size))
+      throw damaged(`it ends at byte ${this.#cursor.position}, within a header`);
     await this.#keep(padding);
     return copy;
   }
@@ -239,7 +293,8 @@ export class LayerReader implements AsyncIterable<LayerEntry> {
     longName: string | undefined,
     longLink: string | undefined,
   ): Promise<LayerEntry> {
-    if (++this.#entries > this.#limits.entries) throw tooLarge('more files than the bound', `${this.#limits.entries} files`);
+    if (++this.#entries > this.#limits.entries)
+      throw tooLarge('more files than the bound', `${this.#limits.entries} files`);
     const records: PaxRecords = pax ?? new Map<string, string>();
     // An empty one says nothing.
     let name = longName || records.get('path') || header.name;
@@ -258,7 +313,10 @@ export class LayerReader implements AsyncIterable<LayerEntry> {
       const version = sparseVersion(records);
       if (version !== undefined) {
         name = records.get('GNU.sparse.name') || name;
-        size = paxNumber(records, 'GNU.sparse.size', at) ?? paxNumber(records, 'GNU.sparse.realsize', at) ?? size;
+        size =
+          paxNumber(records, 'GNU.sparse.size', at) ??
+          paxNumber(records, 'GNU.sparse.realsize', at) ??
+          size;
         if (version === '1.0') {
           const map = await this.#sparseMap(stored, at);
           extents = map.extents;
@@ -272,7 +330,9 @@ export class LayerReader implements AsyncIterable<LayerEntry> {
     }
 
     const path = cleanPath(name as ByteString);
-    const atime = paxTime(records, 'atime', at) ?? (header.atime === undefined ? undefined : { sec: header.atime, nsec: 0 });
+    const atime =
+      paxTime(records, 'atime', at) ??
+      (header.atime === undefined ? undefined : { sec: header.atime, nsec: 0 });
     const entry: LayerEntry = {
       name: name as ByteString,
       path,
@@ -307,7 +367,8 @@ export class LayerReader implements AsyncIterable<LayerEntry> {
     while (more) {
       const position = this.#cursor.position;
       const block = await this.#cursor.exactly(BLOCK);
-      if (block.length < BLOCK) throw damaged(`it ends at byte ${this.#cursor.position}, within a header`);
+      if (block.length < BLOCK)
+        throw damaged(`it ends at byte ${this.#cursor.position}, within a header`);
       await this.#keep(block);
       more = readOldGnuExtents(block, false, position, extents);
     }
@@ -332,7 +393,8 @@ export class LayerReader implements AsyncIterable<LayerEntry> {
         this.#guarded(async () => {
           const current = this.#current;
           // Another entry's turn, or nothing left.
-          if (current?.entry !== entry || current.left === 0) return { done: true, value: undefined };
+          if (current?.entry !== entry || current.left === 0)
+            return { done: true, value: undefined };
           return { done: false, value: await this.#takeData(current) };
         }),
     };
@@ -340,7 +402,9 @@ export class LayerReader implements AsyncIterable<LayerEntry> {
 
   async #takeData(current: Current): Promise<Buffer> {
     if (this.#cursor.available === 0 && !(await this.#cursor.fill())) {
-      throw damaged(`it ends at byte ${this.#cursor.position}, within the data of ${textOf(current.entry.name)}`);
+      throw damaged(
+        `it ends at byte ${this.#cursor.position}, within the data of ${textOf(current.entry.name)}`,
+      );
     }
     if (this.#tarSplit !== undefined && current.inSegments) {
       const data = this.#cursor.take(Math.min(current.left, SEGMENT));
@@ -365,7 +429,8 @@ export class LayerReader implements AsyncIterable<LayerEntry> {
       await this.#tarSplit.file(current.entry.name, size, size > 0 ? current.crc : undefined);
     }
     this.#current = undefined;
-    // The source may end here without the padding of the last file: the archive then has no end marker either.
+    // The source may end here without the padding of the last file: the archive then has no end
+    // marker either.
     if (current.padding > 0) {
       const padding = await this.#cursor.exactly(current.padding);
       await this.#keep(padding);
@@ -383,7 +448,8 @@ export class LayerReader implements AsyncIterable<LayerEntry> {
 
   async #flush(): Promise<void> {
     if (this.#rawLength === 0) return;
-    const bytes = this.#raw.length === 1 ? (this.#raw[0] as Buffer) : Buffer.concat(this.#raw, this.#rawLength);
+    const bytes =
+      this.#raw.length === 1 ? (this.#raw[0] as Buffer) : Buffer.concat(this.#raw, this.#rawLength);
     this.#raw = [];
     this.#rawLength = 0;
     await this.#tarSplit?.segment(bytes);
@@ -421,7 +487,10 @@ function typeOf(header: TarHeader, name: string, at: number): EntryType {
   }
 }
 
-/** Which of the PAX sparse formats the records are in (Go, archive/tar, readGNUSparsePAXHeaders); undefined for none that is known. */
+/**
+ * Which of the PAX sparse formats the records are in (Go, archive/tar, readGNUSparsePAXHeaders);
+ * undefined for none that is known.
+ */
 function sparseVersion(records: PaxRecords): '0.0' | '1.0' | undefined {
   const [major, minor] = [records.get('GNU.sparse.major'), records.get('GNU.sparse.minor')];
   if (major === '1' && minor === '0') return '1.0';
@@ -439,5 +508,8 @@ function idOf(id: number, path: ByteString): number {
 }
 
 export function tooLarge(what: string, bound: string): PlyfsError {
-  return new PlyfsError('archive-too-large', `The layer has ${what}, and ${bound} is the most that one may have: do not use this layer.`);
+  return new PlyfsError(
+    'archive-too-large',
+    `The layer has ${what}, and ${bound} is the most that one may have: do not use this layer.`,
+  );
 }

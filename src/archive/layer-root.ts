@@ -1,10 +1,12 @@
 /**
  * A layer's directory, and all that is in it, by a descriptor.
  *
- * Paths come from tars and lead nowhere but into this directory: the kernel resolves them as if it were the root of the file system (openat2(2),
- * RESOLVE_IN_ROOT), symbolic links included, which is what moby's extraction in a chroot makes of them. The last component is never followed.
+ * Paths come from tars and lead nowhere but into this directory: the kernel resolves them as if it
+ * were the root of the file system (openat2(2), RESOLVE_IN_ROOT), symbolic links included, which is
+ * what moby's extraction in a chroot makes of them. The last component is never followed.
  *
- * What is mounted inside is not of the layer: it is not seen, or, where the caller may not look past it (src/sys/private-mount.ts), EXDEV.
+ * What is mounted inside is not of the layer: it is not seen, or, where the caller may not look
+ * past it (src/sys/private-mount.ts), EXDEV.
  */
 import type { ByteString, Name } from '../base/bytes.js';
 import { E } from '../base/errno.js';
@@ -46,14 +48,22 @@ const direntBuffer = Buffer.alloc(64 * 1024);
 function opened(directory: string): number {
   const fd = sys.openat(AT_FDCWD, bytesOf(directory), READ_DIRECTORY, 0);
   if (fd >= 0) return fd;
-  throw new PlyfsError('layer-missing', `The layer's directory ${directory} cannot be opened (${reasonOf(-fd)}): see that it is there.`);
+  throw new PlyfsError(
+    'layer-missing',
+    `The layer's directory ${directory} cannot be opened (${reasonOf(-fd)}): see that it is there.`,
+  );
 }
 
 export class LayerRoot {
   readonly fd: number;
-  /** A directory above, where one was asked for: what is moved there stays on the mount. Else -1. */
+  /**
+   * A directory above, where one was asked for: what is moved there stays on the mount. Else -1.
+   */
   readonly above: number;
-  /** By path; the least recently used is first. Valid while no directory and no symbolic link is taken away. */
+  /**
+   * By path; the least recently used is first. Valid while no directory and no symbolic link is
+   * taken away.
+   */
   readonly #directories = new Map<string, number>();
   readonly #resolution: number;
 
@@ -70,16 +80,29 @@ export class LayerRoot {
     return new LayerRoot(fd, RESOLVE | RESOLVE_NO_XDEV);
   }
 
-  /** With `above`, a directory in which it lies; both paths are without symbolic links. Throws `layer-missing`. */
+  /**
+   * With `above`, a directory in which it lies; both paths are without symbolic links. Throws
+   * `layer-missing`.
+   */
   static openBelow(above: string, directory: string): LayerRoot {
-    const [aboveFd, fd] = openPrivatelyBelow(bytesOf(above), bytesOf(directory)) ?? [opened(above), opened(directory)];
+    const [aboveFd, fd] = openPrivatelyBelow(bytesOf(above), bytesOf(directory)) ?? [
+      opened(above),
+      opened(directory),
+    ];
     return new LayerRoot(fd, RESOLVE | RESOLVE_NO_XDEV, aboveFd);
   }
 
-  /** A directory that is open, by a descriptor of its own; unless it is `bounded`, with what is mounted in it. Throws `layer-missing`. */
+  /**
+   * A directory that is open, by a descriptor of its own; unless it is `bounded`, with what is
+   * mounted in it. Throws `layer-missing`.
+   */
   static at(dirfd: number, bounded: boolean): LayerRoot {
     const fd = sys.openat(dirfd, EMPTY, READ_DIRECTORY, 0);
-    if (fd < 0) throw new PlyfsError('layer-missing', `A directory cannot be opened (${reasonOf(-fd)}): see that it is there.`);
+    if (fd < 0)
+      throw new PlyfsError(
+        'layer-missing',
+        `A directory cannot be opened (${reasonOf(-fd)}): see that it is there.`,
+      );
     return new LayerRoot(fd, bounded ? RESOLVE | RESOLVE_NO_XDEV : RESOLVE);
   }
 
@@ -95,7 +118,10 @@ export class LayerRoot {
     this.#directories.clear();
   }
 
-  /** A directory's descriptor, this object's to close, valid until a few dozen others were asked for; or `-errno`. */
+  /**
+   * A directory's descriptor, this object's to close, valid until a few dozen others were asked
+   * for; or `-errno`.
+   */
   directory(path: ByteString): number {
     if (path === '') return this.fd;
     const kept = this.#directories.get(path);
@@ -115,7 +141,10 @@ export class LayerRoot {
     return fd;
   }
 
-  /** A regular file's descriptor, the caller's to close, or `-errno` (ELOOP for a symbolic link, EINVAL for what is no regular file). */
+  /**
+   * A regular file's descriptor, the caller's to close, or `-errno` (ELOOP for a symbolic link,
+   * EINVAL for what is no regular file).
+   */
   openFile(path: ByteString, flags: number): number {
     if (path === '') return -E.EISDIR;
     const { parent, name } = splitPath(path);
@@ -158,7 +187,10 @@ export function typeAt(dirfd: number, name: ByteString): number {
   return result < 0 ? result : (stat[StatField.Mode] as number) & S_IFMT;
 }
 
-/** The names in a directory, `.` and `..` left out. Its own descriptor: the given one may be O_PATH. Or `-errno`. */
+/**
+ * The names in a directory, `.` and `..` left out. Its own descriptor: the given one may be O_PATH.
+ * Or `-errno`.
+ */
 export function namesIn(dirfd: number): Name[] | number {
   const fd = sys.openat(dirfd, EMPTY, READ_DIRECTORY, 0);
   if (fd < 0) return fd;
@@ -167,7 +199,11 @@ export function namesIn(dirfd: number): Name[] | number {
     let size: number;
     while ((size = sys.getdents64(fd, direntBuffer)) > 0) {
       for (let offset = 0; offset < size; offset += direntBuffer.readUInt16LE(offset + 16)) {
-        const name = direntBuffer.toString('latin1', offset + 19, direntBuffer.indexOf(0, offset + 19));
+        const name = direntBuffer.toString(
+          'latin1',
+          offset + 19,
+          direntBuffer.indexOf(0, offset + 19),
+        );
         if (name !== '.' && name !== '..') names.push(name as Name);
       }
     }
@@ -177,14 +213,20 @@ export function namesIn(dirfd: number): Name[] | number {
   }
 }
 
-/** A directory in a directory, by an O_PATH descriptor; or `-errno`: EXDEV where something is mounted. */
+/**
+ * A directory in a directory, by an O_PATH descriptor; or `-errno`: EXDEV where something is
+ * mounted.
+ */
 export function openBelow(dirfd: number, name: ByteString): number {
   const flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
   const fd = sys.openat2(dirfd, name, flags, 0, RESOLVE_NO_XDEV);
   return fd === -E.ENOSYS ? sys.openat(dirfd, name, flags, 0) : fd;
 }
 
-/** Takes a name away with all that is below it, following nothing, and into no mount. 0 (also when there was nothing) or `-errno`. */
+/**
+ * Takes a name away with all that is below it, following nothing, and into no mount. 0 (also when
+ * there was nothing) or `-errno`.
+ */
 export function removeTree(dirfd: number, name: ByteString): number {
   const type = typeAt(dirfd, name);
   if (type === -E.ENOENT) return 0;

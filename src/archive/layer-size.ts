@@ -7,7 +7,10 @@ import { LayerRoot } from './layer-root.js';
 import { join, list, openChild, orUnreadable } from './tree-reader.js';
 import { sys } from '../sys/index.js';
 
-/** The sizes of all that is no directory together, each inode once; of a symbolic link, its target's length. Bytes. Throws `layer-missing`, `tree-unreadable`. */
+/**
+ * The sizes of all that is no directory together, each inode once; of a symbolic link, its target's
+ * length. Bytes. Throws `layer-missing`, `tree-unreadable`.
+ */
 export function treeSize(directory: string): number {
   const root = LayerRoot.open(directory);
   try {
@@ -32,7 +35,8 @@ function sizeIn(dirfd: number, path: ByteString, counted: CountedFiles): number 
       }
       continue;
     }
-    if (orUnreadable(join(path, name), () => counted.isFirst(dirfd, name, stat, index))) size += stat[at + StatField.Size] as number;
+    if (orUnreadable(join(path, name), () => counted.isFirst(dirfd, name, stat, index)))
+      size += stat[at + StatField.Size] as number;
   }
   return size;
 }

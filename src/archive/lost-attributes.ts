@@ -1,4 +1,7 @@
-/** What files of a layer had to do without, counted an attribute: a layer of many files is not many sentences. */
+/**
+ * What files of a layer had to do without, counted an attribute: a layer of many files is not many
+ * sentences.
+ */
 import { textOf, type ByteString } from '../base/bytes.js';
 import { XATTR_NAME_MAX } from '../sys/constants.js';
 
@@ -20,7 +23,12 @@ export class LostAttributes {
   readonly #lost = new Map<string, LostAttribute>();
 
   add(attribute: ByteString, reason: string, path: ByteString): void {
-    this.#count({ attribute: textOf(attribute.slice(0, XATTR_NAME_MAX) as ByteString), reason, files: 1, first: textOf(path) });
+    this.#count({
+      attribute: textOf(attribute.slice(0, XATTR_NAME_MAX) as ByteString),
+      reason,
+      files: 1,
+      first: textOf(path),
+    });
   }
 
   /** Those of another layer as well. */
@@ -36,7 +44,10 @@ export class LostAttributes {
       counted = { ...lost, attribute: OTHERS, reason: 'various' };
     }
     const known = this.#lost.get(key);
-    this.#lost.set(key, known === undefined ? counted : { ...known, files: known.files + lost.files });
+    this.#lost.set(
+      key,
+      known === undefined ? counted : { ...known, files: known.files + lost.files },
+    );
   }
 
   list(): LostAttribute[] {

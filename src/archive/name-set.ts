@@ -1,8 +1,10 @@
 /**
- * Which names were there before, in 16 to 32 bytes a name however long they are: a layer of some megabytes, compressed, may have gigabytes of names.
+ * Which names were there before, in 16 to 32 bytes a name however long they are: a layer of some
+ * megabytes, compressed, may have gigabytes of names.
  *
- * What is kept of a name is 64 bits of a digest under a random key. Two of the four million names that a layer may have are taken for one
- * with a probability of 4e-7, and nobody can choose names that are.
+ * What is kept of a name is 64 bits of a digest under a random key. Two of the four million names
+ * that a layer may have are taken for one with a probability of 4e-7, and nobody can choose names
+ * that are.
  */
 import { createHash, randomBytes } from 'node:crypto';
 
@@ -52,7 +54,8 @@ export class NameSet {
 /** Where it is, or the free place where it goes. */
 function find(places: Uint32Array, high: number, low: number): number {
   let place = (high % (places.length / 2)) * 2;
-  while (isTaken(places, place) && (places[place] !== high || places[place + 1] !== low)) place = (place + 2) % places.length;
+  while (isTaken(places, place) && (places[place] !== high || places[place + 1] !== low))
+    place = (place + 2) % places.length;
   return place;
 }
 

@@ -1,7 +1,9 @@
 /**
- * What a layer has brought into a directory that also holds the layers below, so that its whiteouts spare it.
+ * What a layer has brought into a directory that also holds the layers below, so that its whiteouts
+ * spare it.
  *
- * A path is known by its directory's inode and its name: two paths that lead to one place through symbolic links are one.
+ * A path is known by its directory's inode and its name: two paths that lead to one place through
+ * symbolic links are one.
  */
 import type { ByteString } from '../base/bytes.js';
 import { E } from '../base/errno.js';
@@ -72,7 +74,8 @@ export class OwnPaths {
     const names = namesIn(dirfd);
     if (typeof names === 'number') throw failed(names, 'listed', path);
     const inode = inodeOf(dirfd);
-    for (const name of names) this.#remove(dirfd, inode, name, (path === '' ? name : `${path}/${name}`) as ByteString);
+    for (const name of names)
+      this.#remove(dirfd, inode, name, (path === '' ? name : `${path}/${name}`) as ByteString);
   }
 
   /** The name, or, of a directory of the layer's, what is in it and not the layer's. */

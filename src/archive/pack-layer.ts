@@ -1,15 +1,27 @@
 /**
- * The tar of what a layer changes: from the layer's own directory (native diff), or from a merged tree and a list of changes (naive
- * diff), as moby makes them (pkg/archive: TarWithOptions with an overlay's whiteouts, ExportChanges).
+ * The tar of what a layer changes: from the layer's own directory (native diff), or from a merged
+ * tree and a list of changes (naive diff), as moby makes them (pkg/archive: TarWithOptions with an
+ * overlay's whiteouts, ExportChanges).
  *
- * Entries are in byte order of names, times in whole seconds, owners numbers only; the same tree gives the same bytes.
- * A file named `.wh.X` in a layer is written as it is called, and will be a whiteout to who reads the tar: the format has no other word for it, and Docker does the same.
+ * Entries are in byte order of names, times in whole seconds, owners numbers only; the same tree
+ * gives the same bytes. A file named `.wh.X` in a layer is written as it is called, and will be a
+ * whiteout to who reads the tar: the format has no other word for it, and Docker does the same.
  */
 import type { ByteSource } from '../base/byte-source.js';
 import { textOf, type ByteString, type Name } from '../base/bytes.js';
 import { E } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
-import { O_RDONLY, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK } from '../sys/constants.js';
+import {
+  O_RDONLY,
+  S_IFBLK,
+  S_IFCHR,
+  S_IFDIR,
+  S_IFIFO,
+  S_IFLNK,
+  S_IFMT,
+  S_IFREG,
+  S_IFSOCK,
+} from '../sys/constants.js';
 import { FileIdentities } from '../sys/file-identity.js';
 import { sys } from '../sys/index.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
@@ -19,13 +31,31 @@ import type { Ownership } from './entry-writer.js';
 import { LayerRoot, openRegular } from './layer-root.js';
 import { BLOCK } from './tar-block.js';
 import { encodeHeader, END_OF_ARCHIVE, type HeaderFields } from './tar-encoder.js';
-import { directoryMarks, fileXattr, fileXattrNames, isXattrWhiteout, metacopyMark } from './layer-marks.js';
-import { isThere, join, list, openChild, orUnreadable, statOne, unreadable, sortedXattrNames } from './tree-reader.js';
+import {
+  directoryMarks,
+  fileXattr,
+  fileXattrNames,
+  isXattrWhiteout,
+  metacopyMark,
+} from './layer-marks.js';
+import {
+  isThere,
+  join,
+  list,
+  openChild,
+  orUnreadable,
+  statOne,
+  unreadable,
+  sortedXattrNames,
+} from './tree-reader.js';
 
 export interface PackOptions {
   /** Whose every file is said to be. */
   readonly owner?: { readonly uid: number; readonly gid: number } | undefined;
-  /** How the directory says what it deletes: `overlay` by devices 0:0 and attributes, `aufs` by `.wh.` files besides, `none` not at all. */
+  /**
+   * How the directory says what it deletes: `overlay` by devices 0:0 and attributes, `aufs` by
+   * `.wh.` files besides, `none` not at all.
+   */
   readonly form: 'overlay' | 'aufs' | 'none';
   readonly ownership: Ownership;
 }
@@ -38,8 +68,9 @@ const WHITEOUT_MODE = 0o600;
 const STRAY_MARKER = '.wh..opq';
 
 /**
- * The native diff. What is gone meanwhile is left out. Throws `layer-missing`, `tree-unreadable`, `file-changed`, and `layer-needs-merge` for a directory that has only part of its files'
- * content (metacopy) or names of the layers below (redirect): then the naive diff is the only one.
+ * The native diff. What is gone meanwhile is left out. Throws `layer-missing`, `tree-unreadable`,
+ * `file-changed`, and `layer-needs-merge` for a directory that has only part of its files' content
+ * (metacopy) or names of the layers below (redirect): then the naive diff is the only one.
  */
 export function packTree(directory: string, options: PackOptions): ByteSource {
   return batched(function* () {
@@ -54,8 +85,15 @@ export function packTree(directory: string, options: PackOptions): ByteSource {
   });
 }
 
-/** The naive diff: `changes` of the merged tree at `directory`, in their order. What is gone meanwhile is left out. Throws as `packTree`. */
-export function packChanges(directory: string, changes: readonly Change[], options: { ownership?: Ownership } = {}): ByteSource {
+/**
+ * The naive diff: `changes` of the merged tree at `directory`, in their order. What is gone
+ * meanwhile is left out. Throws as `packTree`.
+ */
+export function packChanges(
+  directory: string,
+  changes: readonly Change[],
+  options: { ownership?: Ownership } = {},
+): ByteSource {
   return batched(function* () {
     const root = LayerRoot.open(directory);
     const stat = new Float64Array(STAT_FIELDS);
@@ -77,7 +115,8 @@ export function packChanges(directory: string, changes: readonly Change[], optio
           continue;
         }
         const dirfd = root.directory(parent);
-        const result = dirfd < 0 ? dirfd : statOne(dirfd, name, join(parent, name), ownership, stat);
+        const result =
+          dirfd < 0 ? dirfd : statOne(dirfd, name, join(parent, name), ownership, stat);
         if (result === -E.ENOENT || result === -E.ENOTDIR) continue;
         if (result < 0) throw unreadable(result, path);
         yield* packer.file(dirfd, name, join(parent, name), stat, 0);
@@ -90,10 +129,16 @@ export function packChanges(directory: string, changes: readonly Change[], optio
 }
 
 /**
- * One file, or a directory with all that is in it, under the name `as`; what is in the directory only, where that is empty. `dirfd` is the caller's, and `name` may be empty for
- * the directory itself. A link is packed, not what it leads to. Throws as `packTree`.
+ * One file, or a directory with all that is in it, under the name `as`; what is in the directory
+ * only, where that is empty. `dirfd` is the caller's, and `name` may be empty for the directory
+ * itself. A link is packed, not what it leads to. Throws as `packTree`.
  */
-export function packFile(dirfd: number, name: ByteString, as: ByteString, options: PackOptions): ByteSource {
+export function packFile(
+  dirfd: number,
+  name: ByteString,
+  as: ByteString,
+  options: PackOptions,
+): ByteSource {
   return batched(function* () {
     const packer = new Packer(options);
     if (as === EMPTY) yield* packer.root(dirfd);
@@ -136,7 +181,9 @@ class Packer {
     }
   }
 
-  /** What is in the directory. `xattrWhiteouts`: empty files with an attribute are whiteouts in it. */
+  /**
+   * What is in the directory. `xattrWhiteouts`: empty files with an attribute are whiteouts in it.
+   */
   *tree(dirfd: number, path: ByteString, xattrWhiteouts: boolean): Generator<Uint8Array, void> {
     const { names, stat } = list(dirfd, path, this.#ownership);
     for (const [index, name] of names.entries()) {
@@ -144,10 +191,16 @@ class Packer {
       const type = (stat[index * STAT_FIELDS + StatField.Mode] as number) & S_IFMT;
       if (this.#form !== 'none') {
         if (this.#isLeftOut(path, name)) continue;
-        if (isDevice00(stat, index) || (xattrWhiteouts && type === S_IFREG && isXattrWhiteout(dirfd, name, child, this.#ownership))) {
+        if (
+          isDevice00(stat, index) ||
+          (xattrWhiteouts &&
+            type === S_IFREG &&
+            isXattrWhiteout(dirfd, name, child, this.#ownership))
+        ) {
           const marker = (WHITEOUT_PREFIX + name) as ByteString;
           // One that is there as a file is written with the others.
-          if (!this.#hasMarker(dirfd, marker, path)) yield this.#whiteout(join(path, marker), stat, index);
+          if (!this.#hasMarker(dirfd, marker, path))
+            yield this.#whiteout(join(path, marker), stat, index);
           continue;
         }
       }
@@ -180,7 +233,8 @@ class Packer {
     }
     const marks = directoryMarks(fd, path, this.#ownership);
     if (marks.redirect) throw needsMerge(path);
-    if (marks.opaque && !this.#hasMarker(fd, OPAQUE_MARKER as ByteString, path)) yield this.#opaqueMarker(path, stat, index);
+    if (marks.opaque && !this.#hasMarker(fd, OPAQUE_MARKER as ByteString, path))
+      yield this.#opaqueMarker(path, stat, index);
     yield* this.tree(fd, path, marks.xattrWhiteouts);
   }
 
@@ -190,7 +244,8 @@ class Packer {
     const result = statOne(fd, EMPTY, EMPTY, this.#ownership, stat);
     if (result < 0) throw unreadable(result, EMPTY);
     const marks = this.#form === 'none' ? undefined : directoryMarks(fd, EMPTY, this.#ownership);
-    if (marks?.opaque === true && !this.#hasMarker(fd, OPAQUE_MARKER as ByteString, EMPTY)) yield this.#opaqueMarker(EMPTY, stat, 0);
+    if (marks?.opaque === true && !this.#hasMarker(fd, OPAQUE_MARKER as ByteString, EMPTY))
+      yield this.#opaqueMarker(EMPTY, stat, 0);
     yield* this.tree(fd, EMPTY, marks?.xattrWhiteouts === true);
   }
 
@@ -207,15 +262,31 @@ class Packer {
   /** Bookkeeping of AUFS and fuse-overlayfs. */
   #isLeftOut(path: ByteString, name: Name): boolean {
     if (this.#form !== 'aufs') return false;
-    return name === STRAY_MARKER || (path === EMPTY && name.startsWith(META_PREFIX) && name !== OPAQUE_MARKER);
+    return (
+      name === STRAY_MARKER ||
+      (path === EMPTY && name.startsWith(META_PREFIX) && name !== OPAQUE_MARKER)
+    );
   }
 
   #whiteout(name: ByteString, stat: Float64Array, index: number): Buffer {
-    return encodeHeader({ ...this.#fields(name, stat, index), flag: '0', mode: WHITEOUT_MODE, size: 0 });
+    return encodeHeader({
+      ...this.#fields(name, stat, index),
+      flag: '0',
+      mode: WHITEOUT_MODE,
+      size: 0,
+    });
   }
 
-  /** Any file, a directory without what is in it; nothing for a socket, which tars have no type for. */
-  *file(dirfd: number, name: ByteString, path: ByteString, stat: Float64Array, index: number): Generator<Uint8Array, void> {
+  /**
+   * Any file, a directory without what is in it; nothing for a socket, which tars have no type for.
+   */
+  *file(
+    dirfd: number,
+    name: ByteString,
+    path: ByteString,
+    stat: Float64Array,
+    index: number,
+  ): Generator<Uint8Array, void> {
     const at = index * STAT_FIELDS;
     const type = (stat[at + StatField.Mode] as number) & S_IFMT;
     if (type === S_IFSOCK) return;
@@ -238,19 +309,39 @@ class Packer {
       }
       case S_IFCHR:
       case S_IFBLK: {
-        const [major, minor] = [stat[at + StatField.RdevMajor] as number, stat[at + StatField.RdevMinor] as number];
-        yield encodeHeader({ ...fields, flag: type === S_IFCHR ? '3' : '4', size: 0, major, minor, xattrs });
+        const [major, minor] = [
+          stat[at + StatField.RdevMajor] as number,
+          stat[at + StatField.RdevMinor] as number,
+        ];
+        yield encodeHeader({
+          ...fields,
+          flag: type === S_IFCHR ? '3' : '4',
+          size: 0,
+          major,
+          minor,
+          xattrs,
+        });
         break;
       }
       case S_IFIFO:
         yield encodeHeader({ ...fields, flag: '6', size: 0, xattrs });
         break;
       default:
-        yield* this.#regular(dirfd, name, path, { ...fields, flag: '0', size: stat[at + StatField.Size] as number, xattrs });
+        yield* this.#regular(dirfd, name, path, {
+          ...fields,
+          flag: '0',
+          size: stat[at + StatField.Size] as number,
+          xattrs,
+        });
     }
   }
 
-  *#regular(dirfd: number, name: ByteString, path: ByteString, fields: HeaderFields): Generator<Uint8Array, void> {
+  *#regular(
+    dirfd: number,
+    name: ByteString,
+    path: ByteString,
+    fields: HeaderFields,
+  ): Generator<Uint8Array, void> {
     const fd = openRegular(dirfd, name, O_RDONLY);
     if (fd === -E.ENOENT) {
       this.#forgetName(path);
@@ -277,7 +368,11 @@ class Packer {
     }
   }
 
-  #fields(name: ByteString, stat: Float64Array, index: number): Omit<HeaderFields, 'flag' | 'size'> {
+  #fields(
+    name: ByteString,
+    stat: Float64Array,
+    index: number,
+  ): Omit<HeaderFields, 'flag' | 'size'> {
     const at = index * STAT_FIELDS;
     return {
       name,
@@ -289,7 +384,13 @@ class Packer {
   }
 
   /** Of a file with several names, the one that was written before. */
-  #firstName(dirfd: number, name: ByteString, path: ByteString, stat: Float64Array, index: number): ByteString | undefined {
+  #firstName(
+    dirfd: number,
+    name: ByteString,
+    path: ByteString,
+    stat: Float64Array,
+    index: number,
+  ): ByteString | undefined {
     if ((stat[index * STAT_FIELDS + StatField.Nlink] as number) < 2) return undefined;
     const identity = orUnreadable(path, () => this.#identities.keyOf(dirfd, name, stat, index));
     if (identity === undefined) return undefined;
@@ -306,7 +407,8 @@ class Packer {
   #xattrs(dirfd: number, name: ByteString, path: ByteString): Map<ByteString, Uint8Array> {
     const xattrs = new Map<ByteString, Uint8Array>();
     const onDisk = sortedXattrNames(dirfd, name, path);
-    if (this.#form !== 'none' && onDisk.includes(metacopyMark(this.#ownership))) throw needsMerge(path);
+    if (this.#form !== 'none' && onDisk.includes(metacopyMark(this.#ownership)))
+      throw needsMerge(path);
     for (const attribute of fileXattrNames(onDisk, this.#ownership)) {
       const value = fileXattr(dirfd, name, attribute, path, this.#ownership);
       if (value !== undefined) xattrs.set(attribute, value);

@@ -1,14 +1,22 @@
-/** PAX extended headers: records `LENGTH KEY=VALUE\n`, of which values may be any bytes (pax(1), "pax Extended Header"). */
+/**
+ * PAX extended headers: records `LENGTH KEY=VALUE\n`, of which values may be any bytes (pax(1),
+ * "pax Extended Header").
+ */
 import type { ByteString } from '../base/bytes.js';
 import { damaged } from './tar-block.js';
 import type { EntryTime } from './layer-reader.js';
 
-/** Keys as text; values one character a byte. A key without a value is there with the empty value. */
+/**
+ * Keys as text; values one character a byte. A key without a value is there with the empty value.
+ */
 export type PaxRecords = Map<string, string>;
 
 /** Extended attributes, named after it (star(1)). */
 export const XATTR_RECORD = 'SCHILY.xattr.';
-/** What the repeated offset and numbytes records of sparse format 0.0 are gathered in, as format 0.1 writes it. */
+/**
+ * What the repeated offset and numbytes records of sparse format 0.0 are gathered in, as format 0.1
+ * writes it.
+ */
 export const SPARSE_MAP = 'GNU.sparse.map';
 
 const withoutNul = new Set(['path', 'linkpath', 'uname', 'gname']);
@@ -24,7 +32,8 @@ export function parsePax(data: Buffer, at: number): PaxRecords {
     const digits = data.toString('latin1', offset, space);
     const length = /^\+?[0-9]+$/.test(digits) ? Number(digits) : 0;
     const end = offset + length;
-    if (length < 5 || end > data.length || space + 1 >= end || data[end - 1] !== 0x0a) throw wrong();
+    if (length < 5 || end > data.length || space + 1 >= end || data[end - 1] !== 0x0a)
+      throw wrong();
     const equals = data.indexOf(0x3d, space + 1);
     if (equals < 0 || equals >= end - 1 || equals === space + 1) throw wrong();
     const key = data.toString('latin1', space + 1, equals);
@@ -32,7 +41,8 @@ export function parsePax(data: Buffer, at: number): PaxRecords {
     if (withoutNul.has(key) ? value.includes('\0') : key.includes('\0')) throw wrong();
     offset = end;
     if (key === 'GNU.sparse.offset' || key === 'GNU.sparse.numbytes') {
-      if (value.includes(',') || (key === 'GNU.sparse.offset') !== (sparse.length % 2 === 0)) throw wrong();
+      if (value.includes(',') || (key === 'GNU.sparse.offset') !== (sparse.length % 2 === 0))
+        throw wrong();
       sparse.push(value);
     } else records.set(key, value);
   }
@@ -48,12 +58,15 @@ export function formatPaxRecord(key: string, value: string): string {
   return `${length} ${key}=${value}\n`;
 }
 
-/** Whole numbers within 2^53, whatever zeros they begin with, as Go's strconv.ParseInt takes them. */
+/**
+ * Whole numbers within 2^53, whatever zeros they begin with, as Go's strconv.ParseInt takes them.
+ */
 export function paxNumber(records: PaxRecords, key: string, at: number): number | undefined {
   const text = records.get(key);
   if (text === undefined || text === '') return undefined;
   const value = /^[+-]?[0-9]+$/.test(text) ? Number(text) : NaN;
-  if (!Number.isSafeInteger(value)) throw damaged(`the extended header at byte ${at} has no number for ${key}`);
+  if (!Number.isSafeInteger(value))
+    throw damaged(`the extended header at byte ${at} has no number for ${key}`);
   return value;
 }
 
@@ -65,7 +78,8 @@ export function paxTime(records: PaxRecords, key: string, at: number): EntryTime
   if (text === undefined || text === '') return undefined;
   const match = timePattern.exec(text);
   const whole = match === null ? NaN : Number(match[2]);
-  if (match === null || !Number.isSafeInteger(whole)) throw damaged(`the extended header at byte ${at} has no time for ${key}`);
+  if (match === null || !Number.isSafeInteger(whole))
+    throw damaged(`the extended header at byte ${at} has no time for ${key}`);
   const nsec = Number((match[3] ?? '').padEnd(9, '0').slice(0, 9));
   if (match[1] !== '-') return { sec: whole, nsec };
   // Nanoseconds count forwards from the second before.

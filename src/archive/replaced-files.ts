@@ -1,14 +1,24 @@
 /**
- * Files of a layer that a later entry of the same layer took away: it reached their place through a link, as `lib/x` after `usr/lib/x` with `lib` a link to
- * `usr/lib`, or put something else in place of a directory on their way. Docker and podman load such a layer and can never save it. Here what is replaced is
- * moved aside while the layer is applied, and then its bytes are written into tar-split, where Docker finds them as well: the layer's tar can be had again.
+ * Files of a layer that a later entry of the same layer took away: it reached their place through a
+ * link, as `lib/x` after `usr/lib/x` with `lib` a link to `usr/lib`, or put something else in place
+ * of a directory on their way. Docker and podman load such a layer and can never save it. Here what
+ * is replaced is moved aside while the layer is applied, and then its bytes are written into
+ * tar-split, where Docker finds them as well: the layer's tar can be had again.
  */
 import { renameSync } from 'node:fs';
 import type { ByteString, Name } from '../base/bytes.js';
 import { E } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import { reasonOf } from '../base/system-error.js';
-import { O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, O_RDONLY, S_IFDIR, S_IFREG } from '../sys/constants.js';
+import {
+  O_CLOEXEC,
+  O_DIRECTORY,
+  O_NOFOLLOW,
+  O_PATH,
+  O_RDONLY,
+  S_IFDIR,
+  S_IFREG,
+} from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import { cleanPath } from './entry-path.js';
 import { LayerRoot, namesIn, openRegular, typeAt } from './layer-root.js';
@@ -37,7 +47,12 @@ export class ReplacedFiles {
     if (this.#fd < 0) {
       const made = sys.mkdirat(this.#above, this.#name, 0o700);
       if (made < 0) return made;
-      this.#fd = sys.openat(this.#above, this.#name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+      this.#fd = sys.openat(
+        this.#above,
+        this.#name,
+        O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+        0,
+      );
       if (this.#fd < 0) return this.#fd;
     }
     return sys.renameat2(dirfd, name, this.#fd, String(this.#count++) as Name, 0);
@@ -53,8 +68,9 @@ export class ReplacedFiles {
 const PIECE = 64 * 1024;
 
 /**
- * Writes the tar-split at `path` anew, with the bytes of files that are not in `layer` any more, from `replaced`. Whether the layer's tar comes of it only its
- * digest tells, which is the caller's to compare. Throws `layer-missing`, `apply-failed`.
+ * Writes the tar-split at `path` anew, with the bytes of files that are not in `layer` any more,
+ * from `replaced`. Whether the layer's tar comes of it only its digest tells, which is the caller's
+ * to compare. Throws `layer-missing`, `apply-failed`.
  */
 export async function inlineReplaced(path: string, layer: string, replaced: string): Promise<void> {
   const root = LayerRoot.open(layer);
@@ -100,7 +116,14 @@ function keyOf(size: number, crc: Uint8Array): string {
 /** Whether the layer still has a file of that content there. */
 function isThere(root: LayerRoot, path: ByteString, size: number, crc: Uint8Array): boolean {
   const fd = root.openFile(path, O_RDONLY);
-  if (fd === -E.ENOENT || fd === -E.ENOTDIR || fd === -E.ELOOP || fd === -E.EINVAL || fd === -E.ENXIO) return false;
+  if (
+    fd === -E.ENOENT ||
+    fd === -E.ENOTDIR ||
+    fd === -E.ELOOP ||
+    fd === -E.EINVAL ||
+    fd === -E.ENXIO
+  )
+    return false;
   if (fd < 0) throw unreadable(fd);
   try {
     const found = contentOf(fd);
@@ -111,7 +134,11 @@ function isThere(root: LayerRoot, path: ByteString, size: number, crc: Uint8Arra
 }
 
 /** Adds each file in the directory and below by its content. */
-function indexFiles(dirfd: number, path: readonly Name[], index: Map<string, readonly Name[]>): void {
+function indexFiles(
+  dirfd: number,
+  path: readonly Name[],
+  index: Map<string, readonly Name[]>,
+): void {
   const names = namesIn(dirfd);
   if (typeof names === 'number') throw unreadable(names);
   for (const name of names) {
@@ -119,7 +146,9 @@ function indexFiles(dirfd: number, path: readonly Name[], index: Map<string, rea
     if (type < 0) throw unreadable(type);
     if (type !== S_IFDIR && type !== S_IFREG) continue;
     const fd =
-      type === S_IFDIR ? sys.openat(dirfd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0) : openRegular(dirfd, name, O_RDONLY);
+      type === S_IFDIR
+        ? sys.openat(dirfd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0)
+        : openRegular(dirfd, name, O_RDONLY);
     if (fd < 0) throw unreadable(fd);
     try {
       if (type === S_IFDIR) indexFiles(fd, [...path, name], index);

@@ -1,4 +1,7 @@
-/** Where the data of a sparse file lies: the three ways tars say it (GNU tar manual, "Storing Sparse Files"). */
+/**
+ * Where the data of a sparse file lies: the three ways tars say it (GNU tar manual, "Storing Sparse
+ * Files").
+ */
 import { BLOCK, damaged, parseNumber } from './tar-block.js';
 
 /** A stretch of a file that has data. Bytes. */
@@ -20,7 +23,12 @@ export function oldGnuRealSize(header: Buffer, at: number): number {
 }
 
 /** Adds a block's extents; true when another block follows. */
-export function readOldGnuExtents(block: Buffer, isHeader: boolean, at: number, extents: Extent[]): boolean {
+export function readOldGnuExtents(
+  block: Buffer,
+  isHeader: boolean,
+  at: number,
+  extents: Extent[],
+): boolean {
   const { offset, count, extended } = isHeader ? IN_HEADER : IN_EXTENSION;
   for (let i = 0; i < count; i++) {
     const start = offset + 24 * i;
@@ -42,7 +50,8 @@ export function parseSparseMap(map: string, at: number): Extent[] {
   if (map === '') return extents;
   const numbers = map.split(',');
   if (numbers.length % 2 !== 0) throw wrong(at);
-  for (let i = 0; i < numbers.length; i += 2) push(extents, decimal(numbers[i] as string, at), decimal(numbers[i + 1] as string, at), at);
+  for (let i = 0; i < numbers.length; i += 2)
+    push(extents, decimal(numbers[i] as string, at), decimal(numbers[i + 1] as string, at), at);
   return extents;
 }
 
@@ -81,8 +90,16 @@ export class SparseMapReader {
   }
 }
 
-/** Ascending, without overlap, within the file, and as many bytes as the tar holds. Throws `archive-damaged`. */
-export function checkExtents(extents: readonly Extent[], size: number, stored: number, at: number): void {
+/**
+ * Ascending, without overlap, within the file, and as many bytes as the tar holds. Throws
+ * `archive-damaged`.
+ */
+export function checkExtents(
+  extents: readonly Extent[],
+  size: number,
+  stored: number,
+  at: number,
+): void {
   let end = 0;
   let total = 0;
   for (const { offset, length } of extents) {
@@ -94,7 +111,13 @@ export function checkExtents(extents: readonly Extent[], size: number, stored: n
 }
 
 function push(extents: Extent[], offset: number, length: number, at: number): void {
-  if (offset < 0 || length < 0 || !Number.isSafeInteger(offset + length) || extents.length >= MAX_EXTENTS) throw wrong(at);
+  if (
+    offset < 0 ||
+    length < 0 ||
+    !Number.isSafeInteger(offset + length) ||
+    extents.length >= MAX_EXTENTS
+  )
+    throw wrong(at);
   extents.push({ offset, length });
 }
 

@@ -1,9 +1,11 @@
 /**
- * One 512-byte block of a tar: its fields read as Go's archive/tar reads them (reader.go, strconv.go, format.go), because what Docker
- * accepts, refuses and makes of a layer is what that package does.
+ * One 512-byte block of a tar: its fields read as Go's archive/tar reads them (reader.go,
+ * strconv.go, format.go), because what Docker accepts, refuses and makes of a layer is what that
+ * package does.
  *
- * Why not tar-stream: it hands out names and PAX values as UTF-8 text, which loses file capabilities and other names; it knows no sparse
- * files; it takes a prefix from headers that have none; and the bytes between the files, which tar-split keeps, are gone.
+ * Why not tar-stream: it hands out names and PAX values as UTF-8 text, which loses file
+ * capabilities and other names; it knows no sparse files; it takes a prefix from headers that have
+ * none; and the bytes between the files, which tar-split keeps, are gone.
  */
 import type { ByteString } from '../base/bytes.js';
 import { PlyfsError } from '../base/error.js';
@@ -30,11 +32,17 @@ export interface TarHeader {
 }
 
 export function damaged(what: string): PlyfsError {
-  return new PlyfsError('archive-damaged', `The layer's tar is damaged: ${what}; fetch or make the archive again.`);
+  return new PlyfsError(
+    'archive-damaged',
+    `The layer's tar is damaged: ${what}; fetch or make the archive again.`,
+  );
 }
 
 function noTar(): PlyfsError {
-  return new PlyfsError('archive-damaged', 'The layer is no tar, compressed or not: its first block is no header of one.');
+  return new PlyfsError(
+    'archive-damaged',
+    'The layer is no tar, compressed or not: its first block is no header of one.',
+  );
 }
 
 export function isZeroBlock(block: Buffer): boolean {
@@ -44,16 +52,26 @@ const zeros = Buffer.alloc(BLOCK);
 
 /** Throws `archive-damaged`. `at` is the block's offset in the tar, for messages. */
 export function parseHeader(block: Buffer, at: number): TarHeader {
-  if (!hasCheckSum(block, at)) throw at === 0 ? noTar() : damaged(`the block at byte ${at} is not a header with a correct checksum`);
+  if (!hasCheckSum(block, at))
+    throw at === 0
+      ? noTar()
+      : damaged(`the block at byte ${at} is not a header with a correct checksum`);
   const magic = block.toString('latin1', 257, 265);
   const gnu = magic === 'ustar  \0';
   const ustar = magic.startsWith('ustar\0');
   const star = ustar && block.toString('latin1', 508, 512) === 'tar\0';
-  const number = (offset: number, length: number, what: string): number => parseNumber(block, offset, length, what, at);
+  const number = (offset: number, length: number, what: string): number =>
+    parseNumber(block, offset, length, what, at);
 
   let name = textField(block, 0, 100);
   const gnuTimes = gnu ? parseGnuTimes(block) : undefined;
-  const prefix = star ? textField(block, 345, 131) : ustar ? textField(block, 345, 155) : gnuTimes === null ? oldGoPrefix(block) : '';
+  const prefix = star
+    ? textField(block, 345, 131)
+    : ustar
+      ? textField(block, 345, 155)
+      : gnuTimes === null
+        ? oldGoPrefix(block)
+        : '';
   if (prefix !== '') name = `${prefix}/${name}`;
   const hasDevice = ustar || gnu;
   const flag = block[156] as number;
@@ -74,7 +92,10 @@ export function parseHeader(block: Buffer, at: number): TarHeader {
   };
 }
 
-/** Sums of unsigned bytes, or, of some old programs, of signed ones; the field itself counts as spaces. */
+/**
+ * Sums of unsigned bytes, or, of some old programs, of signed ones; the field itself counts as
+ * spaces.
+ */
 function hasCheckSum(block: Buffer, at: number): boolean {
   let unsigned = 8 * 32;
   let high = 0;
@@ -100,11 +121,12 @@ export function textField(block: Buffer, offset: number, length: number): string
 }
 
 /**
- * GNU's access and change time, each where its field is not empty; null where one of them is no number.
- * Others keep the end of a prefix there.
+ * GNU's access and change time, each where its field is not empty; null where one of them is no
+ * number. Others keep the end of a prefix there.
  */
 function parseGnuTimes(block: Buffer): { readonly atime: number | undefined } | null {
-  const time = (offset: number): number | undefined => (block[offset] === 0 ? undefined : parseNumber(block, offset, 12, 'time', 0));
+  const time = (offset: number): number | undefined =>
+    block[offset] === 0 ? undefined : parseNumber(block, offset, 12, 'time', 0);
   try {
     const atime = time(345);
     time(357);
@@ -123,8 +145,17 @@ function oldGoPrefix(block: Buffer): string {
   return /^[\x01-\x7f]*$/.test(prefix) ? prefix : '';
 }
 
-/** Octal digits between spaces and NULs, or two's complement when the first bit is set. Exact, or an error. */
-export function parseNumber(block: Buffer, offset: number, length: number, what: string, at: number): number {
+/**
+ * Octal digits between spaces and NULs, or two's complement when the first bit is set. Exact, or an
+ * error.
+ */
+export function parseNumber(
+  block: Buffer,
+  offset: number,
+  length: number,
+  what: string,
+  at: number,
+): number {
   const first = block[offset] as number;
   if ((first & 0x80) !== 0) {
     const negative = (first & 0x40) !== 0;
@@ -135,7 +166,8 @@ export function parseNumber(block: Buffer, offset: number, length: number, what:
       if (i === 0) byte &= 0x7f;
       value = value * 256 + byte;
     }
-    if (value > Number.MAX_SAFE_INTEGER) throw damaged(`the ${what} in the header at byte ${at} is too large a number`);
+    if (value > Number.MAX_SAFE_INTEGER)
+      throw damaged(`the ${what} in the header at byte ${at} is too large a number`);
     return negative ? -1 - value : value;
   }
   let start = offset;
@@ -146,7 +178,8 @@ export function parseNumber(block: Buffer, offset: number, length: number, what:
   for (let i = start; i < end; i++) {
     const byte = block[i] as number;
     if (byte === 0) break;
-    if (byte < 0x30 || byte > 0x37) throw damaged(`the ${what} in the header at byte ${at} is not a number`);
+    if (byte < 0x30 || byte > 0x37)
+      throw damaged(`the ${what} in the header at byte ${at} is not a number`);
     value = value * 8 + (byte - 0x30);
   }
   return value;

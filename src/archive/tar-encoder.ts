@@ -1,6 +1,7 @@
 /**
- * Headers of a tar as Go's archive/tar writes them in its PAX format, which is what Docker's layers are: ustar, and an extended header only
- * for what ustar has no room for. Bytes stay bytes: tar-stream would write names and attribute values as UTF-8 of what it takes for text.
+ * Headers of a tar as Go's archive/tar writes them in its PAX format, which is what Docker's layers
+ * are: ustar, and an extended header only for what ustar has no room for. Bytes stay bytes:
+ * tar-stream would write names and attribute values as UTF-8 of what it takes for text.
  */
 import type { ByteString } from '../base/bytes.js';
 import { formatPaxRecord, XATTR_RECORD } from './pax.js';
@@ -30,7 +31,11 @@ export function encodeHeader(fields: HeaderFields): Buffer {
   const header = Buffer.alloc(BLOCK);
   const { name, linkname = '', size, uid, gid, mtime, xattrs } = fields;
 
-  const split = fitsUstar(name, 100) ? { prefix: '', rest: name as string } : isAscii(name) ? splitName(name) : undefined;
+  const split = fitsUstar(name, 100)
+    ? { prefix: '', rest: name as string }
+    : isAscii(name)
+      ? splitName(name)
+      : undefined;
   if (split === undefined) {
     records.set('path', name);
     putText(header, 0, 100, ascii(name));
@@ -50,7 +55,10 @@ export function encodeHeader(fields: HeaderFields): Buffer {
   for (const [attribute, value] of xattrs ?? []) {
     // A record's key ends at the first `=`: such a name cannot be written.
     if (!attribute.includes('='))
-      records.set(XATTR_RECORD + attribute, Buffer.from(value.buffer, value.byteOffset, value.length).toString('latin1'));
+      records.set(
+        XATTR_RECORD + attribute,
+        Buffer.from(value.buffer, value.byteOffset, value.length).toString('latin1'),
+      );
   }
   seal(header, fields.flag);
   return records.size === 0 ? header : Buffer.concat([extendedHeader(name, records), header]);
@@ -64,7 +72,12 @@ function extendedHeader(name: string, records: ReadonlyMap<string, string>): Buf
   const slash = name.replace(/\/+$/, '').lastIndexOf('/');
   const blocks = Buffer.alloc(BLOCK + Math.ceil(text.length / BLOCK) * BLOCK);
   const header = blocks.subarray(0, BLOCK);
-  putText(header, 0, 100, ascii(`${name.slice(0, slash + 1)}PaxHeaders.0/${name.slice(slash + 1)}`).replace(/\/+$/, ''));
+  putText(
+    header,
+    0,
+    100,
+    ascii(`${name.slice(0, slash + 1)}PaxHeaders.0/${name.slice(slash + 1)}`).replace(/\/+$/, ''),
+  );
   for (const [offset, length, value] of [
     [100, 8, 0],
     [108, 8, 0],
@@ -84,7 +97,9 @@ function splitName(name: string): { prefix: string; rest: string } | undefined {
   const length = name.endsWith('/') ? name.length - 1 : name.length;
   const slash = name.lastIndexOf('/', Math.min(155, length - 1));
   const rest = name.slice(slash + 1);
-  return slash <= 0 || rest.length > 100 || rest === '' ? undefined : { prefix: name.slice(0, slash), rest };
+  return slash <= 0 || rest.length > 100 || rest === ''
+    ? undefined
+    : { prefix: name.slice(0, slash), rest };
 }
 
 function fitsUstar(text: string, length: number): boolean {
@@ -101,7 +116,12 @@ function ascii(text: string): string {
 }
 
 /** The number, or 0 with a record where the field has no room. */
-function numberFor(records: Map<string, string>, key: string, value: number, length: number): number {
+function numberFor(
+  records: Map<string, string>,
+  key: string,
+  value: number,
+  length: number,
+): number {
   if (value >= 0 && value < 8 ** (length - 1)) return value;
   records.set(key, String(value));
   return 0;

@@ -1,11 +1,14 @@
 /**
- * tar-split: what is needed, besides a layer's files on disk, to have its tar again byte for byte (vbatts/tar-split, tar/storage, tar/asm).
+ * tar-split: what is needed, besides a layer's files on disk, to have its tar again byte for byte
+ * (vbatts/tar-split, tar/storage, tar/asm).
  *
- * A gzip file of JSON lines in the order of the tar: segments of raw bytes (headers, padding, what follows the end), and files, whose content is
- * on disk and known by its CRC. A file without size has no content of its own: a directory, a link, an empty file.
+ * A gzip file of JSON lines in the order of the tar: segments of raw bytes (headers, padding, what
+ * follows the end), and files, whose content is on disk and known by its CRC. A file without size
+ * has no content of its own: a directory, a link, an empty file.
  *
- * The content of sparse files is written into segments, and such a file has no size here. Docker records the file with its holes filled, from which
- * the tar cannot be had again (its own reassembly then fails); read by Docker, ours gives the right bytes.
+ * The content of sparse files is written into segments, and such a file has no size here. Docker
+ * records the file with its holes filled, from which the tar cannot be had again (its own
+ * reassembly then fails); read by Docker, ours gives the right bytes.
  */
 import { isUtf8 } from 'node:buffer';
 import { closeSync, createReadStream, fchmodSync, fsyncSync, openSync, writeSync } from 'node:fs';
@@ -79,16 +82,26 @@ export class TarSplitWriter implements TarSplitSink {
     return this.#add(`{"type":${SEGMENT},"payload":"${payload}","position":${this.#position++}}\n`);
   }
 
-  /** Throws `archive-hostile` for a name that was there already: Docker has no way back from such a tar either, and refuses it. */
+  /**
+   * Throws `archive-hostile` for a name that was there already: Docker has no way back from such a
+   * tar either, and refuses it.
+   */
   file(name: ByteString, size: number, crc: Uint8Array | undefined): Awaitable<void> {
     const cleaned = cleanPath(name);
     if (!this.#names.add(cleaned)) throw hostile(`has the file ${textOf(name)} twice`);
     const raw = Buffer.from(name, 'latin1');
     const called =
-      name === '' ? '' : isUtf8(raw) ? `"name":${jsonString(raw.toString('utf8'))},` : `"name_raw":"${raw.toString('base64')}",`;
+      name === ''
+        ? ''
+        : isUtf8(raw)
+          ? `"name":${jsonString(raw.toString('utf8'))},`
+          : `"name_raw":"${raw.toString('base64')}",`;
     const sized = size === 0 ? '' : `"size":${size},`;
-    const payload = size === 0 || crc === undefined ? 'null' : `"${Buffer.from(crc).toString('base64')}"`;
-    return this.#add(`{"type":${FILE},${called}${sized}"payload":${payload},"position":${this.#position++}}\n`);
+    const payload =
+      size === 0 || crc === undefined ? 'null' : `"${Buffer.from(crc).toString('base64')}"`;
+    return this.#add(
+      `{"type":${FILE},${called}${sized}"payload":${payload},"position":${this.#position++}}\n`,
+    );
   }
 
   #add(line: string): Awaitable<void> {
@@ -134,7 +147,10 @@ export class TarSplitWriter implements TarSplitSink {
 
 /** As Go's encoding/json: what HTML gives a meaning is escaped. */
 function jsonString(text: string): string {
-  return JSON.stringify(text).replace(/[<>&\u2028\u2029]/g, (character) => '\\u' + character.charCodeAt(0).toString(16).padStart(4, '0'));
+  return JSON.stringify(text).replace(
+    /[<>&\u2028\u2029]/g,
+    (character) => '\\u' + character.charCodeAt(0).toString(16).padStart(4, '0'),
+  );
 }
 
 export interface TarSplitSegment {
@@ -150,15 +166,22 @@ export interface TarSplitFile {
   readonly crc: Buffer | undefined;
 }
 
-/** Bytes of one line, four times of which are in memory while it is read: Docker writes what follows a tar's end as one segment. */
+/**
+ * Bytes of one line, four times of which are in memory while it is read: Docker writes what follows
+ * a tar's end as one segment.
+ */
 const MAX_LINE = 2 ** 26;
 
 /** The entries in order. Throws `layer-damaged`. */
 export async function* readTarSplit(path: string): AsyncGenerator<TarSplitSegment | TarSplitFile> {
   const damaged = (why: string, cause?: unknown): PlyfsError =>
-    new PlyfsError('layer-damaged', `The file ${path} is damaged (${why}): remove the images that use it, then load them again.`, {
-      cause,
-    });
+    new PlyfsError(
+      'layer-damaged',
+      `The file ${path} is damaged (${why}): remove the images that use it, then load them again.`,
+      {
+        cause,
+      },
+    );
   let fd: number | undefined;
   try {
     fd = openStored(path);
@@ -224,7 +247,13 @@ function parseLine(line: Buffer): TarSplitSegment | TarSplitFile | undefined {
     return undefined;
   }
   if (typeof value !== 'object' || value === null) return undefined;
-  const { type, name = '', name_raw: raw = '', size = 0, payload = null } = value as Readonly<Record<string, unknown>>;
+  const {
+    type,
+    name = '',
+    name_raw: raw = '',
+    size = 0,
+    payload = null,
+  } = value as Readonly<Record<string, unknown>>;
   if (payload !== null && typeof payload !== 'string') return undefined;
   if (type === SEGMENT) return { kind: 'segment', bytes: Buffer.from(payload ?? '', 'base64') };
   if (type !== FILE || typeof name !== 'string' || typeof raw !== 'string') return undefined;
@@ -237,7 +266,10 @@ function parseLine(line: Buffer): TarSplitSegment | TarSplitFile | undefined {
 
 /** Where the content of a layer's files is. */
 export interface FileSource {
-  /** A descriptor for reading, the caller's to close. `name` is as in the tar. Throws `layer-damaged`. */
+  /**
+   * A descriptor for reading, the caller's to close. `name` is as in the tar. Throws
+   * `layer-damaged`.
+   */
   open(name: ByteString): number;
 }
 
@@ -245,8 +277,9 @@ export interface FileSource {
 const PIECE = 256 * 1024;
 
 /**
- * The layer's tar. Throws `layer-damaged` at the first file that is not what it was; that nothing else is wrong, only the digest of the whole tells, which is the caller's to check.
- * The pieces are valid until the next one is asked for.
+ * The layer's tar. Throws `layer-damaged` at the first file that is not what it was; that nothing
+ * else is wrong, only the digest of the whole tells, which is the caller's to check. The pieces are
+ * valid until the next one is asked for.
  */
 export async function* assembleTar(tarSplitPath: string, files: FileSource): ByteSource {
   const buffer = Buffer.allocUnsafe(PIECE);
@@ -296,7 +329,10 @@ export async function* assembleTar(tarSplitPath: string, files: FileSource): Byt
   if (filled > 0) yield buffer.subarray(0, filled);
 }
 
-/** The files of a layer's directory: within it whatever its symbolic links say. Throws `layer-missing`. */
+/**
+ * The files of a layer's directory: within it whatever its symbolic links say. Throws
+ * `layer-missing`.
+ */
 export function directoryFiles(directory: string): FileSource & { close(): void } {
   const root = LayerRoot.open(directory);
   return {

@@ -1,8 +1,10 @@
 /**
- * Directories of a layer read for packing and comparing: names in byte order, each with its attributes.
+ * Directories of a layer read for packing and comparing: names in byte order, each with its
+ * attributes.
  *
- * A look that fails is not an answer: only "no such attribute", "not supported" and "gone" mean that nothing is there. Anything else is thrown, or a mark or
- * an attribute would be missing from what is made of the tree, without a word.
+ * A look that fails is not an answer: only "no such attribute", "not supported" and "gone" mean
+ * that nothing is there. Anything else is thrown, or a mark or an attribute would be missing from
+ * what is made of the tree, without a word.
  */
 import type { ByteString, Name } from '../base/bytes.js';
 import { E, Errno } from '../base/errno.js';
@@ -11,7 +13,12 @@ import { textOf } from '../base/bytes.js';
 import { reasonOf } from '../base/system-error.js';
 import { STATX_ATTR_MOUNT_ROOT, XATTR_SIZE_MAX } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
-import { applyOverride, OVERRIDE_CONTAINERS, parseOverrideStat, type OverrideStat } from '../sys/override-stat.js';
+import {
+  applyOverride,
+  OVERRIDE_CONTAINERS,
+  parseOverrideStat,
+  type OverrideStat,
+} from '../sys/override-stat.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import { xattrNames } from '../sys/xattr-names.js';
 import type { Ownership } from './entry-writer.js';
@@ -26,7 +33,10 @@ export interface Listing {
   readonly stat: Float64Array;
 }
 
-/** Names that vanish meanwhile are left out. With ownership `override`, attributes are what the attribute says. Throws `tree-unreadable`. */
+/**
+ * Names that vanish meanwhile are left out. With ownership `override`, attributes are what the
+ * attribute says. Throws `tree-unreadable`.
+ */
 export function list(dirfd: number, path: ByteString, ownership: Ownership): Listing {
   const names = namesIn(dirfd);
   if (typeof names === 'number') throw unreadable(names, path);
@@ -39,7 +49,8 @@ export function list(dirfd: number, path: ByteString, ownership: Ownership): Lis
     if (result === -E.ENOENT) continue;
     if (result < 0) throw unreadable(result, join(path, name));
     if (isMountPoint(stat, index)) throw unreadable(-E.EXDEV, join(path, name));
-    if (kept.length < index) stat.copyWithin(kept.length * STAT_FIELDS, index * STAT_FIELDS, (index + 1) * STAT_FIELDS);
+    if (kept.length < index)
+      stat.copyWithin(kept.length * STAT_FIELDS, index * STAT_FIELDS, (index + 1) * STAT_FIELDS);
     if (ownership === 'override') override(dirfd, name, join(path, name), stat, kept.length);
     kept.push(name);
   }
@@ -47,23 +58,44 @@ export function list(dirfd: number, path: ByteString, ownership: Ownership): Lis
 }
 
 function isMountPoint(stat: Float64Array, index: number): boolean {
-  return ((stat[index * STAT_FIELDS + StatField.Attributes] as number) & STATX_ATTR_MOUNT_ROOT) !== 0;
+  return (
+    ((stat[index * STAT_FIELDS + StatField.Attributes] as number) & STATX_ATTR_MOUNT_ROOT) !== 0
+  );
 }
 
-/** Entry 0 of `stat`, as `list` has it. Returns `-errno` when it cannot be had. Throws `tree-unreadable` for the attribute; `path` is the name's. */
-export function statOne(dirfd: number, name: ByteString, path: ByteString, ownership: Ownership, stat: Float64Array): number {
+/**
+ * Entry 0 of `stat`, as `list` has it. Returns `-errno` when it cannot be had. Throws
+ * `tree-unreadable` for the attribute; `path` is the name's.
+ */
+export function statOne(
+  dirfd: number,
+  name: ByteString,
+  path: ByteString,
+  ownership: Ownership,
+  stat: Float64Array,
+): number {
   const result = sys.statx(dirfd, name, stat, 0);
   if (result >= 0 && ownership === 'override') override(dirfd, name, path, stat, 0);
   return result;
 }
 
-function override(dirfd: number, name: ByteString, path: ByteString, stat: Float64Array, index: number): void {
+function override(
+  dirfd: number,
+  name: ByteString,
+  path: ByteString,
+  stat: Float64Array,
+  index: number,
+): void {
   const found = overrideOf(dirfd, name, path);
   if (found !== undefined) applyOverride(stat, index, found);
 }
 
 /** Owner, mode and type that are kept beside the file, if they are. Throws `tree-unreadable`. */
-export function overrideOf(dirfd: number, name: ByteString, path: ByteString): OverrideStat | undefined {
+export function overrideOf(
+  dirfd: number,
+  name: ByteString,
+  path: ByteString,
+): OverrideStat | undefined {
   const value = xattr(dirfd, name, OVERRIDE_CONTAINERS, path);
   return value === undefined ? undefined : parseOverrideStat(value);
 }
@@ -77,7 +109,10 @@ export function isThere(dirfd: number, name: ByteString, path: ByteString): bool
   return true;
 }
 
-/** A directory in a directory, its descriptor the caller's to close; undefined when it is gone, or no directory any more. Throws `tree-unreadable`. */
+/**
+ * A directory in a directory, its descriptor the caller's to close; undefined when it is gone, or
+ * no directory any more. Throws `tree-unreadable`.
+ */
 export function openChild(dirfd: number, name: ByteString, path: ByteString): number | undefined {
   const fd = openBelow(dirfd, name);
   if (fd === -E.ENOENT || fd === -E.ENOTDIR || fd === -E.ELOOP) return undefined;
@@ -95,8 +130,16 @@ export function sortedXattrNames(dirfd: number, name: ByteString, path: ByteStri
   return [...names].sort();
 }
 
-/** A buffer of its own; undefined when there is none, or no such file any more. `path` is the file's. Throws `tree-unreadable`. */
-export function xattr(dirfd: number, name: ByteString, attribute: ByteString, path: ByteString): Buffer | undefined {
+/**
+ * A buffer of its own; undefined when there is none, or no such file any more. `path` is the
+ * file's. Throws `tree-unreadable`.
+ */
+export function xattr(
+  dirfd: number,
+  name: ByteString,
+  attribute: ByteString,
+  path: ByteString,
+): Buffer | undefined {
   const size = sys.getxattrat(dirfd, name, attribute, scratch);
   if (size >= 0) return Buffer.from(scratch.subarray(0, size));
   if (size === -E.ENODATA || size === -E.EOPNOTSUPP || size === -E.ENOENT) return undefined;
@@ -119,12 +162,19 @@ export function orUnreadable<T>(path: ByteString, look: () => T): T {
 /** `result` is `-errno`; `path` is relative to the tree; `part` is what of it. */
 export function unreadable(result: number, path: ByteString, part = ''): PlyfsError {
   const what = path === EMPTY ? 'root of the tree' : `file ${textOf(path)}`;
-  if (result === -E.EXDEV) return new PlyfsError('tree-unreadable', `At the ${what} something is mounted: unmount it first.`);
+  if (result === -E.EXDEV)
+    return new PlyfsError(
+      'tree-unreadable',
+      `At the ${what} something is mounted: unmount it first.`,
+    );
   if (result === -E.E2BIG) {
     return new PlyfsError(
       'tree-unreadable',
       `The ${what} has more attributes than can be listed (their names take over 64 KiB): on an XFS root of the machine can list them.`,
     );
   }
-  return new PlyfsError('tree-unreadable', `The ${part}${what} cannot be read (${reasonOf(-result)}): look at its rights and at the disk.`);
+  return new PlyfsError(
+    'tree-unreadable',
+    `The ${part}${what} cannot be read (${reasonOf(-result)}): look at its rights and at the disk.`,
+  );
 }

@@ -1,6 +1,7 @@
 /**
- * What a layer changes over those below, read from its own directory: names in the layers below are looked up, their trees are not walked.
- * The letters are those of the naive diff (changes.ts) of the mounted layer against what is below it.
+ * What a layer changes over those below, read from its own directory: names in the layers below are
+ * looked up, their trees are not walked. The letters are those of the naive diff (changes.ts) of
+ * the mounted layer against what is below it.
  */
 import type { ByteString, Name } from '../base/bytes.js';
 import { E } from '../base/errno.js';
@@ -26,8 +27,14 @@ type Merged = readonly number[];
 
 const ROOT = '' as ByteString;
 
-/** Sorted as `compareTrees` sorts; undefined when a directory has another name below (redirect), which only the mounted layer shows. Throws `layer-missing`, `tree-unreadable`. */
-export function upperChanges(directories: UpperDirectories, options: { ownership?: Ownership } = {}): Change[] | undefined {
+/**
+ * Sorted as `compareTrees` sorts; undefined when a directory has another name below (redirect),
+ * which only the mounted layer shows. Throws `layer-missing`, `tree-unreadable`.
+ */
+export function upperChanges(
+  directories: UpperDirectories,
+  options: { ownership?: Ownership } = {},
+): Change[] | undefined {
   const roots: LayerRoot[] = [];
   const open = (path: string): number => {
     const root = LayerRoot.open(path);
@@ -63,7 +70,9 @@ class UpperComparison {
   marks(fd: number, path: ByteString): DirectoryMarks {
     const marks = directoryMarks(fd, path, this.#ownership);
     if (marks.redirect) this.redirected = true;
-    return this.#aufs && isThere(fd, OPAQUE_MARKER as ByteString, path) ? { ...marks, opaque: true } : marks;
+    return this.#aufs && isThere(fd, OPAQUE_MARKER as ByteString, path)
+      ? { ...marks, opaque: true }
+      : marks;
   }
 
   /** True when anything below differs. */
@@ -79,18 +88,29 @@ class UpperComparison {
       else present.add(name);
     }
     for (const [index, name] of names.entries()) {
-      // In an opaque directory nothing of those below shows, at any depth: a directory in it need not say so itself.
-      if (present.has(name)) this.#entry(own, name, path, stat, index, below, marks.opaque || deleted.has(name));
+      // In an opaque directory nothing of those below shows, at any depth: a directory in it need
+      // not say so itself.
+      if (present.has(name))
+        this.#entry(own, name, path, stat, index, below, marks.opaque || deleted.has(name));
     }
     // An opaque directory deletes all that it does not have.
     if (marks.opaque) for (const name of this.#namesOf(below, path)) deleted.add(name);
     for (const name of deleted) {
-      if (!present.has(name) && this.#find(below, name as Name, path) !== undefined) this.#add('D', join(path, name as Name));
+      if (!present.has(name) && this.#find(below, name as Name, path) !== undefined)
+        this.#add('D', join(path, name as Name));
     }
     return this.changes.length > before;
   }
 
-  #entry(own: number, name: Name, parent: ByteString, stat: Float64Array, index: number, below: Merged, hides: boolean): void {
+  #entry(
+    own: number,
+    name: Name,
+    parent: ByteString,
+    stat: Float64Array,
+    index: number,
+    below: Merged,
+    hides: boolean,
+  ): void {
     const path = join(parent, name);
     const found = this.#find(below, name, parent);
     const type = typeOf(stat, index);
@@ -102,7 +122,10 @@ class UpperComparison {
     if (type !== S_IFDIR) return;
     const fd = openChild(own, name, path);
     if (fd === undefined) return;
-    const lowers = found === undefined || typeOf(found.stat, 0) !== S_IFDIR ? [] : this.#descend(below, found.layer, name, parent);
+    const lowers =
+      found === undefined || typeOf(found.stat, 0) !== S_IFDIR
+        ? []
+        : this.#descend(below, found.layer, name, parent);
     try {
       const marks = this.marks(fd, path);
       const inside = this.directory(fd, lowers, path, hides ? { ...marks, opaque: true } : marks);
@@ -113,12 +136,20 @@ class UpperComparison {
     }
   }
 
-  /** The topmost layer below that has the name, unless one above it deletes it. `path`: of the directory. */
-  #find(below: Merged, name: Name, path: ByteString): { readonly layer: number; readonly stat: Float64Array } | undefined {
+  /**
+   * The topmost layer below that has the name, unless one above it deletes it. `path`: of the
+   * directory.
+   */
+  #find(
+    below: Merged,
+    name: Name,
+    path: ByteString,
+  ): { readonly layer: number; readonly stat: Float64Array } | undefined {
     for (const [layer, fd] of below.entries()) {
       const stat = new Float64Array(STAT_FIELDS);
       const result = statOne(fd, name, join(path, name), this.#ownership, stat);
-      if (result >= 0) return this.#isWhiteout(fd, name, path, stat, 0, undefined) ? undefined : { layer, stat };
+      if (result >= 0)
+        return this.#isWhiteout(fd, name, path, stat, 0, undefined) ? undefined : { layer, stat };
       if (result !== -E.ENOENT) throw unreadable(result, join(path, name));
       if (this.#hides(fd, name, path)) return undefined;
     }
@@ -130,7 +161,10 @@ class UpperComparison {
     return this.#aufs && isThere(fd, marker, join(path, marker));
   }
 
-  /** The directory in each layer from `first` on, down to the one that hides what is below it. The caller closes them. */
+  /**
+   * The directory in each layer from `first` on, down to the one that hides what is below it. The
+   * caller closes them.
+   */
   #descend(below: Merged, first: number, name: Name, parent: ByteString): number[] {
     const path = join(parent, name);
     const found: number[] = [];
@@ -158,10 +192,18 @@ class UpperComparison {
   }
 
   /** `path` and `marks`: of the directory, its marks where they are known already. */
-  #isWhiteout(dirfd: number, name: Name, path: ByteString, stat: Float64Array, index: number, marks: DirectoryMarks | undefined): boolean {
+  #isWhiteout(
+    dirfd: number,
+    name: Name,
+    path: ByteString,
+    stat: Float64Array,
+    index: number,
+    marks: DirectoryMarks | undefined,
+  ): boolean {
     const at = index * STAT_FIELDS;
     const type = typeOf(stat, index);
-    if (type === S_IFCHR) return stat[at + StatField.RdevMajor] === 0 && stat[at + StatField.RdevMinor] === 0;
+    if (type === S_IFCHR)
+      return stat[at + StatField.RdevMajor] === 0 && stat[at + StatField.RdevMinor] === 0;
     if (type !== S_IFREG || stat[at + StatField.Size] !== 0) return false;
     if (!(marks ?? directoryMarks(dirfd, path, this.#ownership)).xattrWhiteouts) return false;
     return isXattrWhiteout(dirfd, name, join(path, name), this.#ownership);

@@ -1,8 +1,8 @@
 /**
  * Values that are usually there at once.
  *
- * Almost every file-system operation finishes without waiting, and a promise for each would cost more than
- * the operation; the few that wait return one. `after` continues either kind.
+ * Almost every file-system operation finishes without waiting, and a promise for each would cost
+ * more than the operation; the few that wait return one. `after` continues either kind.
  */
 export type Awaitable<T> = T | Promise<T>;
 

@@ -1,6 +1,7 @@
 /**
- * JSON from outside: how deep it is and how many values it has is counted before anything is made of it. Six megabytes of `[[],[],…` are three million
- * objects and 900 MB, and deep nesting ends a recursive reader.
+ * JSON from outside: how deep it is and how many values it has is counted before anything is made
+ * of it. Six megabytes of `[[],[],…` are three million objects and 900 MB, and deep nesting ends a
+ * recursive reader.
  */
 
 export interface JsonBounds {
@@ -53,7 +54,10 @@ function assertBounded(text: Buffer, { depth, values }: JsonBounds): void {
   }
 }
 
-/** Where the quote is that ends the string whose content begins at `from`; the end of the text where there is none. */
+/**
+ * Where the quote is that ends the string whose content begins at `from`; the end of the text where
+ * there is none.
+ */
 function endOfString(text: Buffer, from: number): number {
   for (let quote = text.indexOf(QUOTE, from); quote >= 0; quote = text.indexOf(QUOTE, quote + 1)) {
     let slashes = 0;

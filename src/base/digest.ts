@@ -1,9 +1,10 @@
 /**
- * Content digests and the ids made of them (image-spec descriptor.md, "Digests"; config.md, "Layer ChainID").
+ * Content digests and the ids made of them (image-spec descriptor.md, "Digests"; config.md, "Layer
+ * ChainID").
  *
- * A DiffID is the digest of a layer's uncompressed tar, a ChainID that of a layer with all below it, an image's id that of its
- * configuration. They are of different types, so that one is not taken for another:
- * what is parsed is a Digest, and whoever knows of what says so (`as DiffId`).
+ * A DiffID is the digest of a layer's uncompressed tar, a ChainID that of a layer with all below
+ * it, an image's id that of its configuration. They are of different types, so that one is not
+ * taken for another: what is parsed is a Digest, and whoever knows of what says so (`as DiffId`).
  */
 import { createHash } from 'node:crypto';
 
@@ -19,7 +20,10 @@ export type ImageId = Digest & { readonly [kind]: 'image' };
 const PREFIX = 'sha256:';
 const pattern = /^sha256:[0-9a-f]{64}$/;
 
-/** Undefined for anything that is not a sha256 digest in its canonical form. White space is not trimmed. */
+/**
+ * Undefined for anything that is not a sha256 digest in its canonical form. White space is not
+ * trimmed.
+ */
 export function parseDigest(text: string): Digest | undefined {
   return pattern.test(text) ? (text as Digest) : undefined;
 }
@@ -39,7 +43,9 @@ export function sha256(bytes: string | Uint8Array): Digest {
 
 /** C0 is D0, Cn the digest of `C(n-1) Dn`. */
 export function chainIdOf(parent: ChainId | undefined, diffId: DiffId): ChainId {
-  return parent === undefined ? (diffId as Digest as ChainId) : (sha256(`${parent} ${diffId}`) as ChainId);
+  return parent === undefined
+    ? (diffId as Digest as ChainId)
+    : (sha256(`${parent} ${diffId}`) as ChainId);
 }
 
 /** The ChainID of each layer of a stack, the base first. */

@@ -17,7 +17,9 @@ export const E = {
   EUCLEAN: 117,
 } as const;
 
-const names = new Map<number, string>(Object.entries(constants.errno).map(([name, value]) => [value, name]));
+const names = new Map<number, string>(
+  Object.entries(constants.errno).map(([name, value]) => [value, name]),
+);
 names.set(E.EOPNOTSUPP, 'EOPNOTSUPP');
 names.set(E.EUCLEAN, 'EUCLEAN');
 

@@ -24,7 +24,10 @@ export class UsageError extends PlyfsError {
   }
 }
 
-/** Why something failed, for a sentence that says what failed: of a system call the reason in words, else the message. */
+/**
+ * Why something failed, for a sentence that says what failed: of a system call the reason in words,
+ * else the message.
+ */
 export function messageOf(error: unknown): string {
   const failure = systemFailureOf(error);
   if (failure !== undefined) return reasonOf(failure.errno);

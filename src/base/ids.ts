@@ -3,9 +3,14 @@ import { randomBytes } from 'node:crypto';
 
 declare const kind: unique symbol;
 
-/** The name of a layer's directory under a graph driver's home: 64 hexadecimal digits, or what the root was written with. */
+/**
+ * The name of a layer's directory under a graph driver's home: 64 hexadecimal digits, or what the
+ * root was written with.
+ */
 export type CacheId = string & { readonly [kind]: 'cache' };
-/** The same of a read-write layer: 64 hexadecimal digits, followed by `-init` for its init layer. */
+/**
+ * The same of a read-write layer: 64 hexadecimal digits, followed by `-init` for its init layer.
+ */
 export type MountId = string & { readonly [kind]: 'mount' };
 
 /** 64 hexadecimal digits: 256 random bits. */
@@ -17,7 +22,10 @@ export function newCacheId(): CacheId {
   return randomId() as CacheId;
 }
 
-/** What a directory under a driver's home may be called: one component, and none that means another directory. */
+/**
+ * What a directory under a driver's home may be called: one component, and none that means another
+ * directory.
+ */
 const cacheIdPattern = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$/;
 const mountIdPattern = /^[a-f0-9]{64}(-init)?$/;
 

@@ -1,4 +1,7 @@
-/** What failed system calls mean, in words: for sentences. Errors of node:fs and `Errno` (errno.ts) are the two kinds there are. */
+/**
+ * What failed system calls mean, in words: for sentences. Errors of node:fs and `Errno` (errno.ts)
+ * are the two kinds there are.
+ */
 import { getSystemErrorMap } from 'node:util';
 import { Errno, errnoName } from './errno.js';
 
@@ -20,7 +23,8 @@ export interface SystemFailure {
 
 /** Undefined for any other error. */
 export function systemFailureOf(error: unknown): SystemFailure | undefined {
-  if (error instanceof Errno) return { errno: error.errno, what: error.message.replace(/^[^:]*(: )?/, '') };
+  if (error instanceof Errno)
+    return { errno: error.errno, what: error.message.replace(/^[^:]*(: )?/, '') };
   if (!(error instanceof Error) || !('syscall' in error) || !('errno' in error)) return undefined;
   const { errno, syscall } = error;
   if (typeof errno !== 'number' || typeof syscall !== 'string') return undefined;
@@ -80,7 +84,8 @@ export function systemFailureSentence({ errno, what, path }: SystemFailure): str
   const known = advice[errnoName(errno)];
   const remedy = known === undefined ? '' : `: ${known}`;
   const deed = deeds[what];
-  if (path !== undefined && deed !== undefined) return `${path} cannot be ${deed} (${reasonOf(errno)})${remedy}`;
+  if (path !== undefined && deed !== undefined)
+    return `${path} cannot be ${deed} (${reasonOf(errno)})${remedy}`;
   const subject = path ?? (what.includes('/') ? what : undefined);
   const call = subject === what || what === '' ? '' : ` in ${what}`;
   return subject === undefined

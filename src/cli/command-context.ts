@@ -19,7 +19,8 @@ export class ProgramContext implements CommandContext {
     return print(text);
   };
   readonly shown = shown;
-  readonly printJson = (value: unknown): Promise<void> => this.print(`${JSON.stringify(value, null, 2)}\n`);
+  readonly printJson = (value: unknown): Promise<void> =>
+    this.print(`${JSON.stringify(value, null, 2)}\n`);
   readonly #openRoots: DataRoot[] = [];
   #progress: Progress = silent;
 
@@ -54,7 +55,8 @@ export class ProgramContext implements CommandContext {
     this.#endProgress();
     const sentences = this.#openRoots.flatMap((root) => root.skipped());
     for (const sentence of sentences.slice(0, SENTENCES)) this.warn(sentence);
-    if (sentences.length > SENTENCES) this.warn(`${sentences.length - SENTENCES} more cannot be used: \`ply fsck\` names them.`);
+    if (sentences.length > SENTENCES)
+      this.warn(`${sentences.length - SENTENCES} more cannot be used: \`ply fsck\` names them.`);
   }
 
   /** After the command, however it ended. */

@@ -20,7 +20,10 @@ export interface CommandContext {
   readonly signal: AbortSignal;
   /** The data root; closed when the command has ended. `write`: the command changes it. */
   readonly openRoot: (write: boolean) => Promise<DataRoot>;
-  /** The same for a command that changes the root by taking things away: it works on a full disk too. */
+  /**
+   * The same for a command that changes the root by taking things away: it works on a full disk
+   * too.
+   */
   readonly openRootToFree: () => Promise<DataRoot>;
   /** Where long work says how far it is, and nowhere when `quiet`. `doing`: `Loading`. */
   readonly progress: (quiet: boolean, doing: string) => Promise<Progress>;
@@ -40,14 +43,16 @@ export interface CommandContext {
 /** `O`: what commander makes of the options that `declare` adds. */
 export interface CommandDefinition<O extends object> {
   /**
-   * Adds options and arguments. The names of arguments and of options' values tell the shell's completion what to offer
-   * (completion.ts): IMAGE, NAME, FILE, PATH, DIR.
+   * Adds options and arguments. The names of arguments and of options' values tell the shell's
+   * completion what to offer (completion.ts): IMAGE, NAME, FILE, PATH, DIR.
    */
   declare(command: Command): void;
   /** `words` are the arguments, as bytes. Throws PlyfsError. */
   run(words: readonly ByteString[], options: O, context: CommandContext): Promise<void>;
 }
 
-export function defineCommand<O extends object>(definition: CommandDefinition<O>): CommandDefinition<object> {
+export function defineCommand<O extends object>(
+  definition: CommandDefinition<O>,
+): CommandDefinition<object> {
   return definition;
 }

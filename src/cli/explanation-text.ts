@@ -7,12 +7,17 @@ const CREATED_BY_LENGTH = 60;
 
 /** Paths below `here` are shown relative to it. */
 export function explanationText(explained: ExplainedPath, here: string): string {
-  const lines: string[] = explained.links.map(({ path, target }) => `${quoted(path)} is a symbolic link to ${quoted(target)}.\n`);
+  const lines: string[] = explained.links.map(
+    ({ path, target }) => `${quoted(path)} is a symbolic link to ${quoted(target)}.\n`,
+  );
   lines.push(`${quoted(explained.path)}: ${headline(explained)}\n`);
   const speaking = explained.layers.filter(({ state }) => state !== 'absent');
   const width = Math.max(0, ...speaking.map(({ name }) => name.length));
   for (const layer of speaking) {
-    lines.push(`  ${layer.name.padEnd(width)}  ${answer(layer, explained)}\n`, `  ${' '.repeat(width)}    ${origin(layer, here)}\n`);
+    lines.push(
+      `  ${layer.name.padEnd(width)}  ${answer(layer, explained)}\n`,
+      `  ${' '.repeat(width)}    ${origin(layer, here)}\n`,
+    );
   }
   lines.push(silent(explained.layers), consequence(explained));
   return lines.join('');
@@ -21,15 +26,20 @@ export function explanationText(explained: ExplainedPath, here: string): string 
 function headline({ kind, size, target, endsAt, layers }: ExplainedPath): string {
   if (endsAt !== undefined) {
     const where = quoted(endsAt.path);
-    return endsAt.kind === undefined ? `not there, because there is no ${where}` : `not there, because ${where} is ${named(endsAt.kind)}`;
+    return endsAt.kind === undefined
+      ? `not there, because there is no ${where}`
+      : `not there, because ${where} is ${named(endsAt.kind)}`;
   }
   if (kind === undefined) {
     if (layers.some(({ state }) => state === 'whiteout')) return 'not there: deleted';
-    return layers.some(({ state }) => state === 'hidden') ? 'not there, though there is one below' : 'not there';
+    return layers.some(({ state }) => state === 'hidden')
+      ? 'not there, though there is one below'
+      : 'not there';
   }
   if (kind === 'symlink') return `a symbolic link to ${quoted(target ?? '')}`;
   const parts = layers.filter(({ state }) => state === 'wins' || state === 'merged').length;
-  if (kind === 'directory') return parts > 1 ? `a directory, merged from ${parts} layers` : 'a directory';
+  if (kind === 'directory')
+    return parts > 1 ? `a directory, merged from ${parts} layers` : 'a directory';
   return size === undefined ? named(kind) : `${named(kind)} of ${count(size, 'byte')}`;
 }
 
@@ -44,7 +54,10 @@ function count(number: number, what: string): string {
 function answer(layer: ExplainedLayer, { kind, path }: ExplainedPath): string {
   const { state, size, opaque = false } = layer;
   const elsewhere = layer.path === path ? '' : ` as ${quoted(layer.path)}`;
-  const what = layer.kind === undefined ? '' : `${named(layer.kind)}${size === undefined ? '' : ` of ${count(size, 'byte')}`}`;
+  const what =
+    layer.kind === undefined
+      ? ''
+      : `${named(layer.kind)}${size === undefined ? '' : ` of ${count(size, 'byte')}`}`;
   const closed = opaque ? '; it is opaque: what lies below it stays hidden' : '';
   switch (state) {
     case 'wins':
@@ -72,7 +85,9 @@ function because({ hiddenBy }: ExplainedLayer, path: string): string {
     case 'opaque':
       return `hidden, the directory${above} in ${name} is opaque`;
     case 'file':
-      return above === '' ? `hidden by the one in ${name}` : `hidden,${above} in ${name} is no directory`;
+      return above === ''
+        ? `hidden by the one in ${name}`
+        : `hidden,${above} in ${name} is no directory`;
     case 'directory':
       return `hidden by the directory${above} in ${name}`;
     case 'redirect':
@@ -81,7 +96,8 @@ function because({ hiddenBy }: ExplainedLayer, path: string): string {
 }
 
 function origin({ createdBy, directory, path }: ExplainedLayer, here: string): string {
-  if (createdBy !== undefined) return ellipsis(createdBy.replace(/[\s\0-\x1f\x7f-\x9f]+/g, ' '), CREATED_BY_LENGTH);
+  if (createdBy !== undefined)
+    return ellipsis(createdBy.replace(/[\s\0-\x1f\x7f-\x9f]+/g, ' '), CREATED_BY_LENGTH);
   const full = path === '/' ? directory : `${directory}${path}`;
   return quoted(full.startsWith(`${here}/`) ? full.slice(here.length + 1) : full);
 }
@@ -95,8 +111,14 @@ function silent(layers: readonly ExplainedLayer[]): string {
 function consequence({ kind, write }: ExplainedPath): string {
   if (kind === undefined) return '';
   if (write === undefined) return '  There is no upper layer: nothing can be changed.\n';
-  if (write.inPlace) return '  A change is made in the upper layer, where it is: nothing is copied.\n';
-  const what = kind === 'file' ? count(write.bytes, 'byte') : kind === 'directory' ? 'the directory without what is in it' : 'it';
+  if (write.inPlace)
+    return '  A change is made in the upper layer, where it is: nothing is copied.\n';
+  const what =
+    kind === 'file'
+      ? count(write.bytes, 'byte')
+      : kind === 'directory'
+        ? 'the directory without what is in it'
+        : 'it';
   const { directories } = write;
   const parents =
     directories.length === 0

@@ -1,6 +1,6 @@
 /**
- * Sizes and times as docker prints them (go-units: size.go, duration.go). No npm package has these shapes: pretty-bytes writes `1.23 MB`,
- * date-fns rounds otherwise.
+ * Sizes and times as docker prints them (go-units: size.go, duration.go). No npm package has these
+ * shapes: pretty-bytes writes `1.23 MB`, date-fns rounds otherwise.
  */
 
 import { UsageError } from '../base/error.js';
@@ -66,8 +66,9 @@ export function goTime(time: Date | undefined): string {
   if (time === undefined) return '';
   const { date, clock, offset } = localTime(time);
   const zone =
-    new Intl.DateTimeFormat('en-US', { timeZoneName: 'short' }).formatToParts(time).find(({ type }) => type === 'timeZoneName')?.value ??
-    '';
+    new Intl.DateTimeFormat('en-US', { timeZoneName: 'short' })
+      .formatToParts(time)
+      .find(({ type }) => type === 'timeZoneName')?.value ?? '';
   return `${date} ${clock} ${offset.replace(':', '')} ${zone}`;
 }
 
@@ -81,16 +82,28 @@ export function localRfc3339(time: Date | undefined): string {
 function localTime(time: Date): { date: string; clock: string; offset: string } {
   const minutes = -time.getTimezoneOffset();
   // The fields of this zone, written as if they were UTC's.
-  const [date = '', rest = ''] = new Date(time.getTime() + minutes * 60_000).toISOString().split('T');
+  const [date = '', rest = ''] = new Date(time.getTime() + minutes * 60_000)
+    .toISOString()
+    .split('T');
   const pair = (value: number): string => String(value).padStart(2, '0');
   const distance = Math.abs(minutes);
-  return { date, clock: rest.slice(0, 8), offset: `${minutes < 0 ? '-' : '+'}${pair(Math.floor(distance / 60))}:${pair(distance % 60)}` };
+  return {
+    date,
+    clock: rest.slice(0, 8),
+    offset: `${minutes < 0 ? '-' : '+'}${pair(Math.floor(distance / 60))}:${pair(distance % 60)}`,
+  };
 }
 
-/** `10G`, `512m`, `1.5GiB`: powers of 1024, as docker reads sizes of memory and of containers (go-units, RAMInBytes). Throws UsageError. */
+/**
+ * `10G`, `512m`, `1.5GiB`: powers of 1024, as docker reads sizes of memory and of containers
+ * (go-units, RAMInBytes). Throws UsageError.
+ */
 export function parseSize(text: string): number {
   const [, digits, unit = ''] = /^(\d+(?:\.\d+)?) ?([kmgtp]?)(?:i?b)?$/i.exec(text) ?? [];
-  const bytes = Math.floor(Number(digits) * 1024 ** ' kmgtp'.indexOf(unit === '' ? ' ' : unit.toLowerCase()));
-  if (digits === undefined || !Number.isSafeInteger(bytes)) throw new UsageError(`'${text}' is no size: write it as 10G or 512M`);
+  const bytes = Math.floor(
+    Number(digits) * 1024 ** ' kmgtp'.indexOf(unit === '' ? ' ' : unit.toLowerCase()),
+  );
+  if (digits === undefined || !Number.isSafeInteger(bytes))
+    throw new UsageError(`'${text}' is no size: write it as 10G or 512M`);
   return bytes;
 }

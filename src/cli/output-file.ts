@@ -9,10 +9,14 @@ import { messageOf, PlyfsError } from '../base/error.js';
 import { randomId } from '../base/ids.js';
 
 /**
- * Written aside and renamed; what is no regular file (a pipe, /dev/null) is written to as it is. Returns the bytes.
- * Throws `output-failed`, and what the source throws.
+ * Written aside and renamed; what is no regular file (a pipe, /dev/null) is written to as it is.
+ * Returns the bytes. Throws `output-failed`, and what the source throws.
  */
-export async function writeOutputFile(path: ByteString, source: ByteSource, signal: AbortSignal): Promise<number> {
+export async function writeOutputFile(
+  path: ByteString,
+  source: ByteSource,
+  signal: AbortSignal,
+): Promise<number> {
   const place = Buffer.from(path, 'latin1');
   const there = await stat(place).catch(() => undefined);
   const inPlace = there !== undefined && !there.isFile();
@@ -36,6 +40,10 @@ export async function writeOutputFile(path: ByteString, source: ByteSource, sign
   } catch (error) {
     if (!inPlace) await rm(aside, { force: true });
     if (error instanceof PlyfsError || signal.aborted) throw error;
-    throw new PlyfsError('output-failed', `${textOf(path)} cannot be written: ${messageOf(error)}.`, { cause: error });
+    throw new PlyfsError(
+      'output-failed',
+      `${textOf(path)} cannot be written: ${messageOf(error)}.`,
+      { cause: error },
+    );
   }
 }

@@ -1,6 +1,7 @@
 /**
- * What ply writes to stdout and stderr. Whatever it is, a terminal gets no control characters but ends of lines and tabs (terminal-text.ts); a pipe and a file
- * get what there is. Each stream is looked at by itself.
+ * What ply writes to stdout and stderr. Whatever it is, a terminal gets no control characters but
+ * ends of lines and tabs (terminal-text.ts); a pipe and a file get what there is. Each stream is
+ * looked at by itself.
  */
 import { writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
@@ -11,13 +12,18 @@ import { forTerminal, inLine } from './terminal-text.js';
 /** Whoever read stdout has gone, as `head` does: no failure worth a sentence. */
 export class OutputClosed extends Error {}
 
-/** Whether stdout has somebody who listens for errors. `print` gets them in its callback, but without a listener they end the process as well. */
+/**
+ * Whether stdout has somebody who listens for errors. `print` gets them in its callback, but
+ * without a listener they end the process as well.
+ */
 let guarded = false;
 
 /** Resolves when it is written. Throws `OutputClosed`. */
 export async function print(data: string | Uint8Array): Promise<void> {
   if (data.length === 0) return;
-  const written = isatty(1) ? forTerminal(typeof data === 'string' ? data : Buffer.from(data).toString('utf8')) : data;
+  const written = isatty(1)
+    ? forTerminal(typeof data === 'string' ? data : Buffer.from(data).toString('utf8'))
+    : data;
   if (!guarded) process.stdout.on('error', () => undefined);
   guarded = true;
   await new Promise<void>((resolve, reject) => {

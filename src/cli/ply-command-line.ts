@@ -1,8 +1,9 @@
 /**
- * The words of ply's command line: global options, the command's name, and what belongs to the command.
+ * The words of ply's command line: global options, the command's name, and what belongs to the
+ * command.
  *
- * commander parses texts; here they are byte strings, which it only compares and cuts. What it says about them goes through
- * `textOf`.
+ * commander parses texts; here they are byte strings, which it only compares and cuts. What it says
+ * about them goes through `textOf`.
  */
 import { Command, Option, type CommanderError } from 'commander';
 import { textOf, type ByteString } from '../base/bytes.js';
@@ -21,9 +22,18 @@ export class HelpAsked extends Error {
 
 export function globalOptions(): Option[] {
   return [
-    new Option('--root <DIR>', 'the data root (default: /var/lib/plyfs, or ~/.local/share/plyfs when not root)'),
-    new Option('--storage-driver <NAME>', 'how layers lie on disk: overlay2, fuse-overlayfs, aufs, vfs'),
-    new Option('--storage-opt <KEY=VALUE>', 'an option of the storage driver; may be repeated').argParser(collect),
+    new Option(
+      '--root <DIR>',
+      'the data root (default: /var/lib/plyfs, or ~/.local/share/plyfs when not root)',
+    ),
+    new Option(
+      '--storage-driver <NAME>',
+      'how layers lie on disk: overlay2, fuse-overlayfs, aufs, vfs',
+    ),
+    new Option(
+      '--storage-opt <KEY=VALUE>',
+      'an option of the storage driver; may be repeated',
+    ).argParser(collect),
     new Option('--mounter <NAME>', 'what mounts layers').choices(['fuse', 'kernel']),
     new Option('--writable', 'change a data root that another program made'),
     new Option('--json', 'print one JSON document'),
@@ -35,15 +45,23 @@ export function collect(value: string, before: readonly string[] = []): string[]
   return [...before, value];
 }
 
-/** The command `name` without anything of its own. It throws where commander would end the process. */
+/**
+ * The command `name` without anything of its own. It throws where commander would end the process.
+ */
 export function bareCommand(name: string): Command {
   let help = '';
   return new Command(name)
     .helpCommand(false)
     .helpOption('-h, --help', 'print this')
-    .configureOutput({ writeOut: (text) => (help += text), writeErr: () => undefined, outputError: () => undefined })
+    .configureOutput({
+      writeOut: (text) => (help += text),
+      writeErr: () => undefined,
+      outputError: () => undefined,
+    })
     .exitOverride((error) => {
-      throw error.code === 'commander.helpDisplayed' ? new HelpAsked(help) : usageErrorOf(error, name);
+      throw error.code === 'commander.helpDisplayed'
+        ? new HelpAsked(help)
+        : usageErrorOf(error, name);
     });
 }
 
@@ -62,7 +80,11 @@ export function splitCommandLine(
   program.passThroughOptions().argument('[COMMAND]').argument('[WORDS...]');
   program.parse(words, { from: 'user' });
   const [name, ...rest] = program.args;
-  return { globals: program.opts(), ...(name === undefined ? {} : { name }), rest: rest as ByteString[] };
+  return {
+    globals: program.opts(),
+    ...(name === undefined ? {} : { name }),
+    rest: rest as ByteString[],
+  };
 }
 
 function usageErrorOf(error: CommanderError, name: string): UsageError {
@@ -71,6 +93,11 @@ function usageErrorOf(error: CommanderError, name: string): UsageError {
     .replace('. Expected', ', expected')
     .split('\n');
   const text = textOf(sentence as ByteString).replace(/\.$/, '');
-  const hint = suggestion === '' ? `see ${name} --help` : textOf(suggestion as ByteString).replace(/^\(|\)$/g, '');
-  return new UsageError(`${text.charAt(0).toUpperCase()}${text.slice(1)}: ${hint.charAt(0).toLowerCase()}${hint.slice(1)}`);
+  const hint =
+    suggestion === ''
+      ? `see ${name} --help`
+      : textOf(suggestion as ByteString).replace(/^\(|\)$/g, '');
+  return new UsageError(
+    `${text.charAt(0).toUpperCase()}${text.slice(1)}: ${hint.charAt(0).toLowerCase()}${hint.slice(1)}`,
+  );
 }

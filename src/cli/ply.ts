@@ -1,4 +1,7 @@
-/** The program `ply`: what one does with images and mounts, apart from serving one mount (which is plyfs). */
+/**
+ * The program `ply`: what one does with images and mounts, apart from serving one mount (which is
+ * plyfs).
+ */
 import { textOf, type ByteString } from '../base/bytes.js';
 import { check } from '../base/errno.js';
 import { UsageError } from '../base/error.js';
@@ -6,7 +9,13 @@ import type { GlobalOptions } from './command.js';
 import { ProgramContext } from './command-context.js';
 import { commands } from './commands/index.js';
 import { OutputClosed, print, say } from './output.js';
-import { bareCommand, globalOptions, HelpAsked, splitCommandLine, subcommand } from './ply-command-line.js';
+import {
+  bareCommand,
+  globalOptions,
+  HelpAsked,
+  splitCommandLine,
+  subcommand,
+} from './ply-command-line.js';
 import { rawArguments } from './raw-arguments.js';
 import { exitStatusOf, reportLine } from './report.js';
 import { packageVersion } from './version.js';
@@ -15,7 +24,10 @@ import { packageVersion } from './version.js';
 const signalStatus = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
 const OUTPUT_CLOSED_STATUS = 141;
 
-/** Milliseconds. JavaScript that has not seen a signal by then waits for something that does not answer: all it writes may be cut off anywhere. */
+/**
+ * Milliseconds. JavaScript that has not seen a signal by then waits for something that does not
+ * answer: all it writes may be cut off anywhere.
+ */
 const STUCK = 5000;
 
 const aborter = new AbortController();
@@ -43,12 +55,16 @@ async function main(): Promise<number> {
   for (const option of globalOptions()) program.addOption(option);
   program.configureHelp({ formatHelp: help });
   const { globals, name, rest } = splitCommandLine(program, rawArguments());
-  if (program.opts<{ version?: true }>().version === true) return shown(`ply ${packageVersion()}\n`);
+  if (program.opts<{ version?: true }>().version === true)
+    return shown(`ply ${packageVersion()}\n`);
   if (name === undefined) throw new UsageError('Say what to do: ply --help lists the commands');
   if (name === 'help' && rest.length === 0) return shown(help());
 
   const entry = commands.find((candidate) => candidate.name === name);
-  if (entry === undefined) throw new UsageError(`There is no command '${textOf(name as ByteString)}': ply --help lists them`);
+  if (entry === undefined)
+    throw new UsageError(
+      `There is no command '${textOf(name as ByteString)}': ply --help lists them`,
+    );
   failureStatus = entry.failureStatus;
   const definition = await entry.load();
   const command = subcommand(entry.name, entry.summary);
@@ -57,12 +73,21 @@ async function main(): Promise<number> {
   const { sys } = await import('../sys/index.js');
   check(sys.endUnlessHandled(STUCK), 'watching for signals');
   acknowledge = () => sys.signalHandled();
-  const context = new ProgramContext(joined(globals, command.opts()), aborter.signal, releaseSignals);
+  const context = new ProgramContext(
+    joined(globals, command.opts()),
+    aborter.signal,
+    releaseSignals,
+  );
   try {
-    await definition.run(entry.raw === true ? rest : (command.args as typeof rest), command.opts(), context);
+    await definition.run(
+      entry.raw === true ? rest : (command.args as typeof rest),
+      command.opts(),
+      context,
+    );
     return context.status;
   } catch (error) {
-    if (signalled === undefined && !(error instanceof OutputClosed) && name !== 'fsck') context.tellSkipped();
+    if (signalled === undefined && !(error instanceof OutputClosed) && name !== 'fsck')
+      context.tellSkipped();
     throw error;
   } finally {
     context.close();
@@ -84,7 +109,9 @@ function joined(before: GlobalOptions, after: GlobalOptions): GlobalOptions {
 }
 
 function help(): string {
-  const listing = bareCommand('ply').usage('[OPTIONS] COMMAND').option('-V, --version', 'print the version');
+  const listing = bareCommand('ply')
+    .usage('[OPTIONS] COMMAND')
+    .option('-V, --version', 'print the version');
   for (const option of globalOptions()) listing.addOption(option);
   for (const { name, summary, group } of commands) {
     if (group !== 'Hidden') listing.command(name).summary(summary).helpGroup(`${group}:`);

@@ -1,4 +1,6 @@
-/** The words of plyfs's command line, which are those of fuse-overlayfs and of mount(8)'s helpers. */
+/**
+ * The words of plyfs's command line, which are those of fuse-overlayfs and of mount(8)'s helpers.
+ */
 import { parseArgs } from 'node:util';
 import { textOf, type ByteString } from '../base/bytes.js';
 import { UsageError, messageOf } from '../base/error.js';
@@ -25,13 +27,24 @@ export function parsePlyfsArguments(words: readonly ByteString[]): PlyfsCommand 
 
   const [first, second, ...more] = positionals as ByteString[];
   if (first === undefined)
-    throw new UsageError('No mount point is named: say where to mount, as in `plyfs -o lowerdir=TOP:BOTTOM DIRECTORY`.');
+    throw new UsageError(
+      'No mount point is named: say where to mount, as in `plyfs -o lowerdir=TOP:BOTTOM DIRECTORY`.',
+    );
   if (more.length > 0)
-    throw new UsageError(`There are too many words, from '${textOf(more[0]!)}' on: name one mount point, and at most a source before it.`);
+    throw new UsageError(
+      `There are too many words, from '${textOf(more[0]!)}' on: name one mount point, and at most a source before it.`,
+    );
 
   const debug = values.debug ?? false;
-  const mount = { kind: 'mount', options: (values.options ?? []) as ByteString[], foreground: values.foreground ?? debug, debug } as const;
-  return second === undefined ? { ...mount, mountpoint: first } : { ...mount, source: first, mountpoint: second };
+  const mount = {
+    kind: 'mount',
+    options: (values.options ?? []) as ByteString[],
+    foreground: values.foreground ?? debug,
+    debug,
+  } as const;
+  return second === undefined
+    ? { ...mount, mountpoint: first }
+    : { ...mount, source: first, mountpoint: second };
 }
 
 function parse(words: readonly ByteString[]) {
@@ -51,6 +64,8 @@ function parse(words: readonly ByteString[]) {
     });
   } catch (error) {
     // Node's message goes on with advice about its own library.
-    throw new UsageError(`${textOf(messageOf(error).split(/\.\s|\n/)[0]! as ByteString)}: see --help.`);
+    throw new UsageError(
+      `${textOf(messageOf(error).split(/\.\s|\n/)[0]! as ByteString)}: see --help.`,
+    );
   }
 }

@@ -6,7 +6,10 @@ import { packageVersion } from './version.js';
 const FUSE_OVERLAYFS_VERSION = '1.13';
 
 export function versionText(asFuseOverlayfs: boolean): string {
-  const lines = [`plyfs version ${packageVersion()}`, `using FUSE kernel interface version ${PROTOCOL_MAJOR}.${PROTOCOL_MINOR}`];
+  const lines = [
+    `plyfs version ${packageVersion()}`,
+    `using FUSE kernel interface version ${PROTOCOL_MAJOR}.${PROTOCOL_MINOR}`,
+  ];
   // podman and buildah show what it prints; programs look for this line.
   if (asFuseOverlayfs) lines.unshift(`fuse-overlayfs: version ${FUSE_OVERLAYFS_VERSION}`);
   return `${lines.join('\n')}\n`;

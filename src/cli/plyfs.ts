@@ -1,11 +1,12 @@
 /**
  * The program `plyfs`: mounts one union, serves it, and ends with it.
  *
- * Started by bin/plyfs with two words of its own before the user's. The first is `attached`, when stdout and stderr are the
- * user's from beginning to end; or `detached`, when stderr is a pipe on which a shell waits for sentences and for a last line
- * `status N`: this process is then the daemon already, and lets go of the pipe when the mount answers. Behind commas follow the
- * numbers of other descriptors that the caller had open, which it lets go of as well. The second word is the name under which
- * the program was called.
+ * Started by bin/plyfs with two words of its own before the user's. The first is `attached`, when
+ * stdout and stderr are the user's from beginning to end; or `detached`, when stderr is a pipe on
+ * which a shell waits for sentences and for a last line `status N`: this process is then the daemon
+ * already, and lets go of the pipe when the mount answers. Behind commas follow the numbers of
+ * other descriptors that the caller had open, which it lets go of as well. The second word is the
+ * name under which the program was called.
  */
 import { subscribe } from 'node:diagnostics_channel';
 import { closeSync, openSync, writeSync } from 'node:fs';
@@ -26,7 +27,10 @@ const [mode, ...inherited] = start.split(',');
 const program = textOf(calledAs.slice(calledAs.lastIndexOf('/') + 1) as ByteString);
 const asFuseOverlayfs = program === 'fuse-overlayfs';
 
-/** Where sentences go: the user's stderr, the pipe until the mount answers, afterwards the kernel's log if we may write it. */
+/**
+ * Where sentences go: the user's stderr, the pipe until the mount answers, afterwards the kernel's
+ * log if we may write it.
+ */
 let out: number | null = 2;
 let waitedFor = mode === 'detached';
 
@@ -41,7 +45,10 @@ function say(sentence: unknown): void {
   }
 }
 
-/** The last line for whoever waits. The wait ends when the pipe is closed: by `letGo`, or with the process. */
+/**
+ * The last line for whoever waits. The wait ends when the pipe is closed: by `letGo`, or with the
+ * process.
+ */
 function tellStatus(status: number): void {
   if (!waitedFor) return;
   waitedFor = false;
@@ -77,8 +84,19 @@ function fail(error: unknown): never {
   end(exitStatusOf(error));
 }
 
-/** Timers and limits that the caller set for itself, and what it tells its own programs, end no mount. Node ignores SIGPIPE and SIGXFSZ. */
-const othersSignals = ['SIGALRM', 'SIGVTALRM', 'SIGPROF', 'SIGUSR2', 'SIGXCPU', 'SIGIO', 'SIGPWR'] as const;
+/**
+ * Timers and limits that the caller set for itself, and what it tells its own programs, end no
+ * mount. Node ignores SIGPIPE and SIGXFSZ.
+ */
+const othersSignals = [
+  'SIGALRM',
+  'SIGVTALRM',
+  'SIGPROF',
+  'SIGUSR2',
+  'SIGXCPU',
+  'SIGIO',
+  'SIGPWR',
+] as const;
 
 function traceLine({ operation, node, name, result, micros }: RequestTrace): string {
   const what = name === null ? '' : ` ${JSON.stringify(textOf(name as ByteString))}`;
@@ -87,15 +105,19 @@ function traceLine({ operation, node, name, result, micros }: RequestTrace): str
 }
 
 async function mount(command: MountCommand): Promise<void> {
-  const [{ isRemount, parseMountOptions }, { mountUnion }, { answerQuestions, openEar }, { sys }] = await Promise.all([
-    import('../fuse/mount-options.js'),
-    import('../engine/mount-union.js'),
-    import('../engine/mount-questions.js'),
-    import('../sys/index.js'),
-  ]);
+  const [{ isRemount, parseMountOptions }, { mountUnion }, { answerQuestions, openEar }, { sys }] =
+    await Promise.all([
+      import('../fuse/mount-options.js'),
+      import('../engine/mount-union.js'),
+      import('../engine/mount-questions.js'),
+      import('../sys/index.js'),
+    ]);
   if (isRemount(command.options)) {
     const { remount } = await import('../engine/remount.js');
-    await remount(command.mountpoint, command.options, { subtype: asFuseOverlayfs ? program : 'plyfs', warn: say });
+    await remount(command.mountpoint, command.options, {
+      subtype: asFuseOverlayfs ? program : 'plyfs',
+      warn: say,
+    });
     return;
   }
   sys.setProcessName(bytesOf(program));
@@ -116,7 +138,8 @@ async function mount(command: MountCommand): Promise<void> {
   for (const signal of othersSignals) process.on(signal, () => undefined);
   // Node would start its debugger.
   process.on('SIGUSR1', () => {
-    if (served.mounted !== undefined && mode === 'attached') writeSync(2, served.mounted.statistics());
+    if (served.mounted !== undefined && mode === 'attached')
+      writeSync(2, served.mounted.statistics());
   });
   process.on('uncaughtException', (error) => {
     ended(served.mounted, error);
@@ -126,15 +149,25 @@ async function mount(command: MountCommand): Promise<void> {
   });
   subscribe('plyfs:fuse:error', (message) => {
     const { operation, node, error } = message as UnexpectedError;
-    say(`internal error in ${operation} of node ${node}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    say(
+      `internal error in ${operation} of node ${node}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+    );
   });
 
-  const trace = parsed.tracing === undefined ? undefined : (await import('./trace-file.js')).traceTo(parsed.tracing, say);
+  const trace =
+    parsed.tracing === undefined
+      ? undefined
+      : (await import('./trace-file.js')).traceTo(parsed.tracing, say);
   const ear = openEar();
   const { lowers, ...union } = parsed.union;
   const mounted = await mountUnion({
     ...parsed,
-    union: { ...union, lowers: asFuseOverlayfs ? lowers.map((layer) => ({ form: 'aufs' as const, ...layer })) : lowers },
+    union: {
+      ...union,
+      lowers: asFuseOverlayfs
+        ? lowers.map((layer) => ({ form: 'aufs' as const, ...layer }))
+        : lowers,
+    },
     mount: {
       ...(command.source === undefined ? {} : { fsname: command.source }),
       ...(asFuseOverlayfs ? { fsname: bytesOf(program), subtype: bytesOf(program) } : {}),
@@ -152,7 +185,11 @@ async function mount(command: MountCommand): Promise<void> {
     ear === undefined
       ? undefined
       : answerSoon(() =>
-          answerQuestions(ear, { mountpoint: mounted.mountpoint, layers: mounted.layers, leave: () => void unmount(mounted).catch(fail) }),
+          answerQuestions(ear, {
+            mountpoint: mounted.mountpoint,
+            layers: mounted.layers,
+            leave: () => void unmount(mounted).catch(fail),
+          }),
         );
   try {
     if (signalled > 0) await unmount(mounted);
@@ -167,7 +204,10 @@ async function mount(command: MountCommand): Promise<void> {
 /** Milliseconds. */
 const FIRST_REQUESTS = 100;
 
-/** Once the first requests are answered: getting ready to listen takes some milliseconds, and the mount works without. */
+/**
+ * Once the first requests are answered: getting ready to listen takes some milliseconds, and the
+ * mount works without.
+ */
 function answerSoon(answer: () => Promise<() => void>): () => Promise<void> {
   let answering: Promise<(() => void) | undefined> | undefined;
   const timer = setTimeout(() => {
@@ -189,9 +229,14 @@ async function unmount(mounted: MountedUnion): Promise<void> {
   }
 }
 
-/** Something went wrong that nobody caught. The mount goes with the process: a mount that answers nothing wedges whoever looks at it. */
+/**
+ * Something went wrong that nobody caught. The mount goes with the process: a mount that answers
+ * nothing wedges whoever looks at it.
+ */
 function ended(mounted: MountedUnion | undefined, error: unknown): void {
-  say(`internal error: ${error instanceof Error ? (error.stack ?? error.message) : messageOf(error)}`);
+  say(
+    `internal error: ${error instanceof Error ? (error.stack ?? error.message) : messageOf(error)}`,
+  );
   const exit = (): never => end(1);
   if (mounted === undefined) exit();
   else mounted.unmount({ lazy: true }).then(exit, exit);

@@ -1,6 +1,6 @@
 /**
- * How far long work is, on stderr: bars where that is a terminal, otherwise a line for each thing begun. stdout is for
- * results.
+ * How far long work is, on stderr: bars where that is a terminal, otherwise a line for each thing
+ * begun. stdout is for results.
  */
 import type * as cliProgress from 'cli-progress';
 import { humanSize, shortId } from './human-format.js';
@@ -8,7 +8,10 @@ import { say } from './output.js';
 import { inLine } from './terminal-text.js';
 
 export interface ProgressEvent {
-  /** `layer`, `layers`, `save`; `spool`: an archive is copied to where it can be read; `exists`: a layer that is there already. */
+  /**
+   * `layer`, `layers`, `save`; `spool`: an archive is copied to where it can be read; `exists`: a
+   * layer that is there already.
+   */
   readonly kind: string;
   /** A digest or a name. */
   readonly id: string;
@@ -31,7 +34,11 @@ export async function progressOn(stream: NodeJS.WriteStream, doing: string): Pro
   return stream.isTTY ? bars(stream, doing, await import('cli-progress')) : lines(doing);
 }
 
-function bars(stream: NodeJS.WriteStream, doing: string, { MultiBar }: typeof cliProgress): Progress {
+function bars(
+  stream: NodeJS.WriteStream,
+  doing: string,
+  { MultiBar }: typeof cliProgress,
+): Progress {
   const drawn = new Map<string, cliProgress.SingleBar>();
   const all = new MultiBar({
     stream,
@@ -49,7 +56,14 @@ function bars(stream: NodeJS.WriteStream, doing: string, { MultiBar }: typeof cl
       const { id, done, total } = event;
       const bar = drawn.get(id);
       if (bar === undefined) {
-        drawn.set(id, all.create(total ?? 0, done, { name: inLine(nameOf(id)), text: textOf(event, doing), size: sizeOf(event) }));
+        drawn.set(
+          id,
+          all.create(total ?? 0, done, {
+            name: inLine(nameOf(id)),
+            text: textOf(event, doing),
+            size: sizeOf(event),
+          }),
+        );
         return;
       }
       if (total !== undefined) bar.setTotal(total);

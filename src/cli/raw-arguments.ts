@@ -2,8 +2,9 @@ import { readFileSync } from 'node:fs';
 import { bytesOf, type ByteString } from '../base/bytes.js';
 
 /**
- * The words after the script's own path, as the bytes they are. `process.argv` holds them decoded as UTF-8, which loses
- * every byte that is not; proc_pid_cmdline(5) has them whole. Without /proc the decoded ones must do.
+ * The words after the script's own path, as the bytes they are. `process.argv` holds them decoded
+ * as UTF-8, which loses every byte that is not; proc_pid_cmdline(5) has them whole. Without /proc
+ * the decoded ones must do.
  */
 export function rawArguments(): ByteString[] {
   const script = 1 + process.execArgv.length;

@@ -6,7 +6,9 @@ import { PlyfsError, messageOf } from '../base/error.js';
 import { traceLine, type TraceForm } from '../engine/trace-lines.js';
 import { UNION_CHANNEL, type UnionEvent } from '../union/events.js';
 
-/** Bytes that wait to be written: whoever reads may be slow, and the mount must not wait for him. */
+/**
+ * Bytes that wait to be written: whoever reads may be slow, and the mount must not wait for him.
+ */
 const MAX_WAITING = 8 << 20;
 
 export interface TraceFile {
@@ -15,25 +17,34 @@ export interface TraceFile {
 }
 
 /**
- * Opens the file, before the mount can cover it, and writes from now on; off the main thread, because a pipe's reader may be using the
- * mount. `warn` is told once of what went wrong. Throws `trace-unwritable`.
+ * Opens the file, before the mount can cover it, and writes from now on; off the main thread,
+ * because a pipe's reader may be using the mount. `warn` is told once of what went wrong. Throws
+ * `trace-unwritable`.
  */
-export function traceTo({ to: path, form }: { to: ByteString; form: TraceForm }, warn: (sentence: string) => void): TraceFile {
+export function traceTo(
+  { to: path, form }: { to: ByteString; form: TraceForm },
+  warn: (sentence: string) => void,
+): TraceFile {
   let fd = 1;
   if (path !== '-') {
     try {
       fd = openSync(Buffer.from(path, 'latin1'), 'a', 0o600);
     } catch (error) {
-      throw new PlyfsError('trace-unwritable', `cannot write the trace to ${textOf(path)} (${messageOf(error)}): name another file`, {
-        cause: error,
-      });
+      throw new PlyfsError(
+        'trace-unwritable',
+        `cannot write the trace to ${textOf(path)} (${messageOf(error)}): name another file`,
+        {
+          cause: error,
+        },
+      );
     }
   }
   const out = createWriteStream('', { fd });
   let lost = 0;
   const listener = (message: unknown): void => {
     if (out.writableLength > MAX_WAITING) {
-      if (lost++ === 0) warn('the trace cannot be written as fast as things happen: events are left out');
+      if (lost++ === 0)
+        warn('the trace cannot be written as fast as things happen: events are left out');
       return;
     }
     out.write(traceLine(message as UnionEvent, form, Date.now()));
@@ -44,7 +55,8 @@ export function traceTo({ to: path, form }: { to: ByteString; form: TraceForm },
   out.on('error', (error) => {
     stop();
     // Whoever reads may stop when he has seen enough.
-    if (!('code' in error) || error.code !== 'EPIPE') warn(`the trace ends here: ${messageOf(error)}`);
+    if (!('code' in error) || error.code !== 'EPIPE')
+      warn(`the trace ends here: ${messageOf(error)}`);
   });
   subscribe(UNION_CHANNEL, listener);
   return {

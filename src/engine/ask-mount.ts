@@ -1,4 +1,7 @@
-/** Asking a mount's process (mount-questions.ts). What it answers is another process's word, maybe another user's: checked before it is used. */
+/**
+ * Asking a mount's process (mount-questions.ts). What it answers is another process's word, maybe
+ * another user's: checked before it is used.
+ */
 import { connect, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import { setTimeout } from 'node:timers/promises';
@@ -31,7 +34,10 @@ export interface Following {
   readonly told: AsyncIterable<Told>;
 }
 
-/** What the mount does from now on: whatever happens after this has resolved is told. Throws as `askStack`. */
+/**
+ * What the mount does from now on: whatever happens after this has resolved is told. Throws as
+ * `askStack`.
+ */
 export async function followMount(mount: MountEntry, signal: AbortSignal): Promise<Following> {
   const { stack, socket, lines } = await ask(mount, 'trace');
   const stop = (): void => void socket.destroy();
@@ -75,7 +81,9 @@ async function ask(mount: MountEntry, question: Question): Promise<Conversation>
   );
 }
 
-/** Undefined: nobody is there, or not somebody who knows the answer. The caller destroys the socket. */
+/**
+ * Undefined: nobody is there, or not somebody who knows the answer. The caller destroys the socket.
+ */
 export async function askAt(path: string, question: Question): Promise<Conversation | undefined> {
   const socket = connect(path);
   socket.on('error', () => socket.destroy());
@@ -114,7 +122,9 @@ function bound(socket: Socket): void {
 function parse(text: string): Record<string, unknown> | undefined {
   try {
     const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
+    return typeof value === 'object' && value !== null
+      ? (value as Record<string, unknown>)
+      : undefined;
   } catch {
     return undefined;
   }
@@ -130,28 +140,48 @@ function isCount(value: unknown): value is number {
 
 function stackOf(text: string): MountStack | undefined {
   const { pid, mountpoint, layers } = parse(text) ?? {};
-  if (!isCount(pid) || !isText(mountpoint) || !Array.isArray(layers) || layers.length === 0 || layers.length > MAX_LAYERS) return undefined;
+  if (
+    !isCount(pid) ||
+    !isText(mountpoint) ||
+    !Array.isArray(layers) ||
+    layers.length === 0 ||
+    layers.length > MAX_LAYERS
+  )
+    return undefined;
   const sound = layers.map((layer: unknown) => layerOf(layer as Record<string, unknown>));
-  return sound.every((layer) => layer !== undefined) ? { pid, mountpoint, layers: sound } : undefined;
+  return sound.every((layer) => layer !== undefined)
+    ? { pid, mountpoint, layers: sound }
+    : undefined;
 }
 
 function layerOf(layer: Record<string, unknown> | null): LayerInUse | undefined {
   const { index, path, fd, form, marks, overrideStat } = layer ?? {};
   if (!isCount(index) || index >= MAX_LAYERS || !isText(path) || !isCount(fd)) return undefined;
-  if ((form !== 'overlay' && form !== 'aufs') || (marks !== 'trusted' && marks !== 'user')) return undefined;
+  if ((form !== 'overlay' && form !== 'aufs') || (marks !== 'trusted' && marks !== 'user'))
+    return undefined;
   if (overrideStat === undefined) return { index, path, fd, form, marks };
   const override = overrideOf(overrideStat);
-  return override === undefined ? undefined : { index, path, fd, form, marks, overrideStat: override };
+  return override === undefined
+    ? undefined
+    : { index, path, fd, form, marks, overrideStat: override };
 }
 
 function overrideOf(value: unknown): OverrideBelief | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
   const { attribute, objects } = value as Record<string, unknown>;
   const known = OVERRIDE_NAMES.find((name) => name === attribute);
-  return known !== undefined && (objects === 'every' || objects === 'of-root') ? { attribute: known, objects } : undefined;
+  return known !== undefined && (objects === 'every' || objects === 'of-root')
+    ? { attribute: known, objects }
+    : undefined;
 }
 
-const eventTypes: ReadonlySet<unknown> = new Set<UnionEvent['type']>(['copy-up', 'whiteout', 'opaque', 'exdev', 'lookup']);
+const eventTypes: ReadonlySet<unknown> = new Set<UnionEvent['type']>([
+  'copy-up',
+  'whiteout',
+  'opaque',
+  'exdev',
+  'lookup',
+]);
 
 function toldOf(text: string): Told | undefined {
   const { time, event, lost } = parse(text) ?? {};
@@ -160,6 +190,7 @@ function toldOf(text: string): Told | undefined {
   const { type, path, layer, bytes, microseconds } = event as Record<string, unknown>;
   if (!eventTypes.has(type) || !isText(path)) return undefined;
   if (type === 'lookup' && layer !== null && !isCount(layer)) return undefined;
-  if (type === 'copy-up' && (!isCount(layer) || !isCount(bytes) || !isCount(microseconds))) return undefined;
+  if (type === 'copy-up' && (!isCount(layer) || !isCount(bytes) || !isCount(microseconds)))
+    return undefined;
   return { time, event: event as UnionEvent };
 }

@@ -1,13 +1,22 @@
 /**
  * `ply bundle`: an OCI bundle, `config.json` and `rootfs`, for crun, runc and others that run one.
  *
- * The root file system is mounted, not unpacked: it is there at once, takes no space, and what is changed in it is in a container that `ply diff` and `ply commit` know.
- * Its set-id programs are to work in a container, so that nobody else may reach the bundle of root.
- * An ordinary user's is everything root's, because root is the one id that other programs map; owners stay kept aside.
+ * The root file system is mounted, not unpacked: it is there at once, takes no space, and what is
+ * changed in it is in a container that `ply diff` and `ply commit` know. Its set-id programs are to
+ * work in a container, so that nobody else may reach the bundle of root. An ordinary user's is
+ * everything root's, because root is the one id that other programs map; owners stay kept aside.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, realpathSync, rmdirSync, statSync, writeFileSync, type PathLike } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  realpathSync,
+  rmdirSync,
+  statSync,
+  writeFileSync,
+  type PathLike,
+} from 'node:fs';
 import { isUtf8 } from 'node:buffer';
 import { dirname, join } from 'node:path';
 import { textOf, type ByteString } from '../base/bytes.js';
@@ -31,11 +40,19 @@ export interface Bundle {
  * `directory` is made, for this user alone, if it is not there. Throws `bundle-exists`,
  * `bundle-exposed`, and what making and mounting a container throws; then nothing is left.
  */
-export async function makeBundle(root: DataRoot, word: string, directory: ByteString, options: RunContainerOptions): Promise<Bundle> {
+export async function makeBundle(
+  root: DataRoot,
+  word: string,
+  directory: ByteString,
+  options: RunContainerOptions,
+): Promise<Bundle> {
   const volumes = (options.volumes ?? []).map(volumeOf);
   const at = newDirectory(Buffer.from(directory, 'latin1'), textOf(directory));
   const { words } = options;
-  const container = await createContainer(root, word, { ...options, ...(words !== undefined && { command: words.map(textOf) }) });
+  const container = await createContainer(root, word, {
+    ...options,
+    ...(words !== undefined && { command: words.map(textOf) }),
+  });
   const { name } = container.mounted;
   const rootfs = join(at, 'rootfs');
   let mounted = false;
@@ -43,7 +60,10 @@ export async function makeBundle(root: DataRoot, word: string, directory: ByteSt
     mkdirSync(rootfs);
     await show(root, name, rootfs);
     mounted = true;
-    const user = findUser(processOf(container, options, false).user, readInRoot(rootfs, ['/etc/passwd', '/etc/group']));
+    const user = findUser(
+      processOf(container, options, false).user,
+      readInRoot(rootfs, ['/etc/passwd', '/etc/group']),
+    );
     const ordinary = process.geteuid?.() !== 0;
     const config = ociConfig({
       process: processOf(container, options, options.terminal !== undefined),
@@ -55,7 +75,9 @@ export async function makeBundle(root: DataRoot, word: string, directory: ByteSt
       terminal: options.terminal !== undefined,
       volumes,
       etc: existsSync('/etc/resolv.conf') ? { 'resolv.conf': '/etc/resolv.conf' } : {},
-      ...(ordinary && { mapRootTo: { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 } }),
+      ...(ordinary && {
+        mapRootTo: { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 },
+      }),
       ownSys: !ordinary || options.network === 'none',
       manyIds: !ordinary,
       annotations: { 'io.plyfs.container': container.name },
@@ -73,10 +95,18 @@ export async function makeBundle(root: DataRoot, word: string, directory: ByteSt
 function newDirectory(path: PathLike & Buffer, shown: string): string {
   mkdirSync(path, { recursive: true, mode: 0o700 });
   const real = realpathSync.native(path, 'buffer');
-  if (!isUtf8(real)) throw new PlyfsError('name-not-text', `${shown} is not UTF-8: make the bundle in another directory.`);
+  if (!isUtf8(real))
+    throw new PlyfsError(
+      'name-not-text',
+      `${shown} is not UTF-8: make the bundle in another directory.`,
+    );
   const at = real.toString();
   for (const name of ['config.json', 'rootfs']) {
-    if (existsSync(join(at, name))) throw new PlyfsError('bundle-exists', `${at} has a ${name} already: choose another directory.`);
+    if (existsSync(join(at, name)))
+      throw new PlyfsError(
+        'bundle-exists',
+        `${at} has a ${name} already: choose another directory.`,
+      );
   }
   if (process.geteuid?.() === 0 && othersReach(at)) {
     throw new PlyfsError(
@@ -95,7 +125,10 @@ function othersReach(at: string): boolean {
 }
 
 async function show(root: DataRoot, name: string, target: string): Promise<void> {
-  const recipe = process.geteuid?.() === 0 ? undefined : root.layers.recipe(name, { readOnly: false, ids: 'squashed' });
+  const recipe =
+    process.geteuid?.() === 0
+      ? undefined
+      : root.layers.recipe(name, { readOnly: false, ids: 'squashed' });
   if (recipe?.by !== 'program') {
     await root.layers.mount(name, { target, suid: true });
     return;

@@ -30,16 +30,28 @@ export interface CommittedView {
   readonly lost?: readonly LostAttribute[];
 }
 
-/** Throws `container-missing`, `container-ambiguous`, `record-damaged`, `reference-invalid`, and what `commitInto` throws. */
-export async function commitContainer(root: DataRoot, word: string, options: CommitContainerOptions = {}): Promise<CommittedView> {
+/**
+ * Throws `container-missing`, `container-ambiguous`, `record-damaged`, `reference-invalid`, and
+ * what `commitInto` throws.
+ */
+export async function commitContainer(
+  root: DataRoot,
+  word: string,
+  options: CommitContainerOptions = {},
+): Promise<CommittedView> {
   const { name, ...others } = options;
   const reference = name === undefined ? undefined : withDefaultTag(parseReference(name));
-  if (reference?.digest !== undefined) throw new UsageError('An image is committed under a tag, not under a digest');
+  if (reference?.digest !== undefined)
+    throw new UsageError('An image is committed under a tag, not under a digest');
   const { mounted, imageId, config } = findContainer(root, word);
-  const committed = await commitInto({ mounted, image: imageId && root.images.get(imageId), config: config.document }, root, {
-    ...others,
-    ...(reference !== undefined && { reference }),
-  });
+  const committed = await commitInto(
+    { mounted, image: imageId && root.images.get(imageId), config: config.document },
+    root,
+    {
+      ...others,
+      ...(reference !== undefined && { reference }),
+    },
+  );
   const { image, layer, replaced, lost } = committed;
   return {
     id: image.id,

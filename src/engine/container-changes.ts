@@ -8,7 +8,10 @@ import { findMounted } from './find-container.js';
 
 export type { Change };
 
-/** Sorted by path in byte order. Throws `container-missing`, `container-ambiguous`, and what reading the layer throws. */
+/**
+ * Sorted by path in byte order. Throws `container-missing`, `container-ambiguous`, and what reading
+ * the layer throws.
+ */
 export async function containerChanges(root: DataRoot, word: string): Promise<Change[]> {
   return root.layers.changes(findMounted(root, word).name);
 }
@@ -20,8 +23,15 @@ export async function resetContainer(root: DataRoot, word: string): Promise<stri
   return name;
 }
 
-/** Throws `container-missing`, `container-ambiguous`, `container-of-docker`, `mount-exists`, `mount-name-invalid`. */
-export function renameContainer(root: DataRoot, word: string, newName: string): { name: string; formerName: string } {
+/**
+ * Throws `container-missing`, `container-ambiguous`, `container-of-docker`, `mount-exists`,
+ * `mount-name-invalid`.
+ */
+export function renameContainer(
+  root: DataRoot,
+  word: string,
+  newName: string,
+): { name: string; formerName: string } {
   const { name } = findMounted(root, word);
   assertNotOfDocker(root, name, 'renamed');
   assertFree(root, newName);
@@ -29,7 +39,10 @@ export function renameContainer(root: DataRoot, word: string, newName: string): 
   return { name: newName, formerName: name };
 }
 
-/** dockerd knows its containers by the names of their layers' directories, and by files that this program does not write. */
+/**
+ * dockerd knows its containers by the names of their layers' directories, and by files that this
+ * program does not write.
+ */
 export function assertNotOfDocker(root: DataRoot, name: string, done: string): void {
   if (dockerRecordOf(root, name) === undefined) return;
   throw new PlyfsError(

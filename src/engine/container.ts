@@ -1,12 +1,14 @@
 /**
  * A container: a read-write layer, and how a program is to be run on it.
  *
- * The layer is what the layer store has under the container's name. What it is for beside that is in the layer's record (src/layer/mount-records.ts), a JSON object with
- * the names of Docker's own `config.v2.json`, which is read where dockerd made the layer:
+ * The layer is what the layer store has under the container's name. What it is for beside that is
+ * in the layer's record (src/layer/mount-records.ts), a JSON object with the names of Docker's own
+ * `config.v2.json`, which is read where dockerd made the layer:
  *
  *     Created     RFC 3339
  *     Image       the image's id; absent for a container on a layer
- *     Config      container.Config, the image's with what was asked for put in; its `Image` is what the image was called
+ *     Config container.Config, the image's with what was asked for put in; its `Image` is what the
+ *       image was called
  *
  * A layer that `ply mount IMAGE` made has none, and is a container as its image says.
  */
@@ -65,9 +67,18 @@ interface ContainerRecord {
 }
 
 /** The text of the record of a container to be made. */
-export function newRecord(image: Image | undefined, imageName: string | undefined, overrides: ConfigOverrides, created: Date): string {
+export function newRecord(
+  image: Image | undefined,
+  imageName: string | undefined,
+  overrides: ConfigOverrides,
+  created: Date,
+): string {
   const config = { ...merged(configOf(image), overrides), Image: imageName ?? '' };
-  return JSON.stringify({ Created: created.toISOString(), ...(image !== undefined && { Image: image.id }), Config: config });
+  return JSON.stringify({
+    Created: created.toISOString(),
+    ...(image !== undefined && { Image: image.id }),
+    Config: config,
+  });
 }
 
 function merged(own: JsonObject, overrides: ConfigOverrides): JsonObject {
@@ -80,11 +91,18 @@ function merged(own: JsonObject, overrides: ConfigOverrides): JsonObject {
     ...own,
     Hostname: hostname ?? '',
     ...(user !== undefined && { User: user }),
-    ...(overrides.env !== undefined && { Env: [...env.filter((variable) => !given.has(nameOf(variable))), ...overrides.env] }),
-    ...(entrypoint !== undefined && { Entrypoint: entrypoint.length === 0 ? null : entrypoint, Cmd: null }),
+    ...(overrides.env !== undefined && {
+      Env: [...env.filter((variable) => !given.has(nameOf(variable))), ...overrides.env],
+    }),
+    ...(entrypoint !== undefined && {
+      Entrypoint: entrypoint.length === 0 ? null : entrypoint,
+      Cmd: null,
+    }),
     ...(command !== undefined && { Cmd: command }),
     ...(workdir !== undefined && { WorkingDir: workdir }),
-    ...(overrides.labels !== undefined && { Labels: Object.fromEntries([...labels, ...overrides.labels]) }),
+    ...(overrides.labels !== undefined && {
+      Labels: Object.fromEntries([...labels, ...overrides.labels]),
+    }),
   };
 }
 
@@ -101,10 +119,16 @@ export function hasRecord(mounted: MountedLayer): boolean {
 /** Throws `record-damaged`. */
 export function containerOf(root: DataRoot, mounted: MountedLayer): Container {
   const own = mounted.record();
-  const record = own === undefined ? undefined : parseRecord(own, `The record of the container '${mounted.name}'`);
+  const record =
+    own === undefined
+      ? undefined
+      : parseRecord(own, `The record of the container '${mounted.name}'`);
   const docker = record === undefined ? dockerRecordOf(root, mounted.name) : undefined;
   const known = record ?? docker;
-  const image = known === undefined ? imageOnTop(root, mounted) : known.imageId && root.images.get(known.imageId);
+  const image =
+    known === undefined
+      ? imageOnTop(root, mounted)
+      : known.imageId && root.images.get(known.imageId);
   const imageId = known?.imageId ?? image?.id;
   const document = known?.config ?? configOf(image);
   const id = docker === undefined ? mounted.mountId : mounted.name;
@@ -112,14 +136,19 @@ export function containerOf(root: DataRoot, mounted: MountedLayer): Container {
   const json = new JsonDocument('record-damaged', `The record of the container '${name}'`);
   const hostname = json.text(document['Hostname'], 'Config.Hostname');
   const called = known === undefined ? undefined : json.text(document['Image'], 'Config.Image');
-  const shown = called !== undefined && called !== '' ? called : imageId && nameOfImage(root, imageId);
+  const shown =
+    called !== undefined && called !== '' ? called : imageId && nameOfImage(root, imageId);
   return {
     name,
     id,
     ...(shown !== undefined && { image: shown }),
     ...(imageId !== undefined && { imageId }),
     ...(known?.created !== undefined && { created: known.created }),
-    config: { ...parseRunConfig(json, document), hostname: hostname === '' ? id.slice(0, 12) : hostname, document },
+    config: {
+      ...parseRunConfig(json, document),
+      hostname: hostname === '' ? id.slice(0, 12) : hostname,
+      document,
+    },
     mounted,
     ofDocker: docker !== undefined,
   };
@@ -130,7 +159,10 @@ function configOf(image: Image | undefined): JsonObject {
   return typeof config === 'object' && config !== null ? (config as JsonObject) : {};
 }
 
-/** The image, or one of the images, that has the layer's parent for its topmost one: one with a name, if there is. */
+/**
+ * The image, or one of the images, that has the layer's parent for its topmost one: one with a
+ * name, if there is.
+ */
 function imageOnTop(root: DataRoot, { parent }: MountedLayer): Image | undefined {
   if (parent === undefined) return undefined;
   const images = root.images.list().filter(({ chainId }) => chainId === parent.chainId);
@@ -151,9 +183,11 @@ function parseRecord(bytes: Buffer, what: string): ContainerRecord {
   const object = json.object(json.parse(bytes), '');
   const image = json.text(object['Image'], 'Image');
   const imageId = image === '' ? undefined : parseDigest(image);
-  if (image !== '' && imageId === undefined) throw json.error('has something that is no digest as Image');
+  if (image !== '' && imageId === undefined)
+    throw json.error('has something that is no digest as Image');
   const created = json.text(object['Created'], 'Created');
-  if (created !== '' && !timePattern.test(created)) throw json.error('has a time that is not one (RFC 3339): Created');
+  if (created !== '' && !timePattern.test(created))
+    throw json.error('has a time that is not one (RFC 3339): Created');
   const name = json.text(object['Name'], 'Name').replace(/^\//, '');
   const config = json.optionalObject(object['Config'], 'Config') ?? {};
   parseRunConfig(json, config);
@@ -167,12 +201,17 @@ function parseRecord(bytes: Buffer, what: string): ContainerRecord {
   };
 }
 
-/** What dockerd wrote of the container whose id is the layer's name; undefined where it did not, or cannot be understood. */
+/**
+ * What dockerd wrote of the container whose id is the layer's name; undefined where it did not, or
+ * cannot be understood.
+ */
 export function dockerRecordOf(root: DataRoot, name: string): ContainerRecord | undefined {
   if (!/^[0-9a-f]{64}$/.test(name)) return undefined;
   try {
     const bytes = readStored(join(root.root, 'containers', name, 'config.v2.json'), 'record');
-    return bytes === undefined ? undefined : parseRecord(bytes, `dockerd's record of the container ${name}`);
+    return bytes === undefined
+      ? undefined
+      : parseRecord(bytes, `dockerd's record of the container ${name}`);
   } catch (error) {
     if (error instanceof PlyfsError) return undefined;
     throw error;

@@ -1,8 +1,10 @@
 /**
- * `ply cp`: files out of a container and into it, with the rules of `docker cp` (moby, pkg/archive/copy.go): a directory goes into one that is there, under its own name, or,
- * written `DIR/.`, its content does; to a name that is not there goes what is copied, under that name.
+ * `ply cp`: files out of a container and into it, with the rules of `docker cp` (moby,
+ * pkg/archive/copy.go): a directory goes into one that is there, under its own name, or, written
+ * `DIR/.`, its content does; to a name that is not there goes what is copied, under that name.
  *
- * Into a container owners are kept as numbers; out of it the files are the caller's, unless they are to be kept.
+ * Into a container owners are kept as numbers; out of it the files are the caller's, unless they
+ * are to be kept.
  */
 import { lostSentence } from '../archive/lost-attributes.js';
 import { extractInto } from '../archive/extract.js';
@@ -35,7 +37,10 @@ export interface Copied {
   readonly problems: readonly string[];
 }
 
-/** `destination`: a path of the host's. Throws `container-missing`, `copy-path-missing`, `copy-conflict`, and what showing the container throws. */
+/**
+ * `destination`: a path of the host's. Throws `container-missing`, `copy-path-missing`,
+ * `copy-conflict`, and what showing the container throws.
+ */
 export function copyOut(
   root: DataRoot,
   word: string,
@@ -58,7 +63,13 @@ export function copyOut(
 }
 
 /** `source`: a path of the host's. Throws as `copyOut`. */
-export function copyIn(root: DataRoot, word: string, source: ByteString, path: ByteString, options: CopyOptions = {}): Promise<Copied> {
+export function copyIn(
+  root: DataRoot,
+  word: string,
+  source: ByteString,
+  path: ByteString,
+  options: CopyOptions = {},
+): Promise<Copied> {
   const { followLink = false, signal } = options;
   return inContainer(root, word, { write: true }, async (top, ownership) => {
     const from = sourceAt(AT_FDCWD, source, followLink);
@@ -83,7 +94,9 @@ export async function copyOutAsTar(
   await inContainer(root, word, { write: false }, async (top, ownership) => {
     const { place, base } = sourceAt(top, path, followLink);
     try {
-      await sink(stoppable(packFile(place.dirfd, place.name, base, { form: 'none', ownership }), signal));
+      await sink(
+        stoppable(packFile(place.dirfd, place.name, base, { form: 'none', ownership }), signal),
+      );
     } finally {
       place.close();
     }
@@ -91,12 +104,21 @@ export async function copyOutAsTar(
 }
 
 /** Puts a tar, compressed or not, into a directory. Throws as `copyOut`, and `archive-…`. */
-export function copyTarIn(root: DataRoot, word: string, tar: ByteSource, path: ByteString, { signal }: CopyOptions = {}): Promise<Copied> {
+export function copyTarIn(
+  root: DataRoot,
+  word: string,
+  tar: ByteSource,
+  path: ByteString,
+  { signal }: CopyOptions = {},
+): Promise<Copied> {
   return inContainer(root, word, { write: true }, async (top, ownership) => {
     const place = lookUp(top, path, { follow: true });
     try {
-      if (!place.isDirectory) throw conflict(`${textOf(path)} is no directory`, 'name one for the tar');
-      return await inDirectory(place, (dirfd) => extracted(dirfd, signal === undefined ? tar : abortable(tar, signal), ownership, true));
+      if (!place.isDirectory)
+        throw conflict(`${textOf(path)} is no directory`, 'name one for the tar');
+      return await inDirectory(place, (dirfd) =>
+        extracted(dirfd, signal === undefined ? tar : abortable(tar, signal), ownership, true),
+      );
     } finally {
       place.close();
     }
@@ -115,7 +137,9 @@ function inContainer<T>(
   return root.layers.whileShown(name, options, async (path, ownership) => {
     // What is mounted inside is not the container's.
     const shown = bytesOf(path);
-    const top = openPrivately(shown) ?? check(sys.openat(AT_FDCWD, shown, O_PATH | O_DIRECTORY | O_CLOEXEC, 0), path);
+    const top =
+      openPrivately(shown) ??
+      check(sys.openat(AT_FDCWD, shown, O_PATH | O_DIRECTORY | O_CLOEXEC, 0), path);
     try {
       return await work(top, ownership);
     } finally {
@@ -132,10 +156,18 @@ interface Source {
 
 function sourceAt(root: number, path: ByteString, followLink: boolean): Source {
   const place = lookUp(root, path, { follow: followLink });
-  const gone = place.type === 0 ? 'is not there' : /\/\.?$/.test(path) && !place.isDirectory ? 'is no directory' : undefined;
+  const gone =
+    place.type === 0
+      ? 'is not there'
+      : /\/\.?$/.test(path) && !place.isDirectory
+        ? 'is no directory'
+        : undefined;
   if (gone !== undefined) {
     place.close();
-    throw new PlyfsError('copy-path-missing', `${textOf(path)} ${gone}: name a file or directory that is there.`);
+    throw new PlyfsError(
+      'copy-path-missing',
+      `${textOf(path)} ${gone}: name a file or directory that is there.`,
+    );
   }
   // A directory named with a slash is called what it is called without.
   const [, base = ''] = /([^/]*)\/*$/.exec(path)!;
@@ -144,16 +176,31 @@ function sourceAt(root: number, path: ByteString, followLink: boolean): Source {
 
 type Pack = (dirfd: number, name: ByteString, as: ByteString) => ByteSource;
 
-async function copyTo(root: number, path: ByteString, ownership: Ownership, { place: from, base }: Source, pack: Pack): Promise<Copied> {
+async function copyTo(
+  root: number,
+  path: ByteString,
+  ownership: Ownership,
+  { place: from, base }: Source,
+  pack: Pack,
+): Promise<Copied> {
   const to = lookUp(root, path, { follow: true });
   const bounded = root !== AT_FDCWD;
   try {
     const shown = textOf(path);
-    if (to.isDirectory) return await inDirectory(to, (dirfd) => extracted(dirfd, pack(from.dirfd, from.name, base), ownership, bounded));
+    if (to.isDirectory)
+      return await inDirectory(to, (dirfd) =>
+        extracted(dirfd, pack(from.dirfd, from.name, base), ownership, bounded),
+      );
     const wantsDirectory = /\/\.?$/.test(path);
-    if (to.type !== 0 && from.isDirectory) throw conflict(`A directory cannot be copied to ${shown}, which is a file`, 'name a directory');
-    if (to.type !== 0 && wantsDirectory) throw conflict(`${shown} is no directory`, 'leave the slash out, or name a directory');
-    if (wantsDirectory && !from.isDirectory) throw conflict(`The directory ${shown} is not there`, 'make it first');
+    if (to.type !== 0 && from.isDirectory)
+      throw conflict(
+        `A directory cannot be copied to ${shown}, which is a file`,
+        'name a directory',
+      );
+    if (to.type !== 0 && wantsDirectory)
+      throw conflict(`${shown} is no directory`, 'leave the slash out, or name a directory');
+    if (wantsDirectory && !from.isDirectory)
+      throw conflict(`The directory ${shown} is not there`, 'make it first');
     return await extracted(to.dirfd, pack(from.dirfd, from.name, to.name), ownership, bounded);
   } finally {
     to.close();
@@ -161,8 +208,17 @@ async function copyTo(root: number, path: ByteString, ownership: Ownership, { pl
 }
 
 /** The directory that the place is, and not the one that it is in. */
-async function inDirectory<T>({ dirfd, name }: Place, work: (dirfd: number) => Promise<T>): Promise<T> {
-  const fd = name === '' ? dirfd : check(sys.openat(dirfd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0), textOf(name));
+async function inDirectory<T>(
+  { dirfd, name }: Place,
+  work: (dirfd: number) => Promise<T>,
+): Promise<T> {
+  const fd =
+    name === ''
+      ? dirfd
+      : check(
+          sys.openat(dirfd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0),
+          textOf(name),
+        );
   try {
     return await work(fd);
   } finally {
@@ -170,7 +226,12 @@ async function inDirectory<T>({ dirfd, name }: Place, work: (dirfd: number) => P
   }
 }
 
-async function extracted(dirfd: number, tar: ByteSource, ownership: Ownership, bounded: boolean): Promise<Copied> {
+async function extracted(
+  dirfd: number,
+  tar: ByteSource,
+  ownership: Ownership,
+  bounded: boolean,
+): Promise<Copied> {
   const { entries, size, lost } = await extractInto(dirfd, tar, { ownership, bounded });
   return { files: entries, bytes: size, problems: lost.map(lostSentence) };
 }

@@ -1,6 +1,7 @@
 /**
- * A path that `ply cp` was given, looked up: on the host, or in a container, where the kernel resolves it as if the container's root were that of the
- * file system (openat2(2), RESOLVE_IN_ROOT), so that no link leads out of it, nor to what is mounted in it.
+ * A path that `ply cp` was given, looked up: on the host, or in a container, where the kernel
+ * resolves it as if the container's root were that of the file system (openat2(2),
+ * RESOLVE_IN_ROOT), so that no link leads out of it, nor to what is mounted in it.
  */
 import { textOf, type ByteString } from '../base/bytes.js';
 import { E } from '../base/errno.js';
@@ -26,7 +27,10 @@ const LINKS_MAX = 40;
 const PATH_MAX = 4096;
 
 export class Place {
-  /** The directory that `name` is in, or the directory meant itself, where `name` is empty. The place's to close. */
+  /**
+   * The directory that `name` is in, or the directory meant itself, where `name` is empty. The
+   * place's to close.
+   */
   readonly dirfd: number;
   /** Empty: the directory itself, as of `/`, `..` and `DIR/.`. */
   readonly name: ByteString;
@@ -48,12 +52,16 @@ export class Place {
   }
 }
 
-/** `root`: the container's, or AT_FDCWD for the host's paths. `follow`: what a link in the last place leads to is meant. Throws `copy-path-missing`. */
+/**
+ * `root`: the container's, or AT_FDCWD for the host's paths. `follow`: what a link in the last
+ * place leads to is meant. Throws `copy-path-missing`.
+ */
 export function lookUp(root: number, path: ByteString, { follow }: { follow: boolean }): Place {
   let at = root === AT_FDCWD ? path : (`/${path}` as ByteString);
   for (let links = 0; ; links++) {
     const [, before = '', name = ''] = /^([^]*?)([^/]*)$/.exec(withoutTrailing(at))!;
-    const isItself = name === '' || name === '.' || name === '..' || (at.endsWith('/') && followable(root, at));
+    const isItself =
+      name === '' || name === '.' || name === '..' || (at.endsWith('/') && followable(root, at));
     const dirfd = openDirectory(root, (isItself ? at : before === '' ? '.' : before) as ByteString);
     if (dirfd < 0) throw missing(path, dirfd);
     if (isItself) return new Place(dirfd, HERE, S_IFDIR);
@@ -80,8 +88,15 @@ function withoutTrailing(path: ByteString): string {
 /** The descriptor, or `-errno`. */
 function openDirectory(root: number, path: ByteString): number {
   const flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
-  if (root === AT_FDCWD) return sys.openat(AT_FDCWD, path === '' ? ('/' as ByteString) : path, flags, 0);
-  return sys.openat2(root, path === '' ? ('/' as ByteString) : path, flags, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);
+  if (root === AT_FDCWD)
+    return sys.openat(AT_FDCWD, path === '' ? ('/' as ByteString) : path, flags, 0);
+  return sys.openat2(
+    root,
+    path === '' ? ('/' as ByteString) : path,
+    flags,
+    0,
+    RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV,
+  );
 }
 
 function typeOf(dirfd: number, name: ByteString): number {

@@ -1,8 +1,9 @@
 /**
  * A data root, opened: the layers, images and references that every use case works on.
  *
- * A root that ply made has the file `plyfs/format`. One without it that has images is somebody else's, Docker's as a rule, and is opened
- * for reading unless the caller insists: an engine that runs on it keeps everything in memory, and must be stopped while it is changed.
+ * A root that ply made has the file `plyfs/format`. One without it that has images is somebody
+ * else's, Docker's as a rule, and is opened for reading unless the caller insists: an engine that
+ * runs on it keeps everything in memory, and must be stopped while it is changed.
  */
 import { existsSync, mkdirSync, realpathSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -26,7 +27,10 @@ export interface DataRootOptions {
   readonly mounter?: 'fuse' | 'kernel';
   /** Whether the use case changes the root. */
   readonly write: boolean;
-  /** The changes only take away: nothing is tried out before, and space that was kept for it is used where the disk is full. */
+  /**
+   * The changes only take away: nothing is tried out before, and space that was kept for it is used
+   * where the disk is full.
+   */
   readonly freeing?: boolean;
   /** Also somebody else's. */
   readonly writable?: boolean;
@@ -48,7 +52,10 @@ export interface DataRoot {
   close(): void;
 }
 
-/** Says that the root is ply's, and in which form what only ply keeps there (locks, leases, temporary files) is. */
+/**
+ * Says that the root is ply's, and in which form what only ply keeps there (locks, leases,
+ * temporary files) is.
+ */
 const MARK = 'plyfs/format';
 const FORMAT = '1\n';
 
@@ -57,7 +64,14 @@ const FORMAT = '1\n';
  * Throws `root-missing`, `root-foreign`, what the choice of a driver and the stores throw.
  */
 export async function openDataRoot(options: DataRootOptions): Promise<DataRoot> {
-  const { write, freeing = false, writable = false, mounter = 'fuse', storageOptions = [], storageDriver } = options;
+  const {
+    write,
+    freeing = false,
+    writable = false,
+    mounter = 'fuse',
+    storageOptions = [],
+    storageDriver,
+  } = options;
   const path = resolve(options.root ?? defaultDataRoot());
   // Throws what node:fs throws where nobody knows whether it is there.
   const made = statSync(path, { throwIfNoEntry: false }) === undefined;
@@ -66,10 +80,18 @@ export async function openDataRoot(options: DataRootOptions): Promise<DataRoot> 
   assertDirectories(['plyfs', 'image', 'containers'].map((name) => join(root, name)));
   const foreign = !isMarked(root) && existsSync(join(root, 'image'));
   if (foreign && write && !writable) {
-    throw new PlyfsError('root-foreign', `${root} was made by another program: stop that, and say --writable if it is to be changed.`);
+    throw new PlyfsError(
+      'root-foreign',
+      `${root} was made by another program: stop that, and say --writable if it is to be changed.`,
+    );
   }
   const readOnly = !write && (foreign || existsSync(join(root, 'image')));
-  const driverOptions: Omit<DriverOptions, 'home'> = { readOnly, probe: !freeing, options: storageOptions, mounter };
+  const driverOptions: Omit<DriverOptions, 'home'> = {
+    readOnly,
+    probe: !freeing,
+    options: storageOptions,
+    mounter,
+  };
   const own = !readOnly && !foreign;
   const spent = own && freeing && spendReserve(root);
   const definition = await selectDriver(root, {
@@ -87,7 +109,10 @@ export async function openDataRoot(options: DataRootOptions): Promise<DataRoot> 
       layers.close();
       if (own) keepReserve(root, { anyRoom: spent });
     };
-    const references = ReferenceStore.open({ ...stores, exclusively: (change) => layers.exclusively(change) });
+    const references = ReferenceStore.open({
+      ...stores,
+      exclusively: (change) => layers.exclusively(change),
+    });
     const skipped = (): string[] => [
       ...layers.skipped.map(({ path, reason }) => `${path} ${reason}.`),
       ...images.skipped.map(({ path, reason }) => `${path}: ${reason}.`),
@@ -101,7 +126,11 @@ export async function openDataRoot(options: DataRootOptions): Promise<DataRoot> 
 
 /** As dockerd makes its own: others may pass through to a mount, not look. */
 function makeRoot(path: string, allowed: boolean): void {
-  if (!allowed) throw new PlyfsError('root-missing', `There is no data root ${path}: \`ply load\` and \`ply import\` make one.`);
+  if (!allowed)
+    throw new PlyfsError(
+      'root-missing',
+      `There is no data root ${path}: \`ply load\` and \`ply import\` make one.`,
+    );
   mkdirSync(path, { recursive: true, mode: 0o710 });
 }
 

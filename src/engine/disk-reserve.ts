@@ -1,10 +1,19 @@
 /**
  * Space that a data root keeps for itself, so that what takes things away works on a full disk too.
  *
- * To remove an image or a container is to write as well: names anew, a record, a directory to put aside. The
- * reserve is given up before that where the disk is full, and made again by the next command that finds room.
+ * To remove an image or a container is to write as well: names anew, a record, a directory to put
+ * aside. The reserve is given up before that where the disk is full, and made again by the next
+ * command that finds room.
  */
-import { existsSync, lstatSync, mkdirSync, readdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statfsSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 
 const DIRECTORY = 'plyfs/reserve';
@@ -20,13 +29,17 @@ function room(root: string): { readonly bytes: number; readonly inodes: number }
   return { bytes: bavail * bsize, inodes: files === 0 ? Infinity : ffree };
 }
 
-/** Makes the reserve, or what of it is missing, where there is abundant room; with `anyRoom` also where there is little. */
+/**
+ * Makes the reserve, or what of it is missing, where there is abundant room; with `anyRoom` also
+ * where there is little.
+ */
 export function keepReserve(root: string, { anyRoom }: { anyRoom: boolean }): void {
   const directory = join(root, DIRECTORY);
   try {
     // A link in its place leads elsewhere.
     const there = lstatSync(directory, { throwIfNoEntry: false });
-    if (there !== undefined && (!there.isDirectory() || readdirSync(directory).length === FILES)) return;
+    if (there !== undefined && (!there.isDirectory() || readdirSync(directory).length === FILES))
+      return;
     const { bytes, inodes } = room(root);
     if (!anyRoom && (bytes < ABUNDANCE * FILES * FILE_BYTES || inodes < ABUNDANCE * FILES)) return;
     if (there === undefined) mkdirSync(directory, { mode: 0o700 });

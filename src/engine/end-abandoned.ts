@@ -1,4 +1,6 @@
-/** Making room for a mount whose upper directory an abandoned one still holds (abandoned-mount.ts). */
+/**
+ * Making room for a mount whose upper directory an abandoned one still holds (abandoned-mount.ts).
+ */
 import { readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { bytesOf, textOf, type ByteString } from '../base/bytes.js';
@@ -9,14 +11,21 @@ import { sys } from '../sys/index.js';
 import { UPPER } from '../union/layer.js';
 import { askAt } from './ask-mount.js';
 
-/** Has an abandoned mount of this user's that writes to `upper` end. Who mounts next waits for its workdir, as for any that is ending. */
-export async function endAbandoned(upper: { readonly path: ByteString; readonly work: ByteString }): Promise<void> {
+/**
+ * Has an abandoned mount of this user's that writes to `upper` end. Who mounts next waits for its
+ * workdir, as for any that is ending.
+ */
+export async function endAbandoned(upper: {
+  readonly path: ByteString;
+  readonly work: ByteString;
+}): Promise<void> {
   if (!isLocked(upper.work)) return;
   const path = bytesOf(resolve(textOf(upper.path)));
   for (const socket of socketsHere()) {
     const asked = await askAt(socket, 'stack');
     asked?.socket.destroy();
-    if (asked?.stack.layers.some((layer) => layer.index === UPPER && layer.path === path) !== true) continue;
+    if (asked?.stack.layers.some((layer) => layer.index === UPPER && layer.path === path) !== true)
+      continue;
     const told = await askAt(socket, 'leave');
     told?.socket.destroy();
   }
@@ -25,7 +34,9 @@ export async function endAbandoned(upper: { readonly path: ByteString; readonly 
 function socketsHere(): string[] {
   try {
     const directory = runtimeDirectory();
-    return readdirSync(directory).flatMap((name) => (name.startsWith('mount-') ? [join(directory, name)] : []));
+    return readdirSync(directory).flatMap((name) =>
+      name.startsWith('mount-') ? [join(directory, name)] : [],
+    );
   } catch {
     return [];
   }

@@ -5,17 +5,31 @@ import { Errno } from '../base/errno.js';
 import { PlyfsError, UsageError } from '../base/error.js';
 import type { MountEntry } from '../sys/mount-table.js';
 import type { UnionContext } from '../union/context.js';
-import { explain, type Explanation, type HidingReason, type LayerAnswer } from '../union/explain.js';
+import {
+  explain,
+  type Explanation,
+  type HidingReason,
+  type LayerAnswer,
+} from '../union/explain.js';
 import { lookingAt } from '../union/layers-at-rest.js';
 import type { LayerInUse } from '../union/options.js';
-import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_IFSOCK } from '../union/stat-buffer.js';
+import {
+  S_IFBLK,
+  S_IFCHR,
+  S_IFDIR,
+  S_IFIFO,
+  S_IFLNK,
+  S_IFREG,
+  S_IFSOCK,
+} from '../union/stat-buffer.js';
 import { askStack } from './ask-mount.js';
 import type { DataRoot } from './data-root.js';
 import { placeInMount } from './find-mount.js';
 import { findObject } from './find-object.js';
 import { knownBy, layerName, stackOfObject, type Stack, type StackLayer } from './layer-stack.js';
 
-export type FileKind = 'file' | 'directory' | 'symlink' | 'pipe' | 'socket' | 'character device' | 'block device';
+export type FileKind =
+  'file' | 'directory' | 'symlink' | 'pipe' | 'socket' | 'character device' | 'block device';
 
 export interface ExplainedLayer {
   /** 0: the upper; the lowers from 1, topmost first. */
@@ -31,7 +45,12 @@ export interface ExplainedLayer {
   readonly kind?: FileKind;
   readonly size?: number;
   readonly opaque?: true;
-  readonly hiddenBy?: { readonly reason: HidingReason; readonly layer: number; readonly name: string; readonly path: string };
+  readonly hiddenBy?: {
+    readonly reason: HidingReason;
+    readonly layer: number;
+    readonly name: string;
+    readonly path: string;
+  };
 }
 
 export interface ExplainedPath {
@@ -45,7 +64,11 @@ export interface ExplainedPath {
   readonly target?: string;
   readonly layers: readonly ExplainedLayer[];
   /** Absent: nothing there can be changed. */
-  readonly write?: { readonly bytes: number; readonly inPlace: boolean; readonly directories: readonly string[] };
+  readonly write?: {
+    readonly bytes: number;
+    readonly inPlace: boolean;
+    readonly directories: readonly string[];
+  };
 }
 
 export interface Roots {
@@ -61,15 +84,22 @@ interface Asked {
 }
 
 /**
- * `words`: paths below mounts; or a mount point and paths in it; or a read-write layer, an image or a ChainID, and paths in it.
- * Throws UsageError, `object-missing`,
- * what `askStack` throws, `path-unreadable`, and what opening layers throws.
+ * `words`: paths below mounts; or a mount point and paths in it; or a read-write layer, an image or
+ * a ChainID, and paths in it. Throws UsageError, `object-missing`, what `askStack` throws,
+ * `path-unreadable`, and what opening layers throws.
  */
-export async function explainPaths(words: readonly ByteString[], roots: Roots): Promise<ExplainedPath[]> {
+export async function explainPaths(
+  words: readonly ByteString[],
+  roots: Roots,
+): Promise<ExplainedPath[]> {
   const explained: ExplainedPath[] = [];
   for (const { stack, paths } of await understand(words, roots)) {
     const layers = stack.complete ? stack.layers.slice(0, 1) : stack.layers;
-    explained.push(...lookingAt(layers, (context) => paths.map((path) => described(explanationOf(context, path), layers))));
+    explained.push(
+      ...lookingAt(layers, (context) =>
+        paths.map((path) => described(explanationOf(context, path), layers)),
+      ),
+    );
   }
   return explained;
 }
@@ -79,9 +109,13 @@ function explanationOf(context: UnionContext, path: ByteString): Explanation {
     return explain(context, path);
   } catch (error) {
     if (!(error instanceof Errno)) throw error;
-    throw new PlyfsError('path-unreadable', `${textOf(path)} cannot be looked at in the layers (${error.message}): try it as root.`, {
-      cause: error,
-    });
+    throw new PlyfsError(
+      'path-unreadable',
+      `${textOf(path)} cannot be looked at in the layers (${error.message}): try it as root.`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 
@@ -91,7 +125,9 @@ async function understand(words: readonly ByteString[], roots: Roots): Promise<A
   if (places.every((place) => place !== undefined)) {
     const mounts = new Map(places.map(({ mount }) => [mount.device, mount]));
     for (const mount of mounts.values()) {
-      const paths = places.filter((place) => place.mount.device === mount.device).map(({ path }) => path);
+      const paths = places
+        .filter((place) => place.mount.device === mount.device)
+        .map(({ path }) => path);
       asked.push({ stack: await stackOfMount(mount, roots), paths });
     }
     return asked;
@@ -104,26 +140,45 @@ async function understand(words: readonly ByteString[], roots: Roots): Promise<A
     );
   }
   if (place !== undefined)
-    return [{ stack: await stackOfMount(place.mount, roots), paths: paths.map((path) => `${place.path}/${path}` as ByteString) }];
+    return [
+      {
+        stack: await stackOfMount(place.mount, roots),
+        paths: paths.map((path) => `${place.path}/${path}` as ByteString),
+      },
+    ];
   const opened = await roots.open();
-  const stack = stackOfObject(opened, findObject(opened, textOf(first), ['mount', 'image', 'layer']));
+  const stack = stackOfObject(
+    opened,
+    findObject(opened, textOf(first), ['mount', 'image', 'layer']),
+  );
   if (stack.layers.length === 0)
-    throw new PlyfsError('image-without-layers', `${textOf(first)} has no layers: there is nothing to look at.`);
+    throw new PlyfsError(
+      'image-without-layers',
+      `${textOf(first)} has no layers: there is nothing to look at.`,
+    );
   return [{ stack, paths }];
 }
 
 async function stackOfMount(mount: MountEntry, roots: Roots): Promise<Stack> {
   const { pid, layers } = await askStack(mount);
-  const named = layers.map((layer): StackLayer => ({ ...layer, path: pathOf(layer, pid, mount), directory: textOf(layer.path) }));
+  const named = layers.map((layer): StackLayer => ({
+    ...layer,
+    path: pathOf(layer, pid, mount),
+    directory: textOf(layer.path),
+  }));
   const opened = await roots.ifAny();
   return { layers: opened === undefined ? named : knownBy(opened, named), complete: false };
 }
 
-/** A layer over which something is mounted, the union itself maybe, or that was moved, is reached through its mount's process. */
+/**
+ * A layer over which something is mounted, the union itself maybe, or that was moved, is reached
+ * through its mount's process.
+ */
 function pathOf({ path, fd }: LayerInUse, pid: number, mount: MountEntry): ByteString {
   try {
     const { dev } = statSync(Buffer.from(path, 'latin1'));
-    if (`${(dev >> 8) & 0xfff}:${(dev & 0xff) | ((dev >>> 12) & 0xfff00)}` !== mount.device) return path;
+    if (`${(dev >> 8) & 0xfff}:${(dev & 0xff) | ((dev >>> 12) & 0xfff00)}` !== mount.device)
+      return path;
   } catch {
     // It is not seen from here.
   }
@@ -159,7 +214,10 @@ function described(explanation: Explanation, layers: readonly StackLayer[]): Exp
   };
 }
 
-function layerOf({ layer, state, path, type, size, opaque, hiddenBy }: LayerAnswer, layers: readonly StackLayer[]): ExplainedLayer {
+function layerOf(
+  { layer, state, path, type, size, opaque, hiddenBy }: LayerAnswer,
+  layers: readonly StackLayer[],
+): ExplainedLayer {
   const { directory = '', chainId, createdBy } = layers.find(({ index }) => index === layer) ?? {};
   return {
     layer,
@@ -172,6 +230,8 @@ function layerOf({ layer, state, path, type, size, opaque, hiddenBy }: LayerAnsw
     ...kindOf(type),
     ...(size !== undefined && type === S_IFREG && { size }),
     ...(opaque === true && { opaque }),
-    ...(hiddenBy !== undefined && { hiddenBy: { ...hiddenBy, name: layerName(hiddenBy.layer), path: textOf(hiddenBy.path) } }),
+    ...(hiddenBy !== undefined && {
+      hiddenBy: { ...hiddenBy, name: layerName(hiddenBy.layer), path: textOf(hiddenBy.path) },
+    }),
   };
 }

@@ -1,4 +1,6 @@
-/** The mount that words mean: a mount point, anything below one, or the name of a read-write layer. */
+/**
+ * The mount that words mean: a mount point, anything below one, or the name of a read-write layer.
+ */
 import { realpathSync } from 'node:fs';
 import { bytesOf, textOf, type ByteString } from '../base/bytes.js';
 import { PlyfsError } from '../base/error.js';
@@ -18,8 +20,8 @@ export interface PlaceInMount {
 }
 
 /**
- * Where a path of this machine lies in a union: the way to the mount point is followed, what is below is not, for it may be hidden there.
- * Undefined: in none. Throws `path-on-other-mount`.
+ * Where a path of this machine lies in a union: the way to the mount point is followed, what is
+ * below is not, for it may be hidden there. Undefined: in none. Throws `path-on-other-mount`.
  */
 export function placeInMount(word: ByteString): PlaceInMount | undefined {
   const table = readMountTable();
@@ -30,7 +32,8 @@ export function placeInMount(word: ByteString): PlaceInMount | undefined {
   for (let i = 0; i <= components.length; i++) {
     const mount = table.findLast(({ mountpoint }) => mountpoint === real) ?? enclosing(table, real);
     const rest = components.slice(i);
-    if (mount !== undefined && isUnion(mount) && !leaves(rest)) return within(table, mount, real, rest);
+    if (mount !== undefined && isUnion(mount) && !leaves(rest))
+      return within(table, mount, real, rest);
     const component = components[i];
     if (component === undefined) return undefined;
     if (component === '' || component === '.') continue;
@@ -51,17 +54,26 @@ function leaves(components: readonly string[]): boolean {
 
 /** The mount that a path without symbolic links lies on. */
 function enclosing(table: readonly MountEntry[], path: string): MountEntry | undefined {
-  const above = table.filter(({ mountpoint }) => mountpoint === '/' || path === mountpoint || path.startsWith(`${mountpoint}/`));
+  const above = table.filter(
+    ({ mountpoint }) =>
+      mountpoint === '/' || path === mountpoint || path.startsWith(`${mountpoint}/`),
+  );
   const deepest = Math.max(...above.map(({ mountpoint }) => mountpoint.length));
   return above.findLast(({ mountpoint }) => mountpoint.length === deepest);
 }
 
-function within(table: readonly MountEntry[], mount: MountEntry, real: string, rest: readonly string[]): PlaceInMount {
+function within(
+  table: readonly MountEntry[],
+  mount: MountEntry,
+  real: string,
+  rest: readonly string[],
+): PlaceInMount {
   const base = mount.mountpoint === '/' ? '' : mount.mountpoint;
   const inside = `${real.slice(base.length)}/${rest.join('/')}`;
   const full = `${base}${inside}/`;
   const other = table.findLast(
-    ({ mountpoint }) => mountpoint !== '/' && mountpoint.startsWith(`${base}/`) && full.startsWith(`${mountpoint}/`),
+    ({ mountpoint }) =>
+      mountpoint !== '/' && mountpoint.startsWith(`${base}/`) && full.startsWith(`${mountpoint}/`),
   );
   if (other !== undefined) {
     throw new PlyfsError(
@@ -83,14 +95,21 @@ function realPath(path: string): string {
 }
 
 /** Throws `not-mounted`, `mount-not-ours`. `openRoot` is asked where the word is a name. */
-export async function findMount(word: ByteString, openRoot: () => Promise<DataRoot>): Promise<MountEntry> {
+export async function findMount(
+  word: ByteString,
+  openRoot: () => Promise<DataRoot>,
+): Promise<MountEntry> {
   const place = placeInMount(word);
   if (place !== undefined) return place.mount;
   const name = textOf(word);
   const mountpoint = resolvedMountpoint(word);
   const shown = await (await openRoot()).layers.shown();
   const layer = shown.find((each) => each.name === name || each.target === textOf(mountpoint));
-  if (layer === undefined) throw new PlyfsError('not-mounted', `${name} is not mounted by plyfs: \`ply mounts\` lists what is.`);
+  if (layer === undefined)
+    throw new PlyfsError(
+      'not-mounted',
+      `${name} is not mounted by plyfs: \`ply mounts\` lists what is.`,
+    );
   const mount = readMountTable().findLast((entry) => textOf(entry.mountpoint) === layer.target);
   if (mount === undefined || !isUnion(mount)) {
     throw new PlyfsError(

@@ -23,8 +23,13 @@ export interface FsckOptions extends CheckOptions {
   readonly repair?: boolean;
 }
 
-export async function checkRoot(root: DataRoot, { repair = false, ...options }: FsckOptions = {}): Promise<FsckResult> {
-  const { repaired, left } = repair ? await root.layers.repair(options) : { repaired: [], left: await root.layers.check(options) };
+export async function checkRoot(
+  root: DataRoot,
+  { repair = false, ...options }: FsckOptions = {},
+): Promise<FsckResult> {
+  const { repaired, left } = repair
+    ? await root.layers.repair(options)
+    : { repaired: [], left: await root.layers.check(options) };
   root.images.refresh();
   root.references.refresh();
   const images = root.images.skipped.map(({ path, reason }) => ({

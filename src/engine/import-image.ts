@@ -34,11 +34,16 @@ export async function importImage(
   { name, platform, ...options }: ImportImageOptions = {},
 ): Promise<ImportedView> {
   const reference = name === undefined ? undefined : withDefaultTag(parseReference(name));
-  if (reference?.digest !== undefined) throw new UsageError('An image is imported under a tag, not under a digest');
+  if (reference?.digest !== undefined)
+    throw new UsageError('An image is imported under a tag, not under a digest');
   const { image, lost } = await importInto(source, root, {
     ...options,
     ...(reference !== undefined && { reference }),
     ...(platform !== undefined && { platform: platformOf(platform) }),
   });
-  return { id: image.id, ...(reference !== undefined && { tag: familiarString(reference) }), ...(lost.length > 0 && { lost }) };
+  return {
+    id: image.id,
+    ...(reference !== undefined && { tag: familiarString(reference) }),
+    ...(lost.length > 0 && { lost }),
+  };
 }

@@ -1,8 +1,9 @@
 /**
- * `ply inspect`: all that is known of an image, a layer or a mount. An image's fields, their names and order are docker's (moby,
- * api/types/image, InspectResponse, and container, Config).
+ * `ply inspect`: all that is known of an image, a layer or a mount. An image's fields, their names
+ * and order are docker's (moby, api/types/image, InspectResponse, and container, Config).
  *
- * Objects are structs, Maps are maps, as templates tell them apart: what a struct lacks is an error there, what a map lacks is not.
+ * Objects are structs, Maps are maps, as templates tell them apart: what a struct lacks is an error
+ * there, what a map lacks is not.
  */
 import { familiarString } from '../image/reference.js';
 import type { Image } from '../image/image-store.js';
@@ -14,7 +15,11 @@ import { findObject, type ObjectKind } from './find-object.js';
 export type Inspected = Readonly<Record<string, unknown>>;
 
 /** Docker looks among containers before images. Throws what `findObject` throws. */
-export async function inspectObject(root: DataRoot, word: string, kind?: ObjectKind): Promise<Inspected> {
+export async function inspectObject(
+  root: DataRoot,
+  word: string,
+  kind?: ObjectKind,
+): Promise<Inspected> {
   const found = findObject(root, word, kind === undefined ? ['mount', 'image', 'layer'] : [kind]);
   switch (found.kind) {
     case 'image':
@@ -83,19 +88,32 @@ const maps = new Set(['ExposedPorts', 'Volumes', 'Labels']);
 /** Fields in docker's order, then those that it does not know. */
 function runConfigOf(config: unknown): Inspected {
   const own = typeof config === 'object' && config !== null ? (config as Inspected) : {};
-  const names = [...Object.keys(runDefaults), ...Object.keys(own).filter((name) => !Object.hasOwn(runDefaults, name))];
-  const fields = names.map((name): [string, unknown] => [name, Object.hasOwn(own, name) ? own[name] : runDefaults[name]]);
+  const names = [
+    ...Object.keys(runDefaults),
+    ...Object.keys(own).filter((name) => !Object.hasOwn(runDefaults, name)),
+  ];
+  const fields = names.map((name): [string, unknown] => [
+    name,
+    Object.hasOwn(own, name) ? own[name] : runDefaults[name],
+  ]);
   return Object.fromEntries(
-    fields.filter(([, value]) => value !== undefined).map(([name, value]) => [name, maps.has(name) ? mapOf(value) : value]),
+    fields
+      .filter(([, value]) => value !== undefined)
+      .map(([name, value]) => [name, maps.has(name) ? mapOf(value) : value]),
   );
 }
 
 function mapOf(value: unknown): unknown {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? new Map(Object.entries(value)) : value;
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+    ? new Map(Object.entries(value))
+    : value;
 }
 
 function graphDriverOf({ driver }: DataRoot, id: string | undefined): Inspected {
-  return { Data: id === undefined ? null : new Map(Object.entries(driver.metadata(id))), Name: driver.name };
+  return {
+    Data: id === undefined ? null : new Map(Object.entries(driver.metadata(id))),
+    Name: driver.name,
+  };
 }
 
 function inspectLayer(root: DataRoot, layer: Layer): Inspected {
@@ -112,16 +130,25 @@ function inspectLayer(root: DataRoot, layer: Layer): Inspected {
   };
 }
 
-async function inspectMount(root: DataRoot, { name, mountId, initId, parent }: MountedLayer): Promise<Inspected> {
+async function inspectMount(
+  root: DataRoot,
+  { name, mountId, initId, parent }: MountedLayer,
+): Promise<Inspected> {
   const shown = (await root.layers.shown()).filter((layer) => layer.name === name);
-  const images = root.images.list().filter(({ chainId }) => chainId !== undefined && chainId === parent?.chainId);
+  const images = root.images
+    .list()
+    .filter(({ chainId }) => chainId !== undefined && chainId === parent?.chainId);
   return {
     Name: name,
     MountId: mountId,
     InitId: initId ?? '',
     Parent: parent?.chainId ?? '',
     Images: images.map(({ id }) => id).sort(),
-    Mounts: shown.map(({ target, readOnly, alive }) => ({ Destination: target, RW: !readOnly, Alive: alive })),
+    Mounts: shown.map(({ target, readOnly, alive }) => ({
+      Destination: target,
+      RW: !readOnly,
+      Alive: alive,
+    })),
     GraphDriver: graphDriverOf(root, mountId),
   };
 }

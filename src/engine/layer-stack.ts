@@ -1,4 +1,7 @@
-/** The layers that a name or a mount means, as `ply explain`, `ply tree` and `ply trace` speak of them. */
+/**
+ * The layers that a name or a mount means, as `ply explain`, `ply tree` and `ply trace` speak of
+ * them.
+ */
 import { bytesOf } from '../base/bytes.js';
 import type { ChainId } from '../base/digest.js';
 import { historyOf } from '../image/history.js';
@@ -33,11 +36,16 @@ export function layerName(index: number): string {
   return index === 0 ? 'upper' : `layer ${index}`;
 }
 
-/** Of an image, a layer, or a read-write layer, whether or not it is mounted. Empty where there are no layers. */
+/**
+ * Of an image, a layer, or a read-write layer, whether or not it is mounted. Empty where there are
+ * no layers.
+ */
 export function stackOfObject(root: DataRoot, found: FoundObject): Stack {
   const mounted = found.kind === 'mount' ? found.mounted : undefined;
   const top = topOf(root, found);
-  const directories = mounted?.directories() ?? (top === undefined ? undefined : root.driver.directories(top.cacheId));
+  const directories =
+    mounted?.directories() ??
+    (top === undefined ? undefined : root.driver.directories(top.cacheId));
   if (directories === undefined) return { layers: [], complete: false };
   const { own, below, form } = directories;
   const first = mounted === undefined ? 1 : 0;
@@ -52,18 +60,36 @@ export function stackOfObject(root: DataRoot, found: FoundObject): Stack {
 
 /** With what the data root knows of layers that lie in it. */
 export function knownBy(root: DataRoot, layers: readonly StackLayer[]): StackLayer[] {
-  const stored = new Map<string, Layer>(root.layers.layers().map((layer) => [layer.cacheId, layer]));
+  const stored = new Map<string, Layer>(
+    root.layers.layers().map((layer) => [layer.cacheId, layer]),
+  );
   const known = layers.map((layer) => {
     // Every driver has the id in the directory's path.
-    const words = layer.directory.startsWith(`${root.driver.home}/`) ? layer.directory.split('/') : [];
-    return { layer, stored: words.map((word) => stored.get(word)).find((each) => each !== undefined) };
+    const words = layer.directory.startsWith(`${root.driver.home}/`)
+      ? layer.directory.split('/')
+      : [];
+    return {
+      layer,
+      stored: words.map((word) => stored.get(word)).find((each) => each !== undefined),
+    };
   });
-  const steps = stepsOf(root, new Set(known.flatMap((each) => (each.stored === undefined ? [] : [each.stored.chainId]))));
+  const steps = stepsOf(
+    root,
+    new Set(known.flatMap((each) => (each.stored === undefined ? [] : [each.stored.chainId]))),
+  );
   return known.map(({ layer, stored: its }) => {
-    if (its === undefined) return /\/[0-9a-f]{64}-init\//.test(layer.directory) ? { ...layer, createdBy: INIT_LAYER } : layer;
+    if (its === undefined)
+      return /\/[0-9a-f]{64}-init\//.test(layer.directory)
+        ? { ...layer, createdBy: INIT_LAYER }
+        : layer;
     const createdBy = steps.get(its.chainId);
     // An imported layer's step says nothing.
-    return { ...layer, chainId: its.chainId, size: its.size, ...(createdBy !== undefined && createdBy !== '' && { createdBy }) };
+    return {
+      ...layer,
+      chainId: its.chainId,
+      size: its.size,
+      ...(createdBy !== undefined && createdBy !== '' && { createdBy }),
+    };
   });
 }
 
@@ -73,7 +99,8 @@ function stepsOf(root: DataRoot, wanted: ReadonlySet<ChainId>): Map<ChainId, str
   for (const image of root.images.list()) {
     if (steps.size === wanted.size) break;
     const top = image.chainId === undefined ? undefined : root.layers.get(image.chainId);
-    if (![...ancestry(top)].some(({ chainId }) => wanted.has(chainId) && !steps.has(chainId))) continue;
+    if (![...ancestry(top)].some(({ chainId }) => wanted.has(chainId) && !steps.has(chainId)))
+      continue;
     for (const { chainId, createdBy } of historyOf(image, root)) {
       if (chainId !== undefined && wanted.has(chainId)) steps.set(chainId, createdBy);
     }

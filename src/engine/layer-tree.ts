@@ -20,11 +20,17 @@ export interface TreeLayer {
   readonly directory: string;
   /** Bytes of its files. */
   readonly size: number;
-  /** Bytes of these that the layers above shadow or delete. Absent where every layer holds all that is below it. */
+  /**
+   * Bytes of these that the layers above shadow or delete. Absent where every layer holds all that
+   * is below it.
+   */
   readonly waste?: number;
 }
 
-/** Topmost first. `word`: an image, a ChainID or a read-write layer. Throws what `findObject` throws, and `path-unreadable`. */
+/**
+ * Topmost first. `word`: an image, a ChainID or a read-write layer. Throws what `findObject`
+ * throws, and `path-unreadable`.
+ */
 export function layerTree(root: DataRoot, word: string): TreeLayer[] {
   const found = findObject(root, word, ['image', 'layer', 'mount']);
   const { layers, complete } = stackOfObject(root, found);
@@ -43,9 +49,13 @@ export function layerTree(root: DataRoot, word: string): TreeLayer[] {
     shown = lookingAt(layers, shownBytes);
   } catch (error) {
     if (!(error instanceof Errno)) throw error;
-    throw new PlyfsError('path-unreadable', `The layers of ${word} cannot be looked at (${error.message}): try it as root.`, {
-      cause: error,
-    });
+    throw new PlyfsError(
+      'path-unreadable',
+      `The layers of ${word} cannot be looked at (${error.message}): try it as root.`,
+      {
+        cause: error,
+      },
+    );
   }
   return layers.map(({ index, directory, path, chainId, createdBy }) => {
     const size = treeSize(textOf(path));

@@ -14,7 +14,9 @@ export interface LayerView {
   readonly directory: string;
 }
 
-/** Topmost first: the order in which they are handed to the mount. Throws what `findObject` throws. */
+/**
+ * Topmost first: the order in which they are handed to the mount. Throws what `findObject` throws.
+ */
 export function listLayers(root: DataRoot, word: string): LayerView[] {
   const top = topOf(root, findObject(root, word, ['image', 'layer', 'mount']));
   return [...ancestry(top)].map(({ chainId, diffId, cacheId, size }) => ({

@@ -38,17 +38,27 @@ export interface ListImagesOptions {
 }
 
 /** The newest first. Throws UsageError for a filter that is none, and what `findImage` throws. */
-export function listImages(root: DataRoot, { all = false, filters = [] }: ListImagesOptions = {}): ListedImageView[] {
+export function listImages(
+  root: DataRoot,
+  { all = false, filters = [] }: ListImagesOptions = {},
+): ListedImageView[] {
   const { references, others } = parseFilters(filters, root);
   return listStored(root, { all })
     .map((listed) => withTags(listed, references))
-    .filter((listed) => (references.length === 0 || listed.tags.length + listed.digests.length > 0) && others.every((fits) => fits(listed)))
+    .filter(
+      (listed) =>
+        (references.length === 0 || listed.tags.length + listed.digests.length > 0) &&
+        others.every((fits) => fits(listed)),
+    )
     .map(viewOf);
 }
 
 type Test = (listed: ListedImage) => boolean;
 
-function parseFilters(filters: readonly string[], root: DataRoot): { references: RegExp[]; others: Test[] } {
+function parseFilters(
+  filters: readonly string[],
+  root: DataRoot,
+): { references: RegExp[]; others: Test[] } {
   const references: RegExp[] = [];
   const others: Test[] = [];
   for (const filter of filters) {
@@ -59,10 +69,13 @@ function parseFilters(filters: readonly string[], root: DataRoot): { references:
         break;
       case 'dangling': {
         const wanted = /^(true|1)$/i.test(value!);
-        if (!wanted && !/^(false|0)$/i.test(value!)) throw new UsageError(`The filter dangling is true or false, not '${value!}'`);
+        if (!wanted && !/^(false|0)$/i.test(value!))
+          throw new UsageError(`The filter dangling is true or false, not '${value!}'`);
         // What another image was made from hangs on that.
         others.push(({ image, tags, digests }) =>
-          tags.length + digests.length > 0 ? !wanted : wanted && root.images.children(image.id).length === 0,
+          tags.length + digests.length > 0
+            ? !wanted
+            : wanted && root.images.children(image.id).length === 0,
         );
         break;
       }
@@ -77,7 +90,9 @@ function parseFilters(filters: readonly string[], root: DataRoot): { references:
       case 'before':
       case 'since': {
         const limit = createdAt(findImage(value!, root).image);
-        others.push(({ image }) => (key === 'before' ? createdAt(image) < limit : createdAt(image) > limit));
+        others.push(({ image }) =>
+          key === 'before' ? createdAt(image) < limit : createdAt(image) > limit,
+        );
         break;
       }
       default:
@@ -93,23 +108,31 @@ function createdAt(image: ListedImage['image']): number {
   return parseTime(image.created)?.getTime() ?? 0;
 }
 
-/** With those names only that fit a pattern, as docker's filter `reference` has it: the whole name, or that without the tag. */
+/**
+ * With those names only that fit a pattern, as docker's filter `reference` has it: the whole name,
+ * or that without the tag.
+ */
 function withTags(listed: ListedImage, patterns: readonly RegExp[]): ListedImage {
   if (patterns.length === 0) return listed;
   const fits = (reference: Reference): boolean =>
-    patterns.some((pattern) => pattern.test(familiarString(reference)) || pattern.test(familiarName(reference)));
+    patterns.some(
+      (pattern) => pattern.test(familiarString(reference)) || pattern.test(familiarName(reference)),
+    );
   return { ...listed, tags: listed.tags.filter(fits), digests: listed.digests.filter(fits) };
 }
 
 /** Go's path.Match: `*` and `?` stop at a slash. */
 function globPattern(glob: string): RegExp {
-  const source = glob.replace(/\\(.)|\[(\^?)([^\]]+)\]|[*?]|[^\w]/g, (found, escaped?: string, negated?: string, set?: string) => {
-    if (escaped !== undefined) return `\\u{${escaped.codePointAt(0)!.toString(16)}}`;
-    if (set !== undefined) return `[${negated ?? ''}${set.replace(/[\\[\]^&|~]/g, '\\$&')}]`;
-    if (found === '*') return '[^/]*';
-    if (found === '?') return '[^/]';
-    return `\\u{${found.codePointAt(0)!.toString(16)}}`;
-  });
+  const source = glob.replace(
+    /\\(.)|\[(\^?)([^\]]+)\]|[*?]|[^\w]/g,
+    (found, escaped?: string, negated?: string, set?: string) => {
+      if (escaped !== undefined) return `\\u{${escaped.codePointAt(0)!.toString(16)}}`;
+      if (set !== undefined) return `[${negated ?? ''}${set.replace(/[\\[\]^&|~]/g, '\\$&')}]`;
+      if (found === '*') return '[^/]*';
+      if (found === '?') return '[^/]';
+      return `\\u{${found.codePointAt(0)!.toString(16)}}`;
+    },
+  );
   try {
     return new RegExp(`^${source}$`, 'u');
   } catch {
@@ -133,19 +156,33 @@ function viewOf({ image, tags, digests, size }: ListedImage): ListedImageView {
   };
 }
 
-/** As docker/cli, formatter/image.go: each tag with each digest of its repository, and repositories that have digests only. */
+/**
+ * As docker/cli, formatter/image.go: each tag with each digest of its repository, and repositories
+ * that have digests only.
+ */
 function rowsOf(tags: readonly Reference[], digests: readonly Reference[]): ImageRow[] {
   const digestsOf = (repository: string): string[] =>
-    digests.flatMap((reference) => (familiarName(reference) === repository && reference.digest !== undefined ? [reference.digest] : []));
+    digests.flatMap((reference) =>
+      familiarName(reference) === repository && reference.digest !== undefined
+        ? [reference.digest]
+        : [],
+    );
   const rows: ImageRow[] = tags.flatMap((reference): ImageRow[] => {
-    const row = { repository: familiarName(reference), ...(reference.tag !== undefined && { tag: reference.tag }) };
+    const row = {
+      repository: familiarName(reference),
+      ...(reference.tag !== undefined && { tag: reference.tag }),
+    };
     const own = digestsOf(row.repository);
     return own.length === 0 ? [row] : own.map((digest) => ({ ...row, digest }));
   });
   const tagged = new Set(rows.map(({ repository }) => repository));
   for (const reference of digests) {
     const repository = familiarName(reference);
-    if (!tagged.has(repository)) rows.push({ repository, ...(reference.digest !== undefined && { digest: reference.digest }) });
+    if (!tagged.has(repository))
+      rows.push({
+        repository,
+        ...(reference.digest !== undefined && { digest: reference.digest }),
+      });
   }
   return rows.length === 0 ? [{}] : rows;
 }

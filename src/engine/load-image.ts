@@ -12,7 +12,10 @@ import { abortable } from '../layer/abortable.js';
 import type { DataRoot } from './data-root.js';
 
 export interface LoadImageOptions {
-  /** `linux/arm64`: images for it only; when absent, of an image for several platforms the one for this machine. */
+  /**
+   * `linux/arm64`: images for it only; when absent, of an image for several platforms the one for
+   * this machine.
+   */
   readonly platform?: string;
   /** Sentences about what is passed over. */
   readonly onWarning?: (sentence: string) => void;
@@ -37,8 +40,12 @@ export async function loadImage(
 ): Promise<LoadedImageView[]> {
   const { signal } = options;
   // A pipe may be silent for long.
-  const stoppable = Symbol.asyncIterator in source && signal !== undefined ? abortable(source, signal) : source;
-  const loaded = await loadImages(stoppable, root, { ...options, ...(platform !== undefined && { platform: platformOf(platform) }) });
+  const stoppable =
+    Symbol.asyncIterator in source && signal !== undefined ? abortable(source, signal) : source;
+  const loaded = await loadImages(stoppable, root, {
+    ...options,
+    ...(platform !== undefined && { platform: platformOf(platform) }),
+  });
   return loaded.map(({ image, tags, replaced, lost }) => ({
     id: image.id,
     tags: tags.map(familiarString),
@@ -50,6 +57,7 @@ export async function loadImage(
 /** Throws UsageError. */
 export function platformOf(text: string): Platform {
   const platform = parsePlatform(text);
-  if (platform === undefined) throw new UsageError(`'${text}' is no platform: write it as linux/amd64 or linux/arm/v7`);
+  if (platform === undefined)
+    throw new UsageError(`'${text}' is no platform: write it as linux/amd64 or linux/arm/v7`);
   return platform;
 }

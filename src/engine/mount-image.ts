@@ -1,4 +1,7 @@
-/** `ply mount`: shows an image at a directory, to be read only or on a read-write layer of its own that stays. */
+/**
+ * `ply mount`: shows an image at a directory, to be read only or on a read-write layer of its own
+ * that stays.
+ */
 import { realpathSync, statSync } from 'node:fs';
 import { textOf, type ByteString } from '../base/bytes.js';
 import { PlyfsError, UsageError } from '../base/error.js';
@@ -16,7 +19,10 @@ export interface MountImageOptions extends Partial<MountTrust> {
   /** An existing directory. */
   readonly directory: ByteString;
   readonly readOnly?: boolean;
-  /** Of the read-write layer: one that exists is mounted again, otherwise it is made. Absent: a random one. */
+  /**
+   * Of the read-write layer: one that exists is mounted again, otherwise it is made. Absent: a
+   * random one.
+   */
   readonly name?: string;
   /** Most bytes that can be written, where the driver can keep that. */
   readonly size?: number;
@@ -33,24 +39,38 @@ export interface MountedImage {
 
 /**
  * `word`: a container, an image or a ChainID. If it fails, nothing is mounted and no layer made.
- * Throws `object-missing`, `mount-exists` for a name that belongs to another image, and what the layer store throws.
+ * Throws `object-missing`, `mount-exists` for a name that belongs to another image, and what the
+ * layer store throws.
  */
-export async function mountImage(root: DataRoot, word: string, options: MountImageOptions): Promise<MountedImage> {
+export async function mountImage(
+  root: DataRoot,
+  word: string,
+  options: MountImageOptions,
+): Promise<MountedImage> {
   const { readOnly = false, suid = false, dev = false, name, signal } = options;
-  if ((suid || dev) && process.geteuid?.() !== 0) throw new UsageError('only root can mount with --suid or --dev: leave them out');
+  if ((suid || dev) && process.geteuid?.() !== 0)
+    throw new UsageError('only root can mount with --suid or --dev: leave them out');
   const as = { readOnly, suid, dev };
   const directory = mountpointOf(options.directory);
-  // A container's name is meant before an image's that is called the same: `NAME:TAG` is an image's only.
+  // A container's name is meant before an image's that is called the same: `NAME:TAG` is an image's
+  // only.
   const container = name === undefined ? mountedNamed(root, word) : undefined;
   const found =
-    container === undefined ? findObject(root, word, ['image', 'layer', 'mount']) : { kind: 'mount' as const, mounted: container };
+    container === undefined
+      ? findObject(root, word, ['image', 'layer', 'mount'])
+      : { kind: 'mount' as const, mounted: container };
   if (found.kind === 'mount') {
-    if (name !== undefined && name !== found.mounted.name) throw new UsageError(`'${word}' has its name already: leave --name out`);
+    if (name !== undefined && name !== found.mounted.name)
+      throw new UsageError(`'${word}' has its name already: leave --name out`);
     return mountNamed(root, found.mounted, directory, as);
   }
   const top = topOf(root, found);
   if (readOnly && name === undefined) {
-    if (top === undefined) throw new PlyfsError('image-without-layers', `${word} has no layers: there is nothing to read.`);
+    if (top === undefined)
+      throw new PlyfsError(
+        'image-without-layers',
+        `${word} has no layers: there is nothing to read.`,
+      );
     const { by } = await root.layers.mountReadOnly(top.chainId, { target: directory, suid, dev });
     return { directory, by, readOnly };
   }
@@ -97,11 +117,22 @@ function mountpointOf(directory: ByteString): string {
   try {
     real = realpathSync.native(Buffer.from(directory, 'latin1'), 'buffer');
     if (!statSync(real).isDirectory())
-      throw new PlyfsError('mountpoint-missing', `${textOf(directory)} is not a directory: name one to mount at.`);
+      throw new PlyfsError(
+        'mountpoint-missing',
+        `${textOf(directory)} is not a directory: name one to mount at.`,
+      );
   } catch (error) {
     if (error instanceof PlyfsError) throw error;
-    throw new PlyfsError('mountpoint-missing', `${textOf(directory)} cannot be mounted at: make that directory first.`, { cause: error });
+    throw new PlyfsError(
+      'mountpoint-missing',
+      `${textOf(directory)} cannot be mounted at: make that directory first.`,
+      { cause: error },
+    );
   }
-  if (!isUtf8(real)) throw new PlyfsError('name-not-text', `${textOf(directory)} is not UTF-8: mount at another directory.`);
+  if (!isUtf8(real))
+    throw new PlyfsError(
+      'name-not-text',
+      `${textOf(directory)} is not UTF-8: mount at another directory.`,
+    );
   return real.toString();
 }

@@ -1,15 +1,18 @@
 /**
  * What can be asked of a mount's process: what it is made of, and to tell what it does from now on.
  *
- * It listens on a Unix socket in the user's private runtime directory, whose name begins with the mount's device number: that is the same
- * in every mount namespace and whatever becomes of the directory it is mounted at. Who asks writes a line, `stack`, `trace` or `leave`; the
- * answer is lines of JSON, a `MountStack` first. A mount that is abandoned leaves when it is asked to. Paths are byte strings in it, one character a byte.
+ * It listens on a Unix socket in the user's private runtime directory, whose name begins with the
+ * mount's device number: that is the same in every mount namespace and whatever becomes of the
+ * directory it is mounted at. Who asks writes a line, `stack`, `trace` or `leave`; the answer is
+ * lines of JSON, a `MountStack` first. A mount that is abandoned leaves when it is asked to. Paths
+ * are byte strings in it, one character a byte.
  *
- * The mount may cover that directory, and the program's own files, which this process must not look for then: the directory is opened before
- * it mounts, and nothing but what is built into Node is loaded afterwards.
+ * The mount may cover that directory, and the program's own files, which this process must not look
+ * for then: the directory is opened before it mounts, and nothing but what is built into Node is
+ * loaded afterwards.
  *
- * Whoever asks must not be able to harm the mount: few are heard at a time, what they write is bounded, and what they do not read is
- * dropped and counted.
+ * Whoever asks must not be able to harm the mount: few are heard at a time, what they write is
+ * bounded, and what they do not read is dropped and counted.
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { closeSync, constants, openSync, readdirSync, rmSync } from 'node:fs';
@@ -29,8 +32,12 @@ export interface MountStack {
   readonly layers: readonly LayerInUse[];
 }
 
-/** What follows the stack after `trace`. `lost`: events that were not told, because the listener was too slow. */
-export type Told = { readonly time: number; readonly event: UnionEvent } | { readonly lost: number };
+/**
+ * What follows the stack after `trace`. `lost`: events that were not told, because the listener was
+ * too slow.
+ */
+export type Told =
+  { readonly time: number; readonly event: UnionEvent } | { readonly lost: number };
 
 export type Question = 'stack' | 'trace' | 'leave';
 
@@ -45,7 +52,10 @@ export interface Ear {
   readonly directory: number;
 }
 
-/** To be called before the mount is made. Undefined: there is no place, and the mount goes on without. */
+/**
+ * To be called before the mount is made. Undefined: there is no place, and the mount goes on
+ * without.
+ */
 export function openEar(): Ear | undefined {
   try {
     return { directory: openSync(runtimeDirectory(), constants.O_RDONLY | constants.O_DIRECTORY) };
@@ -63,7 +73,10 @@ export interface Answerer {
 }
 
 /** Listens until the returned function is called, and keeps no process alive. */
-export async function answerQuestions({ directory }: Ear, { mountpoint, layers, leave }: Answerer): Promise<() => void> {
+export async function answerQuestions(
+  { directory }: Ear,
+  { mountpoint, layers, leave }: Answerer,
+): Promise<() => void> {
   // Short enough for sockaddr_un, wherever the directory is; and below no mount.
   const place = `/proc/self/fd/${directory}`;
   const device = mountAt(mountpoint)?.device;
@@ -77,7 +90,8 @@ export async function answerQuestions({ directory }: Ear, { mountpoint, layers, 
   const path = `${place}/${socketPrefix(device ?? '')}${process.pid}`;
   if (device !== undefined) {
     // The device is this mount's now: whatever listened under its number has ended.
-    for (const name of readdirSync(place)) if (name.startsWith(socketPrefix(device))) rmSync(`${place}/${name}`, { force: true });
+    for (const name of readdirSync(place))
+      if (name.startsWith(socketPrefix(device))) rmSync(`${place}/${name}`, { force: true });
     server.listen(path);
     server.unref();
   }

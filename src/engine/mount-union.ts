@@ -1,9 +1,10 @@
 /**
- * Mounting a union: where the file system (src/union) and what serves it to the kernel (src/fuse) meet.
+ * Mounting a union: where the file system (src/union) and what serves it to the kernel (src/fuse)
+ * meet.
  *
- * Order: the layers are opened before the mount is made, so that a mount over one of its own layers still reads what was
- * there; nothing is mounted when a layer cannot be opened. From the mount on this process touches nothing below the
- * mount point.
+ * Order: the layers are opened before the mount is made, so that a mount over one of its own layers
+ * still reads what was there; nothing is mounted when a layer cannot be opened. From the mount on
+ * this process touches nothing below the mount point.
  */
 import { realpathSync } from 'node:fs';
 import { bytesOf, textOf, type ByteString } from '../base/bytes.js';
@@ -27,14 +28,19 @@ export interface MountUnionOptions {
   readonly mountpoint: ByteString;
   readonly union: UnionOptions;
   readonly mount: MountOptions;
-  /** How long the kernel may believe names and attributes without asking: seconds. Default: Infinity. */
+  /**
+   * How long the kernel may believe names and attributes without asking: seconds. Default:
+   * Infinity.
+   */
   readonly timeout?: number;
   /** The kernel collects small writes. */
   readonly writeback?: boolean;
   /** The kernel reads and writes files of the upper itself; for root only. */
   readonly passthrough?: boolean;
   readonly transport?: 'native' | 'fuse-native';
-  /** Takes one sentence about anything that the caller might want to know and that stops nothing. */
+  /**
+   * Takes one sentence about anything that the caller might want to know and that stops nothing.
+   */
   readonly warn?: (sentence: string) => void;
   /** Is told of every request that reached JavaScript. */
   readonly trace?: (request: RequestTrace) => void;
@@ -44,11 +50,14 @@ export interface MountedUnion {
   /** Absolute. */
   readonly mountpoint: ByteString;
   /**
-   * Takes the mount out of the tree and waits until all is flushed and closed. Throws PlyfsError `mount-busy` when files in it are
-   * in use; with `lazy` the mount then disappears at once and ends when the last of them is closed.
+   * Takes the mount out of the tree and waits until all is flushed and closed. Throws PlyfsError
+   * `mount-busy` when files in it are in use; with `lazy` the mount then disappears at once and
+   * ends when the last of them is closed.
    */
   unmount(options?: { lazy?: boolean }): Promise<void>;
-  /** Settles when the mount has ended, whoever unmounted it, and everything is flushed and closed. */
+  /**
+   * Settles when the mount has ended, whoever unmounted it, and everything is flushed and closed.
+   */
   readonly closed: Promise<void>;
   /** What it is made of, topmost first. */
   readonly layers: readonly LayerInUse[];
@@ -57,8 +66,9 @@ export interface MountedUnion {
 }
 
 /**
- * Mounts and resolves once the mount answers. Rejects with PlyfsError, and then nothing is mounted: what `openUnion` and
- * `mountNative` throw, `kernel-too-old`, `no-passthrough` and `passthrough-denied`.
+ * Mounts and resolves once the mount answers. Rejects with PlyfsError, and then nothing is mounted:
+ * what `openUnion` and `mountNative` throw, `kernel-too-old`, `no-passthrough` and
+ * `passthrough-denied`.
  */
 export async function mountUnion(options: MountUnionOptions): Promise<MountedUnion> {
   const mountpoint = resolved(options.mountpoint);
@@ -74,8 +84,12 @@ export async function mountUnion(options: MountUnionOptions): Promise<MountedUni
   void sys.roomForDescriptorsAsync(descriptorsWanted(options.union.lowers.length));
   const noatime = (options.mount.atime ?? 'noatime') === 'noatime';
   if (options.union.upper !== undefined) await endAbandoned(options.union.upper);
-  const fs = openUnion({ ...options.union, noatime, mountpoint }, options.warn ?? (() => undefined));
-  if (options.transport === 'fuse-native') return orDestroy(fs, () => mountFuseNative(mountpoint, fs, options));
+  const fs = openUnion(
+    { ...options.union, noatime, mountpoint },
+    options.warn ?? (() => undefined),
+  );
+  if (options.transport === 'fuse-native')
+    return orDestroy(fs, () => mountFuseNative(mountpoint, fs, options));
   const mounted = await orDestroy(fs, () => mountNative(mountpoint, options.mount));
   return serveMounted(mountpoint, mounted, fs, options);
 }
@@ -91,11 +105,18 @@ async function orDestroy<T>(fs: FileSystem, mount: () => T | Promise<T>): Promis
 }
 
 /** Through the npm package, which is loaded only when it is asked for. */
-async function mountFuseNative(mountpoint: ByteString, fs: Union, options: MountUnionOptions): Promise<MountedUnion> {
+async function mountFuseNative(
+  mountpoint: ByteString,
+  fs: Union,
+  options: MountUnionOptions,
+): Promise<MountedUnion> {
   const { serveFuseNative } = await import('../fuse/fuse-native/serve.js');
   const text = textOf(mountpoint);
   if (bytesOf(text) !== mountpoint) {
-    throw new PlyfsError('mountpoint-unusable', `the mount point ${text} is not UTF-8, which fuse-native cannot pass: choose another`);
+    throw new PlyfsError(
+      'mountpoint-unusable',
+      `the mount point ${text} is not UTF-8, which fuse-native cannot pass: choose another`,
+    );
   }
   const { readOnly, suid, dev, exec, atime, allowOther, fsname } = options.mount;
   const root = process.geteuid?.() === 0;
@@ -114,7 +135,11 @@ async function mountFuseNative(mountpoint: ByteString, fs: Union, options: Mount
     // Unless they are limited, fuse-native has better ones for itself.
     ...(options.timeout === undefined || options.timeout === Infinity
       ? {}
-      : { entryTimeout: options.timeout, attrTimeout: options.timeout, negativeTimeout: options.timeout }),
+      : {
+          entryTimeout: options.timeout,
+          attrTimeout: options.timeout,
+          negativeTimeout: options.timeout,
+        }),
     ...(options.trace === undefined ? {} : { trace: options.trace }),
   });
   return {
@@ -126,7 +151,12 @@ async function mountFuseNative(mountpoint: ByteString, fs: Union, options: Mount
   };
 }
 
-async function serveMounted(mountpoint: ByteString, mounted: Mounted, fs: Union, options: MountUnionOptions): Promise<MountedUnion> {
+async function serveMounted(
+  mountpoint: ByteString,
+  mounted: Mounted,
+  fs: Union,
+  options: MountUnionOptions,
+): Promise<MountedUnion> {
   const session = sessions.open(mounted.fd, MAX_TRANSFER);
   const timeout = options.timeout ?? Infinity;
   let answers = (): void => undefined;
@@ -138,7 +168,8 @@ async function serveMounted(mountpoint: ByteString, mounted: Mounted, fs: Union,
     negativeTimeout: timeout,
     writeback: options.writeback ?? false,
     passthrough: options.passthrough ?? false,
-    // What is mounted read-only may become writable: until then the kernel refuses changes by itself.
+    // What is mounted read-only may become writable: until then the kernel refuses changes by
+    // itself.
     readOnly: options.union.upper === undefined,
     xattrs: options.union.xattrs,
     acl: options.union.acl && options.union.xattrs,
@@ -155,7 +186,10 @@ async function serveMounted(mountpoint: ByteString, mounted: Mounted, fs: Union,
   closed.catch(() => undefined);
 
   const ended = closed.then(() => {
-    throw new PlyfsError('mount-ended', `the mount at ${textOf(mountpoint)} was taken away before it answered: mount it again`);
+    throw new PlyfsError(
+      'mount-ended',
+      `the mount at ${textOf(mountpoint)} was taken away before it answered: mount it again`,
+    );
   });
   await Promise.race([ready, ended]);
   ended.catch(() => undefined);
@@ -168,7 +202,10 @@ async function serveMounted(mountpoint: ByteString, mounted: Mounted, fs: Union,
     async unmount({ lazy = false } = {}) {
       const result = await mounted.unmount(lazy);
       if (result === -E.EBUSY) {
-        throw new PlyfsError('mount-busy', `${textOf(mountpoint)} is in use: end what uses it, or unmount it lazily`);
+        throw new PlyfsError(
+          'mount-busy',
+          `${textOf(mountpoint)} is in use: end what uses it, or unmount it lazily`,
+        );
       }
       // EINVAL: it is not mounted any more, which is what was wanted.
       if (result < 0 && result !== -E.EINVAL) {
@@ -186,7 +223,13 @@ async function serveMounted(mountpoint: ByteString, mounted: Mounted, fs: Union,
 /** By absolute paths: a process that serves leaves the directory it was started in. */
 function layersOf(fs: Union): LayerInUse[] {
   const here = bytesOf(process.cwd());
-  return fs.layers().map((layer) => (layer.path.startsWith('/') ? layer : { ...layer, path: `${here}/${layer.path}` as ByteString }));
+  return fs
+    .layers()
+    .map((layer) =>
+      layer.path.startsWith('/')
+        ? layer
+        : { ...layer, path: `${here}/${layer.path}` as ByteString },
+    );
 }
 
 function held(fs: FileSystem): string {
@@ -194,10 +237,15 @@ function held(fs: FileSystem): string {
   return `nodes ${nodes}, descriptors ${descriptors}\n`;
 }
 
-/** Absolute and without symbolic links, or as it was given if it cannot be looked at: mounting then says why. */
+/**
+ * Absolute and without symbolic links, or as it was given if it cannot be looked at: mounting then
+ * says why.
+ */
 function resolved(path: ByteString): ByteString {
   try {
-    return realpathSync.native(Buffer.from(path, 'latin1'), 'buffer').toString('latin1') as ByteString;
+    return realpathSync
+      .native(Buffer.from(path, 'latin1'), 'buffer')
+      .toString('latin1') as ByteString;
   } catch {
     return path;
   }

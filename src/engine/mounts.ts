@@ -25,14 +25,19 @@ export interface MountView {
 /** Whether the mount table may have layers of the root. */
 export function anyLayersMounted(root: string): boolean {
   // The vfs driver's are bind mounts, which have no source of their own.
-  return readMountTable().some((entry) => textOf(entry.source).startsWith(`${root}/`) || entry.root.includes('/vfs/dir/'));
+  return readMountTable().some(
+    (entry) => textOf(entry.source).startsWith(`${root}/`) || entry.root.includes('/vfs/dir/'),
+  );
 }
 
 /**
- * Mounts of plyfs that the caller may unmount (as root all), and others of the root's layers, in the order they were mounted;
- * with `all` then the root's other read-write layers.
+ * Mounts of plyfs that the caller may unmount (as root all), and others of the root's layers, in
+ * the order they were mounted; with `all` then the root's other read-write layers.
  */
-export async function listMounts(root: DataRoot | undefined, { all = false } = {}): Promise<MountView[]> {
+export async function listMounts(
+  root: DataRoot | undefined,
+  { all = false } = {},
+): Promise<MountView[]> {
   const shown = new Map((await root?.layers.shown())?.map((layer) => [layer.target, layer]));
   const me = process.getuid?.();
   const mounts: MountView[] = [];
@@ -42,7 +47,9 @@ export async function listMounts(root: DataRoot | undefined, { all = false } = {
     const layer = shown.get(mountpoint);
     if (layer === undefined && (entry.type !== FUSE_TYPE || (me !== 0 && uid !== me))) continue;
     const name = layer?.name;
-    const chainId = layer?.chainId ?? (name === undefined ? undefined : root?.layers.mounted(name)?.parent?.chainId);
+    const chainId =
+      layer?.chainId ??
+      (name === undefined ? undefined : root?.layers.mounted(name)?.parent?.chainId);
     mounts.push({
       mountpoint,
       ...(name !== undefined && { name }),
@@ -53,12 +60,21 @@ export async function listMounts(root: DataRoot | undefined, { all = false } = {
     });
   }
   const mounted = new Set(mounts.map(({ name }) => name));
-  const others = all && root !== undefined ? root.layers.mountedLayers().filter(({ name }) => !mounted.has(name)) : [];
-  return [...mounts, ...others.map(({ name, parent }) => ({ name, ...imageOf(root, parent?.chainId) }))];
+  const others =
+    all && root !== undefined
+      ? root.layers.mountedLayers().filter(({ name }) => !mounted.has(name))
+      : [];
+  return [
+    ...mounts,
+    ...others.map(({ name, parent }) => ({ name, ...imageOf(root, parent?.chainId) })),
+  ];
 }
 
 /** The image, or one of the images, whose topmost layer it is. */
-function imageOf(root: DataRoot | undefined, chainId: ChainId | undefined): Pick<MountView, 'image' | 'imageId' | 'chainId'> {
+function imageOf(
+  root: DataRoot | undefined,
+  chainId: ChainId | undefined,
+): Pick<MountView, 'image' | 'imageId' | 'chainId'> {
   if (root === undefined || chainId === undefined) return {};
   const images = root.images.list().filter((image) => image.chainId === chainId);
   const named = images
@@ -66,5 +82,9 @@ function imageOf(root: DataRoot | undefined, chainId: ChainId | undefined): Pick
     .sort((a, b) => Number(a.reference === undefined) - Number(b.reference === undefined));
   const [first] = named;
   if (first === undefined) return { chainId };
-  return { chainId, imageId: first.id, image: first.reference === undefined ? first.id : familiarString(first.reference) };
+  return {
+    chainId,
+    imageId: first.id,
+    image: first.reference === undefined ? first.id : familiarString(first.reference),
+  };
 }

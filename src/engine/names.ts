@@ -13,7 +13,11 @@ export async function namesIn(options: Omit<DataRootOptions, 'write'>): Promise<
   try {
     const root = await openDataRoot({ ...options, write: false });
     try {
-      const images = root.references.list().flatMap(({ reference }) => (reference.tag === undefined ? [] : [familiarString(reference)]));
+      const images = root.references
+        .list()
+        .flatMap(({ reference }) =>
+          reference.tag === undefined ? [] : [familiarString(reference)],
+        );
       return { images, mounts: root.layers.mountedLayers().map(({ name }) => name) };
     } finally {
       root.close();

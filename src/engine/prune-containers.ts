@@ -9,12 +9,18 @@ export interface Pruned {
   readonly reclaimed: number;
 }
 
-/** Those that `ply create` or `ply run` made: what `ply mount IMAGE` left, and dockerd's, are somebody's to keep. */
+/**
+ * Those that `ply create` or `ply run` made: what `ply mount IMAGE` left, and dockerd's, are
+ * somebody's to keep.
+ */
 export async function prunable(root: DataRoot): Promise<string[]> {
   const shown = new Set((await root.layers.shown()).map(({ name }) => name));
   return root.layers
     .mountedLayers()
-    .filter((mounted) => !shown.has(mounted.name) && hasRecord(mounted) && !root.layers.isWrittenTo(mounted.name))
+    .filter(
+      (mounted) =>
+        !shown.has(mounted.name) && hasRecord(mounted) && !root.layers.isWrittenTo(mounted.name),
+    )
     .map(({ name }) => name);
 }
 
@@ -32,7 +38,11 @@ export async function pruneContainers(root: DataRoot, names: readonly string[]):
       reclaimed += size;
     } catch (error) {
       // Somebody came to use it, or removed it, meanwhile.
-      if (!(error instanceof PlyfsError) || !['layer-in-use', 'mount-missing', 'layer-missing'].includes(error.code)) throw error;
+      if (
+        !(error instanceof PlyfsError) ||
+        !['layer-in-use', 'mount-missing', 'layer-missing'].includes(error.code)
+      )
+        throw error;
     }
   }
   return { removed, reclaimed };

@@ -4,7 +4,10 @@ import { adjectives, animals, uniqueNamesGenerator } from 'unique-names-generato
 /** Until one is free; then with a number, of which some must be. */
 export function randomName(isTaken: (name: string) => boolean): string {
   for (let attempt = 0; ; attempt++) {
-    const words = uniqueNamesGenerator({ dictionaries: [adjectives, animals], style: 'lowerCase' }).replace(/[^a-z]+/g, '_');
+    const words = uniqueNamesGenerator({
+      dictionaries: [adjectives, animals],
+      style: 'lowerCase',
+    }).replace(/[^a-z]+/g, '_');
     const name = attempt < 10 ? words : `${words}${attempt}`;
     if (!isTaken(name)) return name;
   }

@@ -1,6 +1,6 @@
 /**
- * `plyfs -o remount,…`: other options of the VFS for a mount that is there (mount(8), "remount"). The kernel keeps them; the process
- * that serves the mount goes on as it is.
+ * `plyfs -o remount,…`: other options of the VFS for a mount that is there (mount(8), "remount").
+ * The kernel keeps them; the process that serves the mount goes on as it is.
  */
 import { textOf, type ByteString } from '../base/bytes.js';
 import { E } from '../base/errno.js';
@@ -14,8 +14,8 @@ import { askStack } from './ask-mount.js';
 import { resolvedMountpoint } from './unmount-directory.js';
 
 /**
- * `subtype`: what the mount table has behind `fuse.` for mounts that are meant. `warn` takes a sentence about each option without effect.
- * Throws `not-mounted`, `remount-failed`, UsageError.
+ * `subtype`: what the mount table has behind `fuse.` for mounts that are meant. `warn` takes a
+ * sentence about each option without effect. Throws `not-mounted`, `remount-failed`, UsageError.
  */
 export async function remount(
   directory: ByteString,
@@ -35,16 +35,29 @@ export async function remount(
   for (const sentence of ignored) warn(sentence);
   // Linux asks nobody (fs/fuse/inode.c, fuse_reconfigure), and each change would be refused.
   if (entry.options.includes('ro') && !mount.readOnly && !(await hasUpper(entry))) {
-    throw new PlyfsError('remount-failed', `${where} has no upper directory to write to: mount it anew, with upperdir and workdir.`);
+    throw new PlyfsError(
+      'remount-failed',
+      `${where} has no upper directory to write to: mount it anew, with upperdir and workdir.`,
+    );
   }
   const result = remountNative(mountpoint, mount);
   if (result === -E.EPERM) {
-    throw new PlyfsError('remount-failed', `only root may remount ${where}: unmount it and mount it again, or ask as root.`);
+    throw new PlyfsError(
+      'remount-failed',
+      `only root may remount ${where}: unmount it and mount it again, or ask as root.`,
+    );
   }
   if (result === -E.EBUSY) {
-    throw new PlyfsError('remount-failed', `${where} has files that are open for writing: close them, and make it read-only then.`);
+    throw new PlyfsError(
+      'remount-failed',
+      `${where} has files that are open for writing: close them, and make it read-only then.`,
+    );
   }
-  if (result < 0) throw new PlyfsError('remount-failed', `the kernel refuses to remount ${where} (${reasonOf(-result)}).`);
+  if (result < 0)
+    throw new PlyfsError(
+      'remount-failed',
+      `the kernel refuses to remount ${where} (${reasonOf(-result)}).`,
+    );
 }
 
 /** A process that cannot be asked is believed to have one. */

@@ -5,7 +5,10 @@ import type { DataRoot } from './data-root.js';
 import { findMounted } from './find-container.js';
 import { unmountNamed } from './unmount.js';
 
-/** `force`: also when it is mounted. Throws `container-missing`, `container-ambiguous`, `container-of-docker`, `layer-in-use`, `mount-busy`. */
+/**
+ * `force`: also when it is mounted. Throws `container-missing`, `container-ambiguous`,
+ * `container-of-docker`, `layer-in-use`, `mount-busy`.
+ */
 export async function removeMounted(
   root: DataRoot,
   word: string,

@@ -10,6 +10,10 @@ export interface SaveImageOptions {
 }
 
 /** A tar that docker, podman and skopeo load. Throws what `saveImages` throws, while it is read. */
-export function saveImage(root: DataRoot, names: readonly string[], options: SaveImageOptions = {}): ByteSource {
+export function saveImage(
+  root: DataRoot,
+  names: readonly string[],
+  options: SaveImageOptions = {},
+): ByteSource {
   return saveImages(names, root, options);
 }

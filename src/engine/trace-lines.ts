@@ -8,7 +8,8 @@ export type TraceForm = 'plain' | 'json';
 /** `time`: milliseconds since the epoch; in JSON only. */
 export function traceLine(event: UnionEvent, form: TraceForm, time: number): string {
   const path = textOf(event.path);
-  if (form === 'json') return `${JSON.stringify({ time: new Date(time).toISOString(), ...event, path })}\n`;
+  if (form === 'json')
+    return `${JSON.stringify({ time: new Date(time).toISOString(), ...event, path })}\n`;
   return `${event.type} ${quoted(path)}${detail(event)}\n`;
 }
 
@@ -26,7 +27,9 @@ function detail(event: UnionEvent): string {
   }
 }
 
-/** A name may hold newlines, or what steers a terminal: those that do are shown as JSON shows them. */
+/**
+ * A name may hold newlines, or what steers a terminal: those that do are shown as JSON shows them.
+ */
 export function quoted(path: string): string {
   return /[\0-\x1f\x7f-\x9f"]/.test(path) ? JSON.stringify(path) : path;
 }

@@ -1,4 +1,6 @@
-/** Unmounting what plyfs mounted at a directory, whoever serves it and whether or not that answers. */
+/**
+ * Unmounting what plyfs mounted at a directory, whoever serves it and whether or not that answers.
+ */
 import { realpathSync } from 'node:fs';
 import { bytesOf, textOf, type ByteString } from '../base/bytes.js';
 import { PlyfsError } from '../base/error.js';
@@ -8,31 +10,51 @@ import { FUSE_TYPE, unmountServed } from '../graphdriver/mount-server.js';
 import { mountAt } from '../sys/mount-table.js';
 
 /** Throws `not-mounted`, `mount-busy` and `umount-failed`. */
-export async function unmountDirectory(directory: ByteString, options: { lazy: boolean }): Promise<void> {
+export async function unmountDirectory(
+  directory: ByteString,
+  options: { lazy: boolean },
+): Promise<void> {
   const mountpoint = resolvedMountpoint(directory);
   if (mountAt(mountpoint)?.type !== FUSE_TYPE) {
-    throw new PlyfsError('not-mounted', `${textOf(directory)} is not a mount point of plyfs: \`ply mounts\` lists them.`);
+    throw new PlyfsError(
+      'not-mounted',
+      `${textOf(directory)} is not a mount point of plyfs: \`ply mounts\` lists them.`,
+    );
   }
   const result = await unmountServed(mountpoint, options.lazy);
   if (result === -E.EBUSY) {
-    throw new PlyfsError('mount-busy', `${textOf(directory)} cannot be unmounted: something still uses it: end that, or say --lazy.`);
+    throw new PlyfsError(
+      'mount-busy',
+      `${textOf(directory)} cannot be unmounted: something still uses it: end that, or say --lazy.`,
+    );
   }
   if (result === -E.EPERM)
     throw new PlyfsError(
       'umount-failed',
       `${textOf(directory)} cannot be unmounted: it belongs to another user, or fusermount3 is not installed (package fuse3).`,
     );
-  if (result < 0) throw new PlyfsError('umount-failed', `${textOf(directory)} cannot be unmounted: ${reasonOf(-result)}.`);
+  if (result < 0)
+    throw new PlyfsError(
+      'umount-failed',
+      `${textOf(directory)} cannot be unmounted: ${reasonOf(-result)}.`,
+    );
 }
 
-/** Absolute and without symbolic links. A mount whose server has died cannot be looked at, only the directory it is in. */
+/**
+ * Absolute and without symbolic links. A mount whose server has died cannot be looked at, only the
+ * directory it is in.
+ */
 export function resolvedMountpoint(directory: ByteString): ByteString {
   try {
-    return realpathSync.native(Buffer.from(directory, 'latin1'), 'buffer').toString('latin1') as ByteString;
+    return realpathSync
+      .native(Buffer.from(directory, 'latin1'), 'buffer')
+      .toString('latin1') as ByteString;
   } catch {
     const [, parent = '', name = ''] = /^(.*\/)?([^/]+)\/*$/s.exec(textOf(directory)) ?? [];
     try {
-      return bytesOf(`${realpathSync.native(parent === '' ? '.' : parent).replace(/\/$/, '')}/${name}`);
+      return bytesOf(
+        `${realpathSync.native(parent === '' ? '.' : parent).replace(/\/$/, '')}/${name}`,
+      );
     } catch {
       return directory;
     }

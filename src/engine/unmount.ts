@@ -1,4 +1,7 @@
-/** `ply umount`: by a directory, whatever of plyfs is mounted there, or by the name of a read-write layer. */
+/**
+ * `ply umount`: by a directory, whatever of plyfs is mounted there, or by the name of a read-write
+ * layer.
+ */
 import { bytesOf, textOf, type ByteString } from '../base/bytes.js';
 import { PlyfsError } from '../base/error.js';
 import type { ShownLayer } from '../layer/layer-store.js';
@@ -14,10 +17,15 @@ export interface Unmounted {
 }
 
 /**
- * A directory where plyfs has mounted comes before a name. `openRoot` is asked where that is not one: for a name, or for a layer that
- * another mounter shows. Throws `not-mounted`, `mount-busy`, `umount-failed`.
+ * A directory where plyfs has mounted comes before a name. `openRoot` is asked where that is not
+ * one: for a name, or for a layer that another mounter shows. Throws `not-mounted`, `mount-busy`,
+ * `umount-failed`.
  */
-export async function unmount(word: ByteString, options: { lazy: boolean }, openRoot: () => Promise<DataRoot>): Promise<Unmounted[]> {
+export async function unmount(
+  word: ByteString,
+  options: { lazy: boolean },
+  openRoot: () => Promise<DataRoot>,
+): Promise<Unmounted[]> {
   const mountpoint = resolvedMountpoint(word);
   const entry = mountAt(mountpoint);
   if (entry?.type === FUSE_TYPE) {
@@ -36,22 +44,38 @@ export async function unmount(word: ByteString, options: { lazy: boolean }, open
 }
 
 /** Wherever a container is mounted. Throws `not-mounted`, `mount-busy`, `umount-failed`. */
-export async function unmountNamed(root: DataRoot, name: string, options: { lazy: boolean }): Promise<Unmounted[]> {
+export async function unmountNamed(
+  root: DataRoot,
+  name: string,
+  options: { lazy: boolean },
+): Promise<Unmounted[]> {
   const shown = (await root.layers.shown()).filter((layer) => layer.name === name);
-  if (shown.length === 0) throw new PlyfsError('not-mounted', `'${name}' is not mounted: there is nothing to unmount.`);
+  if (shown.length === 0)
+    throw new PlyfsError('not-mounted', `'${name}' is not mounted: there is nothing to unmount.`);
   return unmountShown(root, shown, options);
 }
 
-async function unmountShown(root: DataRoot, shown: readonly ShownLayer[], options: { lazy: boolean }): Promise<Unmounted[]> {
+async function unmountShown(
+  root: DataRoot,
+  shown: readonly ShownLayer[],
+  options: { lazy: boolean },
+): Promise<Unmounted[]> {
   for (const { target } of shown) {
-    if (options.lazy && mountAt(target)?.type === FUSE_TYPE) await unmountDirectory(bytesOf(target), options);
+    if (options.lazy && mountAt(target)?.type === FUSE_TYPE)
+      await unmountDirectory(bytesOf(target), options);
     else await root.layers.unmountAt(target);
   }
-  return shown.map(({ target, name }) => ({ mountpoint: target, ...(name !== undefined && { name }) }));
+  return shown.map(({ target, name }) => ({
+    mountpoint: target,
+    ...(name !== undefined && { name }),
+  }));
 }
 
 function notMounted(word: ByteString): PlyfsError {
-  return new PlyfsError('not-mounted', `${textOf(word)} is not a mount point of plyfs: \`ply mounts\` lists them.`);
+  return new PlyfsError(
+    'not-mounted',
+    `${textOf(word)} is not a mount point of plyfs: \`ply mounts\` lists them.`,
+  );
 }
 
 /** Without a root there are no names. */

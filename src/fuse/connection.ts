@@ -37,7 +37,9 @@ export interface ServeOptions {
   readonly permissions: boolean;
   /** The kernel reads and writes files of the upper itself: opens are told. */
   readonly passthrough: boolean;
-  /** Called once, when the handshake is decided. Its answer goes out before the event loop turns. */
+  /**
+   * Called once, when the handshake is decided. Its answer goes out before the event loop turns.
+   */
   readonly ready?: () => void;
   readonly trace?: (request: RequestTrace) => void;
 }
@@ -54,7 +56,10 @@ export const defaultServeOptions: ServeOptions = {
   passthrough: false,
 };
 
-/** A handler's result when the slot is not its to answer any more: released, or left to the data path. */
+/**
+ * A handler's result when the slot is not its to answer any more: released, or left to the data
+ * path.
+ */
 export const NO_ANSWER = -0x1_0000;
 
 export class Connection {

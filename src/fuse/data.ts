@@ -1,8 +1,8 @@
 /**
  * Handlers of the operations on the content of files.
  *
- * READ and WRITE come here only while the data path has no descriptor that would do; the handler publishes one and
- * hands the request back.
+ * READ and WRITE come here only while the data path has no descriptor that would do; the handler
+ * publishes one and hands the request back.
  */
 import { after } from '../base/awaitable.js';
 import type { Awaitable } from '../base/awaitable.js';
@@ -53,7 +53,10 @@ function openBacking(c: Connection, slot: Slot, backing: BackingFiles): Awaitabl
   const caller = slot.caller();
   const write = (flags & O_ACCMODE) !== O_RDONLY;
   const killSetId = (slot.u32(OpenIn.openFlags) & OPEN_KILL_SUIDGID) !== 0;
-  const cut = (flags & O_TRUNC) === 0 ? undefined : c.fs.setattr(node, { size: 0, killSetId }, caller, slot.attributes);
+  const cut =
+    (flags & O_TRUNC) === 0
+      ? undefined
+      : c.fs.setattr(node, { size: 0, killSetId }, caller, slot.attributes);
   return after(
     after(cut, () => c.fs.backingFile(node, write, caller, (flags & O_APPEND) !== 0)),
     (fd) =>
@@ -87,10 +90,13 @@ export function write(c: Connection, slot: Slot): Awaitable<number> {
   const writeFlags = slot.u32(WriteIn.writeFlags);
   const kill = (writeFlags & WRITE_KILL_SUIDGID) !== 0;
   // Writes that a cache held back do not tell how they were made.
-  const appending = (slot.u32(WriteIn.flags) & O_APPEND) !== 0 || (c.options.writeback && (writeFlags & WRITE_CACHE) !== 0);
+  const appending =
+    (slot.u32(WriteIn.flags) & O_APPEND) !== 0 ||
+    (c.options.writeback && (writeFlags & WRITE_CACHE) !== 0);
   const caller = slot.caller();
   return after(c.fs.openFile(node, true, caller, appending), () => {
-    // The file is in the upper layer now; its bits go before the data comes, so that no one runs the new data with the old bits.
+    // The file is in the upper layer now; its bits go before the data comes, so that no one runs
+    // the new data with the old bits.
     if (kill) {
       c.fs.killSetId(node, caller);
       // Nor may the kernel, which takes the mode that it remembers, start the new data with them.
@@ -112,7 +118,10 @@ export function fallocate(c: Connection, slot: Slot): Awaitable<number> {
   const offset = slot.u64(FallocateIn.offset, E.EFBIG);
   const length = slot.u64(FallocateIn.length, E.EFBIG);
   if (!Number.isSafeInteger(offset + length)) throw new Errno(E.EFBIG);
-  return after(c.fs.fallocate(slot.node, slot.u32(FallocateIn.mode), offset, length, slot.caller()), nothing);
+  return after(
+    c.fs.fallocate(slot.node, slot.u32(FallocateIn.mode), offset, length, slot.caller()),
+    nothing,
+  );
 }
 
 export function lseek(c: Connection, slot: Slot): Awaitable<number> {
@@ -121,7 +130,9 @@ export function lseek(c: Connection, slot: Slot): Awaitable<number> {
   if (whence !== SEEK_DATA && whence !== SEEK_HOLE) throw new Errno(E.EINVAL);
   // A negative offset, too: it is beyond 2^53 when read as unsigned.
   const offset = slot.u64(LseekIn.offset, E.ENXIO);
-  return after(c.fs.lseek(slot.node, offset, whence, slot.caller()), (found) => writeNumber(slot, found));
+  return after(c.fs.lseek(slot.node, offset, whence, slot.caller()), (found) =>
+    writeNumber(slot, found),
+  );
 }
 
 function copy(c: Connection, slot: Slot, limit: number): Awaitable<number> {
@@ -130,7 +141,14 @@ function copy(c: Connection, slot: Slot, limit: number): Awaitable<number> {
   const from = slot.u64(CopyFileRangeIn.offIn, E.EFBIG);
   const to = slot.u64(CopyFileRangeIn.offOut, E.EFBIG);
   const length = Math.min(slot.u64(CopyFileRangeIn.length, E.EFBIG), limit);
-  return c.fs.copyFileRange(slot.node, from, slot.nodeAt(CopyFileRangeIn.nodeidOut), to, length, slot.caller());
+  return c.fs.copyFileRange(
+    slot.node,
+    from,
+    slot.nodeAt(CopyFileRangeIn.nodeidOut),
+    to,
+    length,
+    slot.caller(),
+  );
 }
 
 export function copyFileRange(c: Connection, slot: Slot): Awaitable<number> {

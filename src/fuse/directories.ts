@@ -6,7 +6,14 @@ import type { Awaitable } from '../base/awaitable.js';
 import { E } from '../base/errno.js';
 import type { FileSystemStatistics } from '../vfs/filesystem.js';
 import type { Connection } from './connection.js';
-import { FOPEN_CACHE_DIR, FOPEN_KEEP_CACHE, FSYNC_FDATASYNC, FsyncIn, OpenIn, ReadIn } from './protocol.js';
+import {
+  FOPEN_CACHE_DIR,
+  FOPEN_KEEP_CACHE,
+  FSYNC_FDATASYNC,
+  FsyncIn,
+  OpenIn,
+  ReadIn,
+} from './protocol.js';
 import { DirectoryWriter, writeOpen, writeStatfs } from './reply.js';
 import type { Slot } from './request.js';
 
@@ -28,7 +35,8 @@ function list(c: Connection, slot: Slot, plus: boolean): Awaitable<number> {
     for (const node of writer.unclaimed) c.fs.forget(node, 1);
     return writer.used;
   };
-  // Entries that are written hold references of the kernel's: they are delivered, and the next call meets the error.
+  // Entries that are written hold references of the kernel's: they are delivered, and the next call
+  // meets the error.
   const fail = (error: unknown): number => {
     const used = finish();
     if (used === 0) throw error;
@@ -52,7 +60,10 @@ export function readdirplus(c: Connection, slot: Slot): Awaitable<number> {
 
 export function fsyncdir(c: Connection, slot: Slot): Awaitable<number> {
   slot.fixed(FsyncIn.size);
-  return after(c.fs.fsyncdir(slot.node, (slot.u32(FsyncIn.flags) & FSYNC_FDATASYNC) !== 0), nothing);
+  return after(
+    c.fs.fsyncdir(slot.node, (slot.u32(FsyncIn.flags) & FSYNC_FDATASYNC) !== 0),
+    nothing,
+  );
 }
 
 export function syncfs(c: Connection): Awaitable<number> {
@@ -60,6 +71,15 @@ export function syncfs(c: Connection): Awaitable<number> {
 }
 
 export function statfs(c: Connection, slot: Slot): Awaitable<number> {
-  const out: FileSystemStatistics = { bsize: 0, frsize: 0, blocks: 0, bfree: 0, bavail: 0, files: 0, ffree: 0, namelen: 0 };
+  const out: FileSystemStatistics = {
+    bsize: 0,
+    frsize: 0,
+    blocks: 0,
+    bfree: 0,
+    bavail: 0,
+    files: 0,
+    ffree: 0,
+    namelen: 0,
+  };
   return after(c.fs.statfs(out), () => writeStatfs(slot, out));
 }

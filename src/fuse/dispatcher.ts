@@ -2,13 +2,14 @@
  * Serves a file system over a session: takes requests, finds their handlers, answers.
  *
  * Invariants:
- * - A request is answered exactly once: by the value its handler returned, by the promise it returned when that settles,
- *   or by whoever the handler left the slot to (`NO_ANSWER`). What a handler throws is answered too: `Errno` as itself, anything
- *   else as EIO, reported on the channel `plyfs:fuse:error`. Nothing a file system does ends the loop.
- * - The event loop runs whenever no request is there. With one under way it runs after every request, so that what waits for
- *   a promise does not wait for a stream of others as well.
- * - After the device is gone nothing is answered; requests under way are waited for before the file system is destroyed,
- *   and the session is closed last.
+ * - A request is answered exactly once: by the value its handler returned, by the promise it
+ *   returned when that settles, or by whoever the handler left the slot to (`NO_ANSWER`). What a
+ *   handler throws is answered too: `Errno` as itself, anything else as EIO, reported on the
+ *   channel `plyfs:fuse:error`. Nothing a file system does ends the loop.
+ * - The event loop runs whenever no request is there. With one under way it runs after every
+ *   request, so that what waits for a promise does not wait for a stream of others as well.
+ * - After the device is gone nothing is answered; requests under way are waited for before the file
+ *   system is destroyed, and the session is closed last.
  */
 import { channel } from 'node:diagnostics_channel';
 import type { Awaitable } from '../base/awaitable.js';
@@ -18,7 +19,17 @@ import type { Session } from '../sys/session.js';
 import type { FileSystem } from '../vfs/filesystem.js';
 import { Connection, NO_ANSWER } from './connection.js';
 import type { ServeOptions } from './connection.js';
-import { copyFileRange, copyFileRange64, fallocate, fsync, lseek, open, read, release, write } from './data.js';
+import {
+  copyFileRange,
+  copyFileRange64,
+  fallocate,
+  fsync,
+  lseek,
+  open,
+  read,
+  release,
+  write,
+} from './data.js';
 import { fsyncdir, opendir, readdir, readdirplus, statfs, syncfs } from './directories.js';
 import { ioctl } from './ioctl.js';
 import { batchForget, forget, init, interrupt, notifyReply } from './lifecycle.js';
@@ -100,7 +111,8 @@ const handlers: Readonly<Record<number, Handler>> = {
   [Opcode.COPY_FILE_RANGE]: copyFileRange,
   [Opcode.SYNCFS]: syncfs,
   [Opcode.TMPFILE]: names.tmpfile,
-  // There is no birth time to tell, and GETATTR tells the rest: one refusal saves a message for each stat(1) of a new file.
+  // There is no birth time to tell, and GETATTR tells the rest: one refusal saves a message for
+  // each stat(1) of a new file.
   [Opcode.STATX]: unsupported,
   [Opcode.COPY_FILE_RANGE_64]: copyFileRange64,
 };
@@ -124,11 +136,21 @@ const changing: readonly number[] = [
   Opcode.TMPFILE,
   Opcode.COPY_FILE_RANGE_64,
 ];
-const onXattrs: readonly number[] = [Opcode.SETXATTR, Opcode.GETXATTR, Opcode.LISTXATTR, Opcode.REMOVEXATTR];
+const onXattrs: readonly number[] = [
+  Opcode.SETXATTR,
+  Opcode.GETXATTR,
+  Opcode.LISTXATTR,
+  Opcode.REMOVEXATTR,
+];
 
 /** These take no answer: whatever happens, their slot is released. */
 function takesNoAnswer(opcode: number): boolean {
-  return opcode === Opcode.FORGET || opcode === Opcode.BATCH_FORGET || opcode === Opcode.INTERRUPT || opcode === Opcode.NOTIFY_REPLY;
+  return (
+    opcode === Opcode.FORGET ||
+    opcode === Opcode.BATCH_FORGET ||
+    opcode === Opcode.INTERRUPT ||
+    opcode === Opcode.NOTIFY_REPLY
+  );
 }
 
 function tableOf(options: ServeOptions): readonly Handler[] {
@@ -139,7 +161,10 @@ function tableOf(options: ServeOptions): readonly Handler[] {
   return table;
 }
 
-/** The kernel drops an answer, and so hangs its caller, unless the error is from 1 to 511 (fs/fuse/dev.c, fuse_dev_do_write). */
+/**
+ * The kernel drops an answer, and so hangs its caller, unless the error is from 1 to 511
+ * (fs/fuse/dev.c, fuse_dev_do_write).
+ */
 function wireErrno(errno: number): number {
   if (errno === E.ENOTSUPP) return E.EOPNOTSUPP;
   return errno > 0 && errno < 512 ? errno : E.EIO;
@@ -259,7 +284,11 @@ class Dispatcher {
   #failed(slot: Slot, error: unknown): number {
     const { opcode } = slot;
     if (!(error instanceof Errno) && errors.hasSubscribers) {
-      const report: UnexpectedError = { operation: opcodeName(opcode), node: slot.nodeForTrace, error };
+      const report: UnexpectedError = {
+        operation: opcodeName(opcode),
+        node: slot.nodeForTrace,
+        error,
+      };
       errors.publish(report);
     }
     if (takesNoAnswer(opcode)) {
@@ -275,7 +304,13 @@ class Dispatcher {
     const micros = (performance.now() - slot.started) * 1000;
     const known = result === NO_ANSWER ? null : result;
     try {
-      trace({ operation: opcodeName(slot.opcode), node: slot.nodeForTrace, name: slot.firstName, result: known, micros });
+      trace({
+        operation: opcodeName(slot.opcode),
+        node: slot.nodeForTrace,
+        name: slot.firstName,
+        result: known,
+        micros,
+      });
     } catch (error) {
       // A failing observer must not cost the caller its answer.
       errors.publish({ operation: 'trace', node: 0, error } satisfies UnexpectedError);
@@ -284,10 +319,14 @@ class Dispatcher {
 }
 
 /**
- * Serves `fs` until the file system is unmounted, then destroys it and closes the session. Rejects with PlyfsError
- * `kernel-too-old` when the handshake fails.
+ * Serves `fs` until the file system is unmounted, then destroys it and closes the session. Rejects
+ * with PlyfsError `kernel-too-old` when the handshake fails.
  */
-export async function serve(session: Session, fs: FileSystem, options: ServeOptions): Promise<void> {
+export async function serve(
+  session: Session,
+  fs: FileSystem,
+  options: ServeOptions,
+): Promise<void> {
   const connection = new Connection(session, fs, options);
   const dispatcher = new Dispatcher(connection);
   try {

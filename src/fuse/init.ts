@@ -1,15 +1,28 @@
 /**
- * The INIT handshake, as a pure function: what the kernel offers and what the mount wants, to what both will do.
+ * The INIT handshake, as a pure function: what the kernel offers and what the mount wants, to what
+ * both will do.
  */
 import { PlyfsError } from '../base/error.js';
-import { InitFlag as F, InitFlag2 as F2, OLDEST_MINOR, PROTOCOL_MAJOR, PROTOCOL_MINOR } from './protocol.js';
+import {
+  InitFlag as F,
+  InitFlag2 as F2,
+  OLDEST_MINOR,
+  PROTOCOL_MAJOR,
+  PROTOCOL_MINOR,
+} from './protocol.js';
 
-/** Bytes of the largest READ and WRITE. The kernel's own limit is 256 pages of 4 KiB (fs.fuse.max_pages_limit). */
+/**
+ * Bytes of the largest READ and WRITE. The kernel's own limit is 256 pages of 4 KiB
+ * (fs.fuse.max_pages_limit).
+ */
 export const MAX_TRANSFER = 1 << 20;
 const MAX_PAGES = 256;
 /** What a kernel without FUSE_MAX_PAGES sends at most: 32 pages. */
 const OLD_MAX_TRANSFER = 32 * 4096;
-/** Requests that the kernel may queue on its own account (readahead, writeback), and when it calls the device congested. */
+/**
+ * Requests that the kernel may queue on its own account (readahead, writeback), and when it calls
+ * the device congested.
+ */
 const MAX_BACKGROUND = 64;
 const CONGESTION_THRESHOLD = 48;
 
@@ -80,19 +93,19 @@ const wanted =
   F.SPLICE_MOVE;
 
 /*
- * Not taken, with the reason:
- * POSIX_LOCKS, FLOCK_LOCKS: locks of one mount are the kernel's own business.
- * ATOMIC_O_TRUNC: O_TRUNC comes as a SETATTR, which needs no OPEN (but see passthrough).
- * EXPORT_SUPPORT: `.` and `..` are never looked up; node ids are used again, so handles could name another file.
- * AUTO_INVAL_DATA: nothing changes behind the mount's back.
- * HANDLE_KILLPRIV: the first version would have every write clear set-id bits; without V2 the kernel does it.
- * ABORT_ERROR: an aborted connection and an unmount end the session alike.
- * MAP_ALIGNMENT, HAS_INODE_DAX, SUBMOUNTS: virtiofs.
+ * Not taken, with the reason: POSIX_LOCKS, FLOCK_LOCKS: locks of one mount are the kernel's own
+ * business. ATOMIC_O_TRUNC: O_TRUNC comes as a SETATTR, which needs no OPEN (but see passthrough).
+ * EXPORT_SUPPORT: `.` and `..` are never looked up; node ids are used again, so handles could name
+ * another file. AUTO_INVAL_DATA: nothing changes behind the mount's back. HANDLE_KILLPRIV: the
+ * first version would have every write clear set-id bits; without V2 the kernel does it.
+ * ABORT_ERROR: an aborted connection and an unmount end the session alike. MAP_ALIGNMENT,
+ * HAS_INODE_DAX, SUBMOUNTS: virtiofs.
  */
 
 const wanted2 =
   F2.CREATE_SUPP_GROUP |
-  // Makes name_to_handle_at(2) refuse, instead of handing out handles that may come to name another file.
+  // Makes name_to_handle_at(2) refuse, instead of handing out handles that may come to name another
+  // file.
   F2.NO_EXPORT_SUPPORT |
   F2.HAS_RESEND |
   F2.HAS_EXPIRE_ONLY |
@@ -100,8 +113,9 @@ const wanted2 =
   F2.ALLOW_IDMAP;
 
 /*
- * Not taken: SECURITY_CTX (labels are set by setxattr), DIRECT_IO_ALLOW_MMAP (what is opened with FOPEN_DIRECT_IO is so that each write is seen),
- * OVER_IO_URING, REQUEST_TIMEOUT (a long copy-up would abort the mount).
+ * Not taken: SECURITY_CTX (labels are set by setxattr), DIRECT_IO_ALLOW_MMAP (what is opened with
+ * FOPEN_DIRECT_IO is so that each write is seen), OVER_IO_URING, REQUEST_TIMEOUT (a long copy-up
+ * would abort the mount).
  */
 
 /** The layers' file systems may not be stacked themselves; another overlay may lie on this one. */
@@ -119,11 +133,14 @@ export function negotiate(request: InitRequest, options: InitOptions): InitAnswe
   let want = wanted;
   if (options.writeback) want |= F.WRITEBACK_CACHE;
   if (options.acl) want |= F.POSIX_ACL;
-  // Opens must be told, to name the backing file; O_TRUNC with them, so that no data is copied up to be cut off.
+  // Opens must be told, to name the backing file; O_TRUNC with them, so that no data is copied up
+  // to be cut off.
   if (options.passthrough) want = (want & ~F.NO_OPEN_SUPPORT) | F.ATOMIC_O_TRUNC;
   const flags = request.flags & want;
   // A mount of mapped ids without permissions is refused (fs/fuse/inode.c, process_init_reply).
-  const want2 = (options.permissions ? wanted2 : wanted2 & ~F2.ALLOW_IDMAP) | (options.passthrough ? F2.PASSTHROUGH : 0);
+  const want2 =
+    (options.permissions ? wanted2 : wanted2 & ~F2.ALLOW_IDMAP) |
+    (options.passthrough ? F2.PASSTHROUGH : 0);
   const flags2 = (flags & F.INIT_EXT) !== 0 ? request.flags2 & want2 : 0;
   if (options.passthrough && (flags2 & F2.PASSTHROUGH) === 0) {
     throw new PlyfsError(
@@ -134,7 +151,13 @@ export function negotiate(request: InitRequest, options: InitOptions): InitAnswe
   return answer(request, Math.min(request.minor, PROTOCOL_MINOR), flags, flags2, false);
 }
 
-function answer(request: InitRequest, minor: number, flags: number, flags2: number, again: boolean): InitAnswer {
+function answer(
+  request: InitRequest,
+  minor: number,
+  flags: number,
+  flags2: number,
+  again: boolean,
+): InitAnswer {
   const manyPages = (flags & F.MAX_PAGES) !== 0;
   return {
     major: PROTOCOL_MAJOR,

@@ -1,12 +1,19 @@
 /**
- * ioctl(2): the flags of files, which the kernel asks for as it asks for any (fs/fuse/ioctl.c, fuse_fileattr_get).
+ * ioctl(2): the flags of files, which the kernel asks for as it asks for any (fs/fuse/ioctl.c,
+ * fuse_fileattr_get).
  *
- * All else is ENOTTY, isatty(3) first of all. No answer spares the next one: the kernel remembers none.
+ * All else is ENOTTY, isatty(3) first of all. No answer spares the next one: the kernel remembers
+ * none.
  */
 import { after } from '../base/awaitable.js';
 import type { Awaitable } from '../base/awaitable.js';
 import { E } from '../base/errno.js';
-import { FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR, FS_IOC_GETFLAGS, FS_IOC_SETFLAGS } from '../sys/constants.js';
+import {
+  FS_IOC_FSGETXATTR,
+  FS_IOC_FSSETXATTR,
+  FS_IOC_GETFLAGS,
+  FS_IOC_SETFLAGS,
+} from '../sys/constants.js';
 import type { Connection } from './connection.js';
 import { IoctlIn, IoctlOut } from './protocol.js';
 import type { Slot } from './request.js';

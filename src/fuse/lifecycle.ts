@@ -10,7 +10,15 @@ import { BackingFiles } from './backing.js';
 import { NO_ANSWER } from './connection.js';
 import type { Connection } from './connection.js';
 import { negotiate } from './init.js';
-import { BatchForgetIn, ForgetIn, ForgetOne, InitFlag, InitIn, InitOut, InterruptIn } from './protocol.js';
+import {
+  BatchForgetIn,
+  ForgetIn,
+  ForgetOne,
+  InitFlag,
+  InitIn,
+  InitOut,
+  InterruptIn,
+} from './protocol.js';
 import { malformed } from './request.js';
 import type { Slot } from './request.js';
 
@@ -66,10 +74,16 @@ export function forget(c: Connection, slot: Slot): number {
   return NO_ANSWER;
 }
 
-/** Nodes given back in a row: some milliseconds of the main thread where most of them leave the table. */
+/**
+ * Nodes given back in a row: some milliseconds of the main thread where most of them leave the
+ * table.
+ */
 const FORGETS_AT_ONCE = 1024;
 
-/** Linux hands over as many references as a message holds (65,536): between pieces of them others are served. */
+/**
+ * Linux hands over as many references as a message holds (65,536): between pieces of them others
+ * are served.
+ */
 export function batchForget(c: Connection, slot: Slot): Awaitable<number> {
   slot.fixed(BatchForgetIn.size);
   const count = slot.u32(BatchForgetIn.count);
@@ -81,12 +95,19 @@ export function batchForget(c: Connection, slot: Slot): Awaitable<number> {
 }
 
 function forgetSome(c: Connection, slot: Slot, from: number, to: number): void {
-  for (let i = from, at = BatchForgetIn.size + from * ForgetOne.size; i < to; i++, at += ForgetOne.size) {
+  for (
+    let i = from, at = BatchForgetIn.size + from * ForgetOne.size;
+    i < to;
+    i++, at += ForgetOne.size
+  ) {
     c.fs.forget(slot.nodeAt(at + ForgetOne.nodeid), slot.u64(at + ForgetOne.nlookup, E.EINVAL));
   }
 }
 
-/** A node may be looked up again before its turn comes: references are counted, so their order does not matter. */
+/**
+ * A node may be looked up again before its turn comes: references are counted, so their order does
+ * not matter.
+ */
 async function forgetInPieces(c: Connection, slot: Slot, count: number): Promise<number> {
   for (let from = 0; from < count && !c.ended; from += FORGETS_AT_ONCE) {
     forgetSome(c, slot, from, Math.min(from + FORGETS_AT_ONCE, count));

@@ -1,12 +1,14 @@
 /**
  * The words after `-o`, in the vocabulary of fuse-overlayfs, mount(8) and the kernel's overlayfs.
  *
- * Everything is bytes. A backslash takes the next byte literally: `\,` does not separate options, `\:` does not separate
- * layers, `\\` is a backslash (Documentation/filesystems/overlayfs.rst). A value that starts with `"` goes to the next
- * `"`, commas included: so mount(8) and podman write SELinux contexts. Paths are kept as given; resolving them is the
- * caller's business. Of an option given twice the last one holds.
+ * Everything is bytes. A backslash takes the next byte literally: `\,` does not separate options,
+ * `\:` does not separate layers, `\\` is a backslash (Documentation/filesystems/overlayfs.rst). A
+ * value that starts with `"` goes to the next `"`, commas included: so mount(8) and podman write
+ * SELinux contexts. Paths are kept as given; resolving them is the caller's business. Of an option
+ * given twice the last one holds.
  *
- * `ParsedUnion` is structurally what src/union needs; it is spelled out here because the two never import each other.
+ * `ParsedUnion` is structurally what src/union needs; it is spelled out here because the two never
+ * import each other.
  */
 import type { ByteString } from '../base/bytes.js';
 import { textOf } from '../base/bytes.js';
@@ -35,7 +37,11 @@ export interface ParsedOwnership {
 export interface ParsedUnion {
   /** Topmost first, at least one. */
   readonly lowers: readonly ParsedLayer[];
-  readonly upper?: { readonly path: ByteString; readonly work: ByteString; readonly form?: 'overlay' | 'aufs' };
+  readonly upper?: {
+    readonly path: ByteString;
+    readonly work: ByteString;
+    readonly form?: 'overlay' | 'aufs';
+  };
   readonly userXattr?: boolean;
   readonly overrideStat?: boolean;
   readonly redirectDir: boolean;
@@ -147,7 +153,8 @@ function integer(option: string, value: string, max: number, expected: string): 
 
 function ranges(option: string, value: string): ParsedIdRange[] {
   const expected = 'ONDISK:SHOWN:LENGTH triples of ids, joined by colons';
-  // containers/storage writes a colon before the first, too (drivers/overlay/overlay.go, optsAppendMappings).
+  // containers/storage writes a colon before the first, too (drivers/overlay/overlay.go,
+  // optsAppendMappings).
   const parts = (value.startsWith(':') ? value.slice(1) : value).split(':');
   const numbers = parts.map((part) => integer(option, part, MAX_ID, expected));
   if (numbers.length % 3 !== 0) throw wrong(option, value, expected);
@@ -171,7 +178,9 @@ function lowerdirs(option: string, value: string): ByteString[] {
   const pieces = split(value, ':', false);
   return pieces.map((piece, i) => {
     if (piece === '' && i > 0 && i < pieces.length - 1) {
-      throw new UsageError(`option ${option}: data-only layers ('::') are not supported; name directories joined by single colons`);
+      throw new UsageError(
+        `option ${option}: data-only layers ('::') are not supported; name directories joined by single colons`,
+      );
     }
     if (piece === '') throw wrong(option, value, 'directories joined by colons, topmost first');
     return path(option, piece);
@@ -192,7 +201,8 @@ function oneOf<const T extends string>(option: string, value: string, choices: r
 }
 
 function seconds(option: string, value: string): number {
-  if (!/^\d+(\.\d*)?([eE]\+?\d{1,2})?$|^\.\d+$/.test(value)) throw wrong(option, value, 'a number of seconds');
+  if (!/^\d+(\.\d*)?([eE]\+?\d{1,2})?$|^\.\d+$/.test(value))
+    throw wrong(option, value, 'a number of seconds');
   return Number(value);
 }
 
@@ -297,7 +307,10 @@ const switches: Readonly<Record<string, (draft: Draft, on: boolean) => void>> = 
   },
 };
 
-/** The words of mount(8) that the kernel keeps with a mount, and that a running one can be given anew. */
+/**
+ * The words of mount(8) that the kernel keeps with a mount, and that a running one can be given
+ * anew.
+ */
 const ofEveryMount: Readonly<Record<string, Bare>> = {
   ro: (d) => {
     d.mount.readOnly = true;
@@ -388,7 +401,10 @@ const bare: Readonly<Record<string, Bare>> = {
   },
 };
 
-/** mount(8)'s and fstab(5)'s bookkeeping, and what is so in every mount here: accepted without a word. */
+/**
+ * mount(8)'s and fstab(5)'s bookkeeping, and what is so in every mount here: accepted without a
+ * word.
+ */
 const accepted = new Set(
   'defaults auto noauto user nouser users owner group _netdev nofail silent loud default_permissions comment big_writes auto_cache kernel_cache'.split(
     ' ',
@@ -423,11 +439,13 @@ function apply(draft: Draft, option: string): void {
   const equals = option.indexOf('=');
   const name = equals < 0 ? option : option.slice(0, equals);
   const value = equals < 0 ? null : option.slice(equals + 1);
-  const own = <T>(table: Readonly<Record<string, T>>): T | undefined => (Object.hasOwn(table, name) ? table[name] : undefined);
+  const own = <T>(table: Readonly<Record<string, T>>): T | undefined =>
+    Object.hasOwn(table, name) ? table[name] : undefined;
 
   const valued = own(withValue);
   if (valued !== undefined) {
-    if (value === null) throw new UsageError(`option ${name}: a value is missing; write ${name}=VALUE`);
+    if (value === null)
+      throw new UsageError(`option ${name}: a value is missing; write ${name}=VALUE`);
     valued(draft, value, name);
     return;
   }
@@ -438,36 +456,51 @@ function apply(draft: Draft, option: string): void {
   }
   const word = own(bare);
   if (word !== undefined) {
-    if (value !== null) throw new UsageError(`option ${name}: takes no value, but got '${shown(value)}'`);
+    if (value !== null)
+      throw new UsageError(`option ${name}: takes no value, but got '${shown(value)}'`);
     word(draft);
     return;
   }
   if (accepted.has(name) || name.startsWith('x-') || name.startsWith('X-')) return;
   const reason = own(withoutEffect);
-  draft.ignored.push(reason === undefined ? `unknown argument ignored: ${shown(option)}` : `option ignored: ${shown(option)}: ${reason}`);
+  draft.ignored.push(
+    reason === undefined
+      ? `unknown argument ignored: ${shown(option)}`
+      : `option ignored: ${shown(option)}: ${reason}`,
+  );
 }
 
 function finish(draft: Draft): ParsedOptions {
   const { union, ownership, mount, form, upperForm, ignored } = draft;
-  if (draft.lowers.length === 0) throw new UsageError('option lowerdir is missing: write -o lowerdir=TOP:…:BOTTOM');
+  if (draft.lowers.length === 0)
+    throw new UsageError('option lowerdir is missing: write -o lowerdir=TOP:…:BOTTOM');
   if (draft.upper !== undefined && draft.work === undefined) {
-    throw new UsageError('option workdir is missing: an upperdir needs an empty directory of the same file system as its workdir');
+    throw new UsageError(
+      'option workdir is missing: an upperdir needs an empty directory of the same file system as its workdir',
+    );
   }
   if (draft.upper === undefined) {
     mount.readOnly = true;
     if (draft.work !== undefined) ignored.push('option ignored: workdir: there is no upperdir');
   }
   if (mount.permissions === false) {
-    if (mount.allowOther === true) throw new UsageError('option permissions=off: it is for whoever mounts only; leave out allow_other');
+    if (mount.allowOther === true)
+      throw new UsageError(
+        'option permissions=off: it is for whoever mounts only; leave out allow_other',
+      );
     mount.allowOther = false;
     // The kernel checks permissions wherever there are ACLs.
     union.acl = false;
   }
   if (draft.passthrough && draft.writeback) {
-    throw new UsageError('options passthrough and writeback: the kernel collects no writes that it passes through; leave out one of them');
+    throw new UsageError(
+      'options passthrough and writeback: the kernel collects no writes that it passes through; leave out one of them',
+    );
   }
   if (draft.passthrough && draft.transport !== 'native') {
-    throw new UsageError('option passthrough: only the native transport can do this; leave out transport');
+    throw new UsageError(
+      'option passthrough: only the native transport can do this; leave out transport',
+    );
   }
   if (draft.squashToRoot) {
     ownership.squashToUid ??= 0;
@@ -477,10 +510,18 @@ function finish(draft: Draft): ParsedOptions {
   return {
     union: {
       ...union,
-      lowers: draft.lowers.map((layer) => (form === undefined ? { path: layer } : { path: layer, form })),
+      lowers: draft.lowers.map((layer) =>
+        form === undefined ? { path: layer } : { path: layer, form },
+      ),
       ...(draft.upper === undefined || draft.work === undefined
         ? {}
-        : { upper: { path: draft.upper, work: draft.work, ...(upperForm === undefined ? {} : { form: upperForm }) } }),
+        : {
+            upper: {
+              path: draft.upper,
+              work: draft.work,
+              ...(upperForm === undefined ? {} : { form: upperForm }),
+            },
+          }),
       ownership,
     },
     mount,
@@ -498,7 +539,16 @@ function newDraft(): Draft {
   return {
     lowers: [],
     squashToRoot: false,
-    union: { redirectDir: false, index: false, acl: true, xattrs: true, fsync: true, volatile: false, staticNlink: false, xino: 'auto' },
+    union: {
+      redirectDir: false,
+      index: false,
+      acl: true,
+      xattrs: true,
+      fsync: true,
+      volatile: false,
+      staticNlink: false,
+      xino: 'auto',
+    },
     ownership: { uidMapping: [], gidMapping: [], xattrPermissions: 0 },
     mount: { readOnly: false },
     transport: 'native',
@@ -536,18 +586,29 @@ export interface ParsedRemount {
 }
 
 /**
- * What a running mount is to be like: as `current`, the options that the mount table has of it, but for what `lists` say.
- * mount(8) repeats all of `current` in front of its user's words.
+ * What a running mount is to be like: as `current`, the options that the mount table has of it, but
+ * for what `lists` say. mount(8) repeats all of `current` in front of its user's words.
  */
-export function parseRemountOptions(lists: readonly ByteString[], current: readonly string[]): ParsedRemount {
+export function parseRemountOptions(
+  lists: readonly ByteString[],
+  current: readonly string[],
+): ParsedRemount {
   const draft = newDraft();
   const ignored: string[] = [];
-  // The table names what is not so; access times are kept at each reading unless it says something else.
-  for (const option of ['rw', 'suid', 'dev', 'exec', 'strictatime', ...current]) applyToMount(draft, option);
+  // The table names what is not so; access times are kept at each reading unless it says something
+  // else.
+  for (const option of ['rw', 'suid', 'dev', 'exec', 'strictatime', ...current])
+    applyToMount(draft, option);
   for (const option of optionsIn(lists)) {
     const name = option.replace(/=.*/s, '');
-    if (applyToMount(draft, option) || !(Object.hasOwn(withValue, name) || Object.hasOwn(switches, name))) continue;
-    ignored.push(`option ignored: ${shown(option)}: a mount keeps its layers, and how they are served, as long as it lasts`);
+    if (
+      applyToMount(draft, option) ||
+      !(Object.hasOwn(withValue, name) || Object.hasOwn(switches, name))
+    )
+      continue;
+    ignored.push(
+      `option ignored: ${shown(option)}: a mount keeps its layers, and how they are served, as long as it lasts`,
+    );
   }
   return { mount: draft.mount, ignored };
 }

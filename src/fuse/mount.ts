@@ -1,10 +1,12 @@
 /**
- * Attaching a session to the tree: through mount(2) where this process may, else through fusermount3.
+ * Attaching a session to the tree: through mount(2) where this process may, else through
+ * fusermount3.
  *
- * Once mounted, the mount point is never touched by this process: any call on it would wait for this process to answer.
- * Unmounting is left to another thread, or to fusermount3, while this one goes on serving: umount(2) writes back what is
- * dirty and returns only after that has been answered. What mount(2) made is unmounted without a program: while libuv starts
- * one, this thread waits until it has been read from disk, for ever if the mount covers it.
+ * Once mounted, the mount point is never touched by this process: any call on it would wait for
+ * this process to answer. Unmounting is left to another thread, or to fusermount3, while this one
+ * goes on serving: umount(2) writes back what is dirty and returns only after that has been
+ * answered. What mount(2) made is unmounted without a program: while libuv starts one, this thread
+ * waits until it has been read from disk, for ever if the mount covers it.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { statSync } from 'node:fs';
@@ -43,8 +45,8 @@ export interface Mounted {
   /** /dev/fuse, mounted. Owned by the caller. */
   readonly fd: number;
   /**
-   * Takes the mount out of the tree; the session then ends by itself. `lazy`: also while files in it are open. Resolves to 0
-   * or -errno (-EBUSY, or -EINVAL when it is not mounted any more).
+   * Takes the mount out of the tree; the session then ends by itself. `lazy`: also while files in
+   * it are open. Resolves to 0 or -errno (-EBUSY, or -EINVAL when it is not mounted any more).
    */
   unmount(lazy: boolean): Promise<number>;
 }
@@ -105,7 +107,11 @@ export function checkMountpoint(mountpoint: ByteString): void {
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? String(error.code) : '';
     if (code === 'ENOENT' || code === 'ENOTDIR') {
-      throw new PlyfsError('mountpoint-missing', `the mount point ${where} does not exist: create it with mkdir`, { cause: error });
+      throw new PlyfsError(
+        'mountpoint-missing',
+        `the mount point ${where} does not exist: create it with mkdir`,
+        { cause: error },
+      );
     }
     if (code === 'ENOTCONN') {
       throw new PlyfsError(
@@ -116,12 +122,19 @@ export function checkMountpoint(mountpoint: ByteString): void {
         },
       );
     }
-    throw new PlyfsError('mountpoint-unusable', `the mount point ${where} cannot be used (${messageOf(error)}): choose one you may enter`, {
-      cause: error,
-    });
+    throw new PlyfsError(
+      'mountpoint-unusable',
+      `the mount point ${where} cannot be used (${messageOf(error)}): choose one you may enter`,
+      {
+        cause: error,
+      },
+    );
   }
   if (!stat.isDirectory())
-    throw new PlyfsError('mountpoint-not-directory', `the mount point ${where} is not a directory: choose one that is`);
+    throw new PlyfsError(
+      'mountpoint-not-directory',
+      `the mount point ${where} is not a directory: choose one that is`,
+    );
 }
 
 function openDevice(): number {
@@ -140,13 +153,21 @@ function dataOf(fd: number, settings: Settings): ByteString {
   const gid = process.getgid?.() ?? 0;
   const checked = settings.permissions ? ',default_permissions' : '';
   const other = settings.allowOther ? ',allow_other' : '';
-  return bytesOf(`fd=${fd},rootmode=40000,user_id=${uid},group_id=${gid}${checked}${other},max_read=${MAX_TRANSFER}`);
+  return bytesOf(
+    `fd=${fd},rootmode=40000,user_id=${uid},group_id=${gid}${checked}${other},max_read=${MAX_TRANSFER}`,
+  );
 }
 
 /** Runs a program to its end: its exit status and what it wrote to its standard error. */
-function run([program, ...args]: readonly [string, ...string[]]): Promise<{ status: number; stderr: string }> {
+function run([program, ...args]: readonly [string, ...string[]]): Promise<{
+  status: number;
+  stderr: string;
+}> {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, LC_ALL: 'C' } });
+    const child = spawn(program, args, {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: { ...process.env, LC_ALL: 'C' },
+    });
     let stderr = '';
     child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
     child.once('error', reject);
@@ -160,7 +181,8 @@ function run([program, ...args]: readonly [string, ...string[]]): Promise<{ stat
 function errnoOf(outcome: { status: number; stderr: string }): number {
   if (outcome.status === 0) return 0;
   if (/busy/i.test(outcome.stderr)) return -E.EBUSY;
-  if (/not mounted|no mount point|not found|Invalid argument/i.test(outcome.stderr)) return -E.EINVAL;
+  if (/not mounted|no mount point|not found|Invalid argument/i.test(outcome.stderr))
+    return -E.EINVAL;
   return -E.EPERM;
 }
 
@@ -177,7 +199,11 @@ function escaped(name: ByteString): string {
 function fusermountOptions(settings: Settings): string {
   const words = [settings.readOnly ? 'ro' : 'rw', `max_read=${MAX_TRANSFER}`];
   if (settings.permissions) words.push('default_permissions');
-  words.push(settings.suid ? 'suid' : 'nosuid', settings.dev ? 'dev' : 'nodev', settings.exec ? 'exec' : 'noexec');
+  words.push(
+    settings.suid ? 'suid' : 'nosuid',
+    settings.dev ? 'dev' : 'nodev',
+    settings.exec ? 'exec' : 'noexec',
+  );
   if ((settings.flags & MS_NOATIME) !== 0) words.push('noatime');
   if ((settings.flags & MS_SYNCHRONOUS) !== 0) words.push('sync');
   if ((settings.flags & MS_DIRSYNC) !== 0) words.push('dirsync');
@@ -187,8 +213,8 @@ function fusermountOptions(settings: Settings): string {
 }
 
 /**
- * Gives the mount at `mountpoint`, and its file system where others share that, other options of the VFS. Returns 0 or -errno:
- * -EPERM where this process may not (mount(2), MS_REMOUNT).
+ * Gives the mount at `mountpoint`, and its file system where others share that, other options of
+ * the VFS. Returns 0 or -errno: -EPERM where this process may not (mount(2), MS_REMOUNT).
  */
 export function remountNative(mountpoint: ByteString, options: MountOptions): number {
   const none = bytesOf('');
@@ -198,8 +224,9 @@ export function remountNative(mountpoint: ByteString, options: MountOptions): nu
 const FUSERMOUNTS = ['fusermount3', 'fusermount'] as const;
 
 /**
- * Takes a FUSE mount out of the tree that any process serves. Resolves to 0 or -errno: -EBUSY, -EINVAL when nothing is mounted there,
- * -EPERM when it is not this user's, or there is no fusermount3 to say so.
+ * Takes a FUSE mount out of the tree that any process serves. Resolves to 0 or -errno: -EBUSY,
+ * -EINVAL when nothing is mounted there, -EPERM when it is not this user's, or there is no
+ * fusermount3 to say so.
  */
 export async function unmountForeign(mountpoint: ByteString, lazy: boolean): Promise<number> {
   const result = await sys.umount2Async(mountpoint, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0));
@@ -224,7 +251,10 @@ function mountByHelper(mountpoint: ByteString, settings: Settings, refusal: stri
   }
   const pair = sessions.socketpair();
   if (typeof pair === 'number')
-    throw new PlyfsError('mount-failed', `cannot make a socket for fusermount3 (${reasonOf(-pair)}): close files and try again`);
+    throw new PlyfsError(
+      'mount-failed',
+      `cannot make a socket for fusermount3 (${reasonOf(-pair)}): close files and try again`,
+    );
   const [ours, theirs] = pair;
   try {
     const program = askHelper(where, settings, theirs, refusal);
@@ -246,7 +276,10 @@ function mountByHelper(mountpoint: ByteString, settings: Settings, refusal: stri
   }
 }
 
-/** Has a setuid helper mount, with `socket` inherited as its descriptor 3; returns the helper's name. */
+/**
+ * Has a setuid helper mount, with `socket` inherited as its descriptor 3; returns the helper's
+ * name.
+ */
 function askHelper(where: string, settings: Settings, socket: number, refusal: string): string {
   for (const program of FUSERMOUNTS) {
     const done = spawnSync(program, ['-o', fusermountOptions(settings), '--', where], {
@@ -256,7 +289,9 @@ function askHelper(where: string, settings: Settings, socket: number, refusal: s
     });
     if (done.error !== undefined && 'code' in done.error && done.error.code === 'ENOENT') continue;
     if (done.error !== undefined)
-      throw new PlyfsError('mount-failed', `${program} cannot be run (${messageOf(done.error)})`, { cause: done.error });
+      throw new PlyfsError('mount-failed', `${program} cannot be run (${messageOf(done.error)})`, {
+        cause: done.error,
+      });
     if (done.status === 0) return program;
     const said = done.stderr.trim().split('\n').join('; ');
     const remedy = /user_allow_other/.test(said)
@@ -264,7 +299,10 @@ function askHelper(where: string, settings: Settings, socket: number, refusal: s
       : /\/dev\/fuse/.test(said)
         ? 'have /dev/fuse made readable and writable for you (chmod 666 /dev/fuse), or mount as root'
         : 'mount at a directory of your own, or as root';
-    throw new PlyfsError('mount-denied', `cannot mount at ${where}: ${said || `${program} failed`}; ${remedy}`);
+    throw new PlyfsError(
+      'mount-denied',
+      `cannot mount at ${where}: ${said || `${program} failed`}; ${remedy}`,
+    );
   }
   throw new PlyfsError(
     'no-fusermount',
@@ -272,7 +310,10 @@ function askHelper(where: string, settings: Settings, socket: number, refusal: s
   );
 }
 
-/** Mounts at `mountpoint`. Throws PlyfsError: no-fuse-device, mountpoint-*, no-fusermount, mount-denied, mount-failed. */
+/**
+ * Mounts at `mountpoint`. Throws PlyfsError: no-fuse-device, mountpoint-*, no-fusermount,
+ * mount-denied, mount-failed.
+ */
 export function mountNative(mountpoint: ByteString, options: MountOptions): Mounted {
   checkMountpoint(mountpoint);
   const root = process.geteuid?.() === 0;
@@ -281,12 +322,23 @@ export function mountNative(mountpoint: ByteString, options: MountOptions): Moun
   let refusal = 'mounting needs root here';
   if (fd >= 0) {
     const result = mountDirect(fd, mountpoint, settings);
-    if (result >= 0) return { fd, unmount: (lazy) => sys.umount2Async(mountpoint, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) };
+    if (result >= 0)
+      return {
+        fd,
+        unmount: (lazy) => sys.umount2Async(mountpoint, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)),
+      };
     sys.close(fd);
     const where = textOf(mountpoint);
-    if (result === -E.ENODEV) throw new PlyfsError('no-fuse-device', 'this kernel has no FUSE: load its module with modprobe fuse');
+    if (result === -E.ENODEV)
+      throw new PlyfsError(
+        'no-fuse-device',
+        'this kernel has no FUSE: load its module with modprobe fuse',
+      );
     if (result !== -E.EPERM && result !== -E.EACCES) {
-      throw new PlyfsError('mount-failed', `cannot mount at ${where} (${reasonOf(-result)}): check the mount options and the mount point`);
+      throw new PlyfsError(
+        'mount-failed',
+        `cannot mount at ${where} (${reasonOf(-result)}): check the mount options and the mount point`,
+      );
     }
     refusal = `mount(2) is refused (${reasonOf(-result)})`;
   } else {

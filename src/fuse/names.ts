@@ -21,7 +21,15 @@ import {
   SetattrIn,
   SetattrValid as V,
 } from './protocol.js';
-import { deviceMajor, deviceMinor, writeAttr, writeEntry, writeNegativeEntry, writeOpen, writeString } from './reply.js';
+import {
+  deviceMajor,
+  deviceMinor,
+  writeAttr,
+  writeEntry,
+  writeNegativeEntry,
+  writeOpen,
+  writeString,
+} from './reply.js';
 import type { Slot } from './request.js';
 
 const PERMISSIONS = 0o7777;
@@ -30,7 +38,9 @@ const NO_ID = 0xffff_ffff;
 export function lookup(c: Connection, slot: Slot): Awaitable<number> {
   slot.fixed(0);
   const found = c.fs.lookup(slot.node, slot.name(), slot.attributes);
-  return typeof found === 'number' ? foundOrNot(c, slot, found) : found.then((node) => foundOrNot(c, slot, node));
+  return typeof found === 'number'
+    ? foundOrNot(c, slot, found)
+    : found.then((node) => foundOrNot(c, slot, node));
 }
 
 function foundOrNot(c: Connection, slot: Slot, node: NodeId): number {
@@ -41,7 +51,9 @@ function foundOrNot(c: Connection, slot: Slot, node: NodeId): number {
 export function getattr(c: Connection, slot: Slot): Awaitable<number> {
   slot.fixed(GetattrIn.size);
   const done = c.fs.getattr(slot.node, slot.attributes);
-  return done instanceof Promise ? done.then(() => writeAttr(slot, c.timeouts)) : writeAttr(slot, c.timeouts);
+  return done instanceof Promise
+    ? done.then(() => writeAttr(slot, c.timeouts))
+    : writeAttr(slot, c.timeouts);
 }
 
 function timeChange(slot: Slot, now: number, seconds: number, nanoseconds: number): TimeChange {
@@ -65,20 +77,28 @@ export function setattr(c: Connection, slot: Slot): Awaitable<number> {
   if ((valid & V.UID) !== 0) change.uid = id(slot, SetattrIn.uid);
   if ((valid & V.GID) !== 0) change.gid = id(slot, SetattrIn.gid);
   if ((valid & V.SIZE) !== 0) change.size = slot.u64(SetattrIn.fileSize, E.EFBIG);
-  if ((valid & V.ATIME) !== 0) change.atime = timeChange(slot, valid & V.ATIME_NOW, SetattrIn.atime, SetattrIn.atimensec);
-  if ((valid & V.MTIME) !== 0) change.mtime = timeChange(slot, valid & V.MTIME_NOW, SetattrIn.mtime, SetattrIn.mtimensec);
+  if ((valid & V.ATIME) !== 0)
+    change.atime = timeChange(slot, valid & V.ATIME_NOW, SetattrIn.atime, SetattrIn.atimensec);
+  if ((valid & V.MTIME) !== 0)
+    change.mtime = timeChange(slot, valid & V.MTIME_NOW, SetattrIn.mtime, SetattrIn.mtimensec);
   if ((valid & V.KILL_SUIDGID) !== 0) change.killSetId = true;
   if (valid === 0) change.idsKept = true;
   // A ctime (sent with a writeback cache) cannot be set on a backing file, and changes by itself.
-  return after(c.fs.setattr(slot.node, change, slot.caller(), slot.attributes), () => writeAttr(slot, c.timeouts));
+  return after(c.fs.setattr(slot.node, change, slot.caller(), slot.attributes), () =>
+    writeAttr(slot, c.timeouts),
+  );
 }
 
 export function readlink(c: Connection, slot: Slot): Awaitable<number> {
-  return after(c.fs.readlink(slot.node), (target) => (target.length > slot.replySize ? -E.ENAMETOOLONG : writeString(slot, target)));
+  return after(c.fs.readlink(slot.node), (target) =>
+    target.length > slot.replySize ? -E.ENAMETOOLONG : writeString(slot, target),
+  );
 }
 
 function made(c: Connection, slot: Slot, node: Awaitable<NodeId>): Awaitable<number> {
-  return typeof node === 'number' ? writeEntry(slot, node, c.timeouts) : node.then((id) => writeEntry(slot, id, c.timeouts));
+  return typeof node === 'number'
+    ? writeEntry(slot, node, c.timeouts)
+    : node.then((id) => writeEntry(slot, id, c.timeouts));
 }
 
 export function mknod(c: Connection, slot: Slot): Awaitable<number> {
@@ -86,14 +106,30 @@ export function mknod(c: Connection, slot: Slot): Awaitable<number> {
   const name = slot.name();
   const rdev = slot.u32(MknodIn.rdev);
   const caller = slot.caller(slot.u32(MknodIn.umask));
-  return made(c, slot, c.fs.mknod(slot.node, name, slot.u32(MknodIn.mode), deviceMajor(rdev), deviceMinor(rdev), caller, slot.attributes));
+  return made(
+    c,
+    slot,
+    c.fs.mknod(
+      slot.node,
+      name,
+      slot.u32(MknodIn.mode),
+      deviceMajor(rdev),
+      deviceMinor(rdev),
+      caller,
+      slot.attributes,
+    ),
+  );
 }
 
 export function mkdir(c: Connection, slot: Slot): Awaitable<number> {
   slot.fixed(MkdirIn.size);
   const name = slot.name();
   const caller = slot.caller(slot.u32(MkdirIn.umask));
-  return made(c, slot, c.fs.mkdir(slot.node, name, slot.u32(MkdirIn.mode), caller, slot.attributes));
+  return made(
+    c,
+    slot,
+    c.fs.mkdir(slot.node, name, slot.u32(MkdirIn.mode), caller, slot.attributes),
+  );
 }
 
 export function symlink(c: Connection, slot: Slot): Awaitable<number> {
@@ -106,16 +142,21 @@ export function symlink(c: Connection, slot: Slot): Awaitable<number> {
 /** An entry and an open file, as CREATE and TMPFILE are answered. */
 function madeAndOpened(c: Connection, slot: Slot, node: NodeId, caller: Caller): Awaitable<number> {
   const { backing } = c;
-  if (backing === null) return writeEntry(slot, node, c.timeouts) + writeOpen(slot, EntryOut.size, FOPEN_KEEP_CACHE);
+  if (backing === null)
+    return writeEntry(slot, node, c.timeouts) + writeOpen(slot, EntryOut.size, FOPEN_KEEP_CACHE);
   return after(c.fs.backingFile(node, true, caller), (fd) => {
     const opened = backing.open(node, fd, slot.u32(CreateIn.flags), slot.attributes.mode);
-    return writeEntry(slot, node, c.timeouts) + writeOpen(slot, EntryOut.size, opened.flags, opened.backingId);
+    return (
+      writeEntry(slot, node, c.timeouts) +
+      writeOpen(slot, EntryOut.size, opened.flags, opened.backingId)
+    );
   });
 }
 
 /**
- * After ENOSYS the kernel sends MKNOD instead, and where it can open without a message that is all it sends
- * (fs/fuse/dir.c, fuse_atomic_open). Older kernels would need MKNOD and OPEN: one CREATE is better.
+ * After ENOSYS the kernel sends MKNOD instead, and where it can open without a message that is all
+ * it sends (fs/fuse/dir.c, fuse_atomic_open). Older kernels would need MKNOD and OPEN: one CREATE
+ * is better.
  */
 export function create(c: Connection, slot: Slot): Awaitable<number> {
   if (c.openWithoutMessage) return -E.ENOSYS;
@@ -123,7 +164,9 @@ export function create(c: Connection, slot: Slot): Awaitable<number> {
   const name = slot.name();
   const mode = (slot.u32(CreateIn.mode) & PERMISSIONS) | S_IFREG;
   const caller = slot.caller(slot.u32(CreateIn.umask));
-  return after(c.fs.mknod(slot.node, name, mode, 0, 0, caller, slot.attributes), (node) => madeAndOpened(c, slot, node, caller));
+  return after(c.fs.mknod(slot.node, name, mode, 0, 0, caller, slot.attributes), (node) =>
+    madeAndOpened(c, slot, node, caller),
+  );
 }
 
 /** The request's name is not one (the kernel sends `/`), so it is not read. */
@@ -131,14 +174,18 @@ export function tmpfile(c: Connection, slot: Slot): Awaitable<number> {
   slot.fixed(CreateIn.size);
   const mode = (slot.u32(CreateIn.mode) & PERMISSIONS) | S_IFREG;
   const caller = slot.caller(slot.u32(CreateIn.umask));
-  return after(c.fs.tmpfile(slot.node, mode, caller, slot.attributes), (node) => madeAndOpened(c, slot, node, caller));
+  return after(c.fs.tmpfile(slot.node, mode, caller, slot.attributes), (node) =>
+    madeAndOpened(c, slot, node, caller),
+  );
 }
 
 export function link(c: Connection, slot: Slot): Awaitable<number> {
   slot.fixed(LinkIn.size);
   const node = slot.nodeAt(LinkIn.oldnodeid);
   const name = slot.name();
-  return after(c.fs.link(node, slot.node, name, slot.caller(), slot.attributes), () => writeEntry(slot, node, c.timeouts));
+  return after(c.fs.link(node, slot.node, name, slot.caller(), slot.attributes), () =>
+    writeEntry(slot, node, c.timeouts),
+  );
 }
 
 function nothing(): number {

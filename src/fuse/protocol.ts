@@ -1,15 +1,18 @@
 /**
  * The wire protocol of /dev/fuse: numbers and layouts, nothing else.
  *
- * Source: the kernel's include/uapi/linux/fuse.h up to protocol 7.45 (Linux 6.18). All fields are in host byte order,
- * all structures are padded to 8 bytes. Offsets and sizes are bytes; those of requests count from the end of
- * `fuse_in_header`, those of answers from the end of `fuse_out_header`.
+ * Source: the kernel's include/uapi/linux/fuse.h up to protocol 7.45 (Linux 6.18). All fields are
+ * in host byte order, all structures are padded to 8 bytes. Offsets and sizes are bytes; those of
+ * requests count from the end of `fuse_in_header`, those of answers from the end of
+ * `fuse_out_header`.
  */
 
 export const PROTOCOL_MAJOR = 7;
 /** The newest minor version whose messages are known here. */
 export const PROTOCOL_MINOR = 45;
-/** The oldest minor version that is served (Linux 3.15): `fuse_init_out` has its present size since. */
+/**
+ * The oldest minor version that is served (Linux 3.15): `fuse_init_out` has its present size since.
+ */
 export const OLDEST_MINOR = 23;
 
 export const Opcode = {
@@ -69,10 +72,13 @@ export const Opcode = {
 /** Every known opcode is below this. */
 export const OPCODES = 54;
 
-const opcodeNames: readonly string[] = Object.entries(Opcode).reduce<string[]>((names, [name, opcode]) => {
-  names[opcode] = name;
-  return names;
-}, []);
+const opcodeNames: readonly string[] = Object.entries(Opcode).reduce<string[]>(
+  (names, [name, opcode]) => {
+    names[opcode] = name;
+    return names;
+  },
+  [],
+);
 
 export function opcodeName(opcode: number): string {
   return opcodeNames[opcode] ?? `opcode ${opcode}`;
@@ -158,9 +164,27 @@ export const SETXATTR_ACL_KILL_SGID = 1 << 0;
 export const EXT_GROUPS = 32;
 
 /** `fuse_in_header`; `total_extlen` counts units of 8 bytes and is 0 before 7.38. */
-export const InHeader = { len: 0, opcode: 4, unique: 8, nodeid: 16, uid: 24, gid: 28, pid: 32, totalExtlen: 36, size: 40 } as const;
+export const InHeader = {
+  len: 0,
+  opcode: 4,
+  unique: 8,
+  nodeid: 16,
+  uid: 24,
+  gid: 28,
+  pid: 32,
+  totalExtlen: 36,
+  size: 40,
+} as const;
 
-export const InitIn = { major: 0, minor: 4, maxReadahead: 8, flags: 12, flags2: 16, oldSize: 16, size: 64 } as const;
+export const InitIn = {
+  major: 0,
+  minor: 4,
+  maxReadahead: 8,
+  flags: 12,
+  flags2: 16,
+  oldSize: 16,
+  size: 64,
+} as const;
 export const InitOut = {
   major: 0,
   minor: 4,
@@ -207,17 +231,59 @@ export const Rename2In = { newdir: 0, flags: 8, size: 16 } as const;
 export const LinkIn = { oldnodeid: 0, size: 8 } as const;
 export const OpenIn = { flags: 0, openFlags: 4, size: 8 } as const;
 export const ReleaseIn = { fh: 0, flags: 8, releaseFlags: 12, lockOwner: 16, size: 24 } as const;
-export const ReadIn = { fh: 0, offset: 8, length: 16, readFlags: 20, lockOwner: 24, flags: 32, size: 40 } as const;
-export const WriteIn = { fh: 0, offset: 8, length: 16, writeFlags: 20, lockOwner: 24, flags: 32, size: 40 } as const;
+export const ReadIn = {
+  fh: 0,
+  offset: 8,
+  length: 16,
+  readFlags: 20,
+  lockOwner: 24,
+  flags: 32,
+  size: 40,
+} as const;
+export const WriteIn = {
+  fh: 0,
+  offset: 8,
+  length: 16,
+  writeFlags: 20,
+  lockOwner: 24,
+  flags: 32,
+  size: 40,
+} as const;
 export const FsyncIn = { fh: 0, flags: 8, size: 16 } as const;
-export const SetxattrIn = { valueSize: 0, flags: 4, oldSize: 8, setxattrFlags: 8, size: 16 } as const;
+export const SetxattrIn = {
+  valueSize: 0,
+  flags: 4,
+  oldSize: 8,
+  setxattrFlags: 8,
+  size: 16,
+} as const;
 export const GetxattrIn = { bufferSize: 0, size: 8 } as const;
 export const FallocateIn = { fh: 0, offset: 8, length: 16, mode: 24, size: 32 } as const;
-export const IoctlIn = { fh: 0, flags: 8, cmd: 12, arg: 16, inSize: 24, outSize: 28, size: 32 } as const;
-/** What the call returned, flags, and counts of memory areas that only an unrestricted ioctl has; the data follow. */
+export const IoctlIn = {
+  fh: 0,
+  flags: 8,
+  cmd: 12,
+  arg: 16,
+  inSize: 24,
+  outSize: 28,
+  size: 32,
+} as const;
+/**
+ * What the call returned, flags, and counts of memory areas that only an unrestricted ioctl has;
+ * the data follow.
+ */
 export const IoctlOut = { result: 0, flags: 4, inIovs: 8, outIovs: 12, size: 16 } as const;
 export const LseekIn = { fh: 0, offset: 8, whence: 16, size: 24 } as const;
-export const CopyFileRangeIn = { fhIn: 0, offIn: 8, nodeidOut: 16, fhOut: 24, offOut: 32, length: 40, flags: 48, size: 56 } as const;
+export const CopyFileRangeIn = {
+  fhIn: 0,
+  offIn: 8,
+  nodeidOut: 16,
+  fhOut: 24,
+  offOut: 32,
+  length: 40,
+  flags: 48,
+  size: 56,
+} as const;
 /** `fuse_ext_header`, then `fuse_supp_groups`: a count and that many ids. */
 export const ExtHeader = { extSize: 0, type: 4, size: 8 } as const;
 
@@ -268,5 +334,8 @@ export const GetxattrOut = { valueSize: 0, size: 8 } as const;
 export const LseekOut = { offset: 0, size: 8 } as const;
 export const WriteOut = { written: 0, size: 8 } as const;
 export const CopyFileRangeOut = { copied: 0, size: 8 } as const;
-/** The name follows; records are aligned to 8 bytes. `fuse_direntplus` is an `EntryOut` and then this. */
+/**
+ * The name follows; records are aligned to 8 bytes. `fuse_direntplus` is an `EntryOut` and then
+ * this.
+ */
 export const Dirent = { ino: 0, off: 8, namelen: 16, type: 20, name: 24 } as const;

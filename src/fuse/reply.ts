@@ -15,7 +15,10 @@ export interface Timeout {
   readonly nsec: number;
 }
 
-/** More than a century; the kernel cuts it down to what its clock can hold (fs/fuse/dir.c, time_to_jiffies). */
+/**
+ * More than a century; the kernel cuts it down to what its clock can hold (fs/fuse/dir.c,
+ * time_to_jiffies).
+ */
 const FOREVER = 0xffff_ffff;
 
 /** `seconds` may be a fraction, or Infinity. */
@@ -31,7 +34,9 @@ export interface Timeouts {
   readonly entry: Timeout;
   readonly attr: Timeout;
   readonly negative: Timeout;
-  /** Nodes whose attributes change without the kernel's knowledge: it may not believe them at all. */
+  /**
+   * Nodes whose attributes change without the kernel's knowledge: it may not believe them at all.
+   */
   readonly changing: ReadonlySet<number>;
 }
 
@@ -79,9 +84,16 @@ function writeAttributes(words: Uint32Array, at: number, a: Attributes): void {
   words[at + (Attr.flags >>> 2)] = 0;
 }
 
-function writeEntryAt(words: Uint32Array, at: number, node: number, a: Attributes, t: Timeouts): void {
+function writeEntryAt(
+  words: Uint32Array,
+  at: number,
+  node: number,
+  a: Attributes,
+  t: Timeouts,
+): void {
   writeU64(words, at + (EntryOut.nodeid >>> 2), node);
-  // Node ids are used again only after the kernel forgot them, so one generation is enough (as in libfuse).
+  // Node ids are used again only after the kernel forgot them, so one generation is enough (as in
+  // libfuse).
   writeU64(words, at + (EntryOut.generation >>> 2), 0);
   writeU64(words, at + (EntryOut.entryValid >>> 2), t.entry.sec);
   const attr = attrTimeout(node, t);
@@ -115,7 +127,10 @@ export function writeAttr(slot: Slot, t: Timeouts): number {
   return AttrOut.size;
 }
 
-/** File handle 0 with `openFlags`, `offset` bytes into the body. `backingId` goes with FOPEN_PASSTHROUGH. */
+/**
+ * File handle 0 with `openFlags`, `offset` bytes into the body. `backingId` goes with
+ * FOPEN_PASSTHROUGH.
+ */
 export function writeOpen(slot: Slot, offset: number, openFlags: number, backingId = 0): number {
   const at = slot.replyWord + (offset >>> 2);
   writeU64(slot.words, at + (OpenOut.fh >>> 2), 0);
@@ -172,7 +187,10 @@ export class DirectoryWriter implements DirectorySink {
   readonly #timeouts: Timeouts;
   readonly #limit: number;
   #used = 0;
-  /** Nodes the file system counted although the kernel takes no reference on them: `.` and `..`, or in a plain listing. */
+  /**
+   * Nodes the file system counted although the kernel takes no reference on them: `.` and `..`, or
+   * in a plain listing.
+   */
   readonly unclaimed: NodeId[] = [];
 
   /** `size`: what the kernel has room for, in bytes. */
@@ -209,12 +227,26 @@ export class DirectoryWriter implements DirectorySink {
     const slot = this.#slot;
     cursor[2] = 0;
     const start = slot.reply + this.#used;
-    const stop = sys.packEntries(records, cursor, slot.bytes, start, this.#limit - this.#used, this.#plus, cookieBase);
+    const stop = sys.packEntries(
+      records,
+      cursor,
+      slot.bytes,
+      start,
+      this.#limit - this.#used,
+      this.#plus,
+      cookieBase,
+    );
     this.#used += cursor[2];
     return stop;
   }
 
-  entryPlus(name: ByteString, node: NodeId, attributes: Attributes, type: number, cookie: number): boolean {
+  entryPlus(
+    name: ByteString,
+    node: NodeId,
+    attributes: Attributes,
+    type: number,
+    cookie: number,
+  ): boolean {
     if (!this.#plus || name === '.' || name === '..') {
       if (!this.entry(name, attributes.ino, type, cookie)) return false;
       if (node !== NO_NODE) this.unclaimed.push(node);

@@ -1,8 +1,9 @@
 /**
  * One slot of a session, as the request in it is read.
  *
- * The views are made once a slot. Nothing outside the request's own length is ever read as part of it: a request that is
- * shorter than its kind needs, or whose strings do not end inside it, is `malformed` and answered with EIO.
+ * The views are made once a slot. Nothing outside the request's own length is ever read as part of
+ * it: a request that is shorter than its kind needs, or whose strings do not end inside it, is
+ * `malformed` and answered with EIO.
  */
 import type { ByteString, Name } from '../base/bytes.js';
 import { E, Errno } from '../base/errno.js';
@@ -55,7 +56,10 @@ export class Slot {
   readonly reply: number;
   readonly replyWord: number;
   readonly replySize: number;
-  /** For the answer to this request; operations that wait have one each, because a slot is held until it is answered. */
+  /**
+   * For the answer to this request; operations that wait have one each, because a slot is held
+   * until it is answered.
+   */
   readonly attributes = new Attributes();
 
   /** Who asked, once an operation wanted to know. */
@@ -72,7 +76,10 @@ export class Slot {
   #cursor = 0;
 
   constructor(index: number, memory: ArrayBuffer, replyOffset: number, replySize: number) {
-    if (replyOffset % 8 !== 0) throw new RangeError(`a slot's reply must start at a multiple of 8 bytes, not at ${replyOffset}`);
+    if (replyOffset % 8 !== 0)
+      throw new RangeError(
+        `a slot's reply must start at a multiple of 8 bytes, not at ${replyOffset}`,
+      );
     this.index = index;
     this.bytes = Buffer.from(memory);
     this.words = new Uint32Array(memory, 0, memory.byteLength >>> 2);
@@ -122,7 +129,9 @@ export class Slot {
     return this.#end - InHeader.size;
   }
 
-  /** Asserts that the request's fixed part, `size` bytes, is there. Strings are read from behind it. */
+  /**
+   * Asserts that the request's fixed part, `size` bytes, is there. Strings are read from behind it.
+   */
   fixed(size: number): void {
     this.#cursor = InHeader.size + size;
     if (this.#cursor > this.#end) throw malformed();
@@ -141,7 +150,10 @@ export class Slot {
     return this.#number(InHeader.size + offset, E.EINVAL) as NodeId;
   }
 
-  /** A signed 64-bit field in two's complement: beyond 2^53 either way the nearest number that a double holds, within 64 bits. */
+  /**
+   * A signed 64-bit field in two's complement: beyond 2^53 either way the nearest number that a
+   * double holds, within 64 bits.
+   */
   s64(offset: number): number {
     const at = (InHeader.size + offset) >>> 2;
     const high = (this.words[at + HIGH] as number) | 0;
@@ -156,7 +168,10 @@ export class Slot {
     return this.bytes.toString('latin1', start, end) as ByteString;
   }
 
-  /** The next string, which must be one name of a directory: EINVAL, or ENAMETOOLONG beyond 255 bytes. */
+  /**
+   * The next string, which must be one name of a directory: EINVAL, or ENAMETOOLONG beyond 255
+   * bytes.
+   */
   name(): Name {
     const start = this.#cursor;
     const end = this.#stringEnd(start);
@@ -164,7 +179,8 @@ export class Slot {
     const length = end - start;
     if (length === 0) throw new Errno(E.EINVAL);
     if (length > NAME_MAX) throw new Errno(E.ENAMETOOLONG);
-    if (bytes[start] === DOT && (length === 1 || (length === 2 && bytes[start + 1] === DOT))) throw new Errno(E.EINVAL);
+    if (bytes[start] === DOT && (length === 1 || (length === 2 && bytes[start + 1] === DOT)))
+      throw new Errno(E.EINVAL);
     for (let at = start; at < end; at++) if (bytes[at] === SLASH) throw new Errno(E.EINVAL);
     const name = bytes.toString('latin1', start, end) as Name;
     this.firstName ??= name;
@@ -178,8 +194,8 @@ export class Slot {
   }
 
   /**
-   * Who asks. With FUSE_ALLOW_IDMAP the kernel tells owners only where something is made: uid and gid are
-   * 0xffffffff (no id) in all other requests.
+   * Who asks. With FUSE_ALLOW_IDMAP the kernel tells owners only where something is made: uid and
+   * gid are 0xffffffff (no id) in all other requests.
    */
   caller(umask = 0): Caller {
     const { words } = this;
@@ -202,7 +218,9 @@ export class Slot {
 
   #unique(offset: number): number {
     const at = offset >>> 2;
-    return ((this.words[at + HIGH] as number) & 0x7fffffff) * TWO_32 + (this.words[at + LOW] as number);
+    return (
+      ((this.words[at + HIGH] as number) & 0x7fffffff) * TWO_32 + (this.words[at + LOW] as number)
+    );
   }
 
   #stringEnd(start: number): number {
@@ -217,7 +235,10 @@ export class Slot {
     throw malformed();
   }
 
-  /** The first group of the FUSE_EXT_GROUPS extension, or -1. Extensions follow the strings directly, so they are not aligned. */
+  /**
+   * The first group of the FUSE_EXT_GROUPS extension, or -1. Extensions follow the strings
+   * directly, so they are not aligned.
+   */
   #parentGroup(): number {
     let at = this.#end;
     while (at + ExtHeader.size <= this.#extensionsEnd) {

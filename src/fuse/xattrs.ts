@@ -38,10 +38,14 @@ export function getxattr(c: Connection, slot: Slot): Awaitable<number> {
 }
 
 /**
- * A file on a file system without ACLs has none. While the kernel checks permissions it takes EOPNOTSUPP for a refusal
- * (fs/fuse/acl.c, __fuse_get_acl), once ACLs were negotiated.
+ * A file on a file system without ACLs has none. While the kernel checks permissions it takes
+ * EOPNOTSUPP for a refusal (fs/fuse/acl.c, __fuse_get_acl), once ACLs were negotiated.
  */
-function orNoAcl(c: Connection, name: ByteString, get: () => Awaitable<Uint8Array | null>): Awaitable<Uint8Array | null> {
+function orNoAcl(
+  c: Connection,
+  name: ByteString,
+  get: () => Awaitable<Uint8Array | null>,
+): Awaitable<Uint8Array | null> {
   if ((c.flags & InitFlag.POSIX_ACL) === 0 || !name.startsWith('system.posix_acl_')) return get();
   const failed = (error: unknown): null => {
     if (error instanceof Errno && error.errno === E.EOPNOTSUPP) return null;
@@ -65,9 +69,20 @@ export function setxattr(c: Connection, slot: Slot): Awaitable<number> {
   const extended = c.extendedSetxattr;
   slot.fixed(extended ? SetxattrIn.size : SetxattrIn.oldSize);
   const size = slot.u32(SetxattrIn.valueSize);
-  const killSetGid = extended && (slot.u32(SetxattrIn.setxattrFlags) & SETXATTR_ACL_KILL_SGID) !== 0;
+  const killSetGid =
+    extended && (slot.u32(SetxattrIn.setxattrFlags) & SETXATTR_ACL_KILL_SGID) !== 0;
   const name = attributeName(slot);
-  return after(c.fs.setxattr(slot.node, name, slot.data(size), slot.u32(SetxattrIn.flags), killSetGid, slot.caller()), () => 0);
+  return after(
+    c.fs.setxattr(
+      slot.node,
+      name,
+      slot.data(size),
+      slot.u32(SetxattrIn.flags),
+      killSetGid,
+      slot.caller(),
+    ),
+    () => 0,
+  );
 }
 
 export function removexattr(c: Connection, slot: Slot): Awaitable<number> {

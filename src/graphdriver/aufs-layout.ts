@@ -45,16 +45,22 @@ export class AufsLayout implements Layout {
 
   prepare(): void {
     makeDirectoryIfMissing(this.home, 0o710);
-    for (const part of ['mnt', 'diff', 'layers']) makeDirectoryIfMissing(join(this.home, part), 0o710);
+    for (const part of ['mnt', 'diff', 'layers'])
+      makeDirectoryIfMissing(join(this.home, part), 0o710);
   }
 
   exists(id: string): boolean {
     checkId(id);
-    return typeof readSmallFile(this.#parentsFile(id), 'parents') === 'string' && isDirectory(this.directoryOf(id));
+    return (
+      typeof readSmallFile(this.#parentsFile(id), 'parents') === 'string' &&
+      isDirectory(this.directoryOf(id))
+    );
   }
 
   ids(): string[] {
-    return [...new Set(['diff', 'mnt', 'work'].flatMap((part) => idsIn(join(this.home, part))))].sort();
+    return [
+      ...new Set(['diff', 'mnt', 'work'].flatMap((part) => idsIn(join(this.home, part)))),
+    ].sort();
   }
 
   create(id: string, parent: string | undefined): void {
@@ -74,7 +80,9 @@ export class AufsLayout implements Layout {
 
   remove(id: string): void {
     checkId(id);
-    const files = readdirSync(join(this.home, 'layers')).filter((name) => name === id || isTemporaryOf(name, id));
+    const files = readdirSync(join(this.home, 'layers')).filter(
+      (name) => name === id || isTemporaryOf(name, id),
+    );
     for (const name of files) unlinkSync(join(this.home, 'layers', name));
     if (files.length > 0) syncDirectory(join(this.home, 'layers'));
     for (const part of ['mnt', 'work', 'diff']) {
@@ -95,7 +103,8 @@ export class AufsLayout implements Layout {
     this.#check(id);
     const below = this.#parents(id).map((parent) => {
       const directory = this.directoryOf(parent);
-      if (!isDirectory(directory)) throw damaged(id, `${directory}, which lies below it, is not there, or no directory`);
+      if (!isDirectory(directory))
+        throw damaged(id, `${directory}, which lies below it, is not there, or no directory`);
       return directory;
     });
     return { own: this.directoryOf(id), below, work: join(this.home, 'work', id), form: 'aufs' };
@@ -124,18 +133,24 @@ export class AufsLayout implements Layout {
 
   #check(id: string): void {
     if (this.exists(id)) return;
-    if (!exists(this.#parentsFile(id)) && !isDirectory(this.directoryOf(id))) throw missing(id, this.home);
-    throw damaged(id, `${this.directoryOf(id)} or ${this.#parentsFile(id)} is not there, or not what it should be`);
+    if (!exists(this.#parentsFile(id)) && !isDirectory(this.directoryOf(id)))
+      throw missing(id, this.home);
+    throw damaged(
+      id,
+      `${this.directoryOf(id)} or ${this.#parentsFile(id)} is not there, or not what it should be`,
+    );
   }
 
   /** Nearest first. Throws `layer-damaged`. */
   #parents(id: string): string[] {
     const text = readSmallFile(this.#parentsFile(id), 'parents');
-    if (typeof text !== 'string') throw damaged(id, `${this.#parentsFile(id)} ${text?.problem ?? 'is not there'}`);
+    if (typeof text !== 'string')
+      throw damaged(id, `${this.#parentsFile(id)} ${text?.problem ?? 'is not there'}`);
     const parents = text === '' ? [] : text.split('\n');
     if (parents.some((line) => parseCacheId(line) === undefined))
       throw damaged(id, `${this.#parentsFile(id)} holds something else than ids`);
-    if (new Set([id, ...parents]).size !== parents.length + 1) throw damaged(id, `${this.#parentsFile(id)} names a layer twice`);
+    if (new Set([id, ...parents]).size !== parents.length + 1)
+      throw damaged(id, `${this.#parentsFile(id)} names a layer twice`);
     return parents;
   }
 
@@ -152,5 +167,8 @@ export class AufsLayout implements Layout {
 
 /** What a killed writer left: digits follow the name. */
 function isTemporaryOf(name: string, id: string): boolean {
-  return name.startsWith(TEMPORARY_PREFIX + id) && /^\d+$/.test(name.slice(TEMPORARY_PREFIX.length + id.length));
+  return (
+    name.startsWith(TEMPORARY_PREFIX + id) &&
+    /^\d+$/.test(name.slice(TEMPORARY_PREFIX.length + id.length))
+  );
 }

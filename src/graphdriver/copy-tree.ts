@@ -1,8 +1,10 @@
 /**
- * A copy of a directory with all that is in it: data reflinked where the file system can, hard links within it kept, owner, mode,
- * xattrs and times (nanoseconds) as they were. Works by descriptors; a link is copied, never followed, and nothing that is mounted inside is.
+ * A copy of a directory with all that is in it: data reflinked where the file system can, hard
+ * links within it kept, owner, mode, xattrs and times (nanoseconds) as they were. Works by
+ * descriptors; a link is copied, never followed, and nothing that is mounted inside is.
  *
- * An ordinary user's copy belongs to that user, and has no device nodes: as everything such a user writes.
+ * An ordinary user's copy belongs to that user, and has no device nodes: as everything such a user
+ * writes.
  */
 import { bytesOf, type ByteString } from '../base/bytes.js';
 import { check, E, Errno } from '../base/errno.js';
@@ -35,7 +37,10 @@ import { listDirectory } from './directory-entries.js';
 const HERE = '' as ByteString;
 const READ_DIRECTORY = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 
-/** `to` and `links` must not exist; `links`, on the file system of `to`, is left behind with a name for each file that has several. Throws `Errno`. */
+/**
+ * `to` and `links` must not exist; `links`, on the file system of `to`, is left behind with a name
+ * for each file that has several. Throws `Errno`.
+ */
 export function copyTree(from: string, to: string, links: string): void {
   const copy = new TreeCopy(links);
   try {
@@ -110,7 +115,16 @@ class TreeCopy {
         break;
       default: {
         const device = type === S_IFCHR || type === S_IFBLK;
-        check(sys.mknodat(to, name, type | 0o600, device ? stat[StatField.RdevMajor]! : 0, device ? stat[StatField.RdevMinor]! : 0), name);
+        check(
+          sys.mknodat(
+            to,
+            name,
+            type | 0o600,
+            device ? stat[StatField.RdevMajor]! : 0,
+            device ? stat[StatField.RdevMinor]! : 0,
+          ),
+          name,
+        );
         this.#attributes(from, name, to, name, stat);
       }
     }
@@ -130,16 +144,30 @@ class TreeCopy {
   }
 
   #file(from: number, name: ByteString, to: number, stat: Float64Array): void {
-    const source = check(openSource(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC), name);
+    const source = check(
+      openSource(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC),
+      name,
+    );
     try {
-      const target = check(sys.openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600), name);
+      const target = check(
+        sys.openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600),
+        name,
+      );
       try {
         const size = stat[StatField.Size]!;
         // A file that is shorter than it was a moment ago stays as long as it was.
-        if (size > 0 && check(sys.copyData(source, target, 0, size, true), name) < size) check(sys.ftruncate(target, size), name);
+        if (size > 0 && check(sys.copyData(source, target, 0, size, true), name) < size)
+          check(sys.ftruncate(target, size), name);
         const listed = xattrNames(source, HERE);
         // Beyond the bound of listxattr(2) a file is listed from its directory alone.
-        this.#attributes(source, HERE, target, HERE, stat, listed === -E.E2BIG ? xattrNames(from, name) : listed);
+        this.#attributes(
+          source,
+          HERE,
+          target,
+          HERE,
+          stat,
+          listed === -E.E2BIG ? xattrNames(from, name) : listed,
+        );
       } finally {
         sys.close(target);
       }
@@ -163,12 +191,10 @@ class TreeCopy {
     this.#xattrs.copy(from, name, attributes, to, newName);
     const mode = stat[StatField.Mode]!;
     if ((mode & S_IFMT) !== S_IFLNK) check(sys.fchmodat(to, newName, mode & 0o7777), newName);
-    const [atime, atimeNsec, mtime, mtimeNsec] = stat.subarray(StatField.AtimeSec, StatField.MtimeNsec + 1) as unknown as [
-      number,
-      number,
-      number,
-      number,
-    ];
+    const [atime, atimeNsec, mtime, mtimeNsec] = stat.subarray(
+      StatField.AtimeSec,
+      StatField.MtimeNsec + 1,
+    ) as unknown as [number, number, number, number];
     check(sys.utimensat(to, newName, atime, atimeNsec, mtime, mtimeNsec), newName);
   }
 }
@@ -182,12 +208,21 @@ function openSource(from: number, name: ByteString, flags: number): number {
 class XattrCopy {
   readonly #value = Buffer.alloc(XATTR_SIZE_MAX);
 
-  copy(from: number, name: ByteString, attributes: readonly ByteString[], to: number, newName: ByteString): void {
+  copy(
+    from: number,
+    name: ByteString,
+    attributes: readonly ByteString[],
+    to: number,
+    newName: ByteString,
+  ): void {
     for (const attribute of attributes) {
       const length = check(sys.getxattrat(from, name, attribute, this.#value), attribute);
       const result = sys.setxattrat(to, newName, attribute, this.#value.subarray(0, length), 0);
       // Labels and capabilities are not an ordinary user's to set.
-      if (result < 0 && !(attribute.startsWith('security.') && (result === -E.EPERM || result === -E.EOPNOTSUPP))) {
+      if (
+        result < 0 &&
+        !(attribute.startsWith('security.') && (result === -E.EPERM || result === -E.EOPNOTSUPP))
+      ) {
         throw new Errno(-result, attribute);
       }
     }

@@ -11,7 +11,9 @@ export interface DirectoryEntry {
 
 const buffer = Buffer.alloc(64 * 1024);
 
-/** All but `.` and `..`, in the directory's own order. `fd` stands at its beginning. Throws `Errno`. */
+/**
+ * All but `.` and `..`, in the directory's own order. `fd` stands at its beginning. Throws `Errno`.
+ */
 export function listDirectory(fd: number): DirectoryEntry[] {
   const entries: DirectoryEntry[] = [];
   let size: number;

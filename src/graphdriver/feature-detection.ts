@@ -1,15 +1,31 @@
 /**
- * What the file system of a home and the kernel's overlay can do, found out by trying, as Docker's overlay2 does when it starts
- * (moby, daemon/graphdriver/overlay2/check.go, overlayutils/overlayutils.go).
+ * What the file system of a home and the kernel's overlay can do, found out by trying, as Docker's
+ * overlay2 does when it starts (moby, daemon/graphdriver/overlay2/check.go,
+ * overlayutils/overlayutils.go).
  *
  * Trials are made in a directory of their own in the home, and leave nothing behind.
  */
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, writeFileSync, chmodSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+  chmodSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { bytesOf, type ByteString } from '../base/bytes.js';
 import { E } from '../base/errno.js';
 import { reasonOf } from '../base/system-error.js';
-import { AT_FDCWD, DT_UNKNOWN, MNT_DETACH, O_CLOEXEC, O_DIRECTORY, O_RDONLY, S_IFCHR } from '../sys/constants.js';
+import {
+  AT_FDCWD,
+  DT_UNKNOWN,
+  MNT_DETACH,
+  O_CLOEXEC,
+  O_DIRECTORY,
+  O_RDONLY,
+  S_IFCHR,
+} from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import { listDirectory } from './directory-entries.js';
 import { codeOf, isDirectory } from './home.js';
@@ -101,7 +117,11 @@ export function tryKernelOverlay(home: string): KernelOverlay {
       return { unsupported: why, metacopy: false, nativeDiff: false };
     }
     first.unmount();
-    return { unsupported: undefined, metacopy: usesMetacopy(directory), nativeDiff: !copiesOpaqueOrRedirects(directory) };
+    return {
+      unsupported: undefined,
+      metacopy: usesMetacopy(directory),
+      nativeDiff: !copiesOpaqueOrRedirects(directory),
+    };
   });
 }
 
@@ -137,17 +157,29 @@ interface Trial {
 }
 
 /** An overlay of two lowers; `files`: paths below `NAME/`, a directory where it ends in a slash. */
-function mountTrial(directory: string, name: string, files: readonly string[], prepare?: (at: string) => void): Trial {
+function mountTrial(
+  directory: string,
+  name: string,
+  files: readonly string[],
+  prepare?: (at: string) => void,
+): Trial {
   const at = join(directory, name);
   const [upper, merged] = [join(at, 'upper'), join(at, 'merged')];
-  for (const part of ['l1', 'l2', 'upper', 'work', 'merged']) mkdirSync(join(at, part), { recursive: true });
+  for (const part of ['l1', 'l2', 'upper', 'work', 'merged'])
+    mkdirSync(join(at, part), { recursive: true });
   for (const file of files) {
     if (file.endsWith('/')) mkdirSync(join(at, file));
     else writeFileSync(join(at, file), 'foo', { mode: 0o700 });
   }
   prepare?.(at);
   const options = `lowerdir=${at}/l2:${at}/l1,upperdir=${upper},workdir=${at}/work${inUserNamespace() ? ',userxattr' : ''}`;
-  const result = sys.mount(bytesOf('overlay'), bytesOf(merged), bytesOf('overlay'), 0, bytesOf(options));
+  const result = sys.mount(
+    bytesOf('overlay'),
+    bytesOf(merged),
+    bytesOf('overlay'),
+    0,
+    bytesOf(options),
+  );
   return { result, upper, merged, unmount: () => void sys.umount2(bytesOf(merged), MNT_DETACH) };
 }
 
@@ -170,7 +202,10 @@ function usesMetacopy(directory: string): boolean {
   }
 }
 
-/** The two ways in which an upper says something else than what was changed: either asks for naive diffs. */
+/**
+ * The two ways in which an upper says something else than what was changed: either asks for naive
+ * diffs.
+ */
 function copiesOpaqueOrRedirects(directory: string): boolean {
   const prefix = overlayPrefix(ownMarks());
   const trial = mountTrial(directory, 'opaque', ['l1/d/', 'l1/d1/', 'l2/d/'], (at) => {

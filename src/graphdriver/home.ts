@@ -1,4 +1,7 @@
-/** What every layout does in its home: directories of exact modes, small files read warily, ids that are single names. */
+/**
+ * What every layout does in its home: directories of exact modes, small files read warily, ids that
+ * are single names.
+ */
 import { chmodSync, lstatSync, mkdirSync, readdirSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { bytesOf } from '../base/bytes.js';
@@ -19,7 +22,10 @@ export function makeDirectory(path: string, mode: number): void {
   chmodSync(path, mode);
 }
 
-/** Whether owner, mode and type of a layer's files are their own, or kept in `user.containers.override_stat`. */
+/**
+ * Whether owner, mode and type of a layer's files are their own, or kept in
+ * `user.containers.override_stat`.
+ */
 export type Ownership = 'real' | 'override';
 
 /** Only root can give files away and make device nodes. */
@@ -31,7 +37,13 @@ const ROOT = { uid: 0, gid: 0, mode: 0o755, type: S_IFDIR, major: 0, minor: 0 };
 export function makeLayerRoot(path: string): void {
   makeDirectory(path, 0o755);
   if (ownership === 'real') return;
-  const set = sys.setxattrat(AT_FDCWD, bytesOf(path), OVERRIDE_CONTAINERS, formatOverrideStat(ROOT), 0);
+  const set = sys.setxattrat(
+    AT_FDCWD,
+    bytesOf(path),
+    OVERRIDE_CONTAINERS,
+    formatOverrideStat(ROOT),
+    0,
+  );
   if (set >= 0) return;
   throw new PlyfsError(
     'xattrs-unsupported',
@@ -56,7 +68,10 @@ export function exists(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
-/** The content as Latin-1, white space at both ends cut off; undefined where there is no such file, and what is wrong with one that cannot be used. */
+/**
+ * The content as Latin-1, white space at both ends cut off; undefined where there is no such file,
+ * and what is wrong with one that cannot be used.
+ */
 export function readSmallFile(path: string, kind: StoredKind): string | UnfitFile | undefined {
   try {
     return readStored(path, kind)?.toString('latin1').trim();
@@ -75,10 +90,16 @@ export function readLink(path: string): string | undefined {
   }
 }
 
-/** Throws `layer-id-invalid` for what cannot be a layer's directory; `reserved`: names that the layout has for itself. */
+/**
+ * Throws `layer-id-invalid` for what cannot be a layer's directory; `reserved`: names that the
+ * layout has for itself.
+ */
 export function checkId(id: string, reserved: readonly string[] = []): void {
   if (parseCacheId(id) !== undefined && !id.endsWith(REMOVING) && !reserved.includes(id)) return;
-  throw new PlyfsError('layer-id-invalid', `'${id}' cannot be the id of a layer: use 64 hexadecimal digits.`);
+  throw new PlyfsError(
+    'layer-id-invalid',
+    `'${id}' cannot be the id of a layer: use 64 hexadecimal digits.`,
+  );
 }
 
 /** Where a layer's directory goes before it is deleted. */
@@ -97,13 +118,16 @@ export function idsIn(path: string, reserved: readonly string[] = []): string[] 
   }
   for (const name of names) {
     const id = name.endsWith(REMOVING) ? name.slice(0, -REMOVING.length) : name;
-    if (parseCacheId(id) !== undefined && !reserved.includes(id) && isDirectory(join(path, name))) ids.add(id);
+    if (parseCacheId(id) !== undefined && !reserved.includes(id) && isDirectory(join(path, name)))
+      ids.add(id);
   }
   return [...ids].sort();
 }
 
 export function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+  return error instanceof Error && 'code' in error && typeof error.code === 'string'
+    ? error.code
+    : undefined;
 }
 
 export function missing(id: string, home: string): PlyfsError {
@@ -111,9 +135,15 @@ export function missing(id: string, home: string): PlyfsError {
 }
 
 export function damaged(id: string, what: string): PlyfsError {
-  return new PlyfsError('layer-damaged', `layer ${id}: ${what}: remove the images that use it and load them again.`);
+  return new PlyfsError(
+    'layer-damaged',
+    `layer ${id}: ${what}: remove the images that use it and load them again.`,
+  );
 }
 
 export function alreadyThere(id: string, home: string): PlyfsError {
-  return new PlyfsError('layer-exists', `layer ${id} is in ${home} already: remove it first, or take another id.`);
+  return new PlyfsError(
+    'layer-exists',
+    `layer ${id} is in ${home} already: remove it first, or take another id.`,
+  );
 }

@@ -1,11 +1,22 @@
-/** What all drivers have in common: a layout, mounts that are counted, and differences taken by comparing whole trees. */
+/**
+ * What all drivers have in common: a layout, mounts that are counted, and differences taken by
+ * comparing whole trees.
+ */
 import { dirname, join } from 'node:path';
 import { applyLayer, type ApplyOptions } from '../archive/apply-layer.js';
 import type { Change } from '../archive/changes.js';
 import type { LayerReader } from '../archive/layer-reader.js';
 import type { ByteSource } from '../base/byte-source.js';
 import { PlyfsError } from '../base/error.js';
-import type { AppliedDiff, DriverName, DriverOptions, GetOptions, GraphDriver, LayerDirectories, LayerMount } from './driver.js';
+import type {
+  AppliedDiff,
+  DriverName,
+  DriverOptions,
+  GetOptions,
+  GraphDriver,
+  LayerDirectories,
+  LayerMount,
+} from './driver.js';
 import { ownership, removingName } from './home.js';
 import { exchangeDirectories } from './exchange-directories.js';
 import type { Layout } from './layout.js';
@@ -52,9 +63,18 @@ export abstract class LayerDriver implements GraphDriver {
     this.layout.create(id, parent, 'read-only');
   }
 
-  async createReadWrite(id: string, parent: string | undefined, { size }: { size?: number } = {}): Promise<void> {
+  async createReadWrite(
+    id: string,
+    parent: string | undefined,
+    { size }: { size?: number } = {},
+  ): Promise<void> {
     this.#mayWrite();
-    this.layout.create(id, parent, 'read-write', size === undefined ? undefined : this.limiter(size));
+    this.layout.create(
+      id,
+      parent,
+      'read-write',
+      size === undefined ? undefined : this.limiter(size),
+    );
   }
 
   /** What limits a layer whose directory is there and empty to `size` bytes. */
@@ -70,12 +90,14 @@ export abstract class LayerDriver implements GraphDriver {
     // Says what is wrong with one, if anything is.
     for (const id of [one, other]) if (!this.layout.exists(id)) this.layout.directories(id);
     const others = this.layout.written(other);
-    for (const [index, path] of this.layout.written(one).entries()) exchangeDirectories(path, others[index]!);
+    for (const [index, path] of this.layout.written(one).entries())
+      exchangeDirectories(path, others[index]!);
   }
 
   async remove(id: string): Promise<void> {
     this.#mayWrite();
-    if (this.#mounts.isMounted(id)) throw new PlyfsError('layer-in-use', `layer ${id} is mounted: unmount it first.`);
+    if (this.#mounts.isMounted(id))
+      throw new PlyfsError('layer-in-use', `layer ${id} is mounted: unmount it first.`);
     this.layout.remove(id);
   }
 
@@ -83,18 +105,29 @@ export abstract class LayerDriver implements GraphDriver {
     return this.layout.directories(id);
   }
 
-  async applyDiff(id: string, _parent: string | undefined, layer: LayerReader): Promise<AppliedDiff> {
+  async applyDiff(
+    id: string,
+    _parent: string | undefined,
+    layer: LayerReader,
+  ): Promise<AppliedDiff> {
     this.#mayWrite();
     // Goes with the layer, if its registering is cut off.
     const replacedInto = join(dirname(this.layout.directoryOf(id)), removingName(id));
-    const { size, lost, replaced } = await applyLayer(layer, this.directories(id).own, { ...this.applying(), ownership, replacedInto });
+    const { size, lost, replaced } = await applyLayer(layer, this.directories(id).own, {
+      ...this.applying(),
+      ownership,
+      replacedInto,
+    });
     return { size: this.appliedSize(id, size), lost, ...(replaced && { replaced: replacedInto }) };
   }
 
   /** What becomes of a tar's whiteouts. */
   protected abstract applying(): Omit<ApplyOptions, 'ownership'>;
 
-  /** What Docker's driver of this name says of a layer applied; `headers`: the sizes in its tar's headers together. */
+  /**
+   * What Docker's driver of this name says of a layer applied; `headers`: the sizes in its tar's
+   * headers together.
+   */
   protected appliedSize(_id: string, headers: number): number {
     return headers;
   }
@@ -106,7 +139,10 @@ export abstract class LayerDriver implements GraphDriver {
     return this.#mounts.get(id, readOnly, options);
   }
 
-  abstract recipe(id: string, options: { readonly readOnly: boolean; readonly ids: MountIds }): MountRecipe;
+  abstract recipe(
+    id: string,
+    options: { readonly readOnly: boolean; readonly ids: MountIds },
+  ): MountRecipe;
 
   put(id: string, target?: string): Promise<void> {
     return this.#mounts.put(id, target);
@@ -130,6 +166,10 @@ export abstract class LayerDriver implements GraphDriver {
   }
 
   #mayWrite(): void {
-    if (this.readOnly) throw new PlyfsError('read-only', `${this.home} was opened for reading only: open it for writing first.`);
+    if (this.readOnly)
+      throw new PlyfsError(
+        'read-only',
+        `${this.home} was opened for reading only: open it for writing first.`,
+      );
   }
 }

@@ -1,8 +1,9 @@
 /**
  * Where layers are mounted: the counted `get` and `put` of a driver.
  *
- * What this process mounted is counted here; what any process mounted is in the mount table, which is asked rather than remembered:
- * a mount may have been taken away by hand, or outlive who made it.
+ * What this process mounted is counted here; what any process mounted is in the mount table, which
+ * is asked rather than remembered: a mount may have been taken away by hand, or outlive who made
+ * it.
  */
 import { realpathSync, rmdirSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -46,12 +47,19 @@ export class LayerMounts {
     this.#showing = showing;
   }
 
-  async get(id: string, readOnly: boolean, { target, suid = false, dev = false }: GetOptions): Promise<MountedBy> {
+  async get(
+    id: string,
+    readOnly: boolean,
+    { target, suid = false, dev = false }: GetOptions,
+  ): Promise<MountedBy> {
     const place = target === undefined ? undefined : realPath(target);
     this.#forgetGone();
     const known = this.#records.find(
       (record) =>
-        record.id === id && (place === undefined ? readOnly || !record.readOnly : record.target === place && record.readOnly === readOnly),
+        record.id === id &&
+        (place === undefined
+          ? readOnly || !record.readOnly
+          : record.target === place && record.readOnly === readOnly),
     );
     if (known !== undefined) {
       known.count++;
@@ -60,16 +68,34 @@ export class LayerMounts {
     const others = this.#showing.mounts().filter((mount) => mount.id === id);
     const writable = others.find((mount) => !mount.readOnly);
     if (place === undefined && readOnly && writable !== undefined)
-      return this.#add(id, writable.target, true, true, Promise.resolve({ path: writable.target, by: writable.by }), true);
-    if (writable !== undefined || (!readOnly && (others.length > 0 || this.#records.some((record) => record.id === id)))) {
+      return this.#add(
+        id,
+        writable.target,
+        true,
+        true,
+        Promise.resolve({ path: writable.target, by: writable.by }),
+        true,
+      );
+    if (
+      writable !== undefined ||
+      (!readOnly && (others.length > 0 || this.#records.some((record) => record.id === id)))
+    ) {
       const where = writable ?? others[0];
-      throw new PlyfsError('layer-in-use', `layer ${id} is mounted at ${where?.target ?? 'another place'}: unmount it first.`);
+      throw new PlyfsError(
+        'layer-in-use',
+        `layer ${id} is mounted at ${where?.target ?? 'another place'}: unmount it first.`,
+      );
     }
     if (place !== undefined && this.#showing.mounts().some((mount) => mount.target === place)) {
-      throw new PlyfsError('mountpoint-in-use', `a layer is mounted at ${place} already: unmount it, or choose another directory.`);
+      throw new PlyfsError(
+        'mountpoint-in-use',
+        `a layer is mounted at ${place} already: unmount it, or choose another directory.`,
+      );
     }
     const at = place ?? newMountpoint();
-    const mounting = this.#showing.show(id, at, { readOnly, suid, dev }).then((by) => ({ path: at, by }));
+    const mounting = this.#showing
+      .show(id, at, { readOnly, suid, dev })
+      .then((by) => ({ path: at, by }));
     return this.#add(id, at, readOnly, false, mounting, place === undefined);
   }
 
@@ -81,7 +107,16 @@ export class LayerMounts {
     shown: Promise<MountedBy>,
     chosen: boolean,
   ): Promise<MountedBy> {
-    const record: Record = { id, target, readOnly, borrowed, chosen, count: 1, isShown: false, shown };
+    const record: Record = {
+      id,
+      target,
+      readOnly,
+      borrowed,
+      chosen,
+      count: 1,
+      isShown: false,
+      shown,
+    };
     this.#records.push(record);
     try {
       const mounted = await shown;
@@ -96,7 +131,9 @@ export class LayerMounts {
 
   async put(id: string, target?: string): Promise<void> {
     const place = target === undefined ? undefined : realPath(target);
-    const mine = this.#records.filter((record) => record.id === id && (place === undefined || record.target === place));
+    const mine = this.#records.filter(
+      (record) => record.id === id && (place === undefined || record.target === place),
+    );
     const record = mine.find((one) => one.chosen) ?? mine[0];
     if (record === undefined) {
       await this.#putForeign(id, place);
@@ -118,13 +155,22 @@ export class LayerMounts {
   /** Whether anything shows the layer now. */
   isMounted(id: string): boolean {
     this.#forgetGone();
-    return this.#records.some((record) => record.id === id) || this.#showing.mounts().some((mount) => mount.id === id);
+    return (
+      this.#records.some((record) => record.id === id) ||
+      this.#showing.mounts().some((mount) => mount.id === id)
+    );
   }
 
   async #putForeign(id: string, target: string | undefined): Promise<void> {
-    const found = this.#showing.mounts().filter((mount) => mount.id === id && (target === undefined || mount.target === target));
+    const found = this.#showing
+      .mounts()
+      .filter((mount) => mount.id === id && (target === undefined || mount.target === target));
     const [one, another] = found;
-    if (one === undefined) throw new PlyfsError('not-mounted', `layer ${id} is not mounted${target === undefined ? '' : ` at ${target}`}.`);
+    if (one === undefined)
+      throw new PlyfsError(
+        'not-mounted',
+        `layer ${id} is not mounted${target === undefined ? '' : ` at ${target}`}.`,
+      );
     if (another !== undefined) {
       throw new PlyfsError(
         'mount-ambiguous',
@@ -139,7 +185,8 @@ export class LayerMounts {
   #forgetGone(): void {
     if (!this.#records.some(({ isShown }) => isShown)) return;
     const shown = new Set(this.#showing.mounts().map(({ id, target }) => `${id} ${target}`));
-    for (const record of [...this.#records]) if (record.isShown && !shown.has(`${record.id} ${record.target}`)) this.#forget(record);
+    for (const record of [...this.#records])
+      if (record.isShown && !shown.has(`${record.id} ${record.target}`)) this.#forget(record);
   }
 
   #forget(record: Record): void {

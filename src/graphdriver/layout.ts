@@ -8,12 +8,20 @@ export interface Layout {
   exists(id: string): boolean;
   ids(): string[];
   /**
-   * `prepare` is called when the layer's directory is there and empty. Throws `layer-id-invalid`, `layer-exists`, `layer-missing`,
-   * `layer-damaged`, `too-many-layers`.
+   * `prepare` is called when the layer's directory is there and empty. Throws `layer-id-invalid`,
+   * `layer-exists`, `layer-missing`, `layer-damaged`, `too-many-layers`.
    */
-  create(id: string, parent: string | undefined, access: 'read-only' | 'read-write', prepare?: (directory: string) => void): void;
+  create(
+    id: string,
+    parent: string | undefined,
+    access: 'read-only' | 'read-write',
+    prepare?: (directory: string) => void,
+  ): void;
   remove(id: string): void;
-  /** The directories that hold what is written to a layer, the files' own first; those below it and what else the layout knows of it are elsewhere. */
+  /**
+   * The directories that hold what is written to a layer, the files' own first; those below it and
+   * what else the layout knows of it are elsewhere.
+   */
   written(id: string): readonly string[];
   directories(id: string): LayerDirectories;
   /** Undefined for a base. */

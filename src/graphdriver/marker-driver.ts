@@ -1,4 +1,7 @@
-/** Drivers whose layers say "deleted" by `.wh.` files, as a layer's tar does. Only our union mounts them. */
+/**
+ * Drivers whose layers say "deleted" by `.wh.` files, as a layer's tar does. Only our union mounts
+ * them.
+ */
 import type { ApplyOptions } from '../archive/apply-layer.js';
 import { treeSize } from '../archive/layer-size.js';
 import { packTree } from '../archive/pack-layer.js';
@@ -18,9 +21,13 @@ export abstract class MarkerDriver extends UnionDriver {
     ];
   }
 
-  /** The layer's own directory, whose markers are those of the tar. Throws `layer-needs-merge` for an upper that a union with `redirect_dir` wrote. */
+  /**
+   * The layer's own directory, whose markers are those of the tar. Throws `layer-needs-merge` for
+   * an upper that a union with `redirect_dir` wrote.
+   */
   override diff(id: string, parent: string | undefined): ByteSource {
-    if (this.isParent(id, parent)) return packTree(this.directories(id).own, { form: 'aufs', ownership });
+    if (this.isParent(id, parent))
+      return packTree(this.directories(id).own, { form: 'aufs', ownership });
     return super.diff(id, parent);
   }
 
@@ -33,8 +40,12 @@ export abstract class MarkerDriver extends UnionDriver {
   }
 }
 
-export function markersUnsupported(name: DriverName, { mounter }: DriverOptions): string | undefined {
-  if (mounter === 'kernel') return `the kernel's overlay cannot read the .wh. files of ${name}: mount by fuse`;
+export function markersUnsupported(
+  name: DriverName,
+  { mounter }: DriverOptions,
+): string | undefined {
+  if (mounter === 'kernel')
+    return `the kernel's overlay cannot read the .wh. files of ${name}: mount by fuse`;
   return mounters.fuse.unsupported();
 }
 
@@ -42,5 +53,8 @@ export function markersUnsupported(name: DriverName, { mounter }: DriverOptions)
 export function refuseOptions(name: DriverName, { options }: DriverOptions): void {
   const [first] = options;
   if (first !== undefined)
-    throw new PlyfsError('option-unknown', `the storage driver ${name} has no option ${first.split('=', 1)[0] ?? ''}: leave it out.`);
+    throw new PlyfsError(
+      'option-unknown',
+      `the storage driver ${name} has no option ${first.split('=', 1)[0] ?? ''}: leave it out.`,
+    );
 }

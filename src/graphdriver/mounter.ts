@@ -1,4 +1,7 @@
-/** How the union of a layer's directories is shown: by plyfs over FUSE, or by the kernel's overlayfs. */
+/**
+ * How the union of a layer's directories is shown: by plyfs over FUSE, or by the kernel's
+ * overlayfs.
+ */
 import type { MountRecipe } from '../sys/mount-recipe.js';
 import type { LayerForm } from './driver.js';
 
@@ -19,14 +22,23 @@ export interface UnionMount extends MountTrust {
   readonly upper?: { readonly path: string; readonly work: string };
   /** Of the lowers and of the upper. */
   readonly form: Exclude<LayerForm, 'none'>;
-  /** `override`: owner, mode and type are in `user.containers.override_stat`, because whoever wrote the layers could not give them to the files. */
+  /**
+   * `override`: owner, mode and type are in `user.containers.override_stat`, because whoever wrote
+   * the layers could not give them to the files.
+   */
   readonly ownership: 'real' | 'override';
   /** An existing directory. */
   readonly target: string;
   readonly readOnly: boolean;
-  /** The mount's source as the mount table shows it: the layer's directory, by which the layer's mounts are found again. */
+  /**
+   * The mount's source as the mount table shows it: the layer's directory, by which the layer's
+   * mounts are found again.
+   */
   readonly source: string;
-  /** Shorter names of the same directories, relative to `from`, for mount options that would not fit a page otherwise. */
+  /**
+   * Shorter names of the same directories, relative to `from`, for mount options that would not fit
+   * a page otherwise.
+   */
   readonly relative?: {
     readonly from: string;
     readonly lowers: readonly string[];
@@ -37,13 +49,17 @@ export interface UnionMount extends MountTrust {
 /** Where a layer is shown, and by what. */
 export interface MountedBy {
   readonly path: string;
-  /** `bind` and `none` where the layer's directory is complete by itself; `none`: `path` is that directory, and nothing is mounted. */
+  /**
+   * `bind` and `none` where the layer's directory is complete by itself; `none`: `path` is that
+   * directory, and nothing is mounted.
+   */
   readonly by: 'fuse' | 'kernel' | 'bind' | 'none';
 }
 
 /**
- * Whose ids a mount's users have. `host`: those of this process. `ranges`: in a user namespace with many. `emulated`, `single`: in one that has room for one id, where another process
- * answers for the others, or nobody does. `squashed`: in one like that, made elsewhere, of a mount made here.
+ * Whose ids a mount's users have. `host`: those of this process. `ranges`: in a user namespace with
+ * many. `emulated`, `single`: in one that has room for one id, where another process answers for
+ * the others, or nobody does. `squashed`: in one like that, made elsewhere, of a mount made here.
  */
 export type MountIds = 'host' | 'ranges' | 'emulated' | 'single' | 'squashed';
 

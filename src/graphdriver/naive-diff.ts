@@ -1,4 +1,7 @@
-/** The difference of two layers taken by showing both and comparing them: right for every driver, whatever its layout (moby, graphdriver/fsdiff.go). */
+/**
+ * The difference of two layers taken by showing both and comparing them: right for every driver,
+ * whatever its layout (moby, graphdriver/fsdiff.go).
+ */
 import { packChanges, packTree } from '../archive/pack-layer.js';
 import { compareTrees, type Change } from '../archive/changes.js';
 import type { ByteSource } from '../base/byte-source.js';
@@ -23,11 +26,19 @@ import { CountedFiles } from '../sys/file-identity.js';
 import { sys } from '../sys/index.js';
 import { StatField, STAT_FIELDS } from '../sys/syscalls.js';
 
-export function naiveChanges(driver: GraphDriver, id: string, parent: string | undefined): Promise<Change[]> {
+export function naiveChanges(
+  driver: GraphDriver,
+  id: string,
+  parent: string | undefined,
+): Promise<Change[]> {
   return shown(driver, id, (tree) => compared(driver, tree, parent));
 }
 
-export async function* naiveDiff(driver: GraphDriver, id: string, parent: string | undefined): ByteSource {
+export async function* naiveDiff(
+  driver: GraphDriver,
+  id: string,
+  parent: string | undefined,
+): ByteSource {
   const tree = await driver.get(id, { readOnly: true });
   try {
     const ownership = ownershipIn(tree);
@@ -38,7 +49,11 @@ export async function* naiveDiff(driver: GraphDriver, id: string, parent: string
   }
 }
 
-async function compared(driver: GraphDriver, tree: MountedBy, parent: string | undefined): Promise<Change[]> {
+async function compared(
+  driver: GraphDriver,
+  tree: MountedBy,
+  parent: string | undefined,
+): Promise<Change[]> {
   const options = { ownership: ownershipIn(tree) };
   if (parent === undefined) return compareTrees(tree.path, undefined, options);
   return shown(driver, parent, (below) => compareTrees(tree.path, below.path, options));
@@ -49,7 +64,11 @@ export function ownershipIn({ by }: MountedBy): Ownership {
   return by === 'fuse' || by === 'kernel' ? 'real' : ownership;
 }
 
-async function shown<T>(driver: GraphDriver, id: string, use: (tree: MountedBy) => T | Promise<T>): Promise<T> {
+async function shown<T>(
+  driver: GraphDriver,
+  id: string,
+  use: (tree: MountedBy) => T | Promise<T>,
+): Promise<T> {
   const tree = await driver.get(id, { readOnly: true });
   try {
     return await use(tree);
@@ -58,11 +77,21 @@ async function shown<T>(driver: GraphDriver, id: string, use: (tree: MountedBy) 
   }
 }
 
-/** Bytes of the files that were added or changed, each counted once whatever its names (moby, archive/changes.go, ChangesSize). */
-export async function naiveSize(driver: GraphDriver, id: string, parent: string | undefined): Promise<number> {
+/**
+ * Bytes of the files that were added or changed, each counted once whatever its names (moby,
+ * archive/changes.go, ChangesSize).
+ */
+export async function naiveSize(
+  driver: GraphDriver,
+  id: string,
+  parent: string | undefined,
+): Promise<number> {
   const changes = await naiveChanges(driver, id, parent);
   return shown(driver, id, ({ path }) => {
-    const root = check(sys.openat(AT_FDCWD, bytesOf(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0), path);
+    const root = check(
+      sys.openat(AT_FDCWD, bytesOf(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0),
+      path,
+    );
     try {
       return sizeOf(root, changes);
     } finally {
@@ -78,13 +107,20 @@ function sizeOf(root: number, changes: readonly Change[]): number {
   for (const { kind, path } of changes) {
     if (kind === 'D') continue;
     const fd = check(
-      sys.openat2(root, path.slice(1) as ByteString, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS),
+      sys.openat2(
+        root,
+        path.slice(1) as ByteString,
+        O_PATH | O_NOFOLLOW | O_CLOEXEC,
+        0,
+        RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
+      ),
       path,
     );
     try {
       check(sys.statx(fd, '' as ByteString, stat, 0), path);
       const isDirectory = (stat[StatField.Mode]! & S_IFMT) === S_IFDIR;
-      if (!isDirectory && counted.isFirst(fd, '' as ByteString, stat)) bytes += stat[StatField.Size]!;
+      if (!isDirectory && counted.isFirst(fd, '' as ByteString, stat))
+        bytes += stat[StatField.Size]!;
     } finally {
       sys.close(fd);
     }

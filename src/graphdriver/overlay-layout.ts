@@ -1,15 +1,16 @@
 /**
- * The layout of Docker's overlay2 and fuse-overlayfs drivers (moby, daemon/graphdriver/overlay2/overlay.go).
+ * The layout of Docker's overlay2 and fuse-overlayfs drivers (moby,
+ * daemon/graphdriver/overlay2/overlay.go).
  *
  *     HOME/ID/diff        the layer's files
  *     HOME/ID/link        its short name, 26 characters of base32
- *     HOME/ID/lower       with a parent: `l/SHORT` of each layer below, topmost first, joined by colons
+ *     HOME/ID/lower with a parent: `l/SHORT` of each layer below, topmost first, joined by colons
  *     HOME/ID/work        with a parent: the workdir
  *     HOME/ID/committed   not to be written to any more: it has children, or `create` made it
  *     HOME/l/SHORT        symbolic link to `../ID/diff`
  *
- * A layer is there when `link` is: it is written last, and goes with the directory, which `remove` renames first.
- * Everything read from it is checked, and leads to directories of the home only.
+ * A layer is there when `link` is: it is written last, and goes with the directory, which `remove`
+ * renames first. Everything read from it is checked, and leads to directories of the home only.
  */
 import { readdirSync, renameSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { randomBytes } from 'node:crypto';
@@ -70,7 +71,12 @@ export class OverlayLayout implements Layout {
     return idsIn(this.home, [LINKS]);
   }
 
-  create(id: string, parent: string | undefined, access: 'read-only' | 'read-write', prepare?: (directory: string) => void): void {
+  create(
+    id: string,
+    parent: string | undefined,
+    access: 'read-only' | 'read-write',
+    prepare?: (directory: string) => void,
+  ): void {
     if (this.exists(id)) throw alreadyThere(id, this.home);
     // What a killed `create` left.
     this.remove(id);
@@ -83,7 +89,11 @@ export class OverlayLayout implements Layout {
       makeLayerRoot(this.#own(id));
       if (lowers.length > 0) {
         makeDirectory(join(directory, 'work'), this.#workMode);
-        writeFileDurably(join(directory, 'lower'), lowers.map((lower) => `${LINKS}/${lower}`).join(':'), 0o644);
+        writeFileDurably(
+          join(directory, 'lower'),
+          lowers.map((lower) => `${LINKS}/${lower}`).join(':'),
+          0o644,
+        );
       }
       if (access === 'read-only') this.#commit(id);
       if (parent !== undefined) this.#commit(parent);
@@ -174,7 +184,11 @@ export class OverlayLayout implements Layout {
         throw damaged(id, 'its file lower holds something else than l/SHORT names');
       return short;
     });
-    if (lowers.length > MAX_LOWERS) throw damaged(id, `its file lower names ${lowers.length} layers, and ${MAX_LOWERS} are the most`);
+    if (lowers.length > MAX_LOWERS)
+      throw damaged(
+        id,
+        `its file lower names ${lowers.length} layers, and ${MAX_LOWERS} are the most`,
+      );
     return lowers;
   }
 
@@ -187,14 +201,18 @@ export class OverlayLayout implements Layout {
   }
 
   #shortName(id: string): string | undefined {
-    const text = isDirectory(this.directoryOf(id)) ? readSmallFile(join(this.directoryOf(id), 'link'), 'link') : undefined;
+    const text = isDirectory(this.directoryOf(id))
+      ? readSmallFile(join(this.directoryOf(id), 'link'), 'link')
+      : undefined;
     return typeof text === 'string' && shortPattern.test(text) ? text : undefined;
   }
 
   /** The short names that lead to a layer which does not say its own. */
   #shortNamesOf(id: string): string[] {
     const target = join('..', id, 'diff');
-    return readdirSync(join(this.home, LINKS)).filter((name) => shortPattern.test(name) && readLink(this.#linkPath(name)) === target);
+    return readdirSync(join(this.home, LINKS)).filter(
+      (name) => shortPattern.test(name) && readLink(this.#linkPath(name)) === target,
+    );
   }
 
   #unlink(shortNames: readonly string[]): void {
@@ -204,17 +222,27 @@ export class OverlayLayout implements Layout {
   #checkedOwn(id: string): string {
     if (this.exists(id)) return this.#own(id);
     if (!isDirectory(this.directoryOf(id))) throw missing(id, this.home);
-    throw damaged(id, `${this.directoryOf(id)} has no directory diff, or no short name in its file link`);
+    throw damaged(
+      id,
+      `${this.directoryOf(id)} has no directory diff, or no short name in its file link`,
+    );
   }
 
-  /** The directory a short name leads to, which says the same of itself. `id`: the layer to blame. */
+  /**
+   * The directory a short name leads to, which says the same of itself. `id`: the layer to blame.
+   */
   #resolve(id: string, short: string): string {
     const target = readLink(this.#linkPath(short));
-    if (target === undefined) throw damaged(id, `${this.#linkPath(short)} is not there, or no symbolic link`);
+    if (target === undefined)
+      throw damaged(id, `${this.#linkPath(short)} is not there, or no symbolic link`);
     const other = parseCacheId(targetPattern.exec(target)?.[1] ?? '');
-    if (other === undefined || other === LINKS) throw damaged(id, `${this.#linkPath(short)} leads elsewhere than to ../ID/diff`);
+    if (other === undefined || other === LINKS)
+      throw damaged(id, `${this.#linkPath(short)} leads elsewhere than to ../ID/diff`);
     if (this.#shortName(other) !== short)
-      throw damaged(id, `${this.#linkPath(short)} leads to layer ${other}, which is not there or has another short name`);
+      throw damaged(
+        id,
+        `${this.#linkPath(short)} leads to layer ${other}, which is not there or has another short name`,
+      );
     const directory = this.#own(other);
     if (!isDirectory(directory)) throw damaged(id, `${directory} is not there, or no directory`);
     return directory;

@@ -1,6 +1,7 @@
 /**
- * Limits on the size of directories by XFS project quotas (moby, quota/projectquota.go): each limited directory is a project of its own,
- * and what is created in it belongs to that project. The number is kept by the file system, with the directory.
+ * Limits on the size of directories by XFS project quotas (moby, quota/projectquota.go): each
+ * limited directory is a project of its own, and what is created in it belongs to that project. The
+ * number is kept by the file system, with the directory.
  */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -55,16 +56,22 @@ function freeProject(home: string): number {
 /** The device that the file system lies on, for kernels before 5.14. */
 function deviceOf(path: string): ByteString {
   const mount = readMountTable()
-    .filter(({ mountpoint }) => mountpoint === '/' || bytesOf(`${path}/`).startsWith(`${mountpoint}/`))
+    .filter(
+      ({ mountpoint }) => mountpoint === '/' || bytesOf(`${path}/`).startsWith(`${mountpoint}/`),
+    )
     .reduce<{ mountpoint: string; source: ByteString } | undefined>(
-      (best, one) => (best === undefined || one.mountpoint.length >= best.mountpoint.length ? one : best),
+      (best, one) =>
+        best === undefined || one.mountpoint.length >= best.mountpoint.length ? one : best,
       undefined,
     );
   return mount?.source ?? ('' as ByteString);
 }
 
 function withDirectory<T>(path: string, use: (fd: number) => T): T {
-  const fd = check(sys.openat(AT_FDCWD, bytesOf(path), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0), path);
+  const fd = check(
+    sys.openat(AT_FDCWD, bytesOf(path), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0),
+    path,
+  );
   try {
     return use(fd);
   } finally {

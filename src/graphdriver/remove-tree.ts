@@ -1,8 +1,10 @@
 /**
- * Removing a directory with all that is in it: of any depth, with any names, never following a link, and nothing of what is mounted inside.
+ * Removing a directory with all that is in it: of any depth, with any names, never following a
+ * link, and nothing of what is mounted inside.
  *
- * Directories inside directories are moved up beside those of the first level before they are emptied, so that two descriptors do
- * for any depth and no path is ever joined. Cut off anywhere, the rest is a smaller tree of the same kind.
+ * Directories inside directories are moved up beside those of the first level before they are
+ * emptied, so that two descriptors do for any depth and no path is ever joined. Cut off anywhere,
+ * the rest is a smaller tree of the same kind.
  */
 import { randomBytes } from 'node:crypto';
 import { readlinkSync } from 'node:fs';
@@ -26,7 +28,10 @@ import { listDirectory } from './directory-entries.js';
 
 const HERE = '' as ByteString;
 
-/** Absent already: nothing. Throws `Errno`, and `mount-inside`, with nothing removed, where something is mounted in it. */
+/**
+ * Absent already: nothing. Throws `Errno`, and `mount-inside`, with nothing removed, where
+ * something is mounted in it.
+ */
 export function removeTree(path: string): void {
   const bytes = bytesOf(path);
   const root = openDirectory(AT_FDCWD, bytes);
@@ -57,7 +62,10 @@ export function removeTree(path: string): void {
   check(sys.unlinkat(AT_FDCWD, bytes, AT_REMOVEDIR), path);
 }
 
-/** Removes what is in `directory` but directories, which then stand in `root` under the names returned. */
+/**
+ * Removes what is in `directory` but directories, which then stand in `root` under the names
+ * returned.
+ */
 function emptied(directory: number, root: number, names: FreshNames): ByteString[] {
   const moved: ByteString[] = [];
   for (const { name, type } of listDirectory(directory)) {
@@ -108,7 +116,8 @@ function refuseMounts(root: number, path: string): void {
 function openDirectory(parent: number, name: ByteString): number {
   const flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
   const open = (): number => {
-    const opened = parent === AT_FDCWD ? -E.ENOSYS : sys.openat2(parent, name, flags, 0, RESOLVE_NO_XDEV);
+    const opened =
+      parent === AT_FDCWD ? -E.ENOSYS : sys.openat2(parent, name, flags, 0, RESOLVE_NO_XDEV);
     return opened === -E.ENOSYS ? sys.openat(parent, name, flags, 0) : opened;
   };
   const fd = open();

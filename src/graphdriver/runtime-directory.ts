@@ -1,4 +1,7 @@
-/** Where mounts without a place of their own go: outside every data root, because dockerd unmounts what it finds below its own. */
+/**
+ * Where mounts without a place of their own go: outside every data root, because dockerd unmounts
+ * what it finds below its own.
+ */
 import { mkdirSync, mkdtempSync, lstatSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -50,7 +53,10 @@ function candidates(): string[] {
   return session === undefined ? [] : [join(session, 'plyfs')];
 }
 
-/** This user as the machine knows it, so that namespaces of several users have places of their own (user_namespaces(7), uid_map). */
+/**
+ * This user as the machine knows it, so that namespaces of several users have places of their own
+ * (user_namespaces(7), uid_map).
+ */
 function userOutside(): number {
   try {
     for (const line of readFileSync('/proc/self/uid_map', 'latin1').trim().split('\n')) {

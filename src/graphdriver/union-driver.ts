@@ -31,7 +31,8 @@ export abstract class UnionDriver extends LayerDriver {
     for (const { type, source, mountpoint, options } of readMountTable()) {
       const by = type === 'fuse.plyfs' ? 'fuse' : type === 'overlay' ? 'kernel' : undefined;
       const id = by === undefined ? undefined : this.layout.idOf(textOf(source));
-      if (by !== undefined && id !== undefined) found.push({ id, target: textOf(mountpoint), readOnly: options.includes('ro'), by });
+      if (by !== undefined && id !== undefined)
+        found.push({ id, target: textOf(mountpoint), readOnly: options.includes('ro'), by });
     }
     return found;
   }
@@ -39,17 +40,41 @@ export abstract class UnionDriver extends LayerDriver {
   /** Read from the layer's own directory where that has them all. */
   override async changes(id: string, parent: string | undefined): Promise<Change[]> {
     const { own, below, form } = this.layout.directories(id);
-    const native = form !== 'none' && this.isParent(id, parent) ? upperChanges({ own, below, form }, { ownership }) : undefined;
+    const native =
+      form !== 'none' && this.isParent(id, parent)
+        ? upperChanges({ own, below, form }, { ownership })
+        : undefined;
     return native ?? super.changes(id, parent);
   }
 
-  protected async show(id: string, target: string, { readOnly, suid, dev }: ShowOptions): Promise<MountedBy['by']> {
-    await this.mounter.mount({ ...this.unionOf(id, readOnly), suid, dev, target, source: this.layout.directoryOf(id) });
+  protected async show(
+    id: string,
+    target: string,
+    { readOnly, suid, dev }: ShowOptions,
+  ): Promise<MountedBy['by']> {
+    await this.mounter.mount({
+      ...this.unionOf(id, readOnly),
+      suid,
+      dev,
+      target,
+      source: this.layout.directoryOf(id),
+    });
     return this.mounter.name;
   }
 
-  recipe(id: string, { readOnly, ids }: { readonly readOnly: boolean; readonly ids: MountIds }): MountRecipe {
-    return this.mounter.recipe({ ...this.unionOf(id, readOnly), suid: true, dev: false, source: this.layout.directoryOf(id) }, ids);
+  recipe(
+    id: string,
+    { readOnly, ids }: { readonly readOnly: boolean; readonly ids: MountIds },
+  ): MountRecipe {
+    return this.mounter.recipe(
+      {
+        ...this.unionOf(id, readOnly),
+        suid: true,
+        dev: false,
+        source: this.layout.directoryOf(id),
+      },
+      ids,
+    );
   }
 
   protected hide(target: string): Promise<void> {
@@ -63,6 +88,12 @@ export abstract class UnionDriver extends LayerDriver {
     // A layer without a parent gets its workdir with its first mount.
     const workdir = work ?? `${dirname(own)}/work`;
     mkdirSync(workdir, { recursive: true, mode: 0o700 });
-    return { lowers: below.length > 0 ? below : [emptyDirectory()], upper: { path: own, work: workdir }, form, ownership, readOnly };
+    return {
+      lowers: below.length > 0 ? below : [emptyDirectory()],
+      upper: { path: own, work: workdir },
+      form,
+      ownership,
+      readOnly,
+    };
   }
 }

@@ -1,6 +1,7 @@
 /**
- * The layout of Docker's vfs driver (moby, daemon/graphdriver/vfs): HOME/dir/ID, each a complete copy of the layer below with its own
- * changes made. Nothing on disk says what a layer's parent was.
+ * The layout of Docker's vfs driver (moby, daemon/graphdriver/vfs): HOME/dir/ID, each a complete
+ * copy of the layer below with its own changes made. Nothing on disk says what a layer's parent
+ * was.
  *
  * A layer is there when its directory is: the copy is made aside and renamed into place.
  */
@@ -58,9 +59,13 @@ export class VfsLayout implements Layout {
     } catch (error) {
       if (!(error instanceof Errno)) throw error;
       const what = parent === undefined ? id : `${id}, a copy of ${parent},`;
-      throw new PlyfsError('layer-copy-failed', `The layer ${what} cannot be made in ${this.home} (${error.message}): look at the disk.`, {
-        cause: error,
-      });
+      throw new PlyfsError(
+        'layer-copy-failed',
+        `The layer ${what} cannot be made in ${this.home} (${error.message}): look at the disk.`,
+        {
+          cause: error,
+        },
+      );
     }
   }
 

@@ -1,9 +1,11 @@
 /**
- * The files of an archive of images, whatever it comes in: a tar that is indexed and read in place, or a directory.
+ * The files of an archive of images, whatever it comes in: a tar that is indexed and read in place,
+ * or a directory.
  *
- * Names come from the archive and are hostile. A name is cleaned first (`./a//b` is `a/b`), and one that leads out is refused;
- * symbolic links are followed within the archive only, whose root is where absolute targets begin, as moby's loader
- * does (pkg/symlink, FollowSymlinkInScope), and not more than `LINKS_MAX` of them.
+ * Names come from the archive and are hostile. A name is cleaned first (`./a//b` is `a/b`), and one
+ * that leads out is refused; symbolic links are followed within the archive only, whose root is
+ * where absolute targets begin, as moby's loader does (pkg/symlink, FollowSymlinkInScope), and not
+ * more than `LINKS_MAX` of them.
  */
 import type { ByteSource } from '../base/byte-source.js';
 import { readAll } from '../base/byte-source.js';
@@ -41,16 +43,29 @@ export function componentsOf(path: string, archive: string): string[] {
     .split('/')
     .filter((component) => component !== '' && component !== '.');
   if (components.includes('..') || path.includes('\0')) {
-    throw new PlyfsError('archive-hostile', `${archive} names "${path}", which would lead out of the archive.`);
+    throw new PlyfsError(
+      'archive-hostile',
+      `${archive} names "${path}", which would lead out of the archive.`,
+    );
   }
   return components;
 }
 
-/** What stands at a name: a symbolic link's target, or anything else (`null`), or nothing (undefined). */
+/**
+ * What stands at a name: a symbolic link's target, or anything else (`null`), or nothing
+ * (undefined).
+ */
 export type ReadLink = (components: readonly string[]) => string | null | undefined;
 
-/** The name that `path` leads to when every symbolic link on the way is followed; undefined when one of them leads nowhere. */
-export function resolveLinks(path: string, archive: string, readLink: ReadLink): string[] | undefined {
+/**
+ * The name that `path` leads to when every symbolic link on the way is followed; undefined when one
+ * of them leads nowhere.
+ */
+export function resolveLinks(
+  path: string,
+  archive: string,
+  readLink: ReadLink,
+): string[] | undefined {
   const done: string[] = [];
   const left = componentsOf(path, archive).reverse();
   let links = 0;
@@ -66,7 +81,10 @@ export function resolveLinks(path: string, archive: string, readLink: ReadLink):
     if (target === undefined) return undefined;
     if (target === null) continue;
     if (++links > LINKS_MAX)
-      throw new PlyfsError('archive-hostile', `${archive} has more than ${LINKS_MAX} symbolic links on the way to "${path}".`);
+      throw new PlyfsError(
+        'archive-hostile',
+        `${archive} has more than ${LINKS_MAX} symbolic links on the way to "${path}".`,
+      );
     done.pop();
     if (target.startsWith('/')) done.length = 0;
     left.push(...target.split('/').reverse());
@@ -75,8 +93,16 @@ export function resolveLinks(path: string, archive: string, readLink: ReadLink):
 }
 
 /** All of a small file. Throws `archive-too-large` when it is larger than `limit`. */
-export async function readSmallFile(file: ArchiveFile, limit: number, what: string): Promise<Buffer> {
+export async function readSmallFile(
+  file: ArchiveFile,
+  limit: number,
+  what: string,
+): Promise<Buffer> {
   const bytes = file.size > limit ? undefined : await readAll(file.open(), limit);
-  if (bytes === undefined) throw new PlyfsError('archive-too-large', `${what} is larger than ${limit} bytes, which no image needs.`);
+  if (bytes === undefined)
+    throw new PlyfsError(
+      'archive-too-large',
+      `${what} is larger than ${limit} bytes, which no image needs.`,
+    );
   return bytes;
 }

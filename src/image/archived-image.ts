@@ -9,7 +9,10 @@ import type { Reference } from './reference.js';
 export interface ArchivedLayer {
   /** What the configuration says the layer is. */
   readonly diffId: DiffId;
-  /** The layer's tar, compressed or not. Undefined when the archive lacks it: it is missed only when the store has no such layer. */
+  /**
+   * The layer's tar, compressed or not. Undefined when the archive lacks it: it is missed only when
+   * the store has no such layer.
+   */
   readonly file: ArchiveFile | undefined;
   /** Where it should be in the archive. */
   readonly path: string;

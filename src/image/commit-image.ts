@@ -1,9 +1,10 @@
 /**
- * `docker commit`: what was changed in a container becomes a layer, and that with the container's configuration an image (moby, daemon/commit.go; image/image.go,
- * NewChildImage).
+ * `docker commit`: what was changed in a container becomes a layer, and that with the container's
+ * configuration an image (moby, daemon/commit.go; image/image.go, NewChildImage).
  *
- * The configuration has the fields that Docker 25 writes. A container in which nothing was changed gives an image of the same layers, whose history
- * has a step without one. The image is published last, by one rename: before that there is at most a layer that nothing names, which goes again.
+ * The configuration has the fields that Docker 25 writes. A container in which nothing was changed
+ * gives an image of the same layers, whose history has a step without one. The image is published
+ * last, by one rename: before that there is at most a layer that nothing names, which goes again.
  */
 import type { LostAttribute } from '../archive/lost-attributes.js';
 import type { ChainId, DiffId, ImageId } from '../base/digest.js';
@@ -51,8 +52,15 @@ export interface CommittedImage {
   readonly lost: readonly LostAttribute[];
 }
 
-/** Throws `usage` for a change that cannot be made, and what committing and registering a layer throws. */
-export async function commitContainer(container: CommittedContainer, stores: ImageStores, options: CommitOptions): Promise<CommittedImage> {
+/**
+ * Throws `usage` for a change that cannot be made, and what committing and registering a layer
+ * throws.
+ */
+export async function commitContainer(
+  container: CommittedContainer,
+  stores: ImageStores,
+  options: CommitOptions,
+): Promise<CommittedImage> {
   const { layers, images, references } = stores;
   const { mounted, image: base } = container;
   const { changes = [], reference, onProgress, signal } = options;
@@ -76,17 +84,32 @@ export async function commitContainer(container: CommittedContainer, stores: Ima
     await releaseAll(layers, [layer?.chainId, parent]);
   }
   if (base !== undefined && images.get(base.id) !== undefined) images.setParent(image.id, base.id);
-  const replaced = reference === undefined ? undefined : references.set(reference, image.id, { force: true });
+  const replaced =
+    reference === undefined ? undefined : references.set(reference, image.id, { force: true });
   if (reference !== undefined) images.setLastUpdated(image.id, new Date());
-  return { image, lost, ...(layer && { layer }), ...(replaced !== undefined && replaced !== image.id && { replaced }) };
+  return {
+    image,
+    lost,
+    ...(layer && { layer }),
+    ...(replaced !== undefined && replaced !== image.id && { replaced }),
+  };
 }
 
-async function releaseAll(layers: ImageStores['layers'], chains: readonly (ChainId | undefined)[]): Promise<void> {
+async function releaseAll(
+  layers: ImageStores['layers'],
+  chains: readonly (ChainId | undefined)[],
+): Promise<void> {
   for (const chainId of chains) if (chainId !== undefined) await layers.release(chainId);
 }
 
-/** As the Dockerfile's instructions leave it; what they leave without a command and entrypoint keeps its own (moby, daemon/commit.go, merge). */
-function changedConfig({ config: document }: CommittedContainer, changes: readonly string[]): ContainerConfig {
+/**
+ * As the Dockerfile's instructions leave it; what they leave without a command and entrypoint keeps
+ * its own (moby, daemon/commit.go, merge).
+ */
+function changedConfig(
+  { config: document }: CommittedContainer,
+  changes: readonly string[],
+): ContainerConfig {
   const json = new JsonDocument('record-damaged', "The container's configuration");
   const before = parseContainerConfig(json, document);
   const config = parseContainerConfig(json, document);
@@ -108,7 +131,11 @@ function configurationOf(
   const { author = '', message = '', created = new Date() } = options;
   const document = image?.config.document ?? {};
   const time = goTimeOf(created);
-  const command = parseContainerConfig(new JsonDocument('record-damaged', "The container's configuration"), former).cmd ?? [];
+  const command =
+    parseContainerConfig(
+      new JsonDocument('record-damaged', "The container's configuration"),
+      former,
+    ).cmd ?? [];
   const step = {
     created: time,
     ...(author !== '' && { author }),

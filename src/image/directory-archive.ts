@@ -1,4 +1,7 @@
-/** An archive of images that was unpacked, or made as a directory: an OCI layout, `skopeo copy … dir:`. */
+/**
+ * An archive of images that was unpacked, or made as a directory: an OCI layout,
+ * `skopeo copy … dir:`.
+ */
 import { closeSync, readdirSync } from 'node:fs';
 import type { ByteSource } from '../base/byte-source.js';
 import { bytesOf } from '../base/bytes.js';
@@ -24,8 +27,9 @@ import { resolveLinks, type ArchiveFile, type ArchiveFiles } from './archive-fil
 import { fileRange } from './file-range.js';
 
 /**
- * Every name is looked up from the directory's descriptor, one component at a time and without following links: those are resolved
- * here, within the directory, and the lookup that opens the file meets none.
+ * Every name is looked up from the directory's descriptor, one component at a time and without
+ * following links: those are resolved here, within the directory, and the lookup that opens the
+ * file meets none.
  */
 export class DirectoryArchive implements ArchiveFiles {
   readonly name: string;
@@ -35,7 +39,11 @@ export class DirectoryArchive implements ArchiveFiles {
   constructor(path: string) {
     this.name = path;
     const fd = sys.openat(AT_FDCWD, bytesOf(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-    if (fd < 0) throw new PlyfsError('archive-unreadable', `The directory ${path} cannot be read: ${new Errno(-fd).message}.`);
+    if (fd < 0)
+      throw new PlyfsError(
+        'archive-unreadable',
+        `The directory ${path} cannot be read: ${new Errno(-fd).message}.`,
+      );
     this.#root = fd;
   }
 
@@ -58,9 +66,11 @@ export class DirectoryArchive implements ArchiveFiles {
     const what = `${this.name}/${components.join('/')}`;
     // Not to wait for the writer of a fifo that took the file's place.
     const fd = this.#open(components, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-    if (fd === undefined) throw new PlyfsError('archive-unreadable', `${what} was there, and is no more.`);
+    if (fd === undefined)
+      throw new PlyfsError('archive-unreadable', `${what} was there, and is no more.`);
     try {
-      if ((statOf(fd)[StatField.Mode]! & S_IFMT) !== S_IFREG) throw new PlyfsError('archive-unreadable', `${what} is no longer a file.`);
+      if ((statOf(fd)[StatField.Mode]! & S_IFMT) !== S_IFREG)
+        throw new PlyfsError('archive-unreadable', `${what} is no longer a file.`);
       yield* fileRange(fd, 0, size, what);
     } finally {
       closeSync(fd);
@@ -85,7 +95,12 @@ export class DirectoryArchive implements ArchiveFiles {
     try {
       for (const [index, component] of components.entries()) {
         const last = index === components.length - 1;
-        const fd = sys.openat(directory, bytesOf(component), (last ? flags : O_PATH | O_DIRECTORY) | O_NOFOLLOW | O_CLOEXEC, 0);
+        const fd = sys.openat(
+          directory,
+          bytesOf(component),
+          (last ? flags : O_PATH | O_DIRECTORY) | O_NOFOLLOW | O_CLOEXEC,
+          0,
+        );
         if (fd === -E.ENOENT || fd === -E.ENOTDIR) return undefined;
         const opened = check(fd, `${this.name}/${components.slice(0, index + 1).join('/')}`);
         if (last) return opened;

@@ -1,8 +1,10 @@
 /**
- * The Dockerfile instructions that `docker import --change` and `docker commit --change` take, applied to a container's configuration
- * (moby, builder/dockerfile, validCommitCommands, dispatchers.go; BuildKit, frontend/dockerfile/instructions and parser).
+ * The Dockerfile instructions that `docker import --change` and `docker commit --change` take,
+ * applied to a container's configuration (moby, builder/dockerfile, validCommitCommands,
+ * dispatchers.go; BuildKit, frontend/dockerfile/instructions and parser).
  *
- * CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR; each change is a line, or several.
+ * CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR;
+ * each change is a line, or several.
  */
 import { UsageError } from '../base/error.js';
 import { expandWord, splitPairs, splitWords } from './dockerfile-words.js';
@@ -51,7 +53,8 @@ export function emptyContainerConfig(): ContainerConfig {
 export function applyChanges(config: ContainerConfig, changes: readonly string[]): void {
   if (changes.length === 0) return;
   const lines = [...logicalLines(changes.join('\n'))];
-  if (lines.length === 0) throw new UsageError('A change is empty: it must be an instruction, such as CMD ["/bin/sh"].');
+  if (lines.length === 0)
+    throw new UsageError('A change is empty: it must be an instruction, such as CMD ["/bin/sh"].');
   let commandSet = false;
   for (const line of lines) {
     applyChange(config, line);
@@ -89,11 +92,14 @@ const instructions: Readonly<Record<string, Instruction>> = {
   },
   ENV: (config, rest, line) => {
     // None of a line's variables is seen by the others.
-    const pairs = splitPairs(rest, line).map(([key, value]) => [expand(config, key, line), expand(config, value, line)] as const);
+    const pairs = splitPairs(rest, line).map(
+      ([key, value]) => [expand(config, key, line), expand(config, value, line)] as const,
+    );
     for (const [key, value] of pairs) setEnv(config, key, value, line);
   },
   LABEL: (config, rest, line) => {
-    for (const [key, value] of splitPairs(rest, line)) config.labels.set(expand(config, key, line), expand(config, value, line));
+    for (const [key, value] of splitPairs(rest, line))
+      config.labels.set(expand(config, key, line), expand(config, value, line));
   },
   EXPOSE: (config, rest, line) => {
     for (const word of atLeastOne(splitWords(expandUnquoted(config, rest, line)), line))
@@ -107,14 +113,17 @@ const instructions: Readonly<Record<string, Instruction>> = {
       config.volumes.add(volume);
     }
   },
-  WORKDIR: (config, rest, line) => (config.workingDir = joined(config.workingDir, expand(config, exactlyOne(rest, line), line))),
-  STOPSIGNAL: (config, rest, line) => (config.stopSignal = expand(config, exactlyOne(rest, line), line)),
+  WORKDIR: (config, rest, line) =>
+    (config.workingDir = joined(config.workingDir, expand(config, exactlyOne(rest, line), line))),
+  STOPSIGNAL: (config, rest, line) =>
+    (config.stopSignal = expand(config, exactlyOne(rest, line), line)),
   HEALTHCHECK: (config, rest, line) => (config.healthcheck = healthcheckOf(rest, line)),
   ONBUILD: (config, rest, line) => {
     const trigger = /^[A-Za-z]+/.exec(rest)?.[0].toUpperCase();
     if (trigger === undefined) throw wrong(line, 'an instruction must follow');
     if (trigger === 'ONBUILD') throw wrong(line, "chaining ONBUILD isn't allowed");
-    if (trigger === 'FROM' || trigger === 'MAINTAINER') throw wrong(line, `${trigger} isn't allowed as an ONBUILD trigger`);
+    if (trigger === 'FROM' || trigger === 'MAINTAINER')
+      throw wrong(line, `${trigger} isn't allowed as an ONBUILD trigger`);
     config.onBuild.push(rest);
   },
 };
@@ -124,7 +133,9 @@ function applyChange(config: ContainerConfig, line: string): void {
   const [, word = '', rest = ''] = match ?? [];
   const instruction = instructions[word.toUpperCase()];
   if (instruction === undefined) {
-    throw new UsageError(`"${word}" cannot be a change: it is none of ${Object.keys(instructions).join(', ')}.`);
+    throw new UsageError(
+      `"${word}" cannot be a change: it is none of ${Object.keys(instructions).join(', ')}.`,
+    );
   }
   instruction(config, rest.trim(), line);
 }
@@ -143,7 +154,8 @@ function jsonWords(rest: string, line: string): string[] | undefined {
     return undefined;
   }
   if (!Array.isArray(parsed)) return undefined;
-  if (!parsed.every((word) => typeof word === 'string')) throw wrong(line, 'a JSON array must be of strings only');
+  if (!parsed.every((word) => typeof word === 'string'))
+    throw wrong(line, 'a JSON array must be of strings only');
   return parsed;
 }
 
@@ -188,15 +200,20 @@ function setEnv(config: ContainerConfig, key: string, value: string, line: strin
   else config.env[index] = `${key}=${value}`;
 }
 
-/** `[ip:][host:]port[-port][/protocol]`, of which only the container's port is kept (go-connections, nat.ParsePortSpec). */
+/**
+ * `[ip:][host:]port[-port][/protocol]`, of which only the container's port is kept (go-connections,
+ * nat.ParsePortSpec).
+ */
 function portsOf(word: string, line: string): string[] {
   const [spec = '', protocol = 'tcp', ...more] = word.split('/');
   const container = spec.slice(spec.lastIndexOf(':') + 1);
   const range = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(container);
   const name = protocol.toLowerCase();
-  if (range === null || more.length > 0 || !['tcp', 'udp', 'sctp'].includes(name)) throw wrong(line, `"${word}" is no port`);
+  if (range === null || more.length > 0 || !['tcp', 'udp', 'sctp'].includes(name))
+    throw wrong(line, `"${word}" is no port`);
   const [first, last] = [Number(range[1]), Number(range[2] ?? range[1])];
-  if (last > 65535 || first > last) throw wrong(line, `"${word}" is no port, or range of ports, up to 65535`);
+  if (last > 65535 || first > last)
+    throw wrong(line, `"${word}" is no port, or range of ports, up to 65535`);
   return Array.from({ length: last - first + 1 }, (_, index) => `${first + index}/${name}`);
 }
 
@@ -214,7 +231,11 @@ function joined(current: string, directory: string): string {
 function healthcheckOf(rest: string, line: string): Healthcheck {
   const flags = new Map<string, string>();
   let left = rest;
-  for (let match = /^--([a-z-]+)=(\S+)\s*/.exec(left); match !== null; match = /^--([a-z-]+)=(\S+)\s*/.exec(left)) {
+  for (
+    let match = /^--([a-z-]+)=(\S+)\s*/.exec(left);
+    match !== null;
+    match = /^--([a-z-]+)=(\S+)\s*/.exec(left)
+  ) {
     flags.set(match[1]!, match[2]!);
     left = left.slice(match[0].length);
   }
@@ -226,24 +247,43 @@ function healthcheckOf(rest: string, line: string): Healthcheck {
   }
   if (type.toUpperCase() !== 'CMD') throw wrong(line, `"${type}" is neither CMD nor NONE`);
   const words = jsonWords(command, line);
-  if (command === '' || words?.length === 0) throw wrong(line, 'a command must follow HEALTHCHECK CMD');
+  if (command === '' || words?.length === 0)
+    throw wrong(line, 'a command must follow HEALTHCHECK CMD');
   const duration = (name: string): number => {
     const text = flags.get(name);
     flags.delete(name);
     return text === undefined ? 0 : durationOf(text, line);
   };
-  const times = { interval: duration('interval'), timeout: duration('timeout'), startPeriod: duration('start-period') };
+  const times = {
+    interval: duration('interval'),
+    timeout: duration('timeout'),
+    startPeriod: duration('start-period'),
+  };
   const retries = flags.get('retries') ?? '0';
   flags.delete('retries');
   if (!/^\d{1,9}$/.test(retries)) throw wrong(line, `"${retries}" is no number of retries`);
   const [unknown] = flags.keys();
   if (unknown !== undefined) throw wrong(line, `--${unknown} is no option of HEALTHCHECK`);
-  return { ...times, retries: Number(retries), test: words === undefined ? ['CMD-SHELL', command] : ['CMD', ...words] };
+  return {
+    ...times,
+    retries: Number(retries),
+    test: words === undefined ? ['CMD-SHELL', command] : ['CMD', ...words],
+  };
 }
 
-const units: Readonly<Record<string, number>> = { ns: 1, us: 1e3, µs: 1e3, ms: 1e6, s: 1e9, m: 60e9, h: 3600e9 };
+const units: Readonly<Record<string, number>> = {
+  ns: 1,
+  us: 1e3,
+  µs: 1e3,
+  ms: 1e6,
+  s: 1e9,
+  m: 60e9,
+  h: 3600e9,
+};
 
-/** As Go's time.ParseDuration: `1m30s`. In nanoseconds; at least a millisecond, as Docker wants it. */
+/**
+ * As Go's time.ParseDuration: `1m30s`. In nanoseconds; at least a millisecond, as Docker wants it.
+ */
 function durationOf(text: string, line: string): number {
   const pattern = /(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)/gy;
   let total = 0;
@@ -252,7 +292,8 @@ function durationOf(text: string, line: string): number {
     total += Number(match[1]) * units[match[2]!]!;
     end = pattern.lastIndex;
   }
-  if (end !== text.length || text === '') throw wrong(line, `"${text}" is no duration, such as 1m30s`);
+  if (end !== text.length || text === '')
+    throw wrong(line, `"${text}" is no duration, such as 1m30s`);
   const nanoseconds = Math.round(total);
   if (nanoseconds !== 0 && (nanoseconds < 1e6 || !Number.isSafeInteger(nanoseconds)))
     throw wrong(line, `"${text}" is no duration that can be kept: at least 1ms`);

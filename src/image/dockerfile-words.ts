@@ -1,4 +1,7 @@
-/** Words of Dockerfile instructions: how they are split, quoted, and their variables put in (BuildKit, parser/line_parsers.go, shell/lex.go). */
+/**
+ * Words of Dockerfile instructions: how they are split, quoted, and their variables put in
+ * (BuildKit, parser/line_parsers.go, shell/lex.go).
+ */
 import { UsageError } from '../base/error.js';
 
 /** By white space; quotes and backslashes stay where they are. */
@@ -15,31 +18,49 @@ export function splitWords(text: string): string[] {
     }
     word += char;
     if (char === '\\' && quote !== "'" && at + 1 < text.length) word += text[++at]!;
-    else if (quote === '' ? char === '"' || char === "'" : char === quote) quote = quote === '' ? char : '';
+    else if (quote === '' ? char === '"' || char === "'" : char === quote)
+      quote = quote === '' ? char : '';
   }
   if (word !== '') words.push(word);
   return words;
 }
 
-/** Of ENV and LABEL: `key=value …`, or `key the rest of the line`. Quoted, as in the line. Throws `usage`. */
+/**
+ * Of ENV and LABEL: `key=value …`, or `key the rest of the line`. Quoted, as in the line. Throws
+ * `usage`.
+ */
 export function splitPairs(text: string, line: string): [key: string, value: string][] {
   const words = splitWords(text);
   const [first] = words;
-  if (first === undefined) throw new UsageError(`The change "${line}" cannot be made: it requires at least one argument.`);
+  if (first === undefined)
+    throw new UsageError(`The change "${line}" cannot be made: it requires at least one argument.`);
   if (!first.includes('=')) {
     const match = /^(\S+)\s+([^]+)$/.exec(text);
-    if (match === null) throw new UsageError(`The change "${line}" cannot be made: a name must be followed by a value.`);
+    if (match === null)
+      throw new UsageError(
+        `The change "${line}" cannot be made: a name must be followed by a value.`,
+      );
     return [[match[1]!, match[2]!]];
   }
   return words.map((word) => {
     const equals = word.indexOf('=');
-    if (equals < 0) throw new UsageError(`The change "${line}" cannot be made: "${word}" is not of the form name=value.`);
+    if (equals < 0)
+      throw new UsageError(
+        `The change "${line}" cannot be made: "${word}" is not of the form name=value.`,
+      );
     return [word.slice(0, equals), word.slice(equals + 1)];
   });
 }
 
-/** Quotes and backslashes go, `$NAME`, `${NAME}`, `${NAME:-word}` and `${NAME:+word}` are put in. `wrong` makes the error. */
-export function expandWord(word: string, valueOf: (name: string) => string | undefined, wrong: (why: string) => Error): string {
+/**
+ * Quotes and backslashes go, `$NAME`, `${NAME}`, `${NAME:-word}` and `${NAME:+word}` are put in.
+ * `wrong` makes the error.
+ */
+export function expandWord(
+  word: string,
+  valueOf: (name: string) => string | undefined,
+  wrong: (why: string) => Error,
+): string {
   let expanded = '';
   let quote = '';
   for (let at = 0; at < word.length; at++) {
@@ -73,15 +94,20 @@ function variable(
 ): { value: string; end: number } {
   if (word[start] !== '{') {
     const name = /^[A-Za-z_]\w*/.exec(word.slice(start))?.[0];
-    return name === undefined ? { value: '$', end: start } : { value: valueOf(name) ?? '', end: start + name.length };
+    return name === undefined
+      ? { value: '$', end: start }
+      : { value: valueOf(name) ?? '', end: start + name.length };
   }
   const close = word.indexOf('}', start);
-  const match = close < 0 ? null : /^([A-Za-z_]\w*)(?::([-+])([^]*))?$/.exec(word.slice(start + 1, close));
+  const match =
+    close < 0 ? null : /^([A-Za-z_]\w*)(?::([-+])([^]*))?$/.exec(word.slice(start + 1, close));
   if (match === null) throw wrong(`"${word.slice(start - 1)}" is no variable`);
   const [, name = '', operator, other = ''] = match;
   const value = valueOf(name) ?? '';
   const end = close + 1;
-  if (operator === '-') return { value: value === '' ? expandWord(other, valueOf, wrong) : value, end };
-  if (operator === '+') return { value: value === '' ? '' : expandWord(other, valueOf, wrong), end };
+  if (operator === '-')
+    return { value: value === '' ? expandWord(other, valueOf, wrong) : value, end };
+  if (operator === '+')
+    return { value: value === '' ? '' : expandWord(other, valueOf, wrong), end };
   return { value, end };
 }

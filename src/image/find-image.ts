@@ -1,4 +1,7 @@
-/** Which image a person means: by its id, by a name, by the beginning of its id (moby, daemon/images/image.go, GetImage). */
+/**
+ * Which image a person means: by its id, by a name, by the beginning of its id (moby,
+ * daemon/images/image.go, GetImage).
+ */
 import { digestOfHex, hexOf, parseDigest, type ImageId } from '../base/digest.js';
 import { PlyfsError } from '../base/error.js';
 import type { Image, ImageStore } from './image-store.js';
@@ -19,8 +22,9 @@ export interface FoundImage {
 type Stores = Readonly<{ images: ImageStore; references: ReferenceStore }>;
 
 /**
- * A whole id first, then a name, whose tag is `latest` where it has none, then the beginning of an id, with `sha256:` or without.
- * Throws `image-missing`, `image-ambiguous` (which names the images), `reference-invalid`.
+ * A whole id first, then a name, whose tag is `latest` where it has none, then the beginning of an
+ * id, with `sha256:` or without. Throws `image-missing`, `image-ambiguous` (which names the
+ * images), `reference-invalid`.
  */
 export function findImage(name: string, { images, references }: Stores): FoundImage {
   const id = (parseDigest(name) ?? digestOfHex(name)) as ImageId | undefined;
@@ -60,5 +64,8 @@ export function findImage(name: string, { images, references }: Stores): FoundIm
 }
 
 function missing(name: string): PlyfsError {
-  return new PlyfsError('image-missing', `There is no image "${name}": \`ply images\` lists what there is.`);
+  return new PlyfsError(
+    'image-missing',
+    `There is no image "${name}": \`ply images\` lists what there is.`,
+  );
 }

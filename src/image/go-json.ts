@@ -1,9 +1,10 @@
 /**
- * JSON as Go's encoding/json writes it, for configurations whose bytes must be those that Docker would have made, since their digest is
- * the image's id.
+ * JSON as Go's encoding/json writes it, for configurations whose bytes must be those that Docker
+ * would have made, since their digest is the image's id.
  *
- * Go programs move fields about as raw text (json.RawMessage): numbers and strings keep their spelling, only white space between
- * tokens goes, and `<`, `>`, `&`, U+2028 and U+2029 are escaped everywhere. Keys of maps are sorted by their bytes.
+ * Go programs move fields about as raw text (json.RawMessage): numbers and strings keep their
+ * spelling, only white space between tokens goes, and `<`, `>`, `&`, U+2028 and U+2029 are escaped
+ * everywhere. Keys of maps are sorted by their bytes.
  */
 
 /** A value's text. */
@@ -11,11 +12,16 @@ export type RawJson = string & { readonly [raw]: true };
 declare const raw: unique symbol;
 
 const unsafe = /[<>&\u2028\u2029]/g;
-const escapeUnsafe = (text: string): string => text.replace(unsafe, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
+const escapeUnsafe = (text: string): string =>
+  text.replace(unsafe, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
 
-/** A string, a number, a boolean, null, or arrays and objects of them, whose keys are written in the order they have. */
+/**
+ * A string, a number, a boolean, null, or arrays and objects of them, whose keys are written in the
+ * order they have.
+ */
 export function goJson(value: unknown): RawJson {
-  // Of what JSON.stringify escapes, Go writes \b and \f by number (until Go 1.22), and lone surrogates cannot be in a Go string.
+  // Of what JSON.stringify escapes, Go writes \b and \f by number (until Go 1.22), and lone
+  // surrogates cannot be in a Go string.
   const text = JSON.stringify(value).replace(/\\[bf]|\\\\/g, (escape) =>
     escape === '\\b' ? '\\u0008' : escape === '\\f' ? '\\u000c' : escape,
   );
@@ -49,7 +55,10 @@ function* tokensOf(text: string): Generator<string> {
   }
 }
 
-/** Past the closing quote of the string that begins at `start`: the first one with an even number of backslashes before it. */
+/**
+ * Past the closing quote of the string that begins at `start`: the first one with an even number of
+ * backslashes before it.
+ */
 function endOfString(text: string, start: number): number {
   for (let quote = text.indexOf('"', start + 1); quote >= 0; quote = text.indexOf('"', quote + 1)) {
     let escapes = 0;
@@ -60,8 +69,8 @@ function endOfString(text: string, start: number): number {
 }
 
 /**
- * The members of an object with their values' text, compacted as Go does it; of a key that is there twice the last one.
- * `text` must be JSON (JSON.parse took it) and an object.
+ * The members of an object with their values' text, compacted as Go does it; of a key that is there
+ * twice the last one. `text` must be JSON (JSON.parse took it) and an object.
  */
 export function rawMembers(text: string): Map<string, RawJson> {
   const members = new Map<string, RawJson>();

@@ -1,4 +1,7 @@
-/** How an image came to be, step by step, as `docker history` shows it (moby, daemon/images/image_history.go). */
+/**
+ * How an image came to be, step by step, as `docker history` shows it (moby,
+ * daemon/images/image_history.go).
+ */
 import { chainIdOf, type ChainId, type ImageId } from '../base/digest.js';
 import type { LayerStore } from '../layer/layer-store.js';
 import type { Image, ImageStore } from './image-store.js';
@@ -29,7 +32,8 @@ export function historyOf(image: Image, { images, references, layers }: Stores):
   for (const { created, createdBy = '', comment = '', emptyLayer } of image.config.history) {
     const diffId = emptyLayer ? undefined : image.config.diffIds[used++];
     if (diffId !== undefined) chainId = chainIdOf(chainId, diffId);
-    const size = diffId === undefined || chainId === undefined ? 0 : (layers.get(chainId)?.size ?? 0);
+    const size =
+      diffId === undefined || chainId === undefined ? 0 : (layers.get(chainId)?.size ?? 0);
     rows.push({
       ...(created !== undefined && { created }),
       createdBy,
@@ -40,12 +44,17 @@ export function historyOf(image: Image, { images, references, layers }: Stores):
     });
   }
   rows.reverse();
-  // The newest step is the image itself, the ones before are its ancestors, as far as they are known.
+  // The newest step is the image itself, the ones before are its ancestors, as far as they are
+  // known.
   let at: Image | undefined = image;
   for (const [index, row] of rows.entries()) {
     if (at === undefined) break;
     const { id }: Image = at;
-    rows[index] = { ...row, id, tags: references.of(id).filter(({ digest }) => digest === undefined) };
+    rows[index] = {
+      ...row,
+      id,
+      tags: references.of(id).filter(({ digest }) => digest === undefined),
+    };
     at = at.parent === undefined ? undefined : images.get(at.parent);
   }
   return rows;

@@ -1,9 +1,10 @@
 /**
  * An image's configuration, validated: what the id is the digest of.
  *
- * The bytes are kept as they came, because their digest is the image's id; this view of them is read-only, and fields that it does
- * not know stay in the bytes. The rules are Docker's (moby, image/image.go NewFromJSON and image/store.go Create): a `rootfs` must
- * be there, every DiffID be one, and the history must not have more entries with a layer than there are layers.
+ * The bytes are kept as they came, because their digest is the image's id; this view of them is
+ * read-only, and fields that it does not know stay in the bytes. The rules are Docker's (moby,
+ * image/image.go NewFromJSON and image/store.go Create): a `rootfs` must be there, every DiffID be
+ * one, and the history must not have more entries with a layer than there are layers.
  */
 import { chainIdsOf, parseDigest, type ChainId, type DiffId } from '../base/digest.js';
 import { PlyfsError } from '../base/error.js';
@@ -58,7 +59,10 @@ export interface ImageConfig {
   readonly document: JsonObject;
 }
 
-/** Fields of the configuration that programs here ask for, or show (moby, image/image.go, V1Image and Image). */
+/**
+ * Fields of the configuration that programs here ask for, or show (moby, image/image.go, V1Image
+ * and Image).
+ */
 const configFields = [
   ...[
     'architecture',
@@ -113,7 +117,8 @@ const commandFields = ['Cmd', 'Entrypoint', 'Shell'];
 
 /** `what` is named in errors: "the configuration of image …". Throws `image-invalid`. */
 export function parseImageConfig(raw: Uint8Array, what: string): ImageConfig {
-  if (raw.length > CONFIG_BYTES_MAX) throw new PlyfsError('image-invalid', `${what} is larger than ${CONFIG_BYTES_MAX} bytes.`);
+  if (raw.length > CONFIG_BYTES_MAX)
+    throw new PlyfsError('image-invalid', `${what} is larger than ${CONFIG_BYTES_MAX} bytes.`);
   const json = new JsonDocument('image-invalid', what);
   const top = json.struct(json.parse(raw), '', configFields);
   const runFields = runFieldsOf(json, top['config']);
@@ -122,14 +127,17 @@ export function parseImageConfig(raw: Uint8Array, what: string): ImageConfig {
     if (value === undefined || value === null) return undefined;
     const text = json.string(value, field);
     // dockerd would not show the image.
-    if (parseRfc3339(text) === undefined) throw json.error(`has "${text.slice(0, 100)}" as a time, which is none (RFC 3339): ${field}`);
+    if (parseRfc3339(text) === undefined)
+      throw json.error(`has "${text.slice(0, 100)}" as a time, which is none (RFC 3339): ${field}`);
     return text;
   };
 
   const rootfs = json.optionalStruct(document['rootfs'], 'rootfs', rootfsFields);
-  if (rootfs === undefined) throw json.error('has no rootfs, so it does not say what layers the image has');
+  if (rootfs === undefined)
+    throw json.error('has no rootfs, so it does not say what layers the image has');
   const type = json.text(rootfs['type'], 'rootfs.type');
-  if (type !== '' && type !== 'layers') throw json.error(`has a rootfs of type "${type}", where "layers" is the only one known`);
+  if (type !== '' && type !== 'layers')
+    throw json.error(`has a rootfs of type "${type}", where "layers" is the only one known`);
   const diffIds = json.array(rootfs['diff_ids'], 'rootfs.diff_ids', (item, field) => {
     const id = parseDigest(json.string(item, field));
     if (id === undefined) throw json.error(`has something that is no digest as ${field}`);
@@ -176,11 +184,16 @@ export function parseImageConfig(raw: Uint8Array, what: string): ImageConfig {
   };
 }
 
-/** Docker's container.Config with its fields as Docker spells and shows them. Undefined where there is none. */
+/**
+ * Docker's container.Config with its fields as Docker spells and shows them. Undefined where there
+ * is none.
+ */
 function runFieldsOf(json: JsonDocument, value: unknown): JsonObject | undefined {
   const config = json.optionalStruct(value, 'config', runConfigFields);
   if (config === undefined) return undefined;
-  const words = commandFields.flatMap((name): [string, unknown][] => (typeof config[name] === 'string' ? [[name, [config[name]]]] : []));
+  const words = commandFields.flatMap((name): [string, unknown][] =>
+    typeof config[name] === 'string' ? [[name, [config[name]]]] : [],
+  );
   return { ...config, ...Object.fromEntries(words) };
 }
 
@@ -190,7 +203,8 @@ export function parseRunConfig(json: JsonDocument, config: JsonObject): RunConfi
     const value = config[name];
     return typeof value === 'string' ? [value] : json.strings(value, `config.${name}`);
   };
-  const keys = (name: string): string[] => json.entries(config[name], `config.${name}`, () => undefined).map(([key]) => key);
+  const keys = (name: string): string[] =>
+    json.entries(config[name], `config.${name}`, () => undefined).map(([key]) => key);
   return {
     user: json.text(config['User'], 'config.User'),
     env: json.strings(config['Env'], 'config.Env'),
@@ -199,7 +213,9 @@ export function parseRunConfig(json: JsonDocument, config: JsonObject): RunConfi
     workingDir: json.text(config['WorkingDir'], 'config.WorkingDir'),
     exposedPorts: keys('ExposedPorts'),
     volumes: keys('Volumes'),
-    labels: new Map(json.entries(config['Labels'], 'config.Labels', (item, field) => json.text(item, field))),
+    labels: new Map(
+      json.entries(config['Labels'], 'config.Labels', (item, field) => json.text(item, field)),
+    ),
     stopSignal: json.text(config['StopSignal'], 'config.StopSignal'),
   };
 }
@@ -209,10 +225,16 @@ export function topChainIdOf(config: ImageConfig): ChainId | undefined {
   return chainIdsOf(config.diffIds).at(-1);
 }
 
-/** Throws `platform-unsupported` for images of another operating system; an empty one means Linux here. */
+/**
+ * Throws `platform-unsupported` for images of another operating system; an empty one means Linux
+ * here.
+ */
 export function checkOperatingSystem(config: ImageConfig, what: string): void {
   const { os } = config.platform;
   if (os !== '' && os !== 'linux') {
-    throw new PlyfsError('platform-unsupported', `${what} is for ${os}: only images for linux can be loaded on Linux.`);
+    throw new PlyfsError(
+      'platform-unsupported',
+      `${what} is for ${os}: only images for linux can be loaded on Linux.`,
+    );
   }
 }

@@ -5,27 +5,43 @@
  *     metadata/sha256/<id>/parent               the image it was made from, as `sha256:…`
  *     metadata/sha256/<id>/lastUpdated          when it was last tagged, RFC 3339
  *
- * Invariants: a file under `content` is whole and is what its name says, else it is passed over with a reason; an image is published, by
- * the rename of that file, only when its topmost layer is in the store, under the root's lock; so no image ever lacks a layer, and the
- * layer store, which asks here what images need (`holders`), never deletes one that an image of any process needs.
+ * Invariants: a file under `content` is whole and is what its name says, else it is passed over
+ * with a reason; an image is published, by the rename of that file, only when its topmost layer is
+ * in the store, under the root's lock; so no image ever lacks a layer, and the layer store, which
+ * asks here what images need (`holders`), never deletes one that an image of any process needs.
  * What is in memory is a copy that `refresh` brings up to date; under the root's lock it is.
  *
  * Locks: the root's lock (src/layer/root-lock.ts), which is taken again freely; none of its own.
  */
 import { readdirSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { digestOfHex, hexOf, parseDigest, sha256, type ChainId, type ImageId } from '../base/digest.js';
+import {
+  digestOfHex,
+  hexOf,
+  parseDigest,
+  sha256,
+  type ChainId,
+  type ImageId,
+} from '../base/digest.js';
 import { syncDirectory, TEMPORARY_PREFIX, writeFileDurably } from '../base/durable-file.js';
 import { messageOf, PlyfsError } from '../base/error.js';
 import { randomId } from '../base/ids.js';
 import type { Layer } from '../layer/layer.js';
 import type { LayerStore } from '../layer/layer-store.js';
 import { assertDirectories, makeDirectories, readStored, UnfitFile } from '../sys/stored-file.js';
-import { checkOperatingSystem, parseImageConfig, topChainIdOf, type ImageConfig } from './image-config.js';
+import {
+  checkOperatingSystem,
+  parseImageConfig,
+  topChainIdOf,
+  type ImageConfig,
+} from './image-config.js';
 
 export interface Image {
   readonly id: ImageId;
-  /** Read anew whenever it is asked for, and not kept. Throws `image-missing` when the image has gone meanwhile. */
+  /**
+   * Read anew whenever it is asked for, and not kept. Throws `image-missing` when the image has
+   * gone meanwhile.
+   */
   readonly config: ImageConfig;
   /** The bytes that the id is the digest of. As `config`. */
   readonly raw: Uint8Array;
@@ -39,7 +55,10 @@ export interface Image {
   readonly parent?: ImageId;
 }
 
-/** What is kept of each configuration: those of strangers have up to 8 MiB each, and a listing looks at all of them. */
+/**
+ * What is kept of each configuration: those of strangers have up to 8 MiB each, and a listing looks
+ * at all of them.
+ */
 interface Facts {
   readonly bytes: number;
   readonly created?: string;
@@ -58,7 +77,11 @@ function factsOf(raw: Uint8Array, config: ImageConfig): Facts {
 function imageOf(id: ImageId, path: string, facts: Facts, parent: ImageId | undefined): Image {
   const content = (): Uint8Array => {
     const raw = readContent(id, path);
-    if (raw === undefined) throw new PlyfsError('image-missing', `The image ${id} has been removed meanwhile: load it again.`);
+    if (raw === undefined)
+      throw new PlyfsError(
+        'image-missing',
+        `The image ${id} has been removed meanwhile: load it again.`,
+      );
     return raw;
   };
   return {
@@ -95,7 +118,12 @@ export class ImageStore {
     this.#readOnly = readOnly;
   }
 
-  static open(options: { root: string; driverName: string; layers: LayerStore; readOnly: boolean }): ImageStore {
+  static open(options: {
+    root: string;
+    driverName: string;
+    layers: LayerStore;
+    readOnly: boolean;
+  }): ImageStore {
     const { root, driverName, layers, readOnly } = options;
     const store = new ImageStore(join(root, 'image', driverName, 'imagedb'), layers, readOnly);
     const directories = [store.#contents, store.#metadata];
@@ -120,7 +148,9 @@ export class ImageStore {
     return this.#images.get(id);
   }
 
-  /** Those whose id begins with `prefix`: hexadecimal digits, with or without `sha256:` before them. */
+  /**
+   * Those whose id begins with `prefix`: hexadecimal digits, with or without `sha256:` before them.
+   */
   withPrefix(prefix: string): Image[] {
     const digits = prefix.startsWith('sha256:') ? prefix.slice('sha256:'.length) : prefix;
     if (!/^[0-9a-f]{1,64}$/.test(digits)) return [];
@@ -135,7 +165,12 @@ export class ImageStore {
   /** Its layers, the base first. */
   layersOf(image: Image): Layer[] {
     const layers: Layer[] = [];
-    for (let layer = image.chainId && this.#layers.get(image.chainId); layer !== undefined; layer = layer.parent) layers.push(layer);
+    for (
+      let layer = image.chainId && this.#layers.get(image.chainId);
+      layer !== undefined;
+      layer = layer.parent
+    )
+      layers.push(layer);
     return layers.reverse();
   }
 
@@ -149,7 +184,10 @@ export class ImageStore {
     return this.#readMetadata(id, 'lastUpdated');
   }
 
-  /** Reads again what is on disk: files that were read before are not, since their content cannot change. */
+  /**
+   * Reads again what is on disk: files that were read before are not, since their content cannot
+   * change.
+   */
   refresh(): void {
     const images = new Map<ImageId, Image>();
     const skipped: SkippedImage[] = [];
@@ -157,7 +195,8 @@ export class ImageStore {
       const id = digestOfHex(name) as ImageId | undefined;
       const path = join(this.#contents, name);
       if (id === undefined) {
-        if (!name.startsWith(TEMPORARY_PREFIX)) skipped.push({ path, reason: 'its name is no digest' });
+        if (!name.startsWith(TEMPORARY_PREFIX))
+          skipped.push({ path, reason: 'its name is no digest' });
         continue;
       }
       const image = this.#read(id, path, skipped);
@@ -182,7 +221,10 @@ export class ImageStore {
     }
   }
 
-  /** Read once: the content of an id cannot change. Undefined when it has gone meanwhile. Throws `image-invalid`, `platform-unsupported`, `root-damaged`. */
+  /**
+   * Read once: the content of an id cannot change. Undefined when it has gone meanwhile. Throws
+   * `image-invalid`, `platform-unsupported`, `root-damaged`.
+   */
   #factsOf(id: ImageId, path: string): Facts | undefined {
     const known = this.#facts.get(id);
     if (known !== undefined) return known;
@@ -195,7 +237,10 @@ export class ImageStore {
     return facts;
   }
 
-  /** The topmost layers of all images on disk now, those of any process. Throws `root-damaged` for one that cannot be read at the moment. */
+  /**
+   * The topmost layers of all images on disk now, those of any process. Throws `root-damaged` for
+   * one that cannot be read at the moment.
+   */
   #chains(): ChainId[] {
     const chains: ChainId[] = [];
     for (const name of namesIn(this.#contents)) {
@@ -213,8 +258,9 @@ export class ImageStore {
   }
 
   /**
-   * Publishes an image. Its layers must be in the store, and held by the caller until this returns. What is there already is returned as it is.
-   * Throws `image-invalid`, `platform-unsupported`, `layer-missing`.
+   * Publishes an image. Its layers must be in the store, and held by the caller until this returns.
+   * What is there already is returned as it is. Throws `image-invalid`, `platform-unsupported`,
+   * `layer-missing`.
    */
   create(raw: Uint8Array): Image {
     this.#writable();
@@ -227,7 +273,10 @@ export class ImageStore {
       if (known !== undefined) return known;
       const chainId = topChainIdOf(config);
       if (chainId !== undefined && this.#layers.get(chainId) === undefined) {
-        throw new PlyfsError('layer-missing', `The layers of image ${id} are not in the store (${chainId} is missing): load it again.`);
+        throw new PlyfsError(
+          'layer-missing',
+          `The layers of image ${id} are not in the store (${chainId} is missing): load it again.`,
+        );
       }
       // What a deletion that was cut off left.
       rmSync(this.#metadataPath(id), { recursive: true, force: true });
@@ -235,7 +284,10 @@ export class ImageStore {
       this.refresh();
       const image = this.#images.get(id);
       if (image === undefined)
-        throw new PlyfsError('image-invalid', `The image ${id} was written, but is not found: see ${this.#contents}.`);
+        throw new PlyfsError(
+          'image-invalid',
+          `The image ${id} was written, but is not found: see ${this.#contents}.`,
+        );
       return image;
     });
   }
@@ -261,8 +313,9 @@ export class ImageStore {
   }
 
   /**
-   * Takes an image away, and then those of its layers that nothing else needs: returns these, the topmost first. Its children become
-   * images without a parent. References to it are the caller's to remove before. Throws `image-missing`.
+   * Takes an image away, and then those of its layers that nothing else needs: returns these, the
+   * topmost first. Its children become images without a parent. References to it are the caller's
+   * to remove before. Throws `image-missing`.
    */
   async delete(id: ImageId): Promise<Layer[]> {
     this.#writable();
@@ -270,7 +323,8 @@ export class ImageStore {
       this.refresh();
       const image = this.#existing(id);
       if (image.chainId !== undefined) this.#layers.acquire(image.chainId);
-      for (const child of this.children(id)) rmSync(join(this.#metadataPath(child.id), 'parent'), { force: true });
+      for (const child of this.children(id))
+        rmSync(join(this.#metadataPath(child.id), 'parent'), { force: true });
       this.#remove(id);
       this.refresh();
       return image;
@@ -278,7 +332,10 @@ export class ImageStore {
     return chainId === undefined ? [] : this.#layers.release(chainId);
   }
 
-  /** First the content, so that a process that is killed here leaves metadata of no image, which is nothing. */
+  /**
+   * First the content, so that a process that is killed here leaves metadata of no image, which is
+   * nothing.
+   */
   #remove(id: ImageId): void {
     rmSync(join(this.#contents, hexOf(id)));
     syncDirectory(this.#contents);
@@ -294,12 +351,17 @@ export class ImageStore {
 
   #existing(id: ImageId): Image {
     const image = this.#images.get(id);
-    if (image === undefined) throw new PlyfsError('image-missing', `There is no image ${id} in the store.`);
+    if (image === undefined)
+      throw new PlyfsError('image-missing', `There is no image ${id} in the store.`);
     return image;
   }
 
   #writable(): void {
-    if (this.#readOnly) throw new PlyfsError('root-read-only', `${this.#contents} belongs to a data root that was opened to read only.`);
+    if (this.#readOnly)
+      throw new PlyfsError(
+        'root-read-only',
+        `${this.#contents} belongs to a data root that was opened to read only.`,
+      );
   }
 
   #metadataPath(id: ImageId): string {
@@ -333,7 +395,11 @@ export class ImageStore {
 function readContent(id: ImageId, path: string): Buffer | undefined {
   const raw = readStored(path, 'configuration');
   if (raw === undefined) return undefined;
-  if (sha256(raw) !== id) throw new PlyfsError('image-invalid', 'its content has another digest than its name: it is damaged');
+  if (sha256(raw) !== id)
+    throw new PlyfsError(
+      'image-invalid',
+      'its content has another digest than its name: it is damaged',
+    );
   return raw;
 }
 

@@ -1,8 +1,10 @@
 /**
- * `docker import`: a root file system's tar becomes an image of one layer (moby, daemon/images/image_import.go).
+ * `docker import`: a root file system's tar becomes an image of one layer (moby,
+ * daemon/images/image_import.go).
  *
- * The configuration has the fields and their order that Docker 25 writes. Of what 20.10 writes it lacks `container_config` and `docker_version`:
- * the one is no longer written, and the other would be untrue.
+ * The configuration has the fields and their order that Docker 25 writes. Of what 20.10 writes it
+ * lacks `container_config` and `docker_version`: the one is no longer written, and the other would
+ * be untrue.
  */
 import { decompress } from '../archive/compression.js';
 import type { LostAttribute } from '../archive/lost-attributes.js';
@@ -41,8 +43,15 @@ export interface ImportedImage {
   readonly lost: readonly LostAttribute[];
 }
 
-/** Throws `usage` for a change that cannot be made, `platform-unsupported`, and what registering a layer throws. */
-export async function importImage(source: ByteSource, stores: ImageStores, options: ImportOptions = {}): Promise<ImportedImage> {
+/**
+ * Throws `usage` for a change that cannot be made, `platform-unsupported`, and what registering a
+ * layer throws.
+ */
+export async function importImage(
+  source: ByteSource,
+  stores: ImageStores,
+  options: ImportOptions = {},
+): Promise<ImportedImage> {
   const { layers, images, references } = stores;
   const {
     changes = [],
@@ -54,7 +63,10 @@ export async function importImage(source: ByteSource, stores: ImageStores, optio
     signal,
   } = options;
   if (platform.os !== 'linux')
-    throw new PlyfsError('platform-unsupported', `An image for ${platform.os} cannot be imported: only linux can.`);
+    throw new PlyfsError(
+      'platform-unsupported',
+      `An image for ${platform.os} cannot be imported: only linux can.`,
+    );
   if (reference !== undefined) assertStorable(reference);
   const config = emptyContainerConfig();
   applyChanges(config, changes);
@@ -68,10 +80,17 @@ export async function importImage(source: ByteSource, stores: ImageStores, optio
     }
   };
   let lost: readonly LostAttribute[] = [];
-  const layer = await layers.register(decompress(counted()), undefined, { signal, onLost: (found) => (lost = found) });
+  const layer = await layers.register(decompress(counted()), undefined, {
+    signal,
+    onLost: (found) => (lost = found),
+  });
   let image: Image;
   try {
-    image = images.create(Buffer.from(configOf(config, layer.diffId, { platform, message, created: goTimeOf(created) })));
+    image = images.create(
+      Buffer.from(
+        configOf(config, layer.diffId, { platform, message, created: goTimeOf(created) }),
+      ),
+    );
   } finally {
     await layers.release(layer.chainId);
   }

@@ -1,5 +1,6 @@
 /**
- * JSON from archives and from disk, which may be anything: read with a type for every field, and an error that names the field.
+ * JSON from archives and from disk, which may be anything: read with a type for every field, and an
+ * error that names the field.
  *
  * `null` and an absent field are the same, as for Go programs, which wrote most of it.
  */
@@ -12,7 +13,10 @@ export class JsonDocument {
   readonly #code: string;
   readonly #what: string;
 
-  /** Errors are `code`, and say that `what` is not what it should be: "the configuration of image …". */
+  /**
+   * Errors are `code`, and say that `what` is not what it should be: "the configuration of image
+   * …".
+   */
   constructor(code: string, what: string) {
     this.#code = code;
     this.#what = what;
@@ -22,7 +26,10 @@ export class JsonDocument {
     try {
       return parseJson(bytes, bounds);
     } catch (error) {
-      throw this.error(error instanceof RangeError ? `is not believed (${messageOf(error)})` : 'is not JSON', error);
+      throw this.error(
+        error instanceof RangeError ? `is not believed (${messageOf(error)})` : 'is not JSON',
+        error,
+      );
     }
   }
 
@@ -31,7 +38,12 @@ export class JsonDocument {
   }
 
   #wrong(value: unknown, field: string, wanted: string): PlyfsError {
-    const found = value === undefined || value === null ? 'nothing' : Array.isArray(value) ? 'an array' : `a value of type ${typeof value}`;
+    const found =
+      value === undefined || value === null
+        ? 'nothing'
+        : Array.isArray(value)
+          ? 'an array'
+          : `a value of type ${typeof value}`;
     return this.error(`has ${found} where ${wanted} belongs${field === '' ? '' : `: ${field}`}`);
   }
 
@@ -41,19 +53,24 @@ export class JsonDocument {
   }
 
   object(value: unknown, field: string): JsonObject {
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) throw this.#wrong(value, field, 'an object');
+    if (typeof value !== 'object' || value === null || Array.isArray(value))
+      throw this.#wrong(value, field, 'an object');
     return value as JsonObject;
   }
   /**
-   * An object whose keys are the names of fields, which Go's encoding/json matches whatever their case: `names` are given as they are spelled here, others are
-   * left as they are. One that is there twice in two spellings is refused, for of those programs take different ones.
+   * An object whose keys are the names of fields, which Go's encoding/json matches whatever their
+   * case: `names` are given as they are spelled here, others are left as they are. One that is
+   * there twice in two spellings is refused, for of those programs take different ones.
    */
   struct(value: unknown, field: string, names: readonly string[]): JsonObject {
     const spelled = new Map(names.map((name) => [folded(name), name]));
     const found = new Map<string, unknown>();
     for (const [key, item] of Object.entries(this.object(value, field))) {
       const name = spelled.get(folded(key)) ?? key;
-      if (found.has(name)) throw this.error(`has the field ${field === '' ? '' : `${field}.`}${name} twice, in two spellings`);
+      if (found.has(name))
+        throw this.error(
+          `has the field ${field === '' ? '' : `${field}.`}${name} twice, in two spellings`,
+        );
       found.set(name, item);
     }
     return Object.fromEntries(found);
@@ -62,9 +79,16 @@ export class JsonDocument {
     return value === undefined || value === null ? undefined : this.struct(value, field, names);
   }
   /** Own properties only, so that a key such as `__proto__` is a key. */
-  entries<T>(value: unknown, field: string, read: (item: unknown, field: string) => T): [string, T][] {
+  entries<T>(
+    value: unknown,
+    field: string,
+    read: (item: unknown, field: string) => T,
+  ): [string, T][] {
     if (value === undefined || value === null) return [];
-    return Object.entries(this.object(value, field)).map(([key, item]) => [key, read(item, `${field}.${key}`)]);
+    return Object.entries(this.object(value, field)).map(([key, item]) => [
+      key,
+      read(item, `${field}.${key}`),
+    ]);
   }
   optionalObject(value: unknown, field: string): JsonObject | undefined {
     return value === undefined || value === null ? undefined : this.object(value, field);
@@ -98,7 +122,10 @@ export class JsonDocument {
   }
 }
 
-/** Equal for names that Go takes for one (strings.EqualFold, of names in ASCII: the long s and the sign for kelvin are letters to it). */
+/**
+ * Equal for names that Go takes for one (strings.EqualFold, of names in ASCII: the long s and the
+ * sign for kelvin are letters to it).
+ */
 function folded(name: string): string {
   return name
     .replace(/\u017f/g, 's')

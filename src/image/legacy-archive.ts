@@ -1,13 +1,14 @@
 /**
- * Archives that Docker wrote before 1.10: a directory for each image, with its JSON and its layer, and `repositories` for the names
- * (moby 20.10, image/tarexport/load.go, legacyLoad; Docker reads them until 24).
+ * Archives that Docker wrote before 1.10: a directory for each image, with its JSON and its layer,
+ * and `repositories` for the names (moby 20.10, image/tarexport/load.go, legacyLoad; Docker reads
+ * them until 24).
  *
  *     repositories              {"small":{"latest":"<64 hex>"}}
  *     <64 hex>/json             {"id":…,"parent":"<64 hex>",…}
  *     <64 hex>/layer.tar
  *
- * Their ids were random: what an image is now called follows from its layers and its JSON. So each layer is read once for
- * its DiffID before it is known whether the store has it.
+ * Their ids were random: what an image is now called follows from its layers and its JSON. So each
+ * layer is read once for its DiffID before it is known whether the store has it.
  */
 import { MANY_THINGS } from '../base/bounded-json.js';
 import { createHash } from 'node:crypto';
@@ -31,16 +32,26 @@ interface Loaded extends ArchivedImage {
   readonly history: readonly RawJson[];
 }
 
-/** Parents before their children. Throws `archive-invalid`, `platform-unsupported`, and what `ArchiveFiles` and `decompress` throw. */
-export async function readLegacyArchive(files: ArchiveFiles, selection: Selection, signal?: AbortSignal): Promise<ArchivedImage[]> {
+/**
+ * Parents before their children. Throws `archive-invalid`, `platform-unsupported`, and what
+ * `ArchiveFiles` and `decompress` throw.
+ */
+export async function readLegacyArchive(
+  files: ArchiveFiles,
+  selection: Selection,
+  signal?: AbortSignal,
+): Promise<ArchivedImage[]> {
   const tags = await readRepositories(files);
   const oldIds = files.directories();
-  if (oldIds.length > IMAGES_MAX) throw new PlyfsError('archive-hostile', `${files.name} has more than ${IMAGES_MAX} images.`);
+  if (oldIds.length > IMAGES_MAX)
+    throw new PlyfsError('archive-hostile', `${files.name} has more than ${IMAGES_MAX} images.`);
   const loaded = new Map<string, Loaded>();
   for (const oldId of oldIds) await load(files, oldId, loaded, signal);
   for (const [oldId, references] of tags) {
     if (!loaded.has(oldId)) {
-      const named = references.map((reference) => `${familiarName(reference)}:${reference.tag ?? ''}`).join(', ');
+      const named = references
+        .map((reference) => `${familiarName(reference)}:${reference.tag ?? ''}`)
+        .join(', ');
       throw new PlyfsError(
         'archive-invalid',
         `${LEGACY_REPOSITORIES} in ${files.name} says that ${named} is ${oldId}, which the archive lacks.`,
@@ -60,7 +71,8 @@ export async function readLegacyArchive(files: ArchiveFiles, selection: Selectio
 async function readRepositories(files: ArchiveFiles): Promise<Map<string, Reference[]>> {
   const what = `${LEGACY_REPOSITORIES} in ${files.name}`;
   const file = files.file(LEGACY_REPOSITORIES);
-  if (file === undefined) throw new PlyfsError('archive-invalid', `${files.name} has no ${LEGACY_REPOSITORIES}.`);
+  if (file === undefined)
+    throw new PlyfsError('archive-invalid', `${files.name} has no ${LEGACY_REPOSITORIES}.`);
   const json = new JsonDocument('archive-invalid', what);
   const document = json.parse(await readSmallFile(file, MANIFEST_BYTES_MAX, what), MANY_THINGS);
   const tags = new Map<string, Reference[]>();
@@ -77,18 +89,30 @@ async function readRepositories(files: ArchiveFiles): Promise<Map<string, Refere
 }
 
 /** The image and, before it, those it was made from. */
-async function load(files: ArchiveFiles, oldId: string, loaded: Map<string, Loaded>, signal: AbortSignal | undefined): Promise<void> {
+async function load(
+  files: ArchiveFiles,
+  oldId: string,
+  loaded: Map<string, Loaded>,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const chain: { oldId: string; image: ReturnType<typeof parseV1Image> }[] = [];
   let parent: Loaded | undefined;
   for (let next = oldId; next !== '';) {
     parent = loaded.get(next);
     if (parent !== undefined) break;
     if (chain.some((link) => link.oldId === next))
-      throw new PlyfsError('archive-hostile', `${files.name} has an image that was made from itself: ${next}.`);
+      throw new PlyfsError(
+        'archive-hostile',
+        `${files.name} has an image that was made from itself: ${next}.`,
+      );
     checkLayerCount(chain.length + 1, `The image ${oldId} in ${files.name}`);
     const what = `${next}/json in ${files.name}`;
     const file = files.file(`${next}/json`);
-    if (file === undefined) throw new PlyfsError('archive-invalid', `${files.name} lacks ${next}/json: is it an archive of images?`);
+    if (file === undefined)
+      throw new PlyfsError(
+        'archive-invalid',
+        `${files.name} lacks ${next}/json: is it an archive of images?`,
+      );
     const image = parseV1Image(await readSmallFile(file, CONFIG_BYTES_MAX, what), what);
     chain.push({ oldId: next, image });
     next = image.parent;

@@ -14,8 +14,8 @@ export interface ListedImage {
 }
 
 /**
- * The newest first. Images without a name that others were made from are only steps on the way to those: they are listed with
- * `all` (moby, daemon/images/images.go).
+ * The newest first. Images without a name that others were made from are only steps on the way to
+ * those: they are listed with `all` (moby, daemon/images/images.go).
  */
 export function listImages(
   stores: Readonly<{ images: ImageStore; references: ReferenceStore }>,
@@ -35,7 +35,9 @@ export function listImages(
       size: images.size(image),
     });
   }
-  return listed.sort((a, b) => timeOf(b.image) - timeOf(a.image) || (a.image.id < b.image.id ? -1 : 1));
+  return listed.sort(
+    (a, b) => timeOf(b.image) - timeOf(a.image) || (a.image.id < b.image.id ? -1 : 1),
+  );
 }
 
 function timeOf({ created }: Image): number {

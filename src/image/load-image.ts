@@ -1,9 +1,10 @@
 /**
  * Images out of an archive into the store.
  *
- * First the whole archive is asked what images it holds, and whether all that they need is there or in the store already; only then
- * the first layer is read. Layers that the store has are not read. An image is published when its last layer is in; until then each
- * layer is held by this process, and what was registered for an image that failed goes again.
+ * First the whole archive is asked what images it holds, and whether all that they need is there or
+ * in the store already; only then the first layer is read. Layers that the store has are not read.
+ * An image is published when its last layer is in; until then each layer is held by this process,
+ * and what was registered for an image that failed goes again.
  */
 import type { ByteSource } from '../base/byte-source.js';
 import { LostAttributes, type LostAttribute } from '../archive/lost-attributes.js';
@@ -33,7 +34,10 @@ export interface ImageStores {
 export interface LoadOptions {
   readonly onProgress?: OnProgress;
   readonly signal?: AbortSignal;
-  /** Images for this one only; when absent, of an image for several platforms the one for this machine. */
+  /**
+   * Images for this one only; when absent, of an image for several platforms the one for this
+   * machine.
+   */
   readonly platform?: Platform;
   /** Told in sentences, while the load goes on: what of the archive was passed over. */
   readonly onWarning?: (sentence: string) => void;
@@ -49,10 +53,21 @@ export interface LoadedImage {
   readonly lost: readonly LostAttribute[];
 }
 
-/** At least one. Throws what `openArchive` and the readers of archives throw, and `layer-missing`, `layer-digest-mismatch`. */
-export async function loadImages(source: ArchiveSource, stores: ImageStores, options: LoadOptions = {}): Promise<LoadedImage[]> {
+/**
+ * At least one. Throws what `openArchive` and the readers of archives throw, and `layer-missing`,
+ * `layer-digest-mismatch`.
+ */
+export async function loadImages(
+  source: ArchiveSource,
+  stores: ImageStores,
+  options: LoadOptions = {},
+): Promise<LoadedImage[]> {
   const { onProgress, signal } = options;
-  const files = await openArchive(source, { root: stores.root, ...(onProgress && { onProgress }), ...(signal && { signal }) });
+  const files = await openArchive(source, {
+    root: stores.root,
+    ...(onProgress && { onProgress }),
+    ...(signal && { signal }),
+  });
   try {
     const selection = new Selection(options.platform);
     const archived = await readArchive(files, selection, signal);
@@ -71,21 +86,29 @@ export async function loadImages(source: ArchiveSource, stores: ImageStores, opt
   }
 }
 
-async function readArchive(files: ArchiveFiles, selection: Selection, signal: AbortSignal | undefined): Promise<ArchivedImage[]> {
+async function readArchive(
+  files: ArchiveFiles,
+  selection: Selection,
+  signal: AbortSignal | undefined,
+): Promise<ArchivedImage[]> {
   const manifest = await readDockerManifest(files);
   // A registry's manifest, which is an object, has the same name in a directory that skopeo wrote.
   if (manifest !== undefined && (Array.isArray(manifest) || files.file('version') === undefined))
     return readDockerArchive(files, manifest, selection);
   if (manifest !== undefined) return readImageDirectory(files, manifest, selection);
   if (files.file(OCI_INDEX) !== undefined) return readOciLayout(files, selection);
-  if (files.file(LEGACY_REPOSITORIES) !== undefined) return readLegacyArchive(files, selection, signal);
+  if (files.file(LEGACY_REPOSITORIES) !== undefined)
+    return readLegacyArchive(files, selection, signal);
   throw new PlyfsError(
     'archive-invalid',
     `${files.name} is no archive of images: it has neither manifest.json nor ${OCI_INDEX} nor ${LEGACY_REPOSITORIES}. If it holds a root file system, import it.`,
   );
 }
 
-/** Throws `layer-missing` for a layer that is neither in the archive nor, with all below it, in the store. */
+/**
+ * Throws `layer-missing` for a layer that is neither in the archive nor, with all below it, in the
+ * store.
+ */
 function checkComplete(image: ArchivedImage, files: ArchiveFiles, layers: LayerStore): void {
   let chainId: ChainId | undefined;
   for (const [index, layer] of image.layers.entries()) {
@@ -99,7 +122,12 @@ function checkComplete(image: ArchivedImage, files: ArchiveFiles, layers: LayerS
   }
 }
 
-async function loadImage(archived: ArchivedImage, files: ArchiveFiles, stores: ImageStores, options: LoadOptions): Promise<LoadedImage> {
+async function loadImage(
+  archived: ArchivedImage,
+  files: ArchiveFiles,
+  stores: ImageStores,
+  options: LoadOptions,
+): Promise<LoadedImage> {
   const { layers, images, references } = stores;
   const held: ChainId[] = [];
   const lost = new LostAttributes();
@@ -137,7 +165,10 @@ async function loadLayer(
   let read = 0;
   const source = async function* (): ByteSource {
     if (file === undefined)
-      throw new PlyfsError('layer-missing', `${files.name} lacks the layer ${path}, and the store does not have it any more.`);
+      throw new PlyfsError(
+        'layer-missing',
+        `${files.name} lacks the layer ${path}, and the store does not have it any more.`,
+      );
     for await (const piece of file.open()) {
       read += piece.length;
       onProgress?.({ kind: 'layer', id: diffId, done: read, total: file.size });
@@ -145,7 +176,11 @@ async function loadLayer(
     }
   };
   try {
-    const { chainId } = await layers.register(source(), parent, { expect: diffId, signal, onLost: (more) => lost.addAll(more) });
+    const { chainId } = await layers.register(source(), parent, {
+      expect: diffId,
+      signal,
+      onLost: (more) => lost.addAll(more),
+    });
     if (read === 0) onProgress?.({ kind: 'exists', id: diffId, done: 0 });
     return chainId;
   } catch (error) {
@@ -158,8 +193,15 @@ async function loadLayer(
   }
 }
 
-/** Each image of the archive whose parent is in it, too, and can be: its history is that of the parent and one step more (moby, tarexport/load.go). */
-function linkParents(archived: readonly ArchivedImage[], loaded: readonly LoadedImage[], images: ImageStore): void {
+/**
+ * Each image of the archive whose parent is in it, too, and can be: its history is that of the
+ * parent and one step more (moby, tarexport/load.go).
+ */
+function linkParents(
+  archived: readonly ArchivedImage[],
+  loaded: readonly LoadedImage[],
+  images: ImageStore,
+): void {
   const byId = new Map(loaded.map(({ image }) => [image.id, image]));
   for (const [index, { parent }] of archived.entries()) {
     const image = loaded[index]!.image;
@@ -171,5 +213,8 @@ function linkParents(archived: readonly ArchivedImage[], loaded: readonly Loaded
 
 function isStepAfter(history: readonly HistoryEntry[], before: readonly HistoryEntry[]): boolean {
   if (history.length === 0 && before.length === 0) return true;
-  return history.length === before.length + 1 && before.every((entry, index) => JSON.stringify(entry) === JSON.stringify(history[index]));
+  return (
+    history.length === before.length + 1 &&
+    before.every((entry, index) => JSON.stringify(entry) === JSON.stringify(history[index]))
+  );
 }

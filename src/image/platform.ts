@@ -1,8 +1,17 @@
-/** Which of several images of one name is for this machine (containerd, platforms; image-spec image-index.md, "platform"). */
+/**
+ * Which of several images of one name is for this machine (containerd, platforms; image-spec
+ * image-index.md, "platform").
+ */
 import type { Platform } from './image-config.js';
 
 /** Go's names, which images use, where they differ from Node's. */
-const architectures: Readonly<Record<string, string>> = { x64: 'amd64', ia32: '386', ppc64: 'ppc64le', mipsel: 'mipsle', arm: 'arm' };
+const architectures: Readonly<Record<string, string>> = {
+  x64: 'amd64',
+  ia32: '386',
+  ppc64: 'ppc64le',
+  mipsel: 'mipsle',
+  arm: 'arm',
+};
 
 /** linux, and the architecture that this program runs on. */
 export function hostPlatform(): Platform {
@@ -15,23 +24,36 @@ export function platformString({ os, architecture, variant }: Platform): string 
   return [os, architecture, variant ?? ''].filter((part) => part !== '').join('/');
 }
 
-/** `os[/architecture[/variant]]` as people write it; what is left out is that of `hostPlatform`. Undefined when it is none. */
+/**
+ * `os[/architecture[/variant]]` as people write it; what is left out is that of `hostPlatform`.
+ * Undefined when it is none.
+ */
 export function parsePlatform(text: string): Platform | undefined {
   const [first = '', second, variant, ...more] = text.split('/');
   if (more.length > 0 || !/^[a-z0-9_.]+(?:\/[a-z0-9_.]+)*$/.test(text)) return undefined;
   const host = hostPlatform();
   // One word is an operating system or an architecture.
   if (second === undefined)
-    return first === 'linux' || first === 'windows' ? { ...host, os: first } : { os: host.os, architecture: goName(first) };
+    return first === 'linux' || first === 'windows'
+      ? { ...host, os: first }
+      : { os: host.os, architecture: goName(first) };
   return { os: first, architecture: goName(second), ...(variant !== undefined && { variant }) };
 }
 
 function goName(architecture: string): string {
-  const others: Readonly<Record<string, string>> = { x86_64: 'amd64', aarch64: 'arm64', i386: '386', armhf: 'arm' };
+  const others: Readonly<Record<string, string>> = {
+    x86_64: 'amd64',
+    aarch64: 'arm64',
+    i386: '386',
+    armhf: 'arm',
+  };
   return others[architecture] ?? architecture;
 }
 
-/** Variants of an architecture are levels, each running what those below it run; without one, the lowest that all have. */
+/**
+ * Variants of an architecture are levels, each running what those below it run; without one, the
+ * lowest that all have.
+ */
 function levelOf({ architecture, variant }: Platform): number {
   const level = Number(/^v(\d+)/.exec(variant ?? '')?.[1]);
   if (Number.isInteger(level)) return level;
@@ -39,7 +61,10 @@ function levelOf({ architecture, variant }: Platform): number {
 }
 
 /** The index of the best one for `wanted`; undefined when none will run. */
-export function choosePlatform(candidates: readonly (Platform | undefined)[], wanted: Platform): number | undefined {
+export function choosePlatform(
+  candidates: readonly (Platform | undefined)[],
+  wanted: Platform,
+): number | undefined {
   let best: number | undefined;
   let bestLevel = -1;
   for (const [index, candidate] of candidates.entries()) {

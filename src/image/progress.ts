@@ -2,8 +2,9 @@
 
 export interface Progress {
   /**
-   * `spool`: an archive that cannot be read in place is written to a temporary file; `layer`: a layer is read into the store;
-   * `exists`: a layer is there already and is not read; `save`: a layer is written into an archive.
+   * `spool`: an archive that cannot be read in place is written to a temporary file; `layer`: a
+   * layer is read into the store; `exists`: a layer is there already and is not read; `save`: a
+   * layer is written into an archive.
    */
   readonly kind: 'spool' | 'layer' | 'exists' | 'save';
   /** A layer's DiffID, the archive's name. */

@@ -3,10 +3,11 @@
  *
  *     {"Repositories":{"small":{"small:1":"sha256:…","small@sha256:…":"sha256:…"}}}
  *
- * Outer keys are familiar names, inner keys familiar references with a tag or a digest, never both. Invariants: the file is always
- * whole (written aside, renamed), since dockerd does not start with an empty or damaged one; what it held and this program does not
- * understand is kept; each change is made to the file as it is at that moment, under the root's lock, so that programs that
- * change other names at the same time lose nothing.
+ * Outer keys are familiar names, inner keys familiar references with a tag or a digest, never both.
+ * Invariants: the file is always whole (written aside, renamed), since dockerd does not start with
+ * an empty or damaged one; what it held and this program does not understand is kept; each change
+ * is made to the file as it is at that moment, under the root's lock, so that programs that change
+ * other names at the same time lose nothing.
  */
 import { lstatSync } from 'node:fs';
 import { join } from 'node:path';
@@ -16,7 +17,14 @@ import { writeFileDurably } from '../base/durable-file.js';
 import { PlyfsError } from '../base/error.js';
 import { readStored } from '../sys/stored-file.js';
 import { JsonDocument } from './json.js';
-import { canonicalString, familiarName, familiarString, tryParseReference, withDefaultTag, type Reference } from './reference.js';
+import {
+  canonicalString,
+  familiarName,
+  familiarString,
+  tryParseReference,
+  withDefaultTag,
+  type Reference,
+} from './reference.js';
 
 export interface Association {
   /** With a tag or a digest. */
@@ -24,7 +32,10 @@ export interface Association {
   readonly id: ImageId;
 }
 
-/** Runs a change under the root's lock (src/layer/root-lock.ts). What it does is done when it returns. */
+/**
+ * Runs a change under the root's lock (src/layer/root-lock.ts). What it does is done when it
+ * returns.
+ */
 export type Exclusively = <T>(change: () => T extends Promise<unknown> ? never : T) => T;
 
 /** Familiar repository name → familiar reference → image id, as in the file. */
@@ -44,8 +55,16 @@ export class ReferenceStore {
     this.#exclusively = exclusively;
   }
 
-  /** Creates the file where it is missing, unless `readOnly`. Throws `references-damaged`, `root-damaged`. */
-  static open(options: { root: string; driverName: string; readOnly: boolean; exclusively: Exclusively }): ReferenceStore {
+  /**
+   * Creates the file where it is missing, unless `readOnly`. Throws `references-damaged`,
+   * `root-damaged`.
+   */
+  static open(options: {
+    root: string;
+    driverName: string;
+    readOnly: boolean;
+    exclusively: Exclusively;
+  }): ReferenceStore {
     const path = join(options.root, 'image', options.driverName, 'repositories.json');
     const store = new ReferenceStore(path, options.readOnly, options.exclusively);
     if (!store.refresh() && !options.readOnly) store.#save();
@@ -63,7 +82,10 @@ export class ReferenceStore {
     const stamp = `${stat.ino} ${stat.size} ${stat.mtimeNs}`;
     if (stamp !== this.#stamp) {
       const bytes = readStored(this.#path, 'repositories');
-      this.#repositories = bytes === undefined ? new Map<string, Map<string, string>>() : parseRepositories(bytes, this.#path);
+      this.#repositories =
+        bytes === undefined
+          ? new Map<string, Map<string, string>>()
+          : parseRepositories(bytes, this.#path);
       this.#stamp = stamp;
     }
     return true;
@@ -78,7 +100,9 @@ export class ReferenceStore {
 
   /** Sorted by name. */
   list(): Association[] {
-    return [...this.#repositories.keys()].flatMap((name) => this.#associations(name)).sort(byReference);
+    return [...this.#repositories.keys()]
+      .flatMap((name) => this.#associations(name))
+      .sort(byReference);
   }
 
   /** All references to an image, sorted by name. */
@@ -104,8 +128,9 @@ export class ReferenceStore {
   }
 
   /**
-   * Makes the reference mean `id`, and returns what it meant before. A digest reference cannot change its meaning: throws
-   * `reference-conflict`; so does a tag, unless `force`. Throws what `assertStorable` throws.
+   * Makes the reference mean `id`, and returns what it meant before. A digest reference cannot
+   * change its meaning: throws `reference-conflict`; so does a tag, unless `force`. Throws what
+   * `assertStorable` throws.
    */
   set(reference: Reference, id: ImageId, options: { force: boolean }): ImageId | undefined {
     const key = keyOf(reference);
@@ -118,7 +143,10 @@ export class ReferenceStore {
       const former = this.get(key);
       if (former === id) return former;
       if (former !== undefined && key.digest !== undefined) {
-        throw new PlyfsError('reference-conflict', `${text} is already set to image ${former}, and what a digest means does not change.`);
+        throw new PlyfsError(
+          'reference-conflict',
+          `${text} is already set to image ${former}, and what a digest means does not change.`,
+        );
       }
       if (former !== undefined && !options.force) {
         throw new PlyfsError(
@@ -150,7 +178,11 @@ export class ReferenceStore {
   }
 
   #writable(): void {
-    if (this.#readOnly) throw new PlyfsError('root-read-only', `${this.#path} belongs to a data root that was opened to read only.`);
+    if (this.#readOnly)
+      throw new PlyfsError(
+        'root-read-only',
+        `${this.#path} belongs to a data root that was opened to read only.`,
+      );
   }
 
   /** Keys sorted, as Go marshals maps. */
@@ -171,7 +203,10 @@ export class ReferenceStore {
 /** Throws `reference-invalid` for the repository `sha256`, whose tags would look like ids. */
 export function assertStorable(reference: Reference): void {
   if (familiarName(reference) !== 'sha256') return;
-  throw new PlyfsError('reference-invalid', 'No repository can be called "sha256": its tags would look like ids of images.');
+  throw new PlyfsError(
+    'reference-invalid',
+    'No repository can be called "sha256": its tags would look like ids of images.',
+  );
 }
 
 /** What the file is indexed by: the tag goes when there is a digest. */

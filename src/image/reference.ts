@@ -1,14 +1,15 @@
 /**
- * Names of images: the grammar of the `distribution/reference` library, its normalised and its familiar form.
+ * Names of images: the grammar of the `distribution/reference` library, its normalised and its
+ * familiar form.
  *
  *     reference  := name [ ":" tag ] [ "@" digest ]
  *     name       := [ domain "/" ] path            at most 255 characters of path
  *     domain     := host [ ":" port ]              host: labels, IPv4, or IPv6 in square brackets
- *     path       := component { "/" component }    component: [a-z0-9]+ joined by one of . _ __ or dashes
+ *     path := component { "/" component } component: [a-z0-9]+ joined by one of . _ __ or dashes
  *     tag        := [A-Za-z0-9_][A-Za-z0-9_.-]{0,127}
  *
- * `ubuntu` is normalised to `docker.io/library/ubuntu`; its familiar form, which is what people see and what
- * repositories.json holds, is `ubuntu` again.
+ * `ubuntu` is normalised to `docker.io/library/ubuntu`; its familiar form, which is what people see
+ * and what repositories.json holds, is `ubuntu` again.
  */
 import { parseDigest, type Digest } from '../base/digest.js';
 import { PlyfsError } from '../base/error.js';
@@ -20,7 +21,10 @@ const OFFICIAL_PREFIX = 'library/';
 export const DEFAULT_TAG = 'latest';
 /** Longest path of a name. */
 const PATH_LENGTH_MAX = 255;
-/** Longer than any reference can be (domains have no bound of their own in the grammar): nothing longer is looked at. */
+/**
+ * Longer than any reference can be (domains have no bound of their own in the grammar): nothing
+ * longer is looked at.
+ */
 const REFERENCE_LENGTH_MAX = 4096;
 
 /** Normalised. With neither tag nor digest it names a repository. */
@@ -43,22 +47,37 @@ const identifierPattern = /^[a-f0-9]{64}$/;
 /** Normalises what a person typed. Throws `reference-invalid`. */
 export function parseReference(text: string): Reference {
   if (text === '') throw invalid(text, 'it is empty');
-  if (text.length > REFERENCE_LENGTH_MAX) throw invalid(`${text.slice(0, 64)}…`, `it is longer than ${REFERENCE_LENGTH_MAX} characters`);
-  if (identifierPattern.test(text)) throw invalid(text, '64 hexadecimal digits are an image id, which cannot be a name');
+  if (text.length > REFERENCE_LENGTH_MAX)
+    throw invalid(`${text.slice(0, 64)}…`, `it is longer than ${REFERENCE_LENGTH_MAX} characters`);
+  if (identifierPattern.test(text))
+    throw invalid(text, '64 hexadecimal digits are an image id, which cannot be a name');
   const at = text.indexOf('@');
   const digest = at < 0 ? undefined : parseDigest(text.slice(at + 1));
-  if (at >= 0 && digest === undefined) throw invalid(text, 'what follows the @ is not `sha256:` and 64 hexadecimal digits');
+  if (at >= 0 && digest === undefined)
+    throw invalid(text, 'what follows the @ is not `sha256:` and 64 hexadecimal digits');
   const named = at < 0 ? text : text.slice(0, at);
   const { domain, remainder } = splitDomain(named);
   const colon = remainder.indexOf(':');
   const path = colon < 0 ? remainder : remainder.slice(0, colon);
   const tag = colon < 0 ? undefined : remainder.slice(colon + 1);
-  if (path.toLowerCase() !== path) throw invalid(text, 'the name of a repository has no capital letters');
+  if (path.toLowerCase() !== path)
+    throw invalid(text, 'the name of a repository has no capital letters');
   if (!domainPattern.test(domain)) throw invalid(text, `"${domain}" is not the name of a host`);
-  if (!pathPattern.test(path)) throw invalid(text, 'a name is made of lower-case letters and digits, with single separators between them');
-  if (path.length > PATH_LENGTH_MAX) throw invalid(text, `a name has at most ${PATH_LENGTH_MAX} characters`);
-  if (tag !== undefined && !tagPattern.test(tag)) throw invalid(text, 'a tag has 1 to 128 letters, digits, underscores, dots and dashes');
-  return { domain, path, ...(tag !== undefined && { tag }), ...(digest !== undefined && { digest }) };
+  if (!pathPattern.test(path))
+    throw invalid(
+      text,
+      'a name is made of lower-case letters and digits, with single separators between them',
+    );
+  if (path.length > PATH_LENGTH_MAX)
+    throw invalid(text, `a name has at most ${PATH_LENGTH_MAX} characters`);
+  if (tag !== undefined && !tagPattern.test(tag))
+    throw invalid(text, 'a tag has 1 to 128 letters, digits, underscores, dots and dashes');
+  return {
+    domain,
+    path,
+    ...(tag !== undefined && { tag }),
+    ...(digest !== undefined && { digest }),
+  };
 }
 
 /** As `parseReference`; undefined instead of an error. */
@@ -70,7 +89,10 @@ export function tryParseReference(text: string): Reference | undefined {
   }
 }
 
-/** The first component is a domain if it could not be a part of a name on Docker Hub (distribution/reference, normalize.go). */
+/**
+ * The first component is a domain if it could not be a part of a name on Docker Hub
+ * (distribution/reference, normalize.go).
+ */
 function splitDomain(name: string): { domain: string; remainder: string } {
   const slash = name.indexOf('/');
   if (slash < 0) return { domain: DEFAULT_DOMAIN, remainder: OFFICIAL_PREFIX + name };
@@ -78,7 +100,10 @@ function splitDomain(name: string): { domain: string; remainder: string } {
   const isDomain = first === 'localhost' || /[.:]/.test(first) || first.toLowerCase() !== first;
   const domain = !isDomain || first === LEGACY_DOMAIN ? DEFAULT_DOMAIN : first;
   const rest = isDomain ? name.slice(slash + 1) : name;
-  return { domain, remainder: domain === DEFAULT_DOMAIN && !rest.includes('/') ? OFFICIAL_PREFIX + rest : rest };
+  return {
+    domain,
+    remainder: domain === DEFAULT_DOMAIN && !rest.includes('/') ? OFFICIAL_PREFIX + rest : rest,
+  };
 }
 
 function invalid(text: string, why: string): PlyfsError {
@@ -87,17 +112,24 @@ function invalid(text: string, why: string): PlyfsError {
 
 /** With the tag `latest` where it has neither tag nor digest. */
 export function withDefaultTag(reference: Reference): Reference {
-  return reference.tag === undefined && reference.digest === undefined ? { ...reference, tag: DEFAULT_TAG } : reference;
+  return reference.tag === undefined && reference.digest === undefined
+    ? { ...reference, tag: DEFAULT_TAG }
+    : reference;
 }
 
 export function repositoryOf(reference: Reference): Reference {
   return { domain: reference.domain, path: reference.path };
 }
 
-/** A tag that is one already, as from an archive, put on a repository. Throws `reference-invalid`. */
+/**
+ * A tag that is one already, as from an archive, put on a repository. Throws `reference-invalid`.
+ */
 export function withTag(repository: Reference, tag: string): Reference {
   if (!tagPattern.test(tag))
-    throw invalid(`${familiarName(repository)}:${tag}`, 'a tag has 1 to 128 letters, digits, underscores, dots and dashes');
+    throw invalid(
+      `${familiarName(repository)}:${tag}`,
+      'a tag has 1 to 128 letters, digits, underscores, dots and dashes',
+    );
   return { ...repositoryOf(repository), tag };
 }
 
@@ -114,7 +146,9 @@ export function canonicalString(reference: Reference): string {
 /** The name as people see it: `ubuntu`. */
 export function familiarName(reference: Reference): string {
   if (reference.domain !== DEFAULT_DOMAIN) return canonicalName(reference);
-  const official = reference.path.startsWith(OFFICIAL_PREFIX) ? reference.path.slice(OFFICIAL_PREFIX.length) : undefined;
+  const official = reference.path.startsWith(OFFICIAL_PREFIX)
+    ? reference.path.slice(OFFICIAL_PREFIX.length)
+    : undefined;
   return official === undefined || official.includes('/') ? reference.path : official;
 }
 

@@ -1,8 +1,10 @@
 /**
- * `docker rmi`: takes a name from an image, and the image with its last name (moby, daemon/images/image_delete.go).
+ * `docker rmi`: takes a name from an image, and the image with its last name (moby,
+ * daemon/images/image_delete.go).
  *
- * A read-write layer stands for Docker's container: one that is shown somewhere for a running one, which forbids removal, any other for a
- * stopped one, which forbids it unless forced. Which image a read-write layer was made from is not written down: it is all that have its parent.
+ * A read-write layer stands for Docker's container: one that is shown somewhere for a running one,
+ * which forbids removal, any other for a stopped one, which forbids it unless forced. Which image a
+ * read-write layer was made from is not written down: it is all that have its parent.
  */
 import type { ChainId, ImageId } from '../base/digest.js';
 import { PlyfsError } from '../base/error.js';
@@ -25,7 +27,11 @@ export interface RemoveOptions {
 type Stores = Readonly<{ images: ImageStore; references: ReferenceStore; layers: LayerStore }>;
 
 /** Throws `image-conflict`, and what `findImage` throws. */
-export async function removeImage(name: string, stores: Stores, options: RemoveOptions = {}): Promise<Removed[]> {
+export async function removeImage(
+  name: string,
+  stores: Stores,
+  options: RemoveOptions = {},
+): Promise<Removed[]> {
   const { force = false, prune = true } = options;
   const { references } = stores;
   const { image, reference } = findImage(name, stores);
@@ -52,7 +58,8 @@ export async function removeImage(name: string, stores: Stores, options: RemoveO
     // Digests alone do not keep a repository's images.
     const left = references.of(image.id);
     const here = left.filter((one) => canonicalName(one) === canonicalName(reference));
-    if (reference.digest === undefined && here.every(({ digest }) => digest !== undefined)) for (const digest of here) untag(digest);
+    if (reference.digest === undefined && here.every(({ digest }) => digest !== undefined))
+      for (const digest of here) untag(digest);
     if (references.of(image.id).length > 0) return removed;
     await deleteImage(image, stores, { force, prune, quiet: true }, removed);
     return removed;
@@ -74,7 +81,12 @@ interface DeleteOptions {
   readonly quiet: boolean;
 }
 
-async function deleteImage(image: Image, stores: Stores, { force, prune, quiet }: DeleteOptions, removed: Removed[]): Promise<void> {
+async function deleteImage(
+  image: Image,
+  stores: Stores,
+  { force, prune, quiet }: DeleteOptions,
+  removed: Removed[],
+): Promise<void> {
   const { images, references, layers } = stores;
   const users = await usersOf(image, layers);
   const conflict = conflictOf(image, stores, users, { names: !force, soft: !force });
@@ -83,11 +95,16 @@ async function deleteImage(image: Image, stores: Stores, { force, prune, quiet }
     if (quiet && (!dangling || users.length > 0)) return;
     throw conflict;
   }
-  for (const reference of references.of(image.id)) if (references.delete(reference)) removed.push({ untagged: reference });
+  for (const reference of references.of(image.id))
+    if (references.delete(reference)) removed.push({ untagged: reference });
   const deletedLayers = await images.delete(image.id);
-  removed.push({ deleted: image.id }, ...deletedLayers.map(({ chainId }) => ({ deleted: chainId })));
+  removed.push(
+    { deleted: image.id },
+    ...deletedLayers.map(({ chainId }) => ({ deleted: chainId })),
+  );
   const parent = image.parent === undefined ? undefined : images.get(image.parent);
-  if (prune && parent !== undefined) await deleteImage(parent, stores, { force: false, prune: true, quiet: true }, removed);
+  if (prune && parent !== undefined)
+    await deleteImage(parent, stores, { force: false, prune: true, quiet: true }, removed);
 }
 
 interface User {
@@ -102,7 +119,9 @@ async function usersOf({ chainId }: Image, layers: LayerStore): Promise<User[]> 
   const mounted = layers.mountedLayers().filter(({ parent }) => parent?.chainId === chainId);
   return [
     ...mounted.map(({ name }) => ({ name, shown: shown.some((one) => one.name === name) })),
-    ...shown.filter((one) => one.chainId === chainId).map(({ target }) => ({ name: target, shown: true })),
+    ...shown
+      .filter((one) => one.chainId === chainId)
+      .map(({ target }) => ({ name: target, shown: true })),
   ];
 }
 
@@ -114,22 +133,35 @@ function conflictOf(
   options: { names: boolean; soft: boolean },
 ): PlyfsError | undefined {
   const conflict = (why: string, forced: string): PlyfsError =>
-    new PlyfsError('image-conflict', `Unable to delete ${shortId(image.id)} (${forced} be forced): ${why}.`);
+    new PlyfsError(
+      'image-conflict',
+      `Unable to delete ${shortId(image.id)} (${forced} be forced): ${why}.`,
+    );
   const children = images.children(image.id);
   if (children.length > 0)
-    return conflict(`image has dependent child images (${children.map(({ id }) => shortId(id)).join(', ')})`, 'cannot');
+    return conflict(
+      `image has dependent child images (${children.map(({ id }) => shortId(id)).join(', ')})`,
+      'cannot',
+    );
   const running = users.find((user) => user.shown);
-  if (running !== undefined) return conflict(`image is being used by the mount ${running.name}: unmount it first`, 'cannot');
+  if (running !== undefined)
+    return conflict(`image is being used by the mount ${running.name}: unmount it first`, 'cannot');
   const names = references.of(image.id);
   if (options.names && names.length > 0)
-    return conflict(`image is referenced by several names (${names.map(familiarString).join(', ')})`, 'must');
+    return conflict(
+      `image is referenced by several names (${names.map(familiarString).join(', ')})`,
+      'must',
+    );
   const stopped = users.at(0);
-  if (options.soft && stopped !== undefined) return conflict(`image is being used by the read-write layer ${stopped.name}`, 'must');
+  if (options.soft && stopped !== undefined)
+    return conflict(`image is being used by the read-write layer ${stopped.name}`, 'must');
   return undefined;
 }
 
 /** All references are of one repository, and at most one of them is a tag. */
 function isSingle(references: readonly Reference[]): boolean {
   const tags = references.filter(({ digest }) => digest === undefined);
-  return references.length > 0 && tags.length <= 1 && new Set(references.map(canonicalName)).size === 1;
+  return (
+    references.length > 0 && tags.length <= 1 && new Set(references.map(canonicalName)).size === 1
+  );
 }

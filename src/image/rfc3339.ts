@@ -1,4 +1,7 @@
-/** Times as RFC 3339 has them (section 5.6), in the form that Go's time.Time takes from JSON: capital T and Z, a point before the fraction. */
+/**
+ * Times as RFC 3339 has them (section 5.6), in the form that Go's time.Time takes from JSON:
+ * capital T and Z, a point before the fraction.
+ */
 
 export interface Rfc3339 {
   /** `2024-05-06T07:08:09`. */
@@ -16,10 +19,13 @@ export function parseRfc3339(text: string): Rfc3339 | undefined {
   const match = pattern.exec(text);
   if (match === null) return undefined;
   const [, seconds = '', , , , , , , fraction = '', zone = ''] = match;
-  const [year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0] = match.slice(2, 8).map(Number);
+  const [year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0] = match
+    .slice(2, 8)
+    .map(Number);
   const [zoneHours, zoneMinutes] = [Number(match[10] ?? 0), Number(match[11] ?? 0)];
   if (month < 1 || month > 12 || day < 1 || day > daysOf(year, month)) return undefined;
-  if (hour > 23 || minute > 59 || second > 59 || zoneHours > 23 || zoneMinutes > 59) return undefined;
+  if (hour > 23 || minute > 59 || second > 59 || zoneHours > 23 || zoneMinutes > 59)
+    return undefined;
   return { seconds, fraction, zone };
 }
 

@@ -1,15 +1,25 @@
 /**
- * Images into an archive, as `docker save` writes it since 25: an OCI layout that is a docker-archive, too, so that old and new Docker,
- * podman, skopeo and containerd read it (moby, image/tarexport/save.go).
+ * Images into an archive, as `docker save` writes it since 25: an OCI layout that is a
+ * docker-archive, too, so that old and new Docker, podman, skopeo and containerd read it (moby,
+ * image/tarexport/save.go).
  *
  *     blobs/sha256/<hex>   configurations, manifests, layers (not compressed), each once
  *     index.json           a manifest for each name, `oci-layout` beside it
  *     manifest.json        what `docker load` goes by; `repositories` for those older than 1.10
  *
- * The same images give the same bytes. It is written as a stream: a layer's size is known from its tar-split before it is put together.
+ * The same images give the same bytes. It is written as a stream: a layer's size is known from its
+ * tar-split before it is put together.
  */
 import type { ByteSource } from '../base/byte-source.js';
-import { chainIdsOf, hexOf, sha256, type ChainId, type Digest, type DiffId, type ImageId } from '../base/digest.js';
+import {
+  chainIdsOf,
+  hexOf,
+  sha256,
+  type ChainId,
+  type Digest,
+  type DiffId,
+  type ImageId,
+} from '../base/digest.js';
 import { PlyfsError } from '../base/error.js';
 import type { LayerStore } from '../layer/layer-store.js';
 import { DOCKER_MANIFEST } from './docker-archive.js';
@@ -20,7 +30,13 @@ import { LEGACY_REPOSITORIES } from './legacy-archive.js';
 import type { ImageStores } from './load-image.js';
 import { OCI_INDEX } from './oci-layout.js';
 import type { OnProgress } from './progress.js';
-import { canonicalString, familiarName, familiarString, tryParseReference, type Reference } from './reference.js';
+import {
+  canonicalString,
+  familiarName,
+  familiarString,
+  tryParseReference,
+  type Reference,
+} from './reference.js';
 import { packTar, type TarMember } from './tar-pack.js';
 
 const MANIFEST_TYPE = 'application/vnd.oci.image.manifest.v1+json';
@@ -46,10 +62,15 @@ interface SavedLayer {
 }
 
 /**
- * `names` as people write them: a repository without a tag means all its tags, an id an image without a name.
- * Throws what `findImage` throws before anything is written, and `layer-damaged` in the middle, when a layer is not what it was.
+ * `names` as people write them: a repository without a tag means all its tags, an id an image
+ * without a name. Throws what `findImage` throws before anything is written, and `layer-damaged` in
+ * the middle, when a layer is not what it was.
  */
-export async function* saveImages(names: readonly string[], stores: ImageStores, options: SaveOptions = {}): ByteSource {
+export async function* saveImages(
+  names: readonly string[],
+  stores: ImageStores,
+  options: SaveOptions = {},
+): ByteSource {
   const { layers } = stores;
   const saved = namedImages(names, stores);
   const held: ChainId[] = [];
@@ -82,27 +103,42 @@ function namedImages(names: readonly string[], stores: ImageStores): SavedImage[
     const known = saved.get(image.id) ?? { image, tags: [] };
     saved.set(image.id, known);
     if (reference?.tag === undefined || reference.digest !== undefined) return;
-    if (!known.tags.some((tag) => canonicalString(tag) === canonicalString(reference))) known.tags.push(reference);
+    if (!known.tags.some((tag) => canonicalString(tag) === canonicalString(reference)))
+      known.tags.push(reference);
   };
   for (const name of names) {
     const repository = tryParseReference(name);
-    const nameOnly = repository !== undefined && repository.tag === undefined && repository.digest === undefined;
-    const tagged = nameOnly ? references.ofRepository(repository).filter(({ reference }) => reference.digest === undefined) : [];
-    for (const { reference } of tagged) add(findImage(familiarString(reference), stores).image, reference);
+    const nameOnly =
+      repository !== undefined && repository.tag === undefined && repository.digest === undefined;
+    const tagged = nameOnly
+      ? references
+          .ofRepository(repository)
+          .filter(({ reference }) => reference.digest === undefined)
+      : [];
+    for (const { reference } of tagged)
+      add(findImage(familiarString(reference), stores).image, reference);
     if (tagged.length > 0) continue;
     const { image, reference } = findImage(name, stores);
     add(image, reference);
   }
-  if (saved.size === 0) throw new PlyfsError('image-missing', 'No image was named: name at least one to save.');
+  if (saved.size === 0)
+    throw new PlyfsError('image-missing', 'No image was named: name at least one to save.');
   return [...saved.values()];
 }
 
-async function savedLayers(image: Image, layers: LayerStore, blobs: Map<Digest, SavedLayer | Buffer>): Promise<SavedLayer[]> {
+async function savedLayers(
+  image: Image,
+  layers: LayerStore,
+  blobs: Map<Digest, SavedLayer | Buffer>,
+): Promise<SavedLayer[]> {
   const saved: SavedLayer[] = [];
   for (const [index, chainId] of chainIdsOf(image.config.diffIds).entries()) {
     const diffId = image.config.diffIds[index]!;
     const known = blobs.get(diffId);
-    const layer = known !== undefined && !Buffer.isBuffer(known) ? known : { chainId, diffId, size: await layers.tarSize(chainId) };
+    const layer =
+      known !== undefined && !Buffer.isBuffer(known)
+        ? known
+        : { chainId, diffId, size: await layers.tarSize(chainId) };
     blobs.set(diffId, layer);
     saved.push(layer);
   }
@@ -153,7 +189,11 @@ function textMember(name: string, text: string | Buffer): TarMember {
   return { name, kind: 'file', size: bytes.length, body: body() };
 }
 
-async function* layerBody({ chainId, diffId, size }: SavedLayer, layers: LayerStore, { onProgress, signal }: SaveOptions): ByteSource {
+async function* layerBody(
+  { chainId, diffId, size }: SavedLayer,
+  layers: LayerStore,
+  { onProgress, signal }: SaveOptions,
+): ByteSource {
   let done = 0;
   for await (const piece of layers.tar(chainId)) {
     signal?.throwIfAborted();
@@ -173,17 +213,29 @@ function indexOf(saved: readonly SavedImage[], manifests: ReadonlyMap<ImageId, B
       digest: sha256(manifest),
       size: manifest.length,
       ...(annotations && { annotations }),
-      ...(architecture !== '' && { platform: { architecture, os: os === '' ? 'linux' : os, ...(variant !== undefined && { variant }) } }),
+      ...(architecture !== '' && {
+        platform: {
+          architecture,
+          os: os === '' ? 'linux' : os,
+          ...(variant !== undefined && { variant }),
+        },
+      }),
     });
     if (tags.length === 0) return [descriptor()];
     return tags.map((tag) =>
-      descriptor({ 'io.containerd.image.name': canonicalString(tag), 'org.opencontainers.image.ref.name': tag.tag ?? '' }),
+      descriptor({
+        'io.containerd.image.name': canonicalString(tag),
+        'org.opencontainers.image.ref.name': tag.tag ?? '',
+      }),
     );
   });
   return goJson({ schemaVersion: 2, mediaType: INDEX_TYPE, manifests: entries });
 }
 
-function dockerManifestOf(saved: readonly SavedImage[], blobs: ReadonlyMap<Digest, SavedLayer | Buffer>): RawJson {
+function dockerManifestOf(
+  saved: readonly SavedImage[],
+  blobs: ReadonlyMap<Digest, SavedLayer | Buffer>,
+): RawJson {
   const ids = new Set(saved.map(({ image }) => image.id));
   return goJson(
     saved.map(({ image, tags }) => {

@@ -1,6 +1,7 @@
 /**
- * Which images of an archive are loaded: those for the wanted platform, where the archive leaves a choice or the caller has named one. What is passed over is
- * counted, and told afterwards; that nothing was loaded is never success.
+ * Which images of an archive are loaded: those for the wanted platform, where the archive leaves a
+ * choice or the caller has named one. What is passed over is counted, and told afterwards; that
+ * nothing was loaded is never success.
  */
 import { PlyfsError } from '../base/error.js';
 import type { Platform } from './image-config.js';
@@ -14,13 +15,19 @@ export class Selection {
   /** What is no image: its type, and how often. */
   readonly #others = new Map<string, number>();
 
-  /** `platform`: what the caller named; this machine's when absent, and then an image that is alone is taken whatever it is for, as docker takes it. */
+  /**
+   * `platform`: what the caller named; this machine's when absent, and then an image that is alone
+   * is taken whatever it is for, as docker takes it.
+   */
   constructor(platform: Platform | undefined) {
     this.wanted = platform ?? hostPlatform();
     this.#asked = platform !== undefined;
   }
 
-  /** Whether an image is loaded that its archive offers without a choice. One that does not say what it is for is. */
+  /**
+   * Whether an image is loaded that its archive offers without a choice. One that does not say what
+   * it is for is.
+   */
   takes(platform: Platform): boolean {
     if (!this.#asked || platform.architecture === '' || this.suits(platform)) return true;
     this.passOverForeign([platform]);
@@ -65,7 +72,10 @@ export class Selection {
         `${archive} has no image for ${platformString(this.wanted)}, but for ${this.#platforms()}: name another with --platform.`,
       );
     const types = this.#types();
-    return new PlyfsError('archive-invalid', `${archive} holds no image${types === '' ? '' : `, but something else: ${types}`}.`);
+    return new PlyfsError(
+      'archive-invalid',
+      `${archive} holds no image${types === '' ? '' : `, but something else: ${types}`}.`,
+    );
   }
 
   #platforms(): string {
@@ -73,7 +83,9 @@ export class Selection {
   }
 
   #types(): string {
-    return [...this.#others].map(([type, count]) => (count === 1 ? type : `${type} (${count})`)).join(', ');
+    return [...this.#others]
+      .map(([type, count]) => (count === 1 ? type : `${type} (${count})`))
+      .join(', ');
   }
 }
 

@@ -1,8 +1,10 @@
 /**
- * A tar of images, uncompressed and seekable, indexed by one pass over its headers and then read in place.
+ * A tar of images, uncompressed and seekable, indexed by one pass over its headers and then read in
+ * place.
  *
- * The headers are decoded by tar-stream. It reads a stream and cannot seek, so what lies between the headers is not read but
- * replaced by zeros: it passes through tar-stream without being looked at, and only the headers are ever read from disk.
+ * The headers are decoded by tar-stream. It reads a stream and cannot seek, so what lies between
+ * the headers is not read but replaced by zeros: it passes through tar-stream without being looked
+ * at, and only the headers are ever read from disk.
  */
 import { closeSync, readSync } from 'node:fs';
 import { once } from 'node:events';
@@ -10,7 +12,13 @@ import { extract, type Header } from 'tar-stream';
 import { ByteCursor } from '../archive/byte-cursor.js';
 import type { ByteSource } from '../base/byte-source.js';
 import { PlyfsError } from '../base/error.js';
-import { checkedLength, componentsOf, resolveLinks, type ArchiveFile, type ArchiveFiles } from './archive-files.js';
+import {
+  checkedLength,
+  componentsOf,
+  resolveLinks,
+  type ArchiveFile,
+  type ArchiveFiles,
+} from './archive-files.js';
 import { fileRange } from './file-range.js';
 import { ARCHIVE_ENTRIES_MAX, ARCHIVE_EXTENDED_MAX, LINKS_MAX } from './limits.js';
 
@@ -36,8 +44,16 @@ export class TarArchive implements ArchiveFiles {
     this.#entries = entries;
   }
 
-  /** `fd` is this object's from here on, and closed also when this fails. Throws `archive-damaged`, `archive-hostile`. */
-  static async open(name: string, fd: number, size: number, signal?: AbortSignal): Promise<TarArchive> {
+  /**
+   * `fd` is this object's from here on, and closed also when this fails. Throws `archive-damaged`,
+   * `archive-hostile`.
+   */
+  static async open(
+    name: string,
+    fd: number,
+    size: number,
+    signal?: AbortSignal,
+  ): Promise<TarArchive> {
     try {
       return new TarArchive(name, fd, await index(name, fd, size, signal));
     } catch (error) {
@@ -61,12 +77,24 @@ export class TarArchive implements ArchiveFiles {
       case 'file': {
         const { starts, size } = found;
         const what = `${path} in ${this.name}`;
-        const [first, ...others] = starts.map((start) => () => fileRange(this.#fd, start, size, what));
-        return { size, open: () => others.reduce((one, other) => agreeing(one, other(), () => this.#ambiguous(path)), first!()) };
+        const [first, ...others] = starts.map(
+          (start) => () => fileRange(this.#fd, start, size, what),
+        );
+        return {
+          size,
+          open: () =>
+            others.reduce(
+              (one, other) => agreeing(one, other(), () => this.#ambiguous(path)),
+              first!(),
+            ),
+        };
       }
       case 'hard link':
         if (links === LINKS_MAX)
-          throw new PlyfsError('archive-hostile', `${this.name} has more than ${LINKS_MAX} hard links on the way to "${path}".`);
+          throw new PlyfsError(
+            'archive-hostile',
+            `${this.name} has more than ${LINKS_MAX} hard links on the way to "${path}".`,
+          );
         return this.#file(found.target, links + 1);
       case 'ambiguous':
         throw this.#ambiguous(path);
@@ -84,7 +112,9 @@ export class TarArchive implements ArchiveFiles {
 
   directories(): readonly string[] {
     return [...this.#entries]
-      .flatMap(([name, entry]) => (entry.kind === 'directory' && !name.includes('/') && name !== '' ? [name] : []))
+      .flatMap(([name, entry]) =>
+        entry.kind === 'directory' && !name.includes('/') && name !== '' ? [name] : [],
+      )
       .sort();
   }
 
@@ -106,7 +136,12 @@ async function* agreeing(one: ByteSource, other: ByteSource, differ: () => Error
   }
 }
 
-async function index(name: string, fd: number, size: number, signal: AbortSignal | undefined): Promise<Map<string, Entry>> {
+async function index(
+  name: string,
+  fd: number,
+  size: number,
+  signal: AbortSignal | undefined,
+): Promise<Map<string, Entry>> {
   const entries = new Map<string, Entry>();
   let header: Header | undefined;
   // With this mark every write asks to wait for `drain`, which comes when it was used up.
@@ -122,9 +157,17 @@ async function index(name: string, fd: number, size: number, signal: AbortSignal
     if (!headers.write(bytes)) await once(headers, 'drain');
   };
   const damaged = (problem: string, cause?: unknown): PlyfsError =>
-    new PlyfsError('archive-damaged', `The tar ${name} is damaged: ${problem}; fetch or make the archive again.`, { cause });
+    new PlyfsError(
+      'archive-damaged',
+      `The tar ${name} is damaged: ${problem}; fetch or make the archive again.`,
+      { cause },
+    );
   const noTar = (cause?: unknown): PlyfsError =>
-    new PlyfsError('archive-damaged', `${name} is no tar, compressed or not: its first block is no header of one.`, { cause });
+    new PlyfsError(
+      'archive-damaged',
+      `${name} is no tar, compressed or not: its first block is no header of one.`,
+      { cause },
+    );
   const block = Buffer.allocUnsafe(BLOCK);
   let extended = 0;
   /** Of the last header. */
@@ -152,14 +195,23 @@ async function index(name: string, fd: number, size: number, signal: AbortSignal
       if (found === undefined) {
         extended += BLOCK;
         if (extended > ARCHIVE_EXTENDED_MAX)
-          throw new PlyfsError('archive-hostile', `${name} has extended headers of more than ${ARCHIVE_EXTENDED_MAX} bytes.`);
+          throw new PlyfsError(
+            'archive-hostile',
+            `${name} has extended headers of more than ${ARCHIVE_EXTENDED_MAX} bytes.`,
+          );
         continue;
       }
       const body = found.type === 'directory' ? 0 : found.size;
-      if (body > size - at) throw damaged(`"${found.name}" should have ${body} bytes, but only ${size - at} follow its header`);
+      if (body > size - at)
+        throw damaged(
+          `"${found.name}" should have ${body} bytes, but only ${size - at} follow its header`,
+        );
       add(entries, name, found, at);
       if (entries.size > ARCHIVE_ENTRIES_MAX)
-        throw new PlyfsError('archive-hostile', `${name} has more than ${ARCHIVE_ENTRIES_MAX} entries.`);
+        throw new PlyfsError(
+          'archive-hostile',
+          `${name} has more than ${ARCHIVE_ENTRIES_MAX} entries.`,
+        );
       const padded = Math.ceil(body / BLOCK) * BLOCK;
       at += padded;
       for (let left = padded; left > 0; left -= zeros.length) {
@@ -170,7 +222,9 @@ async function index(name: string, fd: number, size: number, signal: AbortSignal
   } catch (error) {
     if (error instanceof PlyfsError || signal?.aborted === true) throw error;
     // What tar-stream says of a header, it says to programmers.
-    throw begin === 0 ? noTar(error) : damaged(`the block at byte ${begin} is no header of a file`, error);
+    throw begin === 0
+      ? noTar(error)
+      : damaged(`the block at byte ${begin} is no header of a file`, error);
   } finally {
     headers.destroy();
   }
@@ -190,11 +244,15 @@ function add(entries: Map<string, Entry>, archive: string, header: Header, start
   entries.set(name, former === undefined ? entry : bothOf(former, entry));
 }
 
-/** Of a name that the tar has twice: what it is where both are the same, which only reading tells of files. */
+/**
+ * Of a name that the tar has twice: what it is where both are the same, which only reading tells of
+ * files.
+ */
 function bothOf(one: Entry, other: Entry): Entry {
   switch (one.kind) {
     case 'file':
-      if (other.kind === 'file' && one.size === other.size) return { ...one, starts: [...one.starts, ...other.starts] };
+      if (other.kind === 'file' && one.size === other.size)
+        return { ...one, starts: [...one.starts, ...other.starts] };
       break;
     case 'symlink':
     case 'hard link':

@@ -1,4 +1,7 @@
-/** A tar made of members one after the other, the same bytes for the same members: no times, no owners. */
+/**
+ * A tar made of members one after the other, the same bytes for the same members: no times, no
+ * owners.
+ */
 import { once } from 'node:events';
 import { pack, type Pack } from 'tar-stream';
 import type { ByteSource } from '../base/byte-source.js';
@@ -6,7 +9,12 @@ import type { ByteSource } from '../base/byte-source.js';
 export type TarMember =
   | { readonly name: string; readonly kind: 'directory' }
   /** `body` must have `size` bytes. */
-  | { readonly name: string; readonly kind: 'file'; readonly size: number; readonly body: ByteSource };
+  | {
+      readonly name: string;
+      readonly kind: 'file';
+      readonly size: number;
+      readonly body: ByteSource;
+    };
 
 export async function* packTar(members: Iterable<TarMember>): ByteSource {
   const tar = pack();
@@ -31,7 +39,13 @@ async function write(tar: Pack, members: Iterable<TarMember>, gone: AbortSignal)
       tar.entry({ ...common, name: `${member.name}/`, type: 'directory', mode: 0o755 });
       continue;
     }
-    const entry = tar.entry({ ...common, name: member.name, type: 'file', mode: 0o644, size: member.size });
+    const entry = tar.entry({
+      ...common,
+      name: member.name,
+      type: 'file',
+      mode: 0o644,
+      size: member.size,
+    });
     const finished = once(entry, 'finish', { signal: gone });
     finished.catch(() => undefined);
     for await (const piece of member.body) {

@@ -1,9 +1,11 @@
 /**
- * The configuration of an image made from the JSON that images had before Docker 1.10, byte for byte as Docker makes it, so that the
- * image has the id that it has there (moby 20.10, image/v1/imagev1.go: MakeConfigFromV1Config, HistoryFromConfig).
+ * The configuration of an image made from the JSON that images had before Docker 1.10, byte for
+ * byte as Docker makes it, so that the image has the id that it has there (moby 20.10,
+ * image/v1/imagev1.go: MakeConfigFromV1Config, HistoryFromConfig).
  *
- * What Docker 1.8.3 and later wrote is kept as text, except for some fields; what is older (or does not say) went through Go's
- * `image.V1Image` and `container.Config` of 20.10, which drops fields they lack, adds those they have, and gives all of them their order.
+ * What Docker 1.8.3 and later wrote is kept as text, except for some fields; what is older (or does
+ * not say) went through Go's `image.V1Image` and `container.Config` of 20.10, which drops fields
+ * they lack, adds those they have, and gives all of them their order.
  */
 import type { DiffId } from '../base/digest.js';
 import { goJson, goMap, goObject, rawMembers, type RawJson } from './go-json.js';
@@ -28,24 +30,37 @@ export function parseV1Image(bytes: Uint8Array, what: string): V1Image {
   const members = rawMembers(text);
   const field = (name: string): string => json.text(valueOf(fieldOf(members, name)), name);
   const container = fieldOf(members, 'container_config');
-  const command = isNull(container) ? null : words(fieldOf(rawMembers(objectText(container, json, 'container_config')), 'Cmd'), json);
+  const command = isNull(container)
+    ? null
+    : words(fieldOf(rawMembers(objectText(container, json, 'container_config')), 'Cmd'), json);
   const comment = field('comment');
   const author = field('author');
   const createdBy = (command ?? []).join(' ');
-  const history: [string, RawJson][] = [['created', goJson(goTime(valueOf(fieldOf(members, 'created')), json))]];
+  const history: [string, RawJson][] = [
+    ['created', goJson(goTime(valueOf(fieldOf(members, 'created')), json))],
+  ];
   if (author !== '') history.push(['author', goJson(author)]);
   if (createdBy !== '') history.push(['created_by', goJson(createdBy)]);
   if (comment !== '') history.push(['comment', goJson(comment)]);
   const parent = field('parent');
-  if (parent !== '' && !/^[a-f0-9]{64}$/.test(parent)) throw json.error('has a parent that is no id');
+  if (parent !== '' && !/^[a-f0-9]{64}$/.test(parent))
+    throw json.error('has a parent that is no id');
   return { text, parent, dockerVersion: field('docker_version'), history: goObject(history) };
 }
 
 /** `history`: of all images below and this one, the oldest first. */
-export function configFromV1(image: V1Image, diffIds: readonly DiffId[], history: readonly RawJson[], what: string): Buffer {
+export function configFromV1(
+  image: V1Image,
+  diffIds: readonly DiffId[],
+  history: readonly RawJson[],
+  what: string,
+): Buffer {
   const json = new JsonDocument('archive-invalid', what);
-  const members = isOlderThan183(image.dockerVersion) ? throughStruct(rawMembers(image.text), json) : rawMembers(image.text);
-  for (const dropped of ['id', 'parent', 'Size', 'parent_id', 'layer_id', 'throwaway']) members.delete(dropped);
+  const members = isOlderThan183(image.dockerVersion)
+    ? throughStruct(rawMembers(image.text), json)
+    : rawMembers(image.text);
+  for (const dropped of ['id', 'parent', 'Size', 'parent_id', 'layer_id', 'throwaway'])
+    members.delete(dropped);
   const rootfs: [string, RawJson][] = [['type', goJson('layers')]];
   if (diffIds.length > 0) rootfs.push(['diff_ids', goJson(diffIds)]);
   members.set('rootfs', goObject(rootfs));
@@ -70,33 +85,51 @@ type Absent = undefined | (RawJson & 'null');
 /** How a field of a Go struct is read and written. Undefined: left out. */
 type Codec = (value: RawJson | undefined, json: JsonDocument, field: string) => RawJson | undefined;
 
-const isNull = (value: RawJson | undefined): value is Absent => value === undefined || value === 'null';
+const isNull = (value: RawJson | undefined): value is Absent =>
+  value === undefined || value === 'null';
 
 const text: Codec = (value, json, field) => goJson(json.text(valueOf(value), field));
-const optionalText: Codec = (value, json, field) => (json.text(valueOf(value), field) === '' ? undefined : text(value, json, field));
+const optionalText: Codec = (value, json, field) =>
+  json.text(valueOf(value), field) === '' ? undefined : text(value, json, field);
 const flag: Codec = (value, json, field) => goJson(json.boolean(valueOf(value), field));
-const optionalFlag: Codec = (value, json, field) => (json.boolean(valueOf(value), field) ? goJson(true) : undefined);
-const list: Codec = (value, json, field) => (isNull(value) ? goJson(null) : goJson(json.strings(valueOf(value), field)));
+const optionalFlag: Codec = (value, json, field) =>
+  json.boolean(valueOf(value), field) ? goJson(true) : undefined;
+const list: Codec = (value, json, field) =>
+  isNull(value) ? goJson(null) : goJson(json.strings(valueOf(value), field));
 const optionalList: Codec = (value, json, field) =>
   json.strings(valueOf(value), field).length === 0 ? undefined : list(value, json, field);
 const command: Codec = (value, json) => goJson(words(value, json));
-const optionalCommand: Codec = (value, json) => ((words(value, json) ?? []).length === 0 ? undefined : command(value, json, ''));
+const optionalCommand: Codec = (value, json) =>
+  (words(value, json) ?? []).length === 0 ? undefined : command(value, json, '');
 /** A map to empty structs. */
 const set: Codec = (value, json, field) =>
-  isNull(value) ? goJson(null) : goMap(new Map(json.entries(valueOf(value), field, () => goJson({}))));
+  isNull(value)
+    ? goJson(null)
+    : goMap(new Map(json.entries(valueOf(value), field, () => goJson({}))));
 const optionalSet: Codec = (value, json, field) =>
-  json.entries(valueOf(value), field, () => undefined).length === 0 ? undefined : set(value, json, field);
+  json.entries(valueOf(value), field, () => undefined).length === 0
+    ? undefined
+    : set(value, json, field);
 const labels: Codec = (value, json, field) =>
-  isNull(value) ? goJson(null) : goMap(new Map(json.entries(valueOf(value), field, (item, at) => goJson(json.text(item, at)))));
-const optionalNumber: Codec = (value, json, field) => (isNull(value) ? undefined : goJson(integer(value, json, field)));
+  isNull(value)
+    ? goJson(null)
+    : goMap(
+        new Map(json.entries(valueOf(value), field, (item, at) => goJson(json.text(item, at)))),
+      );
+const optionalNumber: Codec = (value, json, field) =>
+  isNull(value) ? undefined : goJson(integer(value, json, field));
 const nonZeroNumber: Codec = (value, json, field) =>
-  isNull(value) || integer(value, json, field) === 0 ? undefined : goJson(integer(value, json, field));
+  isNull(value) || integer(value, json, field) === 0
+    ? undefined
+    : goJson(integer(value, json, field));
 const time: Codec = (value, json) => goJson(goTime(valueOf(value), json));
 const struct =
   (fields: readonly (readonly [string, Codec])[], whenNull: 'zero' | 'omit'): Codec =>
   (value, json, field) => {
     if (isNull(value) && whenNull === 'omit') return undefined;
-    const members = isNull(value) ? new Map<string, RawJson>() : rawMembers(objectText(value, json, field));
+    const members = isNull(value)
+      ? new Map<string, RawJson>()
+      : rawMembers(objectText(value, json, field));
     return goObject(structMembers(fields, members, json, field));
   };
 
@@ -154,7 +187,10 @@ const v1Image: readonly (readonly [string, Codec])[] = [
   ['os', optionalText],
 ];
 
-function throughStruct(members: ReadonlyMap<string, RawJson>, json: JsonDocument): Map<string, RawJson> {
+function throughStruct(
+  members: ReadonlyMap<string, RawJson>,
+  json: JsonDocument,
+): Map<string, RawJson> {
   return new Map(structMembers(v1Image, members, json, ''));
 }
 
@@ -199,11 +235,15 @@ function words(value: RawJson | undefined, json: JsonDocument): string[] | null 
 
 function integer(value: RawJson, json: JsonDocument, field: string): number {
   const parsed = valueOf(value);
-  if (typeof parsed !== 'number' || !Number.isSafeInteger(parsed)) throw json.error(`has something that is no whole number as ${field}`);
+  if (typeof parsed !== 'number' || !Number.isSafeInteger(parsed))
+    throw json.error(`has something that is no whole number as ${field}`);
   return parsed;
 }
 
-/** RFC 3339 as Go's time.Time writes what it read: no trailing zeros in fractions, at most nanoseconds; the zero time for none. */
+/**
+ * RFC 3339 as Go's time.Time writes what it read: no trailing zeros in fractions, at most
+ * nanoseconds; the zero time for none.
+ */
 function goTime(value: unknown, json: JsonDocument): string {
   if (value === undefined || value === null) return '0001-01-01T00:00:00Z';
   const time = parseRfc3339(json.string(value, 'created'));

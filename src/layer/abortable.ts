@@ -1,9 +1,13 @@
-/** A source that ends with the signal's reason once that is aborted, also while a piece is waited for. */
+/**
+ * A source that ends with the signal's reason once that is aborted, also while a piece is waited
+ * for.
+ */
 import type { ByteSource } from '../base/byte-source.js';
 
 /**
- * Each piece is waited for by a promise of its own. In a race with one promise that lives as long as the source every piece would stay reachable:
- * `Promise.race` leaves its reactions, and through them what won, with the promises that never settled.
+ * Each piece is waited for by a promise of its own. In a race with one promise that lives as long
+ * as the source every piece would stay reachable: `Promise.race` leaves its reactions, and through
+ * them what won, with the promises that never settled.
  */
 export async function* abortable(source: ByteSource, signal: AbortSignal): ByteSource {
   const pieces = source[Symbol.asyncIterator]();

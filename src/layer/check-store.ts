@@ -9,10 +9,15 @@ import { checkTarSplit, layerTar } from './layer-tar.js';
 import type { Mount, StoreState } from './store-state.js';
 
 export type FindingCode =
-  /** It, or a layer below it, is not complete or not what its name says: the store acts as if it were not there. */
+  /**
+   * It, or a layer below it, is not complete or not what its name says: the store acts as if it
+   * were not there.
+   */
   | 'layer-skipped'
   | 'mount-skipped'
-  /** The driver has no directory of the id that layerdb names, or one whose own files contradict it. */
+  /**
+   * The driver has no directory of the id that layerdb names, or one whose own files contradict it.
+   */
   | 'directory-missing'
   | 'directory-damaged'
   /** The driver puts it on other layers than layerdb does. */
@@ -33,7 +38,9 @@ export interface Finding {
   readonly chainId?: ChainId;
   /** Of a mount. */
   readonly name?: string;
-  /** What `repair` does about it. Absent: nothing, because somebody may still need what is there. */
+  /**
+   * What `repair` does about it. Absent: nothing, because somebody may still need what is there.
+   */
   readonly repair?: string;
 }
 
@@ -41,7 +48,8 @@ export interface CheckOptions {
   /** Puts every layer's tar together again and compares its digest, which reads everything. */
   readonly deep?: boolean;
   readonly signal?: AbortSignal | undefined;
-  readonly onProgress?: ((event: { kind: 'layer'; id: ChainId; done: number; total: number }) => void) | undefined;
+  readonly onProgress?:
+    ((event: { kind: 'layer'; id: ChainId; done: number; total: number }) => void) | undefined;
 }
 
 export interface Repaired {
@@ -98,16 +106,30 @@ function garbageFindings(state: StoreState): Finding[] {
   }));
 }
 
-async function checkLayer(state: StoreState, layer: Layer, deep: boolean, signal: AbortSignal | undefined): Promise<Finding[]> {
+async function checkLayer(
+  state: StoreState,
+  layer: Layer,
+  deep: boolean,
+  signal: AbortSignal | undefined,
+): Promise<Finding[]> {
   const findings: Finding[] = [];
   const { chainId, cacheId, parent } = layer;
-  const add = (code: FindingCode, path: string, problem: string): void => void findings.push({ code, path, problem, chainId });
+  const add = (code: FindingCode, path: string, problem: string): void =>
+    void findings.push({ code, path, problem, chainId });
   const path = join(state.driver.home, cacheId);
-  if (state.idUsers(cacheId) > 1) add('directory-shared', path, `${path} belongs to the layer ${chainId}, and to another.`);
-  const directories = directoriesOf(state, cacheId, (code, problem) => add(code, path, `The layer ${chainId}: ${problem}`));
+  if (state.idUsers(cacheId) > 1)
+    add('directory-shared', path, `${path} belongs to the layer ${chainId}, and to another.`);
+  const directories = directoriesOf(state, cacheId, (code, problem) =>
+    add(code, path, `The layer ${chainId}: ${problem}`),
+  );
   if (directories !== undefined) {
     const wrong = wrongParents(state, directories, parent, []);
-    if (wrong !== undefined) add('parents-differ', path, `${path} is a layer on ${wrong}, where the layer ${chainId} is not.`);
+    if (wrong !== undefined)
+      add(
+        'parents-differ',
+        path,
+        `${path} is a layer on ${wrong}, where the layer ${chainId} is not.`,
+      );
   }
   try {
     await checkTarSplit(state, layer);
@@ -129,15 +151,21 @@ function checkMount(state: StoreState, { name, mountId, initId, parent }: Mount)
   const findings: Finding[] = [];
   const check = (id: string, above: readonly string[]): LayerDirectories | undefined => {
     const path = join(state.driver.home, id);
-    const add = (code: FindingCode, problem: string): void => void findings.push({ code, path, problem, name });
-    if (state.idUsers(id) > 1) add('directory-shared', `${path} belongs to '${name}', and to another.`);
-    const directories = directoriesOf(state, id, (code, problem) => add(code, `'${name}': ${problem}`));
+    const add = (code: FindingCode, problem: string): void =>
+      void findings.push({ code, path, problem, name });
+    if (state.idUsers(id) > 1)
+      add('directory-shared', `${path} belongs to '${name}', and to another.`);
+    const directories = directoriesOf(state, id, (code, problem) =>
+      add(code, `'${name}': ${problem}`),
+    );
     const wrong = directories && wrongParents(state, directories, parent, above);
-    if (wrong !== undefined) add('parents-differ', `${path} is a layer on ${wrong}, where '${name}' is not.`);
+    if (wrong !== undefined)
+      add('parents-differ', `${path} is a layer on ${wrong}, where '${name}' is not.`);
     return directories;
   };
   const init = initId === undefined ? undefined : check(initId, []);
-  if (initId === undefined || init !== undefined) check(mountId, init === undefined ? [] : [init.own]);
+  if (initId === undefined || init !== undefined)
+    check(mountId, init === undefined ? [] : [init.own]);
   return findings;
 }
 
@@ -155,7 +183,10 @@ function directoriesOf(
   }
 }
 
-/** The first directory that the driver puts below, and that layerdb does not; undefined when they agree, or when the parent itself is damaged. */
+/**
+ * The first directory that the driver puts below, and that layerdb does not; undefined when they
+ * agree, or when the parent itself is damaged.
+ */
 function wrongParents(
   { driver }: StoreState,
   { below, form }: LayerDirectories,
@@ -171,6 +202,7 @@ function wrongParents(
     return undefined;
   }
   const at = Math.max(below.length, expected.length);
-  for (let index = 0; index < at; index++) if (below[index] !== expected[index]) return below[index] ?? 'nothing';
+  for (let index = 0; index < at; index++)
+    if (below[index] !== expected[index]) return below[index] ?? 'nothing';
   return undefined;
 }

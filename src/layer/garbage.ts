@@ -1,13 +1,16 @@
 /**
  * What nobody needs, and what shows that:
  *
- * - write-sets and `-removing` directories that nobody works on, with the driver's directories that they name;
+ * - write-sets and `-removing` directories that nobody works on, with the driver's directories that
+ *   they name;
  * - directories of the driver that nothing in layerdb names;
  * - records (mount-records.ts) of no read-write layer;
- * - layers without a layer, mount, image or process that refers to them, as a load leaves them that was killed before its image was there.
+ * - layers without a layer, mount, image or process that refers to them, as a load leaves them that
+ *   was killed before its image was there.
  *
- * dockerd's builder keeps layers, and directories of the driver, that only its databases know: what these mention stays. What is mounted stays;
- * and while a directory of layerdb cannot be read, so do all that it may have named.
+ * dockerd's builder keeps layers, and directories of the driver, that only its databases know: what
+ * these mention stays. What is mounted stays; and while a directory of layerdb cannot be read, so
+ * do all that it may have named.
  */
 import { closeSync, lstatSync, readSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -45,7 +48,9 @@ interface Found {
 /** What `collectGarbage` would take. */
 export function listGarbage(state: StoreState): Garbage[] {
   if (state.readOnly) state.refresh();
-  const { unfinished, driverIds, records, layers } = state.readOnly ? findGarbage(state) : state.exclusively(() => findGarbage(state));
+  const { unfinished, driverIds, records, layers } = state.readOnly
+    ? findGarbage(state)
+    : state.exclusively(() => findGarbage(state));
   return [
     ...unfinished.map(({ path }) => unfinishedGarbage(path)),
     ...driverIds.map((id) => driverGarbage(state, id)),
@@ -54,7 +59,10 @@ export function listGarbage(state: StoreState): Garbage[] {
   ];
 }
 
-/** Under the store's lock, but on a root that is open for reading only, where what others do at that moment may be listed as well. */
+/**
+ * Under the store's lock, but on a root that is open for reading only, where what others do at that
+ * moment may be listed as well.
+ */
 function findGarbage(state: StoreState): Found {
   // First what the driver has: whatever names it was there before.
   const driverIds = state.driver.ids();
@@ -62,9 +70,14 @@ function findGarbage(state: StoreState): Found {
   const unfinished = state.metadata.unfinished();
   const named = new Set(unfinished.flatMap(({ ids }) => ids));
   const mounted = new Set(state.driver.mounts().map(({ id }) => id));
-  const unknownIds = state.idsUnknown ? [] : driverIds.filter((id) => !state.isIdUsed(id) && !named.has(id) && !mounted.has(id));
+  const unknownIds = state.idsUnknown
+    ? []
+    : driverIds.filter((id) => !state.isIdUsed(id) && !named.has(id) && !mounted.has(id));
   const held = state.heldElsewhere();
-  const unneeded = state.holders.length === 0 ? [] : [...state.layers.keys()].filter((id) => state.references(id) === 0 && !held.has(id));
+  const unneeded =
+    state.holders.length === 0
+      ? []
+      : [...state.layers.keys()].filter((id) => state.references(id) === 0 && !held.has(id));
   const mentioned = mentionedInBuildkit(state.root, [...unknownIds, ...unneeded]);
   return {
     unfinished: unfinished.filter(({ inUse }) => !inUse),
@@ -74,7 +87,10 @@ function findGarbage(state: StoreState): Found {
   };
 }
 
-/** Takes what `garbage` lists, and the layers that nobody needs after that. What fails is told and left. */
+/**
+ * Takes what `garbage` lists, and the layers that nobody needs after that. What fails is told and
+ * left.
+ */
 export async function collectGarbage(state: StoreState): Promise<Collected> {
   const removed: Garbage[] = [];
   const failed: (Garbage & { error: string })[] = [];
@@ -103,15 +119,18 @@ export async function collectGarbage(state: StoreState): Promise<Collected> {
       trace('driver directory removed', id);
     });
   }
-  for (const path of records) await attempt(recordGarbage(path), async () => rmSync(path, { recursive: true, force: true }));
-  for (const { garbage, removal } of layers) await attempt(garbage, () => finishRemoving(state, removal));
+  for (const path of records)
+    await attempt(recordGarbage(path), async () => rmSync(path, { recursive: true, force: true }));
+  for (const { garbage, removal } of layers)
+    await attempt(garbage, () => finishRemoving(state, removal));
   return { removed, failed };
 }
 
 /** Under the store's lock. */
 function takeOver(state: StoreState, { path, ids }: Unfinished): () => Promise<void> {
   // A file or a link of such a name, or what somebody finished meanwhile.
-  if (lstatSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) return async () => rmSync(path, { force: true });
+  if (lstatSync(path, { throwIfNoEntry: false })?.isDirectory() !== true)
+    return async () => rmSync(path, { force: true });
   const writeSet = WriteSet.tryLock(path);
   if (writeSet === undefined) return () => Promise.reject(new Error('Somebody works on it.'));
   const removal: Removal = { writeSet, ids: unusedIds(state, ids) };
@@ -120,16 +139,23 @@ function takeOver(state: StoreState, { path, ids }: Unfinished): () => Promise<v
 
 function takeLayers(state: StoreState, chainId: ChainId): { garbage: Garbage; removal: Removal }[] {
   const { layers, removals } = takeUnneeded(state, chainId);
-  return layers.map(({ chainId }, index) => ({ garbage: layerGarbage(state, chainId), removal: removals[index]! }));
+  return layers.map(({ chainId }, index) => ({
+    garbage: layerGarbage(state, chainId),
+    removal: removals[index]!,
+  }));
 }
 
 function unfinishedGarbage(path: string): Garbage {
-  const reason = path.endsWith('-removing') ? 'is a layer whose deletion was not finished' : 'was left by a process that did not finish';
+  const reason = path.endsWith('-removing')
+    ? 'is a layer whose deletion was not finished'
+    : 'was left by a process that did not finish';
   return { kind: 'unfinished', path, reason };
 }
 
 function driverGarbage({ driver }: StoreState, id: string): Garbage {
-  const reason = driver.exists(id) ? 'belongs to no layer' : 'belongs to no layer, and is not complete';
+  const reason = driver.exists(id)
+    ? 'belongs to no layer'
+    : 'belongs to no layer, and is not complete';
   return { kind: 'driver-directory', path: join(driver.home, id), reason };
 }
 
@@ -138,14 +164,20 @@ function recordGarbage(path: string): Garbage {
 }
 
 function layerGarbage({ metadata }: StoreState, chainId: ChainId): Garbage {
-  return { kind: 'layer', path: metadata.layerPath(chainId), reason: 'is a layer that no image or container needs', chainId };
+  return {
+    kind: 'layer',
+    path: metadata.layerPath(chainId),
+    reason: 'is a layer that no image or container needs',
+    chainId,
+  };
 }
 
 const WINDOW = 1 << 20;
 
 /**
- * Whether dockerd's builder may know an id: its databases contain it somewhere. They are B+ trees (bbolt) that keep a key or value in one piece;
- * what was deleted may still be found in free pages, and then an id is kept too long, but none is lost.
+ * Whether dockerd's builder may know an id: its databases contain it somewhere. They are B+ trees
+ * (bbolt) that keep a key or value in one piece; what was deleted may still be found in free pages,
+ * and then an id is kept too long, but none is lost.
  */
 function mentionedInBuildkit(root: string, ids: readonly string[]): (id: string) => boolean {
   const found = new Set<string>();

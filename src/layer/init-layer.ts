@@ -1,8 +1,11 @@
 /**
- * What lies between an image and a container: the mount points that a runtime needs (moby, daemon/initlayer/setup_unix.go).
+ * What lies between an image and a container: the mount points that a runtime needs (moby,
+ * daemon/initlayer/setup_unix.go).
  *
- * Docker makes them through a mount. Here they are made in the init layer's own directory, which comes to the same, because something new in an upper directory
- * hides what is below; only of directories must be known what they are below. Everything is reached from descriptors, one component at a time, so that no link of an image is followed.
+ * Docker makes them through a mount. Here they are made in the init layer's own directory, which
+ * comes to the same, because something new in an upper directory hides what is below; only of
+ * directories must be known what they are below. Everything is reached from descriptors, one
+ * component at a time, so that no link of an image is followed.
  */
 import { dirname } from 'node:path/posix';
 import { bytesOf, type ByteString } from '../base/bytes.js';
@@ -36,13 +39,19 @@ const HERE = '' as ByteString;
 const DIRECTORY = c.O_RDONLY | c.O_DIRECTORY | c.O_NOFOLLOW | c.O_CLOEXEC;
 const privileged = process.geteuid?.() === 0;
 
-/** One directory as the union shows it: in the init layer, and in those layers below where it is, topmost first. */
+/**
+ * One directory as the union shows it: in the init layer, and in those layers below where it is,
+ * topmost first.
+ */
 interface Merged {
   readonly own: number;
   readonly below: readonly number[];
 }
 
-/** Fills an init layer, which must be empty but for what is complete by itself. Throws `init-layer-failed`. */
+/**
+ * Fills an init layer, which must be empty but for what is complete by itself. Throws
+ * `init-layer-failed`.
+ */
 export function fillInitLayer(directories: LayerDirectories): void {
   try {
     fill(directories);
@@ -102,7 +111,11 @@ function typeAt(dirfd: number, name: ByteString): number {
 }
 
 /** Makes `name` a directory, if it is none, and as it is below, if it is one there. */
-function makeDirectory(parent: Merged, name: ByteString, open: (dirfd: number, name: ByteString) => number): Merged {
+function makeDirectory(
+  parent: Merged,
+  name: ByteString,
+  open: (dirfd: number, name: ByteString) => number,
+): Merged {
   const below = directoriesBelow(parent, name).map((dirfd) => open(dirfd, name));
   const type = typeAt(parent.own, name);
   if (type !== 0 && type !== c.S_IFDIR) check(sys.unlinkat(parent.own, name, 0), name);
@@ -179,7 +192,9 @@ function saysYes(dirfd: number, name: ByteString, attribute: ByteString): boolea
   return check(size, attribute) === 1 && value.toString() === 'y';
 }
 
-/** What a union keeps for itself, and not what a layer of an ordinary user's keeps beside a file. */
+/**
+ * What a union keeps for itself, and not what a layer of an ordinary user's keeps beside a file.
+ */
 function isCopied(attribute: ByteString): boolean {
   return !isAnyUnionXattr(attribute) || (!privileged && attribute.startsWith(ASIDE_PREFIX));
 }

@@ -1,4 +1,6 @@
-/** A layer's tar as it was registered, byte for byte, put together from its tar-split and its files. */
+/**
+ * A layer's tar as it was registered, byte for byte, put together from its tar-split and its files.
+ */
 import { createHash } from 'node:crypto';
 import { lstatSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,8 +12,8 @@ import { TAR_SPLIT } from './metadata-store.js';
 import type { StoreState } from './store-state.js';
 
 /**
- * Throws `layer-damaged` where the tar cannot be put together, and at its end when it is not the one that was registered.
- * A piece is valid until the next one is asked for.
+ * Throws `layer-damaged` where the tar cannot be put together, and at its end when it is not the
+ * one that was registered. A piece is valid until the next one is asked for.
  */
 export async function* layerTar(state: StoreState, layer: Layer): ByteSource {
   const hash = createHash('sha256');

@@ -22,7 +22,15 @@ export const MAX_DEPTH = 125;
 
 export function layerOf(stored: StoredLayer, parent: Layer | undefined): Layer {
   const { chainId, diffId, size, cacheId, descriptor } = stored;
-  return { chainId, diffId, parent, size, cacheId, depth: (parent?.depth ?? 0) + 1, ...(descriptor !== undefined && { descriptor }) };
+  return {
+    chainId,
+    diffId,
+    parent,
+    size,
+    cacheId,
+    depth: (parent?.depth ?? 0) + 1,
+    ...(descriptor !== undefined && { descriptor }),
+  };
 }
 
 /** From the topmost to the base. */
@@ -31,8 +39,9 @@ export function* ancestry(layer: Layer | undefined): Iterable<Layer> {
 }
 
 /**
- * The layers that have all their ancestors, and for each other one why it has not. `known`: those of before, used again where nothing changed.
- * No recursion, for a hostile store may be deeper than the stack; and no cycles, because a layer's name is the digest of its parent's.
+ * The layers that have all their ancestors, and for each other one why it has not. `known`: those
+ * of before, used again where nothing changed. No recursion, for a hostile store may be deeper than
+ * the stack; and no cycles, because a layer's name is the digest of its parent's.
  */
 export function linkLayers(
   stored: ReadonlyMap<ChainId, StoredLayer | Damaged>,
@@ -58,12 +67,25 @@ export function linkLayers(
     for (const each of path.reverse()) {
       if (broken !== undefined) skipped.set(each.chainId, broken);
       else
-        layers.set(each.chainId, sameOrNew(each, each.parent === undefined ? undefined : layers.get(each.parent), known.get(each.chainId)));
+        layers.set(
+          each.chainId,
+          sameOrNew(
+            each,
+            each.parent === undefined ? undefined : layers.get(each.parent),
+            known.get(each.chainId),
+          ),
+        );
     }
   }
   return { layers, skipped };
 }
 
-function sameOrNew(stored: StoredLayer, parent: Layer | undefined, known: Layer | undefined): Layer {
-  return known?.cacheId === stored.cacheId && known.size === stored.size && known.parent === parent ? known : layerOf(stored, parent);
+function sameOrNew(
+  stored: StoredLayer,
+  parent: Layer | undefined,
+  known: Layer | undefined,
+): Layer {
+  return known?.cacheId === stored.cacheId && known.size === stored.size && known.parent === parent
+    ? known
+    : layerOf(stored, parent);
 }

@@ -1,9 +1,12 @@
 /**
- * Layers that running processes need though no image, mount or layer on disk refers to them yet: those of an image that is being loaded.
+ * Layers that running processes need though no image, mount or layer on disk refers to them yet:
+ * those of an image that is being loaded.
  *
- * `<root>/plyfs/leases/<random>` is a log of what one process holds, `+ChainID` and `-ChainID` lines, and is locked (flock(2)) as long as that process lives:
- * a file that is not locked says nothing, and goes. Under the store's lock a lease is taken, and others' are read, so that who deletes a layer
- * knows of every lease on it. Giving one back needs no lock: a line is one write(2), and half a line is none.
+ * `<root>/plyfs/leases/<random>` is a log of what one process holds, `+ChainID` and `-ChainID`
+ * lines, and is locked (flock(2)) as long as that process lives: a file that is not locked says
+ * nothing, and goes. Under the store's lock a lease is taken, and others' are read, so that who
+ * deletes a layer knows of every lease on it. Giving one back needs no lock: a line is one
+ * write(2), and half a line is none.
  */
 import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
@@ -43,8 +46,9 @@ export class Leases {
   }
 
   /**
-   * What other processes hold, and other stores of this one. With `sweep`, under the store's lock: removes the files of those that have ended.
-   * Throws `root-damaged` for what is no file: what it would say is not known.
+   * What other processes hold, and other stores of this one. With `sweep`, under the store's lock:
+   * removes the files of those that have ended. Throws `root-damaged` for what is no file: what it
+   * would say is not known.
    */
   others({ sweep }: { sweep: boolean }): Set<ChainId> {
     const held = new Set<ChainId>();
@@ -56,7 +60,8 @@ export class Leases {
       if (fd === undefined) continue;
       try {
         if (sys.flock(fd, LOCK_EX | LOCK_NB) !== 0)
-          for (const chainId of heldIn(readOpened(fd, path, 'lease').toString('latin1'))) held.add(chainId);
+          for (const chainId of heldIn(readOpened(fd, path, 'lease').toString('latin1')))
+            held.add(chainId);
         else if (sweep) rmSync(path, { force: true });
       } finally {
         closeSync(fd);

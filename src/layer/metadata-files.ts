@@ -7,12 +7,22 @@ import * as c from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import { readStored, UnfitFile, type StoredKind } from '../sys/stored-file.js';
 
-/** Why a file or directory cannot be what it should be: the rest of a sentence, `is …` or `has …`. */
+/**
+ * Why a file or directory cannot be what it should be: the rest of a sentence, `is …` or `has …`.
+ */
 export class Unusable extends Error {}
 
-/** A directory that is one itself. Undefined when there is nothing of that name; throws `Unusable`. The caller closes. */
+/**
+ * A directory that is one itself. Undefined when there is nothing of that name; throws `Unusable`.
+ * The caller closes.
+ */
 export function openDirectory(dirfd: number, name: string): number | undefined {
-  const fd = sys.openat(dirfd, name as ByteString, c.O_RDONLY | c.O_DIRECTORY | c.O_NOFOLLOW | c.O_CLOEXEC, 0);
+  const fd = sys.openat(
+    dirfd,
+    name as ByteString,
+    c.O_RDONLY | c.O_DIRECTORY | c.O_NOFOLLOW | c.O_CLOEXEC,
+    0,
+  );
   if (fd >= 0) return fd;
   if (fd === -E.ENOENT) return undefined;
   if (fd === -E.ENOTDIR || fd === -E.ELOOP) throw new Unusable('is not a directory');
@@ -24,13 +34,18 @@ export function readRegularFile(dirfd: number, name: string, kind: StoredKind): 
   try {
     return readStored(name, kind, dirfd);
   } catch (error) {
-    if (error instanceof UnfitFile) throw new Unusable(`has a ${name} that ${error.problem}`, { cause: error });
+    if (error instanceof UnfitFile)
+      throw new Unusable(`has a ${name} that ${error.problem}`, { cause: error });
     throw error;
   }
 }
 
 /** An id's file: ASCII, white space around it ignored as Docker does. */
-export function readId<T>(dirfd: number, name: string, parse: (text: string) => T | undefined): T | undefined {
+export function readId<T>(
+  dirfd: number,
+  name: string,
+  parse: (text: string) => T | undefined,
+): T | undefined {
   const text = readRegularFile(dirfd, name, 'id')?.toString('latin1').trim();
   if (text === undefined) return undefined;
   const id = parse(text);
@@ -43,12 +58,16 @@ export function required<T>(value: T | undefined, name: string): T {
   return value;
 }
 
-/** Docker reads it without trimming: what is not a plain number keeps it from loading the layer, and so it does here. */
+/**
+ * Docker reads it without trimming: what is not a plain number keeps it from loading the layer, and
+ * so it does here.
+ */
 export function readSize(dirfd: number): number | undefined {
   const text = readRegularFile(dirfd, 'size', 'id')?.toString('latin1');
   if (text === undefined) return undefined;
   const size = Number(text);
-  if (!/^[0-9]{1,16}$/.test(text) || !Number.isSafeInteger(size)) throw new Unusable('has a size that is not a decimal number');
+  if (!/^[0-9]{1,16}$/.test(text) || !Number.isSafeInteger(size))
+    throw new Unusable('has a size that is not a decimal number');
   return size;
 }
 
@@ -57,7 +76,12 @@ export function namesIn(path: string): string[] {
   try {
     return readdirSync(path, 'latin1');
   } catch (error) {
-    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return [];
+    if (
+      error instanceof Error &&
+      'code' in error &&
+      (error.code === 'ENOENT' || error.code === 'ENOTDIR')
+    )
+      return [];
     throw error;
   }
 }

@@ -1,27 +1,45 @@
 /**
- * `image/<driver>/layerdb/`: what Docker's layer store knows of its layers, as files (moby, layer/filestore.go).
+ * `image/<driver>/layerdb/`: what Docker's layer store knows of its layers, as files (moby,
+ * layer/filestore.go).
  *
- *     sha256/<chain>/                 a read-only layer: diff, size, cache-id, parent, tar-split.json.gz
+ *     sha256/<chain>/ a read-only layer: diff, size, cache-id, parent, tar-split.json.gz
  *     sha256/<chain>-<hex>-removing/  one whose deletion has begun
  *     mounts/<name>/                  a read-write layer: mount-id, init-id, parent
  *     tmp/write-set-<random>/         either of them on its way in, or a mount on its way out
  *
- * A directory enters and leaves `sha256/` and `mounts/` whole, by one rename, so a reader needs no lock.
- * Two things are this program's own, and harmless to Docker: a write-set names its `cache-id` or `mount-id` before the driver
- * makes that directory, so that what a killed process left can be told; and whoever works on a write-set or a `-removing` directory holds
- * flock(2) on it, so that it can be told from what was left.
+ * A directory enters and leaves `sha256/` and `mounts/` whole, by one rename, so a reader needs no
+ * lock. Two things are this program's own, and harmless to Docker: a write-set names its `cache-id`
+ * or `mount-id` before the driver makes that directory, so that what a killed process left can be
+ * told; and whoever works on a write-set or a `-removing` directory holds flock(2) on it, so that
+ * it can be told from what was left.
  *
- * Callers hold the store's lock (root-lock.ts) for whatever changes `sha256/` and `mounts/`, and for making and finding write-sets.
+ * Callers hold the store's lock (root-lock.ts) for whatever changes `sha256/` and `mounts/`, and
+ * for making and finding write-sets.
  */
 import { randomBytes } from 'node:crypto';
 import { closeSync, constants, lstatSync, mkdirSync, openSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { ONE_THING, parseJson } from '../base/bounded-json.js';
-import { chainIdOf, digestOfHex, hexOf, parseDigest, type ChainId, type DiffId } from '../base/digest.js';
+import {
+  chainIdOf,
+  digestOfHex,
+  hexOf,
+  parseDigest,
+  type ChainId,
+  type DiffId,
+} from '../base/digest.js';
 import { syncDirectory } from '../base/durable-file.js';
 import { parseCacheId, parseMountId, randomId, type CacheId, type MountId } from '../base/ids.js';
 import { assertDirectories, makeDirectories } from '../sys/stored-file.js';
-import { namesIn, openDirectory, readId, readRegularFile, readSize, required, Unusable } from './metadata-files.js';
+import {
+  namesIn,
+  openDirectory,
+  readId,
+  readRegularFile,
+  readSize,
+  required,
+  Unusable,
+} from './metadata-files.js';
 import { isInUse, WriteSet } from './write-set.js';
 
 export const TAR_SPLIT = 'tar-split.json.gz';
@@ -76,7 +94,8 @@ export function isDamaged(found: StoredLayer | StoredMount | Damaged): found is 
   return 'reason' in found;
 }
 
-const parseChainId = (text: string): ChainId | undefined => parseDigest(text) as ChainId | undefined;
+const parseChainId = (text: string): ChainId | undefined =>
+  parseDigest(text) as ChainId | undefined;
 const parseDiffId = (text: string): DiffId | undefined => parseDigest(text) as DiffId | undefined;
 
 export class MetadataStore {
@@ -86,7 +105,10 @@ export class MetadataStore {
   readonly #layers: RememberingDirectory<ChainId, StoredLayer>;
   readonly #mounts: RememberingDirectory<string, StoredMount>;
 
-  /** `path`: the layerdb; made unless `readOnly`. Throws `root-damaged` when one of its directories is something else. */
+  /**
+   * `path`: the layerdb; made unless `readOnly`. Throws `root-damaged` when one of its directories
+   * is something else.
+   */
   constructor(path: string, options: { readOnly: boolean }) {
     this.layersPath = join(path, 'sha256');
     this.mountsPath = join(path, 'mounts');
@@ -97,7 +119,11 @@ export class MetadataStore {
       makeDirectories([this.temporaryPath], 0o700);
     }
     assertDirectories([path, this.layersPath, this.mountsPath, this.temporaryPath]);
-    this.#layers = new RememberingDirectory(this.layersPath, (name) => digestOfHex(name) as ChainId | undefined, readLayer);
+    this.#layers = new RememberingDirectory(
+      this.layersPath,
+      (name) => digestOfHex(name) as ChainId | undefined,
+      readLayer,
+    );
     this.#mounts = new RememberingDirectory(this.mountsPath, (name) => name, readMount);
   }
 
@@ -139,7 +165,10 @@ export class MetadataStore {
     commit(writeSet, this.mountPath(name), this.mountsPath);
   }
 
-  /** Takes a layer out of the store. `syncLayers`, then the driver's directory is removed, then what is returned. */
+  /**
+   * Takes a layer out of the store. `syncLayers`, then the driver's directory is removed, then what
+   * is returned.
+   */
   beginRemovingLayer(chainId: ChainId): WriteSet {
     const removing = WriteSet.lock(this.layerPath(chainId));
     removing.moveTo(`${removing.path}-${randomId()}-removing`);
@@ -150,7 +179,10 @@ export class MetadataStore {
     syncDirectory(this.layersPath);
   }
 
-  /** Takes a mount out of the store. Its directories are the driver's to remove, then what is returned. */
+  /**
+   * Takes a mount out of the store. Its directories are the driver's to remove, then what is
+   * returned.
+   */
   beginRemovingMount(name: string): WriteSet {
     const removing = WriteSet.lock(this.mountPath(name));
     removing.moveTo(this.#newWriteSetPath());
@@ -167,9 +199,10 @@ export class MetadataStore {
   unfinished(): Unfinished[] {
     const writeSets = namesIn(this.temporaryPath).filter((name) => name.startsWith(WRITE_SET));
     const removing = namesIn(this.layersPath).filter((name) => removingPattern.test(name));
-    return [...writeSets.map((name) => join(this.temporaryPath, name)), ...removing.map((name) => join(this.layersPath, name))].map(
-      (path) => ({ path, inUse: isInUse(path), ids: idsAt(path) }),
-    );
+    return [
+      ...writeSets.map((name) => join(this.temporaryPath, name)),
+      ...removing.map((name) => join(this.layersPath, name)),
+    ].map((path) => ({ path, inUse: isInUse(path), ids: idsAt(path) }));
   }
 
   #newWriteSetPath(): string {
@@ -210,7 +243,10 @@ class RememberingDirectory<Key, Stored extends StoredLayer | StoredMount> {
     const found = new Map<Key, Stored | Damaged>();
     const names = namesIn(this.path);
     if (names.length > 0) {
-      const dirfd = openSync(this.path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+      const dirfd = openSync(
+        this.path,
+        constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW,
+      );
       try {
         for (const name of names) {
           const key = this.keyOf(name);
@@ -237,7 +273,8 @@ class RememberingDirectory<Key, Stored extends StoredLayer | StoredMount> {
       if (before?.stamp === stamp) return before;
       const found = this.#readEntry(dirfd, name, key);
       // What was taken out while it was read is not damaged.
-      if (found !== undefined && (!isDamaged(found) || stampOf(join(this.path, name)) === stamp)) return { stamp, found };
+      if (found !== undefined && (!isDamaged(found) || stampOf(join(this.path, name)) === stamp))
+        return { stamp, found };
     }
   }
 
@@ -248,7 +285,10 @@ class RememberingDirectory<Key, Stored extends StoredLayer | StoredMount> {
       return fd === undefined ? undefined : this.readEntry(fd, key);
     } catch (error) {
       if (!(error instanceof Unusable)) throw error;
-      return { reason: error.message, ...(fd === undefined ? { parent: undefined, ids: [], idsUnknown: true } : salvage(fd)) };
+      return {
+        reason: error.message,
+        ...(fd === undefined ? { parent: undefined, ids: [], idsUnknown: true } : salvage(fd)),
+      };
     } finally {
       if (fd !== undefined) closeSync(fd);
     }
@@ -259,11 +299,19 @@ function readLayer(dirfd: number, chainId: ChainId): StoredLayer {
   const diffId = required(readId(dirfd, 'diff', parseDiffId), 'diff');
   const parent = readId(dirfd, 'parent', parseChainId);
   // Also why no layer can be among its own ancestors.
-  if (chainIdOf(parent, diffId) !== chainId) throw new Unusable('is not named by the ChainID of its parent and diff');
+  if (chainIdOf(parent, diffId) !== chainId)
+    throw new Unusable('is not named by the ChainID of its parent and diff');
   const size = required(readSize(dirfd), 'size');
   const cacheId = required(readId(dirfd, 'cache-id', parseCacheId), 'cache-id');
   const descriptor = readDescriptor(dirfd);
-  return { chainId, diffId, parent, size, cacheId, ...(descriptor !== undefined && { descriptor }) };
+  return {
+    chainId,
+    diffId,
+    parent,
+    size,
+    cacheId,
+    ...(descriptor !== undefined && { descriptor }),
+  };
 }
 
 function readDescriptor(dirfd: number): unknown {
@@ -279,7 +327,12 @@ function readDescriptor(dirfd: number): unknown {
 function readMount(dirfd: number, name: string): StoredMount {
   if (!isMountName(name)) throw new Unusable('has a name that no container has');
   const mountId = required(readId(dirfd, 'mount-id', parseMountId), 'mount-id');
-  return { name, mountId, initId: readId(dirfd, 'init-id', parseMountId), parent: readId(dirfd, 'parent', parseChainId) };
+  return {
+    name,
+    mountId,
+    initId: readId(dirfd, 'init-id', parseMountId),
+    parent: readId(dirfd, 'parent', parseChainId),
+  };
 }
 
 /** What a directory that is not as it should be still says. */
@@ -321,5 +374,7 @@ function idsAt(path: string): readonly string[] {
 /** Another directory under a name that was there before has another stamp. */
 function stampOf(path: string): string | undefined {
   const stat = lstatSync(path, { bigint: true, throwIfNoEntry: false });
-  return stat === undefined ? undefined : [stat.dev, stat.ino, stat.mtimeNs, stat.ctimeNs].join(':');
+  return stat === undefined
+    ? undefined
+    : [stat.dev, stat.ino, stat.mtimeNs, stat.ctimeNs].join(':');
 }

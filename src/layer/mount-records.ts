@@ -1,8 +1,10 @@
 /**
- * `<root>/plyfs/containers/<driver>/<mount-id>.json`: what only ply knows of a read-write layer. The store keeps the bytes, and does not look into them.
+ * `<root>/plyfs/containers/<driver>/<mount-id>.json`: what only ply knows of a read-write layer.
+ * The store keeps the bytes, and does not look into them.
  *
- * Written and removed under the store's lock: written before the layer is published, removed after it was taken out. So a published layer that was given a record
- * has it, and one whose layer is not in the store was left by a process that was killed between the two.
+ * Written and removed under the store's lock: written before the layer is published, removed after
+ * it was taken out. So a published layer that was given a record has it, and one whose layer is not
+ * in the store was left by a process that was killed between the two.
  */
 import { mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -41,7 +43,9 @@ export class MountRecords {
     rmSync(this.pathOf(id), { force: true });
   }
 
-  /** Files that are the record of nothing that `isUsed`, what a killed writer left aside included. */
+  /**
+   * Files that are the record of nothing that `isUsed`, what a killed writer left aside included.
+   */
   strays(isUsed: (id: string) => boolean): string[] {
     return namesIn(this.path)
       .filter((name) => !name.endsWith(SUFFIX) || !isUsed(name.slice(0, -SUFFIX.length)))

@@ -50,8 +50,9 @@ export async function* mountedTree(state: StoreState, name: string): ByteSource 
 }
 
 /**
- * The layer shown while `use` works: where it is mounted, if it is, else at a place of its own. `ownership`: how owners are to be read and given there.
- * Throws `mount-missing`, `mount-dead`, and `layer-in-use` where it is to be written and somebody has it in a way that forbids it.
+ * The layer shown while `use` works: where it is mounted, if it is, else at a place of its own.
+ * `ownership`: how owners are to be read and given there. Throws `mount-missing`, `mount-dead`, and
+ * `layer-in-use` where it is to be written and somebody has it in a way that forbids it.
  */
 export async function whileShown<T>(
   state: StoreState,
@@ -64,7 +65,8 @@ export async function whileShown<T>(
   await assertAlive(state, mount);
   const { driver } = state;
   const writable = driver.mounts().find(({ id, readOnly }) => id === mount.mountId && !readOnly);
-  if (writable !== undefined) return use(writable.target, ownershipIn({ path: writable.target, by: writable.by }));
+  if (writable !== undefined)
+    return use(writable.target, ownershipIn({ path: writable.target, by: writable.by }));
   if (write) await untilUnused(state, mount);
   const shown = await driver.get(mount.mountId, { readOnly: !write });
   try {
@@ -109,8 +111,9 @@ export async function commitMounted(
 }
 
 /**
- * The layer is as it was made. Its files are exchanged, whole, for those of a new layer on the same parent, which then goes with what was
- * changed: whenever this is cut off, the layer has all or nothing, and the rest is garbage. Throws `mount-missing`, `layer-in-use`.
+ * The layer is as it was made. Its files are exchanged, whole, for those of a new layer on the same
+ * parent, which then goes with what was changed: whenever this is cut off, the layer has all or
+ * nothing, and the rest is garbage. Throws `mount-missing`, `layer-in-use`.
  */
 export async function resetMounted(state: StoreState, name: string): Promise<void> {
   state.refresh();
@@ -128,7 +131,8 @@ export async function resetMounted(state: StoreState, name: string): Promise<voi
       await state.flush();
       state.exclusively(() => {
         const now = state.mountNamed(name);
-        if (now.mountId !== mount.mountId) throw new PlyfsError('mount-missing', `'${name}' is another container now: try again.`);
+        if (now.mountId !== mount.mountId)
+          throw new PlyfsError('mount-missing', `'${name}' is another container now: try again.`);
         assertNotShown(state, now);
         state.driver.exchange(mount.mountId, fresh);
       });
@@ -143,7 +147,10 @@ function parentIdOf({ initId, parent }: Mount): string | undefined {
   return initId ?? parent?.cacheId;
 }
 
-/** What was written to the layer's mounts is in its directory afterwards: pages that were changed through a mapping, say, are not at once. */
+/**
+ * What was written to the layer's mounts is in its directory afterwards: pages that were changed
+ * through a mapping, say, are not at once.
+ */
 async function settle({ driver }: StoreState, { mountId }: Mount): Promise<void> {
   for (const { id, target, readOnly } of driver.mounts()) {
     if (id !== mountId || readOnly || (await isDead(target))) continue;
@@ -162,7 +169,9 @@ async function settle({ driver }: StoreState, { mountId }: Mount): Promise<void>
 /** Two blocks of zeros: the end of a tar, and nothing before it. */
 const EMPTY_TAR = 1024;
 
-/** The same bytes; undefined for a tar without entries, of which nothing is left to be read then. */
+/**
+ * The same bytes; undefined for a tar without entries, of which nothing is left to be read then.
+ */
 async function unlessEmpty(tar: ByteSource): Promise<ByteSource | undefined> {
   const pieces = tar[Symbol.asyncIterator]();
   const first: Uint8Array[] = [];
@@ -179,7 +188,8 @@ async function unlessEmpty(tar: ByteSource): Promise<ByteSource | undefined> {
   return (async function* () {
     try {
       yield head;
-      for (let next = await pieces.next(); next.done !== true; next = await pieces.next()) yield next.value;
+      for (let next = await pieces.next(); next.done !== true; next = await pieces.next())
+        yield next.value;
     } finally {
       await pieces.return?.();
     }

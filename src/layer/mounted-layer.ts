@@ -1,7 +1,9 @@
 /**
- * Read-write layers, Docker's mounted layers: a container's, with its init layer between it and the image (moby, layer/mounted_layer.go).
+ * Read-write layers, Docker's mounted layers: a container's, with its init layer between it and the
+ * image (moby, layer/mounted_layer.go).
  *
- * Made as a read-only layer is: a write-set that names the driver's directories, the directories, and last the rename that shows it.
+ * Made as a read-only layer is: a write-set that names the driver's directories, the directories,
+ * and last the rename that shows it.
  */
 import type { ChainId } from '../base/digest.js';
 import { PlyfsError } from '../base/error.js';
@@ -23,20 +25,31 @@ export interface MountedLayer {
   readonly initId: MountId | undefined;
   readonly parent: Layer | undefined;
   directories(): LayerDirectories;
-  /** As it was given to `createMounted` or `rewriteRecord`; undefined for one that was given none. Throws `record-damaged`. */
+  /**
+   * As it was given to `createMounted` or `rewriteRecord`; undefined for one that was given none.
+   * Throws `record-damaged`.
+   */
   record(): Buffer | undefined;
 }
 
 export interface CreateMountedOptions {
-  /** With the mount points of a runtime in a layer of their own, as Docker does for every container. Default: true. */
+  /**
+   * With the mount points of a runtime in a layer of their own, as Docker does for every container.
+   * Default: true.
+   */
   readonly init?: boolean;
-  /** Most bytes that can be written. Throws `option-unsupported` where the driver cannot keep that. */
+  /**
+   * Most bytes that can be written. Throws `option-unsupported` where the driver cannot keep that.
+   */
   readonly size?: number;
   /** Kept with the layer (mount-records.ts), and there from the moment in which the layer is. */
   readonly record?: string;
 }
 
-export function mountedLayerOf(state: StoreState, { name, mountId, initId, parent }: Mount): MountedLayer {
+export function mountedLayerOf(
+  state: StoreState,
+  { name, mountId, initId, parent }: Mount,
+): MountedLayer {
   return {
     name,
     mountId,
@@ -67,7 +80,10 @@ export async function createMounted(
   const initId = init ? (`${mountId}-init` as MountId) : undefined;
   const { parent, writeSet } = state.exclusively(() => {
     assertFree(state, name);
-    return { parent: parentId === undefined ? undefined : state.lease(parentId), writeSet: state.metadata.createWriteSet() };
+    return {
+      parent: parentId === undefined ? undefined : state.lease(parentId),
+      writeSet: state.metadata.createWriteSet(),
+    };
   });
   trace('write-set made', writeSet.path);
   try {
@@ -81,7 +97,11 @@ export async function createMounted(
       fillInitLayer(state.driver.directories(initId));
       trace('init layer filled', initId);
     }
-    await state.driver.createReadWrite(mountId, initId ?? parent?.cacheId, size === undefined ? undefined : { size });
+    await state.driver.createReadWrite(
+      mountId,
+      initId ?? parent?.cacheId,
+      size === undefined ? undefined : { size },
+    );
     trace('driver directory made', mountId);
     await state.flush();
     trace('flushed', mountId);
@@ -102,16 +122,24 @@ export async function createMounted(
     return mounted;
   } catch (error) {
     if (writeSet.isOpen)
-      await finishRemoving(state, { writeSet, ids: idsOf({ mountId, initId }) }).catch((second: unknown) => {
-        throw new AggregateError([error, second], `A read-write layer could not be made, nor what was made of it taken away.`);
-      });
+      await finishRemoving(state, { writeSet, ids: idsOf({ mountId, initId }) }).catch(
+        (second: unknown) => {
+          throw new AggregateError(
+            [error, second],
+            `A read-write layer could not be made, nor what was made of it taken away.`,
+          );
+        },
+      );
     throw error;
   } finally {
     if (parent !== undefined) state.unhold(parent.chainId);
   }
 }
 
-/** Deletes a read-write layer, and those below that nobody needs any more. Returns these, topmost first. Throws `layer-in-use` while it is mounted. */
+/**
+ * Deletes a read-write layer, and those below that nobody needs any more. Returns these, topmost
+ * first. Throws `layer-in-use` while it is mounted.
+ */
 export async function releaseMounted(state: StoreState, name: string): Promise<Layer[]> {
   state.refresh();
   const known = state.mountNamed(name);
@@ -126,7 +154,10 @@ export async function releaseMounted(state: StoreState, name: string): Promise<L
       trace('mount taken out', name);
       state.records.remove(mount.mountId);
       const own: Removal = { writeSet, ids: unusedIds(state, idsOf(mount)) };
-      const below = mount.parent === undefined ? { layers: [], removals: [] } : takeUnneeded(state, mount.parent.chainId);
+      const below =
+        mount.parent === undefined
+          ? { layers: [], removals: [] }
+          : takeUnneeded(state, mount.parent.chainId);
       return { layers: below.layers, removals: [own, ...below.removals] };
     });
     await finishAll(state, removals);
@@ -137,10 +168,14 @@ export async function releaseMounted(state: StoreState, name: string): Promise<L
 /** Throws `layer-in-use`. */
 export function assertNotShown({ driver }: StoreState, { name, mountId }: Mount): void {
   const target = driver.mounts().find(({ id }) => id === mountId)?.target;
-  if (target !== undefined) throw new PlyfsError('layer-in-use', `'${name}' is mounted at ${target}: unmount it first.`);
+  if (target !== undefined)
+    throw new PlyfsError('layer-in-use', `'${name}' is mounted at ${target}: unmount it first.`);
 }
 
-/** Gives it another name; whatever else is known of it stays. Throws `mount-missing`, `mount-exists`, `mount-name-invalid`. */
+/**
+ * Gives it another name; whatever else is known of it stays. Throws `mount-missing`,
+ * `mount-exists`, `mount-name-invalid`.
+ */
 export function renameMounted(state: StoreState, name: string, newName: string): MountedLayer {
   assertName(newName);
   return state.exclusively<MountedLayer>(() => {
@@ -167,5 +202,8 @@ function assertName(name: string): void {
 
 function assertFree(state: StoreState, name: string): void {
   if (state.mounts.has(name) || state.metadata.hasMount(name))
-    throw new PlyfsError('mount-exists', `There is a container '${name}' in ${state.root} already: remove it, or take another name.`);
+    throw new PlyfsError(
+      'mount-exists',
+      `There is a container '${name}' in ${state.root} already: remove it, or take another name.`,
+    );
 }

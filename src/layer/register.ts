@@ -5,9 +5,11 @@
  * 2. the driver's directory of that name;
  * 3. the tar, in one pass: unpacked, hashed, its tar-split recorded;
  * 4. what the write-set says of it, and everything flushed;
- * 5. under the store's lock, the write-set is renamed to the chain's name, unless another was faster.
+ * 5. under the store's lock, the write-set is renamed to the chain's name, unless another was
+ *    faster.
  *
- * Before the last step nothing of it can be seen, and a failure takes all away again. The parent is leased meanwhile, so that nobody deletes it.
+ * Before the last step nothing of it can be seen, and a failure takes all away again. The parent is
+ * leased meanwhile, so that nobody deletes it.
  */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
@@ -31,13 +33,19 @@ import { trace } from './trace.js';
 import type { WriteSet } from './write-set.js';
 
 export interface RegisterOptions {
-  /** The tar's DiffID, where it is known: a layer that is there is not read again, and another tar is refused (`diff-id-mismatch`). */
+  /**
+   * The tar's DiffID, where it is known: a layer that is there is not read again, and another tar
+   * is refused (`diff-id-mismatch`).
+   */
   readonly expect?: DiffId | undefined;
   /** The registry's descriptor, kept as it is. */
   readonly descriptor?: unknown;
   readonly limits?: LayerLimits | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Told once, when the layer is in the store: what its files had to do without. Not told of a layer that was there already. */
+  /**
+   * Told once, when the layer is in the store: what its files had to do without. Not told of a
+   * layer that was there already.
+   */
   readonly onLost?: ((lost: readonly LostAttribute[]) => void) | undefined;
 }
 
@@ -76,9 +84,14 @@ export async function registerLayer(
     return layer;
   } catch (error) {
     if (begun.writeSet.isOpen)
-      await finishRemoving(state, { writeSet: begun.writeSet, ids: [begun.cacheId] }).catch((second: unknown) => {
-        throw new AggregateError([error, second], `A layer could not be registered, nor what was made of it taken away.`);
-      });
+      await finishRemoving(state, { writeSet: begun.writeSet, ids: [begun.cacheId] }).catch(
+        (second: unknown) => {
+          throw new AggregateError(
+            [error, second],
+            `A layer could not be registered, nor what was made of it taken away.`,
+          );
+        },
+      );
     throw error;
   } finally {
     const { parent } = begun;
@@ -113,11 +126,15 @@ async function fill(
   let applied: AppliedDiff;
   let diffId: DiffId;
   try {
-    const layer = new LayerReader(signal === undefined ? source : abortable(source, signal), { tarSplit, limits });
+    const layer = new LayerReader(signal === undefined ? source : abortable(source, signal), {
+      tarSplit,
+      limits,
+    });
     applied = await state.driver.applyDiff(cacheId, parent?.cacheId, layer);
     ({ diffId } = await layer.finish());
     await tarSplit.close();
-    if (applied.replaced !== undefined) await keepReplaced(state, cacheId, join(writeSet.path, TAR_SPLIT), diffId, applied.replaced);
+    if (applied.replaced !== undefined)
+      await keepReplaced(state, cacheId, join(writeSet.path, TAR_SPLIT), diffId, applied.replaced);
   } finally {
     await tarSplit.abort();
   }
@@ -138,8 +155,17 @@ async function fill(
   return { diffId, ...applied };
 }
 
-/** What the layer has replaced itself goes into its tar-split; a layer whose tar cannot be had again all the same is refused. Throws `archive-hostile`. */
-async function keepReplaced(state: StoreState, cacheId: CacheId, tarSplit: string, diffId: DiffId, replaced: string): Promise<void> {
+/**
+ * What the layer has replaced itself goes into its tar-split; a layer whose tar cannot be had again
+ * all the same is refused. Throws `archive-hostile`.
+ */
+async function keepReplaced(
+  state: StoreState,
+  cacheId: CacheId,
+  tarSplit: string,
+  diffId: DiffId,
+  replaced: string,
+): Promise<void> {
   const { own } = state.driver.directories(cacheId);
   await inlineReplaced(tarSplit, own, replaced);
   removeTree(replaced);
@@ -156,21 +182,32 @@ async function keepReplaced(state: StoreState, cacheId: CacheId, tarSplit: strin
 
 async function publish(state: StoreState, place: Place, { diffId }: Filled): Promise<Layer> {
   const chainId = chainIdOf(place.parent?.chainId, diffId);
-  const { layer, leftover } = state.exclusively((): { layer: Layer; leftover: Removal | undefined } => {
-    if (state.layers.has(chainId)) return { layer: state.lease(chainId), leftover: { writeSet: place.writeSet, ids: [place.cacheId] } };
-    const damaged = takeDamaged(state, chainId);
-    state.metadata.commitLayer(place.writeSet, chainId);
-    state.refresh();
-    const leftover = damaged && { writeSet: damaged.writeSet, ids: damaged.ids.filter((id) => !state.isIdUsed(id)) };
-    return { layer: state.lease(chainId), leftover };
-  });
+  const { layer, leftover } = state.exclusively(
+    (): { layer: Layer; leftover: Removal | undefined } => {
+      if (state.layers.has(chainId))
+        return {
+          layer: state.lease(chainId),
+          leftover: { writeSet: place.writeSet, ids: [place.cacheId] },
+        };
+      const damaged = takeDamaged(state, chainId);
+      state.metadata.commitLayer(place.writeSet, chainId);
+      state.refresh();
+      const leftover = damaged && {
+        writeSet: damaged.writeSet,
+        ids: damaged.ids.filter((id) => !state.isIdUsed(id)),
+      };
+      return { layer: state.lease(chainId), leftover };
+    },
+  );
   trace('layer published', chainId);
   // The layer is there: what cannot be removed beside it is for the garbage collection.
   if (leftover !== undefined) await finishRemoving(state, leftover).catch(() => undefined);
   return layer;
 }
 
-/** What lies where the layer goes and cannot be loaded makes room, unless others are on top of it. */
+/**
+ * What lies where the layer goes and cannot be loaded makes room, unless others are on top of it.
+ */
 function takeDamaged(state: StoreState, chainId: ChainId): Removal | undefined {
   const damaged = state.damagedLayers.get(chainId);
   if (damaged === undefined) return undefined;

@@ -1,8 +1,9 @@
 /**
  * A layer's way out of the store, and a mount's.
  *
- * Under the store's lock its directory is renamed, and from then on nobody sees it; then the driver's directories go, then the renamed one, which names them.
- * Whoever finds it renamed and nobody at work finishes it (garbage.ts).
+ * Under the store's lock its directory is renamed, and from then on nobody sees it; then the
+ * driver's directories go, then the renamed one, which names them. Whoever finds it renamed and
+ * nobody at work finishes it (garbage.ts).
  */
 import type { ChainId } from '../base/digest.js';
 import { messageOf, PlyfsError } from '../base/error.js';
@@ -30,7 +31,10 @@ export async function finishRemoving(state: StoreState, { writeSet, ids }: Remov
   }
 }
 
-/** Gives a reference back, and deletes what nobody needs any more: the layer, its parent, and so on. Returns those, topmost first. */
+/**
+ * Gives a reference back, and deletes what nobody needs any more: the layer, its parent, and so on.
+ * Returns those, topmost first.
+ */
 export async function releaseLayer(state: StoreState, chainId: ChainId): Promise<Layer[]> {
   if (state.readOnly) {
     state.unhold(chainId);
@@ -44,8 +48,14 @@ export async function releaseLayer(state: StoreState, chainId: ChainId): Promise
   return layers;
 }
 
-/** Under the store's lock: takes the layer and its ancestors out of the store, as far as nobody needs them. */
-export function takeUnneeded(state: StoreState, chainId: ChainId): { layers: Layer[]; removals: Removal[] } {
+/**
+ * Under the store's lock: takes the layer and its ancestors out of the store, as far as nobody
+ * needs them.
+ */
+export function takeUnneeded(
+  state: StoreState,
+  chainId: ChainId,
+): { layers: Layer[]; removals: Removal[] } {
   const layers: Layer[] = [];
   const taken: { layer: Layer; writeSet: WriteSet }[] = [];
   const held = state.references(chainId) > 0 ? undefined : state.heldElsewhere();
@@ -61,7 +71,13 @@ export function takeUnneeded(state: StoreState, chainId: ChainId): { layers: Lay
     state.metadata.syncLayers();
     state.refresh();
   }
-  return { layers, removals: taken.map(({ layer, writeSet }) => ({ writeSet, ids: unusedIds(state, [layer.cacheId]) })) };
+  return {
+    layers,
+    removals: taken.map(({ layer, writeSet }) => ({
+      writeSet,
+      ids: unusedIds(state, [layer.cacheId]),
+    })),
+  };
 }
 
 /** A hostile root may name one directory twice: it stays as long as something names it. */
@@ -69,10 +85,14 @@ export function unusedIds(state: StoreState, ids: readonly string[]): string[] {
   return ids.filter((id) => !state.isIdUsed(id));
 }
 
-/** All that can be; throws the first failure afterwards. What failed is left for the garbage collection. */
+/**
+ * All that can be; throws the first failure afterwards. What failed is left for the garbage
+ * collection.
+ */
 export async function finishAll(state: StoreState, removals: readonly Removal[]): Promise<void> {
   const failures: unknown[] = [];
-  for (const removal of removals) await finishRemoving(state, removal).catch((error: unknown) => failures.push(error));
+  for (const removal of removals)
+    await finishRemoving(state, removal).catch((error: unknown) => failures.push(error));
   if (failures.length === 0) return;
   const reason = messageOf(failures[0]).replace(/\.$/, '');
   throw new PlyfsError(

@@ -9,7 +9,13 @@ import type { GraphDriver } from '../graphdriver/driver.js';
 import { sys } from '../sys/index.js';
 import { Leases } from './leases.js';
 import { linkLayers, type Layer } from './layer.js';
-import { isDamaged, MetadataStore, type Damaged, type StoredLayer, type StoredMount } from './metadata-store.js';
+import {
+  isDamaged,
+  MetadataStore,
+  type Damaged,
+  type StoredLayer,
+  type StoredMount,
+} from './metadata-store.js';
 import { MountRecords } from './mount-records.js';
 import { RootLock } from './root-lock.js';
 
@@ -27,7 +33,10 @@ export interface Skipped {
   readonly reason: string;
 }
 
-/** Who needs layers for reasons that the layer store does not know: the image store, for its images on disk. */
+/**
+ * Who needs layers for reasons that the layer store does not know: the image store, for its images
+ * on disk.
+ */
 export type Holder = () => Iterable<ChainId>;
 
 /** How often a root is read that others change all the while. */
@@ -42,11 +51,15 @@ export class StoreState {
   layers: ReadonlyMap<ChainId, Layer> = new Map();
   mounts: ReadonlyMap<string, Mount> = new Map();
   skipped: readonly Skipped[] = [];
-  /** Directories of layers that are not as they should be; not those whose ancestors are missing. */
+  /**
+   * Directories of layers that are not as they should be; not those whose ancestors are missing.
+   */
   damagedLayers: ReadonlyMap<ChainId, Damaged> = new Map();
   /** How many layers and mounts on disk, damaged ones included, are on top of each. */
   #dependants = new Map<ChainId, number>();
-  /** The driver's directories that layers and mounts on disk name, and whether one may name others. */
+  /**
+   * The driver's directories that layers and mounts on disk name, and whether one may name others.
+   */
   #ids = new Map<string, number>();
   #idsUnknown = false;
   readonly #acquired = new Map<ChainId, number>();
@@ -59,7 +72,9 @@ export class StoreState {
     this.driver = driver;
     this.#lock = readOnly ? undefined : new RootLock(this.root);
     this.#leases = new Leases(this.root);
-    this.metadata = new MetadataStore(join(this.root, 'image', driver.name, 'layerdb'), { readOnly });
+    this.metadata = new MetadataStore(join(this.root, 'image', driver.name, 'layerdb'), {
+      readOnly,
+    });
     this.records = new MountRecords(this.root, driver.name);
     this.refresh();
   }
@@ -68,10 +83,16 @@ export class StoreState {
     return this.#lock === undefined;
   }
 
-  /** Under the store's lock, after looking again at what others did meanwhile. Throws `root-read-only`, `root-in-use`. */
+  /**
+   * Under the store's lock, after looking again at what others did meanwhile. Throws
+   * `root-read-only`, `root-in-use`.
+   */
   exclusively<T>(work: () => T extends Promise<unknown> ? never : T): T {
     if (this.#lock === undefined)
-      throw new PlyfsError('root-read-only', `The data root ${this.root} is open for reading only: nothing can be changed there.`);
+      throw new PlyfsError(
+        'root-read-only',
+        `The data root ${this.root} is open for reading only: nothing can be changed there.`,
+      );
     return this.#lock.exclusively<T>(() => {
       this.refresh();
       return work();
@@ -83,26 +104,42 @@ export class StoreState {
     const { layers, skipped } = linkLayers(storedLayers, this.layers);
     const mounts = new Map<string, Mount>();
     const notLoaded: Skipped[] = [];
-    for (const [chainId, reason] of skipped) notLoaded.push({ path: this.metadata.layerPath(chainId), reason });
+    for (const [chainId, reason] of skipped)
+      notLoaded.push({ path: this.metadata.layerPath(chainId), reason });
     for (const [name, stored] of storedMounts) {
       const path = this.metadata.mountPath(name);
       if (isDamaged(stored)) notLoaded.push({ path, reason: stored.reason });
       else if (stored.parent !== undefined && !layers.has(stored.parent))
-        notLoaded.push({ path, reason: `needs the layer ${stored.parent}, which is not there or was skipped` });
-      else mounts.set(name, { ...stored, parent: stored.parent === undefined ? undefined : layers.get(stored.parent) });
+        notLoaded.push({
+          path,
+          reason: `needs the layer ${stored.parent}, which is not there or was skipped`,
+        });
+      else
+        mounts.set(name, {
+          ...stored,
+          parent: stored.parent === undefined ? undefined : layers.get(stored.parent),
+        });
     }
     this.layers = layers;
     this.mounts = mounts;
     this.skipped = notLoaded.sort((a, b) => (a.path < b.path ? -1 : 1));
-    this.damagedLayers = new Map([...storedLayers].flatMap(([chainId, found]) => (isDamaged(found) ? [[chainId, found] as const] : [])));
+    this.damagedLayers = new Map(
+      [...storedLayers].flatMap(([chainId, found]) =>
+        isDamaged(found) ? [[chainId, found] as const] : [],
+      ),
+    );
     this.#count([...storedLayers.values(), ...storedMounts.values()]);
   }
 
   /**
-   * One state of what is on disk. A reader has no lock, and a directory is not listed at one moment: a layer may be seen and its parent not, because that
-   * came or went meanwhile. So what has a parent that is not there is believed only when nothing has changed since.
+   * One state of what is on disk. A reader has no lock, and a directory is not listed at one
+   * moment: a layer may be seen and its parent not, because that came or went meanwhile. So what
+   * has a parent that is not there is believed only when nothing has changed since.
    */
-  #read(): { storedLayers: ReadonlyMap<ChainId, StoredLayer | Damaged>; storedMounts: ReadonlyMap<string, StoredMount | Damaged> } {
+  #read(): {
+    storedLayers: ReadonlyMap<ChainId, StoredLayer | Damaged>;
+    storedMounts: ReadonlyMap<string, StoredMount | Damaged>;
+  } {
     let storedLayers = this.metadata.layers();
     let storedMounts = this.metadata.mounts();
     for (let attempt = 0; attempt < READ_ATTEMPTS; attempt++) {
@@ -120,14 +157,21 @@ export class StoreState {
   mountNamed(name: string): Mount {
     const mount = this.mounts.get(name);
     if (mount === undefined)
-      throw new PlyfsError('mount-missing', `There is no read-write layer '${name}' in ${this.root}: create it first.`);
+      throw new PlyfsError(
+        'mount-missing',
+        `There is no read-write layer '${name}' in ${this.root}: create it first.`,
+      );
     return mount;
   }
 
   /** Throws `layer-missing`. */
   acquire(chainId: ChainId): Layer {
     const layer = this.layers.get(chainId);
-    if (layer === undefined) throw new PlyfsError('layer-missing', `The layer ${chainId} is not in ${this.root}: load its image again.`);
+    if (layer === undefined)
+      throw new PlyfsError(
+        'layer-missing',
+        `The layer ${chainId} is not in ${this.root}: load its image again.`,
+      );
     this.#acquired.set(chainId, (this.#acquired.get(chainId) ?? 0) + 1);
     return layer;
   }
@@ -142,7 +186,11 @@ export class StoreState {
   /** Gives back what `acquire` or `lease` gave, a lease first. Throws `layer-not-held`. */
   unhold(chainId: ChainId): void {
     const count = this.#acquired.get(chainId) ?? 0;
-    if (count === 0) throw new PlyfsError('layer-not-held', `The layer ${chainId} was released more often than it was acquired.`);
+    if (count === 0)
+      throw new PlyfsError(
+        'layer-not-held',
+        `The layer ${chainId} was released more often than it was acquired.`,
+      );
     if (count === 1) this.#acquired.delete(chainId);
     else this.#acquired.set(chainId, count - 1);
     this.#leases.drop(chainId);
@@ -158,12 +206,17 @@ export class StoreState {
     return (this.#dependants.get(chainId) ?? 0) + (this.#acquired.get(chainId) ?? 0);
   }
 
-  /** What others than layers and mounts on disk and this store's callers need now: other processes, images, and whoever mounted a layer. Under the store's lock. */
+  /**
+   * What others than layers and mounts on disk and this store's callers need now: other processes,
+   * images, and whoever mounted a layer. Under the store's lock.
+   */
   heldElsewhere(): Set<ChainId> {
     const held = this.#leases.others({ sweep: !this.readOnly });
     for (const holder of this.holders) for (const chainId of holder()) held.add(chainId);
     const mounted = new Set(this.driver.mounts().map(({ id }) => id));
-    if (mounted.size > 0) for (const { chainId, cacheId } of this.layers.values()) if (mounted.has(cacheId)) held.add(chainId);
+    if (mounted.size > 0)
+      for (const { chainId, cacheId } of this.layers.values())
+        if (mounted.has(cacheId)) held.add(chainId);
     return held;
   }
 
@@ -183,8 +236,8 @@ export class StoreState {
   }
 
   /**
-   * What was written is on disk afterwards: the driver's directories and layerdb's. One call for all of it, because a call for each file
-   * costs a commit of the file system's journal each.
+   * What was written is on disk afterwards: the driver's directories and layerdb's. One call for
+   * all of it, because a call for each file costs a commit of the file system's journal each.
    */
   async flush(): Promise<void> {
     const [home, layerdb] = [this.driver.home, this.metadata.temporaryPath];
@@ -198,7 +251,15 @@ export class StoreState {
   }
 
   #count(
-    stored: readonly (Damaged | { parent: ChainId | undefined; cacheId?: string; mountId?: string; initId?: string | undefined })[],
+    stored: readonly (
+      | Damaged
+      | {
+          parent: ChainId | undefined;
+          cacheId?: string;
+          mountId?: string;
+          initId?: string | undefined;
+        }
+    )[],
   ): void {
     this.#dependants = new Map();
     this.#ids = new Map();
@@ -208,13 +269,18 @@ export class StoreState {
       if ('reason' in each) {
         for (const id of each.ids) increment(this.#ids, id);
         if (each.idsUnknown) this.#idsUnknown = true;
-      } else for (const id of [each.cacheId, each.mountId, each.initId]) if (id !== undefined) increment(this.#ids, id);
+      } else
+        for (const id of [each.cacheId, each.mountId, each.initId])
+          if (id !== undefined) increment(this.#ids, id);
     }
   }
 }
 
 /** What was not read anew is the same object. */
-function sameEntries<Key, Value>(one: ReadonlyMap<Key, Value>, other: ReadonlyMap<Key, Value>): boolean {
+function sameEntries<Key, Value>(
+  one: ReadonlyMap<Key, Value>,
+  other: ReadonlyMap<Key, Value>,
+): boolean {
   return one.size === other.size && [...one].every(([key, value]) => other.get(key) === value);
 }
 

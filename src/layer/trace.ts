@@ -1,7 +1,9 @@
 /**
- * The steps of whatever changes the store, for those who trace: `diagnostics_channel.subscribe('plyfs:layer-store', …)`.
+ * The steps of whatever changes the store, for those who trace:
+ * `diagnostics_channel.subscribe('plyfs:layer-store', …)`.
  *
- * Each is published when it is done, before the next begins; a process that ends there is what the store must survive.
+ * Each is published when it is done, before the next begins; a process that ends there is what the
+ * store must survive.
  */
 import { channel } from 'node:diagnostics_channel';
 
@@ -14,5 +16,6 @@ export interface LayerStoreStep {
 const steps = channel('plyfs:layer-store');
 
 export function trace(step: string, of?: string): void {
-  if (steps.hasSubscribers) steps.publish({ step, ...(of !== undefined && { of }) } satisfies LayerStoreStep);
+  if (steps.hasSubscribers)
+    steps.publish({ step, ...(of !== undefined && { of }) } satisfies LayerStoreStep);
 }

@@ -1,29 +1,48 @@
 /**
- * Whether a read-write layer is written to by somebody whose mount cannot be seen from here: one in another mount namespace, or one that is just ending.
+ * Whether a read-write layer is written to by somebody whose mount cannot be seen from here: one in
+ * another mount namespace, or one that is just ending.
  *
- * Who serves a union holds flock(2) on its workdir (src/union/workdir.ts); who holds it here keeps others from mounting. The kernel's overlay takes no such lock.
+ * Who serves a union holds flock(2) on its workdir (src/union/workdir.ts); who holds it here keeps
+ * others from mounting. The kernel's overlay takes no such lock.
  */
 import { fstatSync, readFileSync, readlinkSync } from 'node:fs';
 import { setTimeout as later } from 'node:timers/promises';
 import { bytesOf } from '../base/bytes.js';
 import { E } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
-import { AT_FDCWD, LOCK_EX, LOCK_NB, LOCK_SH, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_RDONLY } from '../sys/constants.js';
+import {
+  AT_FDCWD,
+  LOCK_EX,
+  LOCK_NB,
+  LOCK_SH,
+  O_CLOEXEC,
+  O_DIRECTORY,
+  O_NOFOLLOW,
+  O_RDONLY,
+} from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import type { Mount, StoreState } from './store-state.js';
 
-/** Milliseconds. umount(8) returns before the daemon it ends has let go: for one that is seen to be ending, as long as a loaded machine may take. */
+/**
+ * Milliseconds. umount(8) returns before the daemon it ends has let go: for one that is seen to be
+ * ending, as long as a loaded machine may take.
+ */
 const PATIENCE = 3000;
 const PATIENCE_WITH_ENDING = 60_000;
 const PAUSE = 10;
 
 /** Keeps everybody from writing to the layer while `work` is done. Throws `layer-in-use`. */
-export async function whileUnused<T>(state: StoreState, mount: Mount, work: () => Promise<T>): Promise<T> {
+export async function whileUnused<T>(
+  state: StoreState,
+  mount: Mount,
+  work: () => Promise<T>,
+): Promise<T> {
   const fd = openWorkdir(state, mount);
   try {
     const from = performance.now();
     while (fd !== undefined && sys.flock(fd, LOCK_EX | LOCK_NB) === -E.EWOULDBLOCK) {
-      if (performance.now() - from > (isEnding(fd) ? PATIENCE_WITH_ENDING : PATIENCE)) throw inUse(mount, fd);
+      if (performance.now() - from > (isEnding(fd) ? PATIENCE_WITH_ENDING : PATIENCE))
+        throw inUse(mount, fd);
       await later(PAUSE);
     }
     return await work();
@@ -50,13 +69,19 @@ function inUse({ name }: Mount, fd: number): PlyfsError {
 function isEnding(fd: number): boolean {
   try {
     const holder = holderOf(fd);
-    return holder !== undefined && readlinkSync(`/proc/${holder}/ns/mnt`) === readlinkSync('/proc/self/ns/mnt');
+    return (
+      holder !== undefined &&
+      readlinkSync(`/proc/${holder}/ns/mnt`) === readlinkSync('/proc/self/ns/mnt')
+    );
   } catch {
     return false;
   }
 }
 
-/** The process that holds the lock, as proc_locks(5) names it: undefined where it is in another PID namespace. */
+/**
+ * The process that holds the lock, as proc_locks(5) names it: undefined where it is in another PID
+ * namespace.
+ */
 function holderOf(fd: number): number | undefined {
   try {
     const { dev, ino } = fstatSync(fd, { bigint: true });
@@ -76,7 +101,8 @@ function holderOf(fd: number): number | undefined {
 }
 
 export function isWrittenTo(state: StoreState, mount: Mount): boolean {
-  if (state.driver.mounts().some(({ id, readOnly }) => id === mount.mountId && !readOnly)) return true;
+  if (state.driver.mounts().some(({ id, readOnly }) => id === mount.mountId && !readOnly))
+    return true;
   const fd = openWorkdir(state, mount);
   if (fd === undefined) return false;
   try {
@@ -97,6 +123,11 @@ function openWorkdir({ driver }: StoreState, { mountId }: Mount): number | undef
     throw error;
   }
   if (path === undefined) return undefined;
-  const fd = sys.openat(AT_FDCWD, bytesOf(path), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+  const fd = sys.openat(
+    AT_FDCWD,
+    bytesOf(path),
+    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+    0,
+  );
   return fd < 0 ? undefined : fd;
 }

@@ -1,4 +1,7 @@
-/** A directory of layerdb that is not in the store yet, or not any more; its flock(2) tells others that somebody works on it. */
+/**
+ * A directory of layerdb that is not in the store yet, or not any more; its flock(2) tells others
+ * that somebody works on it.
+ */
 import { closeSync, constants, fchmodSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { check } from '../base/errno.js';
@@ -16,14 +19,20 @@ export class WriteSet {
     this.#fd = fd;
   }
 
-  /** For a directory that nobody works on: what is waited for is at most another's look whether it is in use. */
+  /**
+   * For a directory that nobody works on: what is waited for is at most another's look whether it
+   * is in use.
+   */
   static lock(path: string): WriteSet {
     const fd = openSync(path, DIRECTORY);
     check(sys.flock(fd, LOCK_EX), `flock ${path}`);
     return new WriteSet(path, fd);
   }
 
-  /** Undefined when somebody else works on it. Throws what open(2) throws: ENOTDIR also for a symbolic link. */
+  /**
+   * Undefined when somebody else works on it. Throws what open(2) throws: ENOTDIR also for a
+   * symbolic link.
+   */
   static tryLock(path: string): WriteSet | undefined {
     const fd = openSync(path, DIRECTORY);
     if (sys.flock(fd, LOCK_EX | LOCK_NB) === 0) return new WriteSet(path, fd);

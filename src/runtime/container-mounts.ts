@@ -1,6 +1,7 @@
 /**
- * What a container has mounted besides its root: /proc, /dev, /sys and their kin as the OCI runtime specification and Docker have them (runtime-spec config-linux.md,
- * "Default Filesystems"; moby, oci/defaults.go).
+ * What a container has mounted besides its root: /proc, /dev, /sys and their kin as the OCI runtime
+ * specification and Docker have them (runtime-spec config-linux.md, "Default Filesystems"; moby,
+ * oci/defaults.go).
  */
 
 export interface StandardMount {
@@ -15,19 +16,44 @@ export interface StandardMount {
 export function standardMounts({ terminalGroup }: { terminalGroup: boolean }): StandardMount[] {
   return [
     { target: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
-    { target: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'nodev', 'strictatime', 'mode=755', 'size=65536k'] },
+    {
+      target: '/dev',
+      type: 'tmpfs',
+      source: 'tmpfs',
+      options: ['nosuid', 'nodev', 'strictatime', 'mode=755', 'size=65536k'],
+    },
     {
       target: '/dev/pts',
       type: 'devpts',
       source: 'devpts',
-      options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', ...(terminalGroup ? ['gid=5'] : [])],
+      options: [
+        'nosuid',
+        'noexec',
+        'newinstance',
+        'ptmxmode=0666',
+        'mode=0620',
+        ...(terminalGroup ? ['gid=5'] : []),
+      ],
     },
-    { target: '/dev/shm', type: 'tmpfs', source: 'shm', options: ['nosuid', 'noexec', 'nodev', 'mode=1777', 'size=65536k'] },
-    { target: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: ['nosuid', 'noexec', 'nodev'] },
+    {
+      target: '/dev/shm',
+      type: 'tmpfs',
+      source: 'shm',
+      options: ['nosuid', 'noexec', 'nodev', 'mode=1777', 'size=65536k'],
+    },
+    {
+      target: '/dev/mqueue',
+      type: 'mqueue',
+      source: 'mqueue',
+      options: ['nosuid', 'noexec', 'nodev'],
+    },
   ];
 }
 
-/** Devices that every container has (Documentation/admin-guide/devices.txt). Everybody may read and write them. */
+/**
+ * Devices that every container has (Documentation/admin-guide/devices.txt). Everybody may read and
+ * write them.
+ */
 export const devices = {
   null: { major: 1, minor: 3 },
   zero: { major: 1, minor: 5 },
@@ -61,4 +87,10 @@ export const maskedPaths = [
   '/sys/firmware',
 ] as const;
 
-export const readOnlyPaths = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'] as const;
+export const readOnlyPaths = [
+  '/proc/bus',
+  '/proc/fs',
+  '/proc/irq',
+  '/proc/sys',
+  '/proc/sysrq-trigger',
+] as const;

@@ -1,4 +1,7 @@
-/** What is done to make a container, in order: the policy. Whoever carries it out (first-process.cc) only knows the operations. */
+/**
+ * What is done to make a container, in order: the policy. Whoever carries it out (first-process.cc)
+ * only knows the operations.
+ */
 import { lstatSync } from 'node:fs';
 import { bytesOf, textOf, type ByteString } from '../base/bytes.js';
 import { E } from '../base/errno.js';
@@ -6,7 +9,14 @@ import { PlyfsError } from '../base/error.js';
 import { reasonOf } from '../base/system-error.js';
 import * as c from '../sys/constants.js';
 import { capabilityMask, defaultCapabilities } from './capabilities.js';
-import { deviceLinks, devices, maskedPaths, readOnlyPaths, standardMounts, type StandardMount } from './container-mounts.js';
+import {
+  deviceLinks,
+  devices,
+  maskedPaths,
+  readOnlyPaths,
+  standardMounts,
+  type StandardMount,
+} from './container-mounts.js';
 import { SandboxError } from './failure.js';
 import type { Operation, OperationFlags } from './operations.js';
 import type { ContainerProcess, SupervisorPlan } from './plan.js';
@@ -15,7 +25,9 @@ import type { User } from './user.js';
 
 export interface Step extends OperationFlags {
   readonly operation: Operation;
-  /** What its failure means to who runs the container; absent: that the sandbox is not to be had. */
+  /**
+   * What its failure means to who runs the container; absent: that the sandbox is not to be had.
+   */
   readonly failure?: (errno: number) => PlyfsError;
 }
 
@@ -39,8 +51,15 @@ const flagOf: Readonly<Record<string, number>> = {
   ro: c.MS_RDONLY,
 };
 
-/** Up to where the container's tree is all there is, and its users can be looked up in it. `devicesAt`: the directory of its devices, on the host. */
-export function stepsToShow(plan: SupervisorPlan, devicesAt: string, { terminal }: GivenDescriptors): Step[] {
+/**
+ * Up to where the container's tree is all there is, and its users can be looked up in it.
+ * `devicesAt`: the directory of its devices, on the host.
+ */
+export function stepsToShow(
+  plan: SupervisorPlan,
+  devicesAt: string,
+  { terminal }: GivenDescriptors,
+): Step[] {
   const { scratch, readOnly, network } = plan;
   return [
     // A kernel without cgroups has no such namespace.
@@ -56,37 +75,63 @@ export function stepsToShow(plan: SupervisorPlan, devicesAt: string, { terminal 
     // Where /sys is the host's, so are the groups that are mounted in it.
     ...[...maskedPaths, '/sys/fs/cgroup'].map((path): Step => {
       const hidden = bytesOf(path);
-      return { operation: { do: 'mask', path: hidden, file: bytesOf(`${devicesAt}/null`) }, failure: notMounted(hidden) };
+      return {
+        operation: { do: 'mask', path: hidden, file: bytesOf(`${devicesAt}/null`) },
+        failure: notMounted(hidden),
+      };
     }),
     ...readOnlyPaths.map((path): Step => {
       const confined = bytesOf(path);
-      return { operation: { do: 'confine', path: confined, attributes: c.MOUNT_ATTR_RDONLY }, failure: notMounted(confined) };
+      return {
+        operation: { do: 'confine', path: confined, attributes: c.MOUNT_ATTR_RDONLY },
+        failure: notMounted(confined),
+      };
     }),
-    ...Object.keys(plan.etc).map((name) => bind(bytesOf(`${scratch}/etc/${name}`), bytesOf(`/etc/${name}`), { directory: false })),
+    ...Object.keys(plan.etc).map((name) =>
+      bind(bytesOf(`${scratch}/etc/${name}`), bytesOf(`/etc/${name}`), { directory: false }),
+    ),
     ...volumeSteps(plan),
     ...(terminal === undefined || plan.terminal === undefined
       ? []
       : [{ operation: { do: 'terminal', socket: terminal, ...plan.terminal } } satisfies Step]),
     // Where it cannot be made, entering it tells why.
     { operation: { do: 'make-directory', path: plan.process.cwd }, tolerated: true },
-    { operation: { do: 'restrict-root', attributes: c.MOUNT_ATTR_NODEV | (readOnly ? c.MOUNT_ATTR_RDONLY : 0) } },
+    {
+      operation: {
+        do: 'restrict-root',
+        attributes: c.MOUNT_ATTR_NODEV | (readOnly ? c.MOUNT_ATTR_RDONLY : 0),
+      },
+    },
     { operation: { do: 'pivot' } },
-    ...(network === 'none' ? [{ operation: { do: 'loopback-up' }, tolerated: true } satisfies Step] : []),
+    ...(network === 'none'
+      ? [{ operation: { do: 'loopback-up' }, tolerated: true } satisfies Step]
+      : []),
     { operation: { do: 'hostname', name: bytesOf(plan.hostname) } },
     { operation: { do: 'report' } },
   ];
 }
 
 /** From there to the program. */
-export function stepsToBecome(plan: SupervisorPlan, user: User, { filter }: GivenDescriptors): Step[] {
+export function stepsToBecome(
+  plan: SupervisorPlan,
+  user: User,
+  { filter }: GivenDescriptors,
+): Step[] {
   const { process: wanted } = plan;
   const kept = capabilityMask(Object.values(defaultCapabilities));
-  const env = wanted.env.some((variable) => variable.startsWith('HOME=')) ? wanted.env : [...wanted.env, `HOME=${user.home}` as ByteString];
+  const env = wanted.env.some((variable) => variable.startsWith('HOME='))
+    ? wanted.env
+    : [...wanted.env, `HOME=${user.home}` as ByteString];
   const [word] = wanted.args as [ByteString];
   return [
-    { operation: { do: 'enter-directory', path: wanted.cwd }, failure: (errno) => notEntered(wanted.cwd, errno) },
+    {
+      operation: { do: 'enter-directory', path: wanted.cwd },
+      failure: (errno) => notEntered(wanted.cwd, errno),
+    },
     { operation: { do: 'begin-session' } },
-    ...(plan.terminal === undefined && !plan.input ? [{ operation: { do: 'empty-input' } } satisfies Step] : []),
+    ...(plan.terminal === undefined && !plan.input
+      ? [{ operation: { do: 'empty-input' } } satisfies Step]
+      : []),
     { operation: { do: 'limit-open-files', soft: OPEN_FILES }, tolerated: true },
     { operation: { do: 'join-keyring' }, failure: withoutKeyring },
     { operation: { do: 'bound-capabilities', kept } },
@@ -124,7 +169,12 @@ function standardMount({ target, type, source, options }: StandardMount): Step {
   let flags = 0;
   for (const option of options) flags |= flagOf[option] ?? 0;
   const data = options.filter((option) => flagOf[option] === undefined).join(',');
-  return mountStep(bytesOf(target), { source: bytesOf(source), type: bytesOf(type), flags, data: bytesOf(data) });
+  return mountStep(bytesOf(target), {
+    source: bytesOf(source),
+    type: bytesOf(type),
+    flags,
+    data: bytesOf(data),
+  });
 }
 
 interface MountOptions {
@@ -139,29 +189,59 @@ interface MountOptions {
 
 function mountStep(
   target: ByteString,
-  { directory = true, source, type = NOTHING, flags, data = NOTHING, attributes = 0, recursive = false }: MountOptions,
+  {
+    directory = true,
+    source,
+    type = NOTHING,
+    flags,
+    data = NOTHING,
+    attributes = 0,
+    recursive = false,
+  }: MountOptions,
 ): Step {
-  return { operation: { do: 'mount', target, directory, source, type, flags, data, attributes, recursive }, failure: notMounted(target) };
+  return {
+    operation: { do: 'mount', target, directory, source, type, flags, data, attributes, recursive },
+    failure: notMounted(target),
+  };
 }
 
-function bind(source: ByteString, target: ByteString, options: Omit<MountOptions, 'source' | 'flags'>): Step {
-  return mountStep(target, { ...options, source, flags: options.recursive === true ? c.MS_BIND | c.MS_REC : c.MS_BIND });
+function bind(
+  source: ByteString,
+  target: ByteString,
+  options: Omit<MountOptions, 'source' | 'flags'>,
+): Step {
+  return mountStep(target, {
+    ...options,
+    source,
+    flags: options.recursive === true ? c.MS_BIND | c.MS_REC : c.MS_BIND,
+  });
 }
 
 function deviceSteps(devicesAt: string): Step[] {
   return [
-    ...Object.keys(devices).map((name) => bind(bytesOf(`${devicesAt}/${name}`), bytesOf(`/dev/${name}`), { directory: false })),
+    ...Object.keys(devices).map((name) =>
+      bind(bytesOf(`${devicesAt}/${name}`), bytesOf(`/dev/${name}`), { directory: false }),
+    ),
     ...deviceLinks.map(([name, to]): Step => ({
-      operation: { do: 'link', target: bytesOf(to), directory: bytesOf('/dev'), name: bytesOf(name) },
+      operation: {
+        do: 'link',
+        target: bytesOf(to),
+        directory: bytesOf('/dev'),
+        name: bytesOf(name),
+      },
     })),
   ];
 }
 
-/** A sysfs of the container's own where it has a network of its own or is the machine's root; the host's otherwise. */
+/**
+ * A sysfs of the container's own where it has a network of its own or is the machine's root; the
+ * host's otherwise.
+ */
 function sysSteps(): Step[] {
   const target = bytesOf('/sys');
   const flags = c.MS_RDONLY | c.MS_NOSUID | c.MS_NODEV | c.MS_NOEXEC;
-  const attributes = c.MOUNT_ATTR_RDONLY | c.MOUNT_ATTR_NOSUID | c.MOUNT_ATTR_NODEV | c.MOUNT_ATTR_NOEXEC;
+  const attributes =
+    c.MOUNT_ATTR_RDONLY | c.MOUNT_ATTR_NOSUID | c.MOUNT_ATTR_NODEV | c.MOUNT_ATTR_NOEXEC;
   const sysfs = bytesOf('sysfs');
   return [
     { ...mountStep(target, { source: sysfs, type: sysfs, flags }), tolerated: true },
@@ -185,17 +265,30 @@ function volumeSteps({ volumes }: SupervisorPlan): Step[] {
 /** Paths to try, as a shell does. */
 function programsFor(word: ByteString, env: readonly ByteString[]): ByteString[] {
   if (word.includes('/')) return [word];
-  const path = env.findLast((variable) => variable.startsWith('PATH='))?.slice('PATH='.length) ?? '';
-  return path.split(':').map((directory) => (directory === '' ? `./${word}` : `${directory}/${word}`) as ByteString);
+  const path =
+    env.findLast((variable) => variable.startsWith('PATH='))?.slice('PATH='.length) ?? '';
+  return path
+    .split(':')
+    .map((directory) => (directory === '' ? `./${word}` : `${directory}/${word}`) as ByteString);
 }
 
 function notMounted(target: ByteString): (errno: number) => PlyfsError {
-  return (errno) => new PlyfsError('container-mount-failed', `Cannot mount at ${textOf(target)} in the container (${reasonOf(errno)}).`);
+  return (errno) =>
+    new PlyfsError(
+      'container-mount-failed',
+      `Cannot mount at ${textOf(target)} in the container (${reasonOf(errno)}).`,
+    );
 }
 
 function withoutKeyring(errno: number): PlyfsError {
-  const remedy = errno === E.EDQUOT ? ': this user has as many keys as the machine allows (sysctl kernel.keys.maxkeys)' : '';
-  return new PlyfsError('sandbox-denied', `The container cannot have a keyring of its own (${reasonOf(errno)})${remedy}.`);
+  const remedy =
+    errno === E.EDQUOT
+      ? ': this user has as many keys as the machine allows (sysctl kernel.keys.maxkeys)'
+      : '';
+  return new PlyfsError(
+    'sandbox-denied',
+    `The container cannot have a keyring of its own (${reasonOf(errno)})${remedy}.`,
+  );
 }
 
 function notEntered(cwd: ByteString, errno: number): SandboxError {
@@ -216,5 +309,9 @@ function notRun({ args }: ContainerProcess, errno: number): SandboxError {
     });
   }
   const why = errno === E.EACCES ? 'permission denied' : reasonOf(errno);
-  return new SandboxError({ status: 126, code: 'program-unusable', sentence: `${word} cannot be run in the container (${why}).` });
+  return new SandboxError({
+    status: 126,
+    code: 'program-unusable',
+    sentence: `${word} cannot be run in the container (${why}).`,
+  });
 }

@@ -1,4 +1,7 @@
-/** The container's first process, as the supervisor starts and leads it until it is the container's program. */
+/**
+ * The container's first process, as the supervisor starts and leads it until it is the container's
+ * program.
+ */
 import { spawn, type ChildProcess } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { bytesOf } from '../base/bytes.js';
@@ -27,16 +30,26 @@ export interface Container {
 export interface ContainerHost {
   /** A procfs of this PID namespace. */
   readonly proc: number;
-  /** Of the union: whose files' owners are kept where ids are emulated (native/root-emulation.h). */
+  /**
+   * Of the union: whose files' owners are kept where ids are emulated (native/root-emulation.h).
+   */
   readonly device: readonly [major: number, minor: number];
   /** The directory of its devices. */
   readonly devicesAt: string;
 }
 
-/** `terminal`: a socket that the other end of the container's terminal is sent over; it stays the caller's. */
-export function startContainer(plan: SupervisorPlan, host: ContainerHost, terminal: number | undefined): Container {
+/**
+ * `terminal`: a socket that the other end of the container's terminal is sent over; it stays the
+ * caller's.
+ */
+export function startContainer(
+  plan: SupervisorPlan,
+  host: ContainerHost,
+  terminal: number | undefined,
+): Container {
   const filter = plan.ids === 'emulated' ? sessions.socketpair() : undefined;
-  if (typeof filter === 'number') throw new PlyfsError('sandbox-failed', `No socket can be had (${reasonOf(-filter)}).`);
+  if (typeof filter === 'number')
+    throw new PlyfsError('sandbox-failed', `No socket can be had (${reasonOf(-filter)}).`);
   const stdio: ('inherit' | 'pipe' | number)[] = ['inherit', 'inherit', 'inherit', 'pipe'];
   const control = stdio.length - 1;
   const given: GivenDescriptors = {
@@ -44,11 +57,19 @@ export function startContainer(plan: SupervisorPlan, host: ContainerHost, termin
     ...(filter !== undefined && { filter: stdio.push(filter[1]) - 1 }),
   };
   const program = sealedFirstProgram();
-  const ours = check(sys.openat(c.AT_FDCWD, bytesOf('/proc/self/ns/pid'), c.O_RDONLY | c.O_CLOEXEC, 0), 'pid namespace');
-  // What is started between the two calls is process 1 of a namespace of its own. Threads could not be started meanwhile, and are not.
+  const ours = check(
+    sys.openat(c.AT_FDCWD, bytesOf('/proc/self/ns/pid'), c.O_RDONLY | c.O_CLOEXEC, 0),
+    'pid namespace',
+  );
+  // What is started between the two calls is process 1 of a namespace of its own. Threads could not
+  // be started meanwhile, and are not.
   check(sys.unshare(c.CLONE_NEWPID), 'unshare');
   // By this process's descriptor: numbers of the child's are those of `stdio`.
-  const child = spawn(`/proc/${process.pid}/fd/${program}`, [String(control), String(stdio.length)], { argv0: 'container-init', stdio });
+  const child = spawn(
+    `/proc/${process.pid}/fd/${program}`,
+    [String(control), String(stdio.length)],
+    { argv0: 'container-init', stdio },
+  );
   check(sys.setns(ours, c.CLONE_NEWPID), 'setns');
   for (const fd of [ours, program]) sys.close(fd);
   if (filter !== undefined) sys.close(filter[1]);
@@ -70,7 +91,8 @@ function lead(
   const send = (more: readonly Step[]): void => {
     for (const step of more) {
       const record = recordOf(step.operation, step);
-      if (record === undefined) throw step.failure?.(E.E2BIG) ?? notMade(step.operation.do, E.E2BIG);
+      if (record === undefined)
+        throw step.failure?.(E.E2BIG) ?? notMade(step.operation.do, E.E2BIG);
       channel.write(record);
     }
     steps.push(...more);
@@ -78,18 +100,26 @@ function lead(
   return new Promise<void>((resolve, reject) => {
     let user: User | undefined;
     const begin = (): void => {
-      user = findUser(plan.process.user, readInRoot(`/proc/${child.pid as number}/root`, ['/etc/passwd', '/etc/group']));
+      user = findUser(
+        plan.process.user,
+        readInRoot(`/proc/${child.pid as number}/root`, ['/etc/passwd', '/etc/group']),
+      );
       if (plan.ids === 'single' && (user.uid !== 0 || user.gid !== 0)) {
-        throw new PlyfsError('ids-missing', 'Only root can be had here: have a range of ids granted in /etc/subuid and /etc/subgid.');
+        throw new PlyfsError(
+          'ids-missing',
+          'Only root can be had here: have a range of ids granted in /etc/subuid and /etc/subgid.',
+        );
       }
       send(stepsToBecome(plan, user, given));
     };
     eachOutcome(channel, ({ index, errno }) => {
       try {
         const step = steps[index];
-        if (errno !== 0) throw step?.failure?.(errno) ?? notMade(step?.operation.do ?? 'plan', errno);
+        if (errno !== 0)
+          throw step?.failure?.(errno) ?? notMade(step?.operation.do ?? 'plan', errno);
         if (step?.operation.do === 'report') begin();
-        if (step?.operation.do === 'emulate' && filter !== undefined && user !== undefined) emulate(filter, host, user);
+        if (step?.operation.do === 'emulate' && filter !== undefined && user !== undefined)
+          emulate(filter, host, user);
       } catch (error) {
         reject(errorOf(error));
         child.kill('SIGKILL');
@@ -103,9 +133,13 @@ function lead(
     });
     child.once('error', (error) => {
       reject(
-        new PlyfsError('sandbox-denied', `A program in memory, which a container starts from, cannot be run here (${messageOf(error)}).`, {
-          cause: error,
-        }),
+        new PlyfsError(
+          'sandbox-denied',
+          `A program in memory, which a container starts from, cannot be run here (${messageOf(error)}).`,
+          {
+            cause: error,
+          },
+        ),
       );
     });
     send(stepsToShow(plan, host.devicesAt, given));
@@ -113,13 +147,35 @@ function lead(
 }
 
 function notMade(what: string, errno: number): PlyfsError {
-  return new PlyfsError('sandbox-failed', `The container cannot be made: ${what} failed (${reasonOf(errno)}).`);
+  return new PlyfsError(
+    'sandbox-failed',
+    `The container cannot be made: ${what} failed (${reasonOf(errno)}).`,
+  );
 }
 
 /** Waits for the container's filter, which it sends next. */
-function emulate(socket: number, { proc, device }: ContainerHost, { uid, gid, groups }: User): void {
+function emulate(
+  socket: number,
+  { proc, device }: ContainerHost,
+  { uid, gid, groups }: User,
+): void {
   const listener = sessions.receiveFd(socket);
   sys.close(socket);
-  if (listener < 0) throw new PlyfsError('sandbox-failed', `The container's calls cannot be followed (${reasonOf(-listener)}).`);
-  check(sys.startRootEmulation(listener, proc, device[0], device[1], uid, gid, Float64Array.from(groups)), 'emulation');
+  if (listener < 0)
+    throw new PlyfsError(
+      'sandbox-failed',
+      `The container's calls cannot be followed (${reasonOf(-listener)}).`,
+    );
+  check(
+    sys.startRootEmulation(
+      listener,
+      proc,
+      device[0],
+      device[1],
+      uid,
+      gid,
+      Float64Array.from(groups),
+    ),
+    'emulation',
+  );
 }

@@ -12,7 +12,15 @@
  * next container that is started from the same group, or `ply gc` there, removes what no one holds
  * and no process is in.
  */
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+} from 'node:fs';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path/posix';
 import { textOf } from '../base/bytes.js';
@@ -22,7 +30,9 @@ import { readMountTable } from '../sys/mount-table.js';
 
 const PREFIX = 'plyfs-';
 const NAME = /^plyfs-[0-9a-f]{16}$/;
-/** Before it is locked, a new group looks like one that was left: who tidies up may take it away. */
+/**
+ * Before it is locked, a new group looks like one that was left: who tidies up may take it away.
+ */
 const ATTEMPTS = 3;
 
 /** The groups that this process is in: a directory for each hierarchy that is mounted here. */
@@ -34,10 +44,14 @@ export function ownGroups(): string[] {
     if (controllers === undefined || path === undefined) continue;
     const wanted = controllers.split(',');
     const mount = mounts.findLast(({ type, options, root }) => {
-      const shown = type === 'cgroup2' ? controllers === '' : controllers !== '' && wanted.every((word) => options.includes(word));
+      const shown =
+        type === 'cgroup2'
+          ? controllers === ''
+          : controllers !== '' && wanted.every((word) => options.includes(word));
       return shown && within(path, textOf(root)) !== undefined;
     });
-    if (mount !== undefined) found.push(join(textOf(mount.mountpoint), within(path, textOf(mount.root)) as string));
+    if (mount !== undefined)
+      found.push(join(textOf(mount.mountpoint), within(path, textOf(mount.root)) as string));
   }
   return found;
 }
@@ -105,7 +119,8 @@ function makeGroup(parent: string, directory: string): number | undefined {
   // memory.
   for (const file of ['cpuset.cpus', 'cpuset.mems']) {
     const value = readText(join(parent, file)).trim();
-    if (value !== '' && readText(join(directory, file)).trim() === '') tried(() => writeFileSync(join(directory, file), value));
+    if (value !== '' && readText(join(directory, file)).trim() === '')
+      tried(() => writeFileSync(join(directory, file), value));
   }
   return fd;
 }
@@ -123,7 +138,11 @@ function removeLeftGroups(parent: string): void {
 /** Undefined where somebody has it, or it is gone. */
 function lock(directory: string): number | undefined {
   let fd: number | undefined;
-  if (!tried(() => (fd = openSync(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC))) || fd === undefined) return undefined;
+  if (
+    !tried(() => (fd = openSync(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC))) ||
+    fd === undefined
+  )
+    return undefined;
   if (sys.flock(fd, LOCK_EX | LOCK_NB) === 0) return fd;
   closeSync(fd);
   return undefined;

@@ -1,8 +1,10 @@
 /**
- * The program that a container's first process is until it becomes the container's (native/container/), as a sealed copy in memory.
+ * The program that a container's first process is until it becomes the container's
+ * (native/container/), as a sealed copy in memory.
  *
- * What a container's /proc/1/exe leads to can be executed, and so opened and changed, from inside: where that is a file of the host's, root of a container makes itself root of
- * the host (CVE-2019-5736). The copy can be changed by nobody, and goes with the sandbox.
+ * What a container's /proc/1/exe leads to can be executed, and so opened and changed, from inside:
+ * where that is a file of the host's, root of a container makes itself root of the host
+ * (CVE-2019-5736). The copy can be changed by nobody, and goes with the sandbox.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -38,7 +40,10 @@ export function sealedFirstProgram(): number {
   }
   try {
     writeFileSync(fd, program);
-    check(sys.addSeals(fd, c.F_SEAL_SEAL | c.F_SEAL_SHRINK | c.F_SEAL_GROW | c.F_SEAL_WRITE), 'seals');
+    check(
+      sys.addSeals(fd, c.F_SEAL_SEAL | c.F_SEAL_SHRINK | c.F_SEAL_GROW | c.F_SEAL_WRITE),
+      'seals',
+    );
   } catch (error) {
     sys.close(fd);
     throw error;

@@ -1,8 +1,10 @@
 /**
- * Which ids a user has for a user namespace, and giving them to one (user_namespaces(7), subuid(5)).
+ * Which ids a user has for a user namespace, and giving them to one (user_namespaces(7),
+ * subuid(5)).
  *
- * Root of the namespace is the user. A range that root has granted in /etc/subuid and /etc/subgid follows from 1 on, mapped by newuidmap and newgidmap; without, the
- * namespace has room for that one id.
+ * Root of the namespace is the user. A range that root has granted in /etc/subuid and /etc/subgid
+ * follows from 1 on, mapped by newuidmap and newgidmap; without, the namespace has room for that
+ * one id.
  */
 import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -22,7 +24,8 @@ export interface IdRanges {
 
 /** Undefined where the user has none, or nothing that could map them. */
 export function subordinateRanges(): IdRanges | undefined {
-  if (programPath('newuidmap') === undefined || programPath('newgidmap') === undefined) return undefined;
+  if (programPath('newuidmap') === undefined || programPath('newgidmap') === undefined)
+    return undefined;
   const names = ownNames();
   const uids = rangesIn('/etc/subuid', names);
   const gids = rangesIn('/etc/subgid', names);
@@ -59,7 +62,10 @@ function ownNames(): string[] {
   }
 }
 
-/** Of `own` and what follows it: the map from ids inside to those outside, as the words that newuidmap takes. */
+/**
+ * Of `own` and what follows it: the map from ids inside to those outside, as the words that
+ * newuidmap takes.
+ */
 export function mapWords(own: number, ranges: readonly IdRange[]): number[][] {
   const rows = [[0, own, 1]];
   let inside = 1;
@@ -70,7 +76,9 @@ export function mapWords(own: number, ranges: readonly IdRange[]): number[][] {
   return rows;
 }
 
-/** Gives the user namespace of process `pid`, a child of this one, its ids. Throws `id-map-failed`. */
+/**
+ * Gives the user namespace of process `pid`, a child of this one, its ids. Throws `id-map-failed`.
+ */
 export function writeIdMaps(pid: number, ranges: IdRanges | undefined): void {
   const [uid, gid] = [process.geteuid?.() ?? 0, process.getegid?.() ?? 0];
   if (ranges === undefined) {
@@ -79,9 +87,13 @@ export function writeIdMaps(pid: number, ranges: IdRanges | undefined): void {
       writeFileSync(`/proc/${pid}/setgroups`, 'deny');
       writeFileSync(`/proc/${pid}/gid_map`, `0 ${gid} 1\n`);
     } catch (error) {
-      throw new PlyfsError('id-map-failed', 'The kernel refuses to map your id in a user namespace: ask whether those are allowed here.', {
-        cause: error,
-      });
+      throw new PlyfsError(
+        'id-map-failed',
+        'The kernel refuses to map your id in a user namespace: ask whether those are allowed here.',
+        {
+          cause: error,
+        },
+      );
     }
     return;
   }
@@ -89,7 +101,10 @@ export function writeIdMaps(pid: number, ranges: IdRanges | undefined): void {
     ['newuidmap', mapWords(uid, ranges.uids)],
     ['newgidmap', mapWords(gid, ranges.gids)],
   ] as const) {
-    const done = spawnSync(program, [String(pid), ...rows.flat().map(String)], { encoding: 'utf8', stdio: ['ignore', 'ignore', 'pipe'] });
+    const done = spawnSync(program, [String(pid), ...rows.flat().map(String)], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
     if (done.status === 0) continue;
     const why = done.error?.message ?? done.stderr.trim().split('\n').at(-1) ?? '';
     throw new PlyfsError(

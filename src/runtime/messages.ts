@@ -1,6 +1,8 @@
 /** Lines of JSON between the processes of a sandbox. */
 
-/** Calls `take` for each whole line of what comes; the rest of a line that never ends is dropped. */
+/**
+ * Calls `take` for each whole line of what comes; the rest of a line that never ends is dropped.
+ */
 export function eachMessage(stream: NodeJS.ReadableStream, take: (message: unknown) => void): void {
   let held = '';
   stream.setEncoding('utf8');

@@ -1,4 +1,7 @@
-/** The configuration of an OCI bundle (runtime-spec, config.md and config-linux.md), for programs that run one. */
+/**
+ * The configuration of an OCI bundle (runtime-spec, config.md and config-linux.md), for programs
+ * that run one.
+ */
 import { textOf, type ByteString } from '../base/bytes.js';
 import { defaultCapabilities } from './capabilities.js';
 import { devices, maskedPaths, readOnlyPaths, standardMounts } from './container-mounts.js';
@@ -24,8 +27,9 @@ export interface BundleOptions {
   /** Whether a sysfs can be mounted; otherwise the host's is shown. */
   readonly ownSys: boolean;
   /**
-   * Where the runtime confines devices by no control group and lets root of the machine open them: an absolute path of mount(8).
-   * The container makes no nodes then, and those of its root are not opened.
+   * Where the runtime confines devices by no control group and lets root of the machine open them:
+   * an absolute path of mount(8). The container makes no nodes then, and those of its root are not
+   * opened.
    */
   readonly withoutDevices?: { readonly mountProgram: string };
   /** Whether there are ids besides root's. */
@@ -50,9 +54,13 @@ export function ociConfig(options: BundleOptions): object {
     manyIds,
     annotations,
   } = options;
-  const capabilities = Object.keys(defaultCapabilities).filter((name) => withoutDevices === undefined || name !== 'CAP_MKNOD');
+  const capabilities = Object.keys(defaultCapabilities).filter(
+    (name) => withoutDevices === undefined || name !== 'CAP_MKNOD',
+  );
   const seccomp = ociSeccomp(capabilities);
-  const env = wanted.env.some((variable) => variable.startsWith('HOME=')) ? wanted.env : [...wanted.env, `HOME=${user.home}` as ByteString];
+  const env = wanted.env.some((variable) => variable.startsWith('HOME='))
+    ? wanted.env
+    : [...wanted.env, `HOME=${user.home}` as ByteString];
   const namespaces = [
     'pid',
     'mount',
@@ -65,7 +73,11 @@ export function ociConfig(options: BundleOptions): object {
     ociVersion: '1.0.2',
     process: {
       terminal,
-      user: { uid: user.uid, gid: user.gid, ...(manyIds && user.groups.length > 0 && { additionalGids: user.groups }) },
+      user: {
+        uid: user.uid,
+        gid: user.gid,
+        ...(manyIds && user.groups.length > 0 && { additionalGids: user.groups }),
+      },
       args: wanted.args.map(textOf),
       env: env.map(textOf),
       cwd: textOf(wanted.cwd),
@@ -75,25 +87,42 @@ export function ociConfig(options: BundleOptions): object {
     root: { path: rootPath, readonly: readOnly },
     hostname,
     mounts: [
-      ...standardMounts({ terminalGroup: manyIds }).map(({ target, type, source, options: words }) => ({
-        destination: target,
-        type,
-        source,
-        // Its devices are made in it.
-        options: target === '/dev' ? words.filter((word) => word !== 'nodev') : words,
-      })),
+      ...standardMounts({ terminalGroup: manyIds }).map(
+        ({ target, type, source, options: words }) => ({
+          destination: target,
+          type,
+          source,
+          // Its devices are made in it.
+          options: target === '/dev' ? words.filter((word) => word !== 'nodev') : words,
+        }),
+      ),
       ownSys
-        ? { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'noexec', 'nodev', 'ro'] }
-        : { destination: '/sys', type: 'none', source: '/sys', options: ['rbind', 'nosuid', 'noexec', 'nodev', 'ro'] },
+        ? {
+            destination: '/sys',
+            type: 'sysfs',
+            source: 'sysfs',
+            options: ['nosuid', 'noexec', 'nodev', 'ro'],
+          }
+        : {
+            destination: '/sys',
+            type: 'none',
+            source: '/sys',
+            options: ['rbind', 'nosuid', 'noexec', 'nodev', 'ro'],
+          },
       ...Object.entries(etc).map(([name, source]) => bound(source, `/etc/${name}`, [])),
-      ...volumes.map((volume) => bound(textOf(volume.source), textOf(volume.target), volume.readOnly ? ['ro'] : [])),
+      ...volumes.map((volume) =>
+        bound(textOf(volume.source), textOf(volume.target), volume.readOnly ? ['ro'] : []),
+      ),
     ],
     // crun mounts the root once more, and drops what its mount does not allow: that is taken away
     // again before the program runs.
     ...(withoutDevices !== undefined && {
       hooks: {
         createContainer: [
-          { path: withoutDevices.mountProgram, args: ['mount', '-o', `remount,bind,nodev${readOnly ? ',ro' : ''}`, rootPath] },
+          {
+            path: withoutDevices.mountProgram,
+            args: ['mount', '-o', `remount,bind,nodev${readOnly ? ',ro' : ''}`, rootPath],
+          },
         ],
       },
     }),
@@ -108,7 +137,12 @@ export function ociConfig(options: BundleOptions): object {
       resources: {
         devices: [
           { allow: false, access: 'rwm' },
-          ...Object.values(devices).map((numbers) => ({ allow: true, type: 'c', ...numbers, access: 'rwm' })),
+          ...Object.values(devices).map((numbers) => ({
+            allow: true,
+            type: 'c',
+            ...numbers,
+            access: 'rwm',
+          })),
         ],
       },
       maskedPaths,

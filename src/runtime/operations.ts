@@ -1,13 +1,17 @@
 /**
- * The plan of a container as its first process reads it (native/container/): operations, one after the other, each with all that it takes. The supervisor decides what they
- * are; the first process carries each out as it comes.
+ * The plan of a container as its first process reads it (native/container/): operations, one after
+ * the other, each with all that it takes. The supervisor decides what they are; the first process
+ * carries each out as it comes.
  *
  * An operation is a record, in the machine's byte order (native/container/operation.h):
  *
- *   u32 bytes of what follows; u32 flags; text name; then its fields, in the order in which they stand here
+ *   u32 bytes of what follows; u32 flags; text name; then its fields, in the order in which they
+ *     stand here
  *
- * A number or truth value is a u64; a text a u32 length, bytes, a NUL; a list a u32 count and its items. The first process answers with an `Outcome` (u32 number of the
- * operation, counted from 0; u32 errno) when it comes to a `report`, before it sends what hears of the calls (`emulate`), and when an operation fails; then it ends.
+ * A number or truth value is a u64; a text a u32 length, bytes, a NUL; a list a u32 count and its
+ * items. The first process answers with an `Outcome` (u32 number of the operation, counted from 0;
+ * u32 errno) when it comes to a `report`, before it sends what hears of the calls (`emulate`), and
+ * when an operation fails; then it ends.
  */
 import type { ByteString } from '../base/bytes.js';
 
@@ -16,7 +20,9 @@ export type Operation =
   | { readonly do: 'report' }
   /** CLONE_NEW*. */
   | { readonly do: 'unshare'; readonly flags: number }
-  /** The root file system, a directory on the host: paths of those below are looked up within it. */
+  /**
+   * The root file system, a directory on the host: paths of those below are looked up within it.
+   */
   | { readonly do: 'enter-root'; readonly path: ByteString }
   | {
       readonly do: 'mount';
@@ -39,9 +45,22 @@ export type Operation =
   /** Takes `attributes` away from the tree at `path`, if there is one. */
   | { readonly do: 'confine'; readonly path: ByteString; readonly attributes: number }
   | { readonly do: 'make-directory'; readonly path: ByteString }
-  | { readonly do: 'link'; readonly target: ByteString; readonly directory: ByteString; readonly name: ByteString }
-  /** Makes the program's terminal, in the root's /dev/pts; the other end is sent over `socket`. A size of 0 is left. */
-  | { readonly do: 'terminal'; readonly socket: number; readonly rows: number; readonly columns: number }
+  | {
+      readonly do: 'link';
+      readonly target: ByteString;
+      readonly directory: ByteString;
+      readonly name: ByteString;
+    }
+  /**
+   * Makes the program's terminal, in the root's /dev/pts; the other end is sent over `socket`. A
+   * size of 0 is left.
+   */
+  | {
+      readonly do: 'terminal';
+      readonly socket: number;
+      readonly rows: number;
+      readonly columns: number;
+    }
   | { readonly do: 'restrict-root'; readonly attributes: number }
   /** The root is `/` from here on, and the host's tree is gone. */
   | { readonly do: 'pivot' }
@@ -50,7 +69,10 @@ export type Operation =
   /** A session keyring of its own. */
   | { readonly do: 'join-keyring' }
   | { readonly do: 'enter-directory'; readonly path: ByteString }
-  /** A session, with the terminal that was made as standard streams; only these are handed on. umask 022, signals as they are by default. */
+  /**
+   * A session, with the terminal that was made as standard streams; only these are handed on. umask
+   * 022, signals as they are by default.
+   */
   | { readonly do: 'begin-session' }
   /** Standard input is the container's own /dev/null. */
   | { readonly do: 'empty-input' }
@@ -60,8 +82,16 @@ export type Operation =
   | { readonly do: 'keep-capabilities'; readonly kept: bigint }
   /** A filter for seccomp(2), two words an instruction. */
   | { readonly do: 'filter-calls'; readonly filter: readonly number[] }
-  | { readonly do: 'ids'; readonly uid: number; readonly gid: number; readonly groups: readonly number[] }
-  /** In place of `ids`: the supervisor answers for these. What hears of the calls is sent over `socket`, after the outcome. */
+  | {
+      readonly do: 'ids';
+      readonly uid: number;
+      readonly gid: number;
+      readonly groups: readonly number[];
+    }
+  /**
+   * In place of `ids`: the supervisor answers for these. What hears of the calls is sent over
+   * `socket`, after the outcome.
+   */
   | { readonly do: 'emulate'; readonly socket: number; readonly uid: number; readonly gid: number }
   /** Becomes the first of `paths` that can be run. */
   | {
@@ -90,12 +120,17 @@ const LARGEST = 8 << 20;
 const OUTCOME_BYTES = 8;
 
 /** The record, or undefined for one that is too long. */
-export function recordOf(operation: Operation, { tolerated = false, otherwise = false }: OperationFlags): Buffer | undefined {
+export function recordOf(
+  operation: Operation,
+  { tolerated = false, otherwise = false }: OperationFlags,
+): Buffer | undefined {
   const record = Buffer.concat([
     word(0),
     word((tolerated ? 1 : 0) | (otherwise ? 2 : 0)),
     text(operation.do),
-    ...fieldsOf(operation).map((field) => (Array.isArray(field) ? list(field as readonly Item[]) : item(field as Item))),
+    ...fieldsOf(operation).map((field) =>
+      Array.isArray(field) ? list(field as readonly Item[]) : item(field as Item),
+    ),
   ]);
   if (record.length - 4 > LARGEST) return undefined;
   new Uint32Array(record.buffer, record.byteOffset, 1)[0] = record.length - 4;
@@ -108,7 +143,9 @@ export function eachOutcome(stream: NodeJS.ReadableStream, take: (outcome: Outco
   stream.on('data', (bytes: Buffer) => {
     held = Buffer.concat([held, bytes]);
     for (; held.length >= OUTCOME_BYTES; held = held.subarray(OUTCOME_BYTES)) {
-      const [index = 0, errno = 0] = new Uint32Array(Uint8Array.from(held.subarray(0, OUTCOME_BYTES)).buffer);
+      const [index = 0, errno = 0] = new Uint32Array(
+        Uint8Array.from(held.subarray(0, OUTCOME_BYTES)).buffer,
+      );
       take({ index, errno });
     }
   });
@@ -169,7 +206,9 @@ function list(items: readonly Item[]): Buffer {
 }
 
 function item(value: Item): Buffer {
-  return typeof value === 'string' ? text(value) : Buffer.from(new BigUint64Array([BigInt(value)]).buffer);
+  return typeof value === 'string'
+    ? text(value)
+    : Buffer.from(new BigUint64Array([BigInt(value)]).buffer);
 }
 
 function text(value: string): Buffer {

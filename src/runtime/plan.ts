@@ -1,20 +1,27 @@
 /**
- * What a sandbox is to be: made by who starts it, read by the processes inside. Everything in it is plain JSON.
+ * What a sandbox is to be: made by who starts it, read by the processes inside. Everything in it is
+ * plain JSON.
  *
- * A sandbox is three processes besides the union's, one in the other's namespaces, so that the kernel ends all of them with the first:
+ * A sandbox is three processes besides the union's, one in the other's namespaces, so that the
+ * kernel ends all of them with the first:
  *
- * - the starter (sandbox.ts), outside: gives ids, carries standard streams and signals, returns the exit status;
- * - the supervisor (supervisor.ts), process 1 of a PID namespace in which nothing else outlives it: shows the root file system in its own mount namespace, starts the
- *   container, answers what root cannot do where there is one id only, and unmounts at the end;
- * - the container, process 1 of a PID namespace below, which the supervisor starts and leads (container.ts): a small native program (native/container/) makes its mounts,
- *   leaves the host's tree, and becomes the container's program.
+ * - the starter (sandbox.ts), outside: gives ids, carries standard streams and signals, returns the
+ *   exit status;
+ * - the supervisor (supervisor.ts), process 1 of a PID namespace in which nothing else outlives it:
+ *   shows the root file system in its own mount namespace, starts the container, answers what root
+ *   cannot do where there is one id only, and unmounts at the end;
+ * - the container, process 1 of a PID namespace below, which the supervisor starts and leads
+ *   (container.ts): a small native program (native/container/) makes its mounts, leaves the host's
+ *   tree, and becomes the container's program.
  */
 import type { ByteString } from '../base/bytes.js';
 import type { MountRecipe } from '../sys/mount-recipe.js';
 
 /**
- * Whose ids the container has. `host`: the machine's, for root. `ranges`: a user namespace with a range of subordinate ids. `emulated`: one that has room for a single
- * id, with a supervisor that answers for the others. `single`: the same where the kernel cannot have calls answered: everything is root's.
+ * Whose ids the container has. `host`: the machine's, for root. `ranges`: a user namespace with a
+ * range of subordinate ids. `emulated`: one that has room for a single id, with a supervisor that
+ * answers for the others. `single`: the same where the kernel cannot have calls answered:
+ * everything is root's.
  */
 export type IdMode = 'host' | 'ranges' | 'emulated' | 'single';
 

@@ -1,13 +1,18 @@
 /**
- * Standard streams of a container: pipes of its own, whose other ends are here, and what goes through them is passed on.
+ * Standard streams of a container: pipes of its own, whose other ends are here, and what goes
+ * through them is passed on.
  *
- * A descriptor that is handed into a container can be opened anew below /proc/self/fd, with more rights than it was given, and leads to its inode: root of a container makes the
- * file that its output goes to set-id root, or rewrites the log that it was to add to. So nothing that the caller has open goes in, a pipe neither: opened anew, its writer reads
- * what others wrote, and O_NONBLOCK and size are those of all who share it. Docker passes streams through its API, podman through conmon's own pipes; what a container finds is
- * a new pipe there too.
+ * A descriptor that is handed into a container can be opened anew below /proc/self/fd, with more
+ * rights than it was given, and leads to its inode: root of a container makes the file that its
+ * output goes to set-id root, or rewrites the log that it was to add to. So nothing that the caller
+ * has open goes in, a pipe neither: opened anew, its writer reads what others wrote, and O_NONBLOCK
+ * and size are those of all who share it. Docker passes streams through its API, podman through
+ * conmon's own pipes; what a container finds is a new pipe there too.
  *
- * A descriptor is relayed by a thread (native/relay.cc), so that a reader who does not read holds up the container and not this process, and the descriptor's flags, which others
- * share, stay what they are. When a reader has gone, the container's end breaks: its programs get SIGPIPE, as in a pipeline.
+ * A descriptor is relayed by a thread (native/relay.cc), so that a reader who does not read holds
+ * up the container and not this process, and the descriptor's flags, which others share, stay what
+ * they are. When a reader has gone, the container's end breaks: its programs get SIGPIPE, as in a
+ * pipeline.
  */
 import { fstatSync } from 'node:fs';
 import { Socket } from 'node:net';
@@ -19,7 +24,10 @@ import { errorOf, messageOf, PlyfsError } from '../base/error.js';
 import { reasonOf } from '../base/system-error.js';
 import { sys } from '../sys/index.js';
 
-/** A number is a descriptor of this process, which stays the caller's and open; it need not be readable or writable without waiting. */
+/**
+ * A number is a descriptor of this process, which stays the caller's and open; it need not be
+ * readable or writable without waiting.
+ */
 export interface SandboxStreams {
   /** Absent: the container's standard input is empty. */
   readonly stdin?: Readable | number;
@@ -51,7 +59,10 @@ export class StandardStreams {
     return this.#streams.stdin !== undefined;
   }
 
-  /** Passes on what goes through pipes. `start` is called with the container's ends and starts who has them; they are closed here when it returns. */
+  /**
+   * Passes on what goes through pipes. `start` is called with the container's ends and starts who
+   * has them; they are closed here when it returns.
+   */
   throughPipes<T>(start: (stdin: number | undefined, stdout: number, stderr: number) => T): T {
     const { stdin, stdout, stderr } = this.#streams;
     const input = stdin === undefined ? undefined : newPipe();
@@ -63,7 +74,8 @@ export class StandardStreams {
       return start(input?.[0], output[1], errors[1]);
     } finally {
       for (const fd of given) sys.close(fd);
-      if (stdin !== undefined && input !== undefined) this.#inputs.push(this.#relayInput(stdin, input[1]));
+      if (stdin !== undefined && input !== undefined)
+        this.#inputs.push(this.#relayInput(stdin, input[1]));
       this.#outputs.push(relayOutput(output[0], stdout, 'output'));
       if (errors !== output) this.#outputs.push(relayOutput(errors[0], stderr, 'error'));
     }
@@ -87,17 +99,23 @@ export class StandardStreams {
     this.#outputs.push(relayOutput(master, stdout, 'output'));
   }
 
-  /** After the container's end: stops reading for it, and waits until what it wrote is passed on. Throws `stream-failed`. */
+  /**
+   * After the container's end: stops reading for it, and waits until what it wrote is passed on.
+   * Throws `stream-failed`.
+   */
   async finish(): Promise<void> {
     for (const input of this.#inputs) input.stop();
     const passedOn = Promise.allSettled(this.#outputs.map(({ ended }) => ended));
     const outcomes = await Promise.race([passedOn, this.#abandoned]);
     for (const output of this.#outputs) output.stop();
-    for (const outcome of outcomes ?? []) if (outcome.status === 'rejected') throw errorOf(outcome.reason);
+    for (const outcome of outcomes ?? [])
+      if (outcome.status === 'rejected') throw errorOf(outcome.reason);
     if (this.#unread !== undefined) throw this.#unread;
   }
 
-  /** What is not passed on by now is lost: `finish` does not wait for a reader that does not read. */
+  /**
+   * What is not passed on by now is lost: `finish` does not wait for a reader that does not read.
+   */
   abandon(): void {
     this.#abandon();
   }
@@ -112,7 +130,9 @@ export class StandardStreams {
       });
       return { ended, stop };
     }
-    const stream = isTerminal(to) ? new WriteStream(to) : new Socket({ fd: to, readable: false, writable: true });
+    const stream = isTerminal(to)
+      ? new WriteStream(to)
+      : new Socket({ fd: to, readable: false, writable: true });
     // Whoever was to read it has gone.
     stream.on('error', () => undefined);
     from.once('error', (error) => {
@@ -131,7 +151,8 @@ export class StandardStreams {
 /** Close-on-exec. */
 export function newPipe(): [read: number, write: number] {
   const pipe = sys.pipe();
-  if (typeof pipe === 'number') throw new PlyfsError('sandbox-failed', `No pipe can be had (${reasonOf(-pipe)}).`);
+  if (typeof pipe === 'number')
+    throw new PlyfsError('sandbox-failed', `No pipe can be had (${reasonOf(-pipe)}).`);
   return pipe;
 }
 
@@ -147,28 +168,38 @@ function relayOutput(from: number, to: Writable | number, name: 'output' | 'erro
     const { done, stop } = relayDescriptors(from, to);
     const ended = done.then((result) => {
       sys.close(from);
-      if (result < 0 && result !== -E.EPIPE && result !== -E.ECANCELED) throw lost(name, reasonOf(-result));
+      if (result < 0 && result !== -E.EPIPE && result !== -E.ECANCELED)
+        throw lost(name, reasonOf(-result));
     });
     ended.catch(() => undefined);
     return { ended, stop };
   }
-  const stream = isTerminal(from) ? new ReadStream(from) : new Socket({ fd: from, readable: true, writable: false });
+  const stream = isTerminal(from)
+    ? new ReadStream(from)
+    : new Socket({ fd: from, readable: true, writable: false });
   const ended = pipeline(stream, to, { end: false }).catch((error: unknown) => {
     stream.destroy();
     // EIO: the last program that had the terminal has ended.
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
-    if (code !== 'EPIPE' && code !== 'EIO' && code !== 'ERR_STREAM_PREMATURE_CLOSE') throw lost(name, messageOf(error));
+    if (code !== 'EPIPE' && code !== 'EIO' && code !== 'ERR_STREAM_PREMATURE_CLOSE')
+      throw lost(name, messageOf(error));
   });
   ended.catch(() => undefined);
   return { ended, stop: () => void stream.destroy() };
 }
 
 function unreadable(why: string): PlyfsError {
-  return new PlyfsError('stream-failed', `Standard input cannot be read (${why}): the container saw its end there.`);
+  return new PlyfsError(
+    'stream-failed',
+    `Standard input cannot be read (${why}): the container saw its end there.`,
+  );
 }
 
 function lost(name: 'output' | 'error', why: string): PlyfsError {
-  return new PlyfsError('stream-failed', `Standard ${name} cannot be written (${why}): what the container wrote there since is lost.`);
+  return new PlyfsError(
+    'stream-failed',
+    `Standard ${name} cannot be written (${why}): what the container wrote there since is lost.`,
+  );
 }
 
 function isTerminal(fd: number): boolean {

@@ -1,8 +1,10 @@
 /**
- * Process 1 of a sandbox: shows the root file system, starts the container and waits for it, and unmounts.
+ * Process 1 of a sandbox: shows the root file system, starts the container and waits for it, and
+ * unmounts.
  *
- * Whatever ends it, the kernel ends all that was started below with it, and the mount namespace goes with the last of them. It never looks at the union from the main thread
- * once that is mounted; the thread that answers the container's calls does, and the union is another process.
+ * Whatever ends it, the kernel ends all that was started below with it, and the mount namespace
+ * goes with the last of them. It never looks at the union from the main thread once that is
+ * mounted; the thread that answers the container's calls does, and the union is another process.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -29,7 +31,10 @@ import { findUser } from './user.js';
 
 const NOTHING = bytesOf('');
 
-/** Descriptors that this process was given besides its standard streams: where the starter is, and where the other end of the container's terminal goes, if it has one. */
+/**
+ * Descriptors that this process was given besides its standard streams: where the starter is, and
+ * where the other end of the container's terminal goes, if it has one.
+ */
 const [control, terminal] = process.argv.slice(2).map((word) => {
   const given = Number(word);
   // Close-on-exec: what is started here gets what it is given.
@@ -45,12 +50,24 @@ function tell(message: SupervisorMessage): Promise<void> {
 
 function mountAt(source: string, target: string, type: string, flags: number, data: string): void {
   const result = sys.mount(bytesOf(source), bytesOf(target), bytesOf(type), flags, bytesOf(data));
-  if (result < 0) throw new PlyfsError('sandbox-denied', `Cannot mount ${type} at ${target} in a namespace (${reasonOf(-result)}).`);
+  if (result < 0)
+    throw new PlyfsError(
+      'sandbox-denied',
+      `Cannot mount ${type} at ${target} in a namespace (${reasonOf(-result)}).`,
+    );
 }
 
-/** Process numbers here are those of this namespace: what is asked about processes below must be. */
+/**
+ * Process numbers here are those of this namespace: what is asked about processes below must be.
+ */
 function mountProc(): number {
-  const result = sys.mount(bytesOf('proc'), bytesOf('/proc'), bytesOf('proc'), c.MS_NOSUID | c.MS_NODEV | c.MS_NOEXEC, NOTHING);
+  const result = sys.mount(
+    bytesOf('proc'),
+    bytesOf('/proc'),
+    bytesOf('proc'),
+    c.MS_NOSUID | c.MS_NODEV | c.MS_NOEXEC,
+    NOTHING,
+  );
   if (result < 0) {
     throw new PlyfsError(
       'sandbox-denied',
@@ -64,7 +81,8 @@ function prepareScratch({ scratch, etc }: SandboxPlan): void {
   mountAt('tmpfs', scratch, 'tmpfs', c.MS_NOSUID | c.MS_NODEV, 'mode=755,size=16m');
   mkdirSync(`${scratch}/root`);
   mkdirSync(`${scratch}/etc`);
-  for (const [name, content] of Object.entries(etc)) writeFileSync(`${scratch}/etc/${name}`, content, { mode: 0o644 });
+  for (const [name, content] of Object.entries(etc))
+    writeFileSync(`${scratch}/etc/${name}`, content, { mode: 0o644 });
 }
 
 async function showRoot({ root, scratch }: SandboxPlan): Promise<void> {
@@ -74,10 +92,24 @@ async function showRoot({ root, scratch }: SandboxPlan): Promise<void> {
       mountAt(root.path, target, '', c.MS_BIND, '');
       break;
     case 'mount': {
-      const from = check(sys.openat(c.AT_FDCWD, bytesOf(root.from), c.O_RDONLY | c.O_DIRECTORY | c.O_CLOEXEC, 0), root.from);
-      const result = sys.mountFrom(from, bytesOf(root.source), bytesOf(target), bytesOf(root.type), root.flags, bytesOf(root.data));
+      const from = check(
+        sys.openat(c.AT_FDCWD, bytesOf(root.from), c.O_RDONLY | c.O_DIRECTORY | c.O_CLOEXEC, 0),
+        root.from,
+      );
+      const result = sys.mountFrom(
+        from,
+        bytesOf(root.source),
+        bytesOf(target),
+        bytesOf(root.type),
+        root.flags,
+        bytesOf(root.data),
+      );
       sys.close(from);
-      if (result < 0) throw new PlyfsError('mount-failed', `The kernel refuses to mount ${root.source} (${reasonOf(-result)}).`);
+      if (result < 0)
+        throw new PlyfsError(
+          'mount-failed',
+          `The kernel refuses to mount ${root.source} (${reasonOf(-result)}).`,
+        );
       break;
     }
     case 'program': {
@@ -88,7 +120,10 @@ async function showRoot({ root, scratch }: SandboxPlan): Promise<void> {
       const [status] = (await once(child, 'close')) as [number | null];
       if (status !== 0) {
         const why = said.trim().split('\n').at(-1) ?? '';
-        throw new PlyfsError('mount-failed', `The container's root cannot be mounted: ${why === '' ? `${program} has failed` : why}`);
+        throw new PlyfsError(
+          'mount-failed',
+          `The container's root cannot be mounted: ${why === '' ? `${program} has failed` : why}`,
+        );
       }
     }
   }
@@ -96,11 +131,18 @@ async function showRoot({ root, scratch }: SandboxPlan): Promise<void> {
 
 function mountProgram(): string {
   const path = programPath('mount');
-  if (path === undefined) throw new PlyfsError('mount-missing', 'mount cannot be run: install the package mount, or leave --runtime out.');
+  if (path === undefined)
+    throw new PlyfsError(
+      'mount-missing',
+      'mount cannot be run: install the package mount, or leave --runtime out.',
+    );
   return path;
 }
 
-/** Hands a bundle to an OCI runtime, which makes the namespaces below these itself. Where it and its containers' state lie goes with this mount namespace. */
+/**
+ * Hands a bundle to an OCI runtime, which makes the namespaces below these itself. Where it and its
+ * containers' state lie goes with this mount namespace.
+ */
 async function startRuntime(plan: SupervisorPlan, runtime: string): Promise<Container> {
   const bundle = `${plan.scratch}/bundle`;
   const root = `${plan.scratch}/root`;
@@ -116,7 +158,9 @@ async function startRuntime(plan: SupervisorPlan, runtime: string): Promise<Cont
     network: 'shared',
     terminal: plan.terminal !== undefined,
     volumes: plan.volumes,
-    etc: Object.fromEntries(Object.keys(plan.etc).map((name) => [name, `${plan.scratch}/etc/${name}`])),
+    etc: Object.fromEntries(
+      Object.keys(plan.etc).map((name) => [name, `${plan.scratch}/etc/${name}`]),
+    ),
     ownSys: plan.ids === 'host' || plan.network === 'none',
     ...(crun && plan.ids === 'host' && { withoutDevices: { mountProgram: mountProgram() } }),
     manyIds: plan.ids === 'host' || plan.ids === 'ranges',
@@ -124,8 +168,16 @@ async function startRuntime(plan: SupervisorPlan, runtime: string): Promise<Cont
   writeFileSync(`${bundle}/config.json`, JSON.stringify(config));
   const words = ['--root', `${plan.scratch}/state`, 'run', '--bundle', bundle, 'ply'];
   // There is nobody to ask for a cgroup, and crun refuses the sight of some that it is not to use.
-  if (crun) sys.mount(bytesOf('tmpfs'), bytesOf('/sys/fs/cgroup'), bytesOf('tmpfs'), c.MS_RDONLY, bytesOf('size=0'));
-  // Of what this process has for standard input, nothing that is the host's goes in: without any, an empty pipe does.
+  if (crun)
+    sys.mount(
+      bytesOf('tmpfs'),
+      bytesOf('/sys/fs/cgroup'),
+      bytesOf('tmpfs'),
+      c.MS_RDONLY,
+      bytesOf('size=0'),
+    );
+  // Of what this process has for standard input, nothing that is the host's goes in: without any,
+  // an empty pipe does.
   const empty = plan.input || plan.terminal !== undefined ? undefined : newPipe();
   if (empty !== undefined) sys.close(empty[1]);
   const child = spawn(runtime, [...(crun ? ['--cgroup-manager=disabled'] : []), ...words], {
@@ -135,7 +187,10 @@ async function startRuntime(plan: SupervisorPlan, runtime: string): Promise<Cont
   const running = once(child, 'spawn').then(
     () => undefined,
     (error: unknown) => {
-      throw new PlyfsError('runtime-missing', `${runtime} cannot be run (${messageOf(error)}): install it, or leave --runtime out.`);
+      throw new PlyfsError(
+        'runtime-missing',
+        `${runtime} cannot be run (${messageOf(error)}): install it, or leave --runtime out.`,
+      );
     },
   );
   return { child, running };
@@ -157,7 +212,8 @@ async function supervise(plan: SupervisorPlan): Promise<void> {
   const proc = mountProc();
   prepareScratch(plan);
   await showRoot(plan);
-  const { child, running, groups } = plan.runtime === undefined ? start(plan, proc) : await startRuntime(plan, plan.runtime);
+  const { child, running, groups } =
+    plan.runtime === undefined ? start(plan, proc) : await startRuntime(plan, plan.runtime);
   const ended = once(child, 'exit') as Promise<[number | null, string | null]>;
   signals.push((signal) => child.kill(signal));
   try {
@@ -190,6 +246,8 @@ starter.on('close', () => sys.exitNow(1));
 starter.on('error', () => sys.exitNow(1));
 for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
   process.on(event, (error: unknown) => {
-    void tell({ failed: { status: 125, code: 'sandbox-failed', sentence: sentenceOf(error) } }).finally(() => process.exit(1));
+    void tell({
+      failed: { status: 125, code: 'sandbox-failed', sentence: sentenceOf(error) },
+    }).finally(() => process.exit(1));
   });
 }

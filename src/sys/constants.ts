@@ -1,7 +1,8 @@
 /**
  * Numbers of Linux's interfaces, under their own names (include/uapi/linux/).
  *
- * The open flags that differ between architectures come from Node, which took them from the C library it was built with.
+ * The open flags that differ between architectures come from Node, which took them from the C
+ * library it was built with.
  */
 import { constants } from 'node:fs';
 
@@ -51,7 +52,10 @@ export const STATX_ATTR_IMMUTABLE = 0x10;
 export const STATX_ATTR_APPEND = 0x20;
 export const STATX_ATTR_MOUNT_ROOT = 0x2000;
 
-/** ioctl(2) numbers of linux/fs.h on 64-bit machines, the same on all but MIPS, PowerPC and SPARC; bits of their values. */
+/**
+ * ioctl(2) numbers of linux/fs.h on 64-bit machines, the same on all but MIPS, PowerPC and SPARC;
+ * bits of their values.
+ */
 export const FS_IOC_GETFLAGS = 0x80086601;
 export const FS_IOC_SETFLAGS = 0x40086602;
 export const FS_IOC_FSGETXATTR = 0x801c581f;

@@ -20,7 +20,8 @@ import { STAT_FIELDS, StatField } from './syscalls.js';
  * own), tmpfs, ramfs, F2FS, squashfs, EROFS, ZFS, JFS, NILFS2 (linux/magic.h).
  */
 const numbering: ReadonlySet<number> = new Set([
-  0xef53, 0x58465342, 0x9123683e, 0x01021994, 0x858458f6, 0xf2f52010, 0x73717368, 0xe0f5e1e2, 0x2fc12fc1, 0x3153464a, 0x3434,
+  0xef53, 0x58465342, 0x9123683e, 0x01021994, 0x858458f6, 0xf2f52010, 0x73717368, 0xe0f5e1e2,
+  0x2fc12fc1, 0x3153464a, 0x3434,
 ]);
 const BTRFS = 0x9123683e;
 const FUSE = 0x65735546;
@@ -63,8 +64,15 @@ export function hasOneDevice(fd: number): boolean {
  * fuse_encode_fh) cannot have been given twice.
  */
 export function provedSame(one: number, other: number): boolean {
-  const [size, otherSize] = [handleOf(one, typeOf(one), handles[0]), handleOf(other, typeOf(other), handles[1])];
-  return size >= 0 && size === otherSize && handles[0].subarray(0, size).equals(handles[1].subarray(0, size));
+  const [size, otherSize] = [
+    handleOf(one, typeOf(one), handles[0]),
+    handleOf(other, typeOf(other), handles[1]),
+  ];
+  return (
+    size >= 0 &&
+    size === otherSize &&
+    handles[0].subarray(0, size).equals(handles[1].subarray(0, size))
+  );
 }
 
 /**
@@ -74,7 +82,10 @@ export function provedSame(one: number, other: number): boolean {
  * be but over several subvolumes of one btrfs.
  */
 function handleOf(fd: number, type: number | undefined, out: Buffer): number {
-  const only = type === FUSE || type === OVERLAY ? sys.name_to_handle_at(fd, '' as ByteString, out, AT_HANDLE_FID) : -1;
+  const only =
+    type === FUSE || type === OVERLAY
+      ? sys.name_to_handle_at(fd, '' as ByteString, out, AT_HANDLE_FID)
+      : -1;
   if (only >= 0) return only;
   return type === OVERLAY ? 0 : sys.name_to_handle_at(fd, '' as ByteString, out, 0);
 }
@@ -100,7 +111,8 @@ export class FileIdentities {
    */
   keyOf(dirfd: number, name: ByteString, of: Float64Array, index = 0): string | undefined {
     const at = index * STAT_FIELDS;
-    const device = (of[at + StatField.DevMajor] as number) * 2 ** 20 + (of[at + StatField.DevMinor] as number);
+    const device =
+      (of[at + StatField.DevMajor] as number) * 2 ** 20 + (of[at + StatField.DevMinor] as number);
     if (this.#apart.get(device) === true) return numberedIdentity(of, index);
     const fd = sys.openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
     if (fd === -E.ENOENT) return undefined;
@@ -112,7 +124,9 @@ export class FileIdentities {
       const type = typeOf(fd);
       // FUSE gives its handles again.
       const size = type === FUSE ? -1 : handleOf(fd, type, handles[0]);
-      return size < 0 ? undefined : `${numberedIdentity(of, index)}:${handles[0].toString('hex', 0, size)}`;
+      return size < 0
+        ? undefined
+        : `${numberedIdentity(of, index)}:${handles[0].toString('hex', 0, size)}`;
     } finally {
       sys.close(fd);
     }

@@ -20,7 +20,11 @@ function load(): Addon {
   } catch (error) {
     const missing = error instanceof Error && 'code' in error && error.code === 'MODULE_NOT_FOUND';
     const what = missing ? `is not at ${path}` : `cannot be loaded (${messageOf(error)})`;
-    throw new PlyfsError('addon-unusable', `The native addon ${what}: build it with \`make build\`.`, { cause: error });
+    throw new PlyfsError(
+      'addon-unusable',
+      `The native addon ${what}: build it with \`make build\`.`,
+      { cause: error },
+    );
   }
 }
 
@@ -30,8 +34,9 @@ export const sys: Syscalls = addon.sys;
 export const sessions: SessionConstructor = addon.sessions;
 
 /**
- * For tests: false makes the calls that Linux has had for less than a few years (fchmodat2, *xattrat, AT_EMPTY_PATH of linkat and
- * utimensat) go the way older kernels need. Holds for the whole process.
+ * For tests: false makes the calls that Linux has had for less than a few years (fchmodat2,
+ * *xattrat, AT_EMPTY_PATH of linkat and utimensat) go the way older kernels need. Holds for the
+ * whole process.
  */
 export function useNewCalls(use: boolean): void {
   addon.useNewCalls(use);

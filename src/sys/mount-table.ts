@@ -3,7 +3,10 @@ import { readFileSync } from 'node:fs';
 import type { ByteString } from '../base/bytes.js';
 
 export interface MountEntry {
-  /** `MAJOR:MINOR` of its file system, what stat(2) shows as st_dev: the same wherever it is mounted, in every mount namespace. */
+  /**
+   * `MAJOR:MINOR` of its file system, what stat(2) shows as st_dev: the same wherever it is
+   * mounted, in every mount namespace.
+   */
   readonly device: string;
   /** The directory of the file system that is seen there: `/` unless it is a bind mount. */
   readonly root: ByteString;
@@ -51,5 +54,7 @@ function entryOf(line: string): MountEntry {
 
 /** Space, tab, newline and backslash are written as three octal digits. */
 function unescape(field: string): ByteString {
-  return field.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8))) as ByteString;
+  return field.replace(/\\([0-7]{3})/g, (_, octal: string) =>
+    String.fromCharCode(parseInt(octal, 8)),
+  ) as ByteString;
 }

@@ -21,7 +21,8 @@ export function inUserNamespace(): boolean {
 
 function hasSysAdmin(): boolean {
   try {
-    const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '0';
+    const effective =
+      /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '0';
     return ((BigInt(`0x${effective}`) >> CAP_SYS_ADMIN) & 1n) === 1n;
   } catch {
     return process.geteuid?.() === 0;

@@ -1,10 +1,13 @@
 /**
- * Files of a data root, read as from a stranger: another user, another program or a damaged disk may have put anything in their place.
+ * Files of a data root, read as from a stranger: another user, another program or a damaged disk
+ * may have put anything in their place.
  *
  * Invariants, for whatever a command opens there:
- * - no symbolic link is followed, on the way or at the end (openat2(2), RESOLVE_NO_SYMLINKS); the root's own path was resolved before;
- * - nothing is opened that may block or act (a FIFO, a device): the file is looked at through an O_PATH descriptor, and that very file is opened when it
- *   is a regular one, by O_NONBLOCK because somebody may hold a lease on it (fcntl(2));
+ * - no symbolic link is followed, on the way or at the end (openat2(2), RESOLVE_NO_SYMLINKS); the
+ *   root's own path was resolved before;
+ * - nothing is opened that may block or act (a FIFO, a device): the file is looked at through an
+ *   O_PATH descriptor, and that very file is opened when it is a regular one, by O_NONBLOCK because
+ *   somebody may hold a lease on it (fcntl(2));
  * - it is read to the bound of its kind, and no memory is taken for what only its size claims.
  */
 import { closeSync, fstatSync, mkdirSync, readSync, type Stats } from 'node:fs';
@@ -22,14 +25,20 @@ export const MAX_AUFS_PARENTS = 127;
 
 /** The most bytes that each kind of file may have. */
 export const STORED_BYTES_MAX = {
-  /** diff, cache-id, parent, size, mount-id, init-id of layerdb; parent and lastUpdated of imagedb. The longest proper one is an id of 255 characters. */
+  /**
+   * diff, cache-id, parent, size, mount-id, init-id of layerdb; parent and lastUpdated of imagedb.
+   * The longest proper one is an id of 255 characters.
+   */
   id: 1024,
   /** descriptor.json of a layer: a registry's descriptor. */
   descriptor: 1 << 20,
   /** A configuration in imagedb; the largest known are some hundred kB. */
   configuration: 8 << 20,
   repositories: 64 << 20,
-  /** A container's record, dockerd's config.v2.json: the part of a configuration that says how it is run, and more. */
+  /**
+   * A container's record, dockerd's config.v2.json: the part of a configuration that says how it is
+   * run, and more.
+   */
   record: 16 << 20,
   /** Lines of 73 bytes, two for each layer that one process loaded. */
   lease: 16 << 20,
@@ -45,8 +54,8 @@ export const STORED_BYTES_MAX = {
 export type StoredKind = keyof typeof STORED_BYTES_MAX;
 
 /**
- * `type`: something else has its name, and no program keeps a file there. `link`: a symbolic link leads to it. `unreadable`: what is there is
- * not known, now.
+ * `type`: something else has its name, and no program keeps a file there. `link`: a symbolic link
+ * leads to it. `unreadable`: what is there is not known, now.
  */
 export type Unfitness = 'type' | 'link' | 'size' | 'unreadable';
 
@@ -66,7 +75,10 @@ export class UnfitFile extends PlyfsError {
 
 const PATH = c.O_PATH | c.O_NOFOLLOW | c.O_CLOEXEC;
 
-/** A descriptor of whatever is there, which opens nothing; undefined where there is nothing. Throws `UnfitFile`. */
+/**
+ * A descriptor of whatever is there, which opens nothing; undefined where there is nothing. Throws
+ * `UnfitFile`.
+ */
 function lookAt(dirfd: number, name: string): number | undefined {
   const path = bytesOf(name);
   let fd = sys.openat2(dirfd, path, PATH, 0, c.RESOLVE_NO_SYMLINKS);
@@ -75,7 +87,8 @@ function lookAt(dirfd: number, name: string): number | undefined {
   if (fd >= 0) return fd;
   if (fd === -E.ENOENT) return undefined;
   if (fd === -E.ELOOP) throw new UnfitFile(name, 'link', 'is reached through a symbolic link');
-  if (fd === -E.ENOTDIR) throw new UnfitFile(name, 'type', 'lies below something that is not a directory');
+  if (fd === -E.ENOTDIR)
+    throw new UnfitFile(name, 'type', 'lies below something that is not a directory');
   throw new UnfitFile(name, 'unreadable', `cannot be opened (${reasonOf(-fd)})`);
 }
 
@@ -88,17 +101,21 @@ function kindOf(stat: Stats): string {
 }
 
 /**
- * A descriptor, the caller's to close; undefined where there is no such file. `name` is relative to `dirfd` unless absolute. Throws `UnfitFile` for
- * all but regular files.
+ * A descriptor, the caller's to close; undefined where there is no such file. `name` is relative to
+ * `dirfd` unless absolute. Throws `UnfitFile` for all but regular files.
  */
-export function openStored(name: string, options: { dirfd?: number; access?: 'read' | 'write' } = {}): number | undefined {
+export function openStored(
+  name: string,
+  options: { dirfd?: number; access?: 'read' | 'write' } = {},
+): number | undefined {
   const { dirfd = c.AT_FDCWD, access = 'read' } = options;
   const looked = lookAt(dirfd, name);
   if (looked === undefined) return undefined;
   try {
     const stat = fstatSync(looked);
     if (!stat.isFile()) throw new UnfitFile(name, 'type', `${kindOf(stat)}, not a file`);
-    const flags = (access === 'read' ? c.O_RDONLY : c.O_RDWR) | c.O_NONBLOCK | c.O_NOCTTY | c.O_CLOEXEC;
+    const flags =
+      (access === 'read' ? c.O_RDONLY : c.O_RDWR) | c.O_NONBLOCK | c.O_NOCTTY | c.O_CLOEXEC;
     const fd = sys.openat(looked, '' as ByteString, flags, 0);
     if (fd < 0) throw new UnfitFile(name, 'unreadable', `cannot be opened (${reasonOf(-fd)})`);
     return fd;
@@ -121,7 +138,12 @@ export function readStored(name: string, kind: StoredKind, dirfd?: number): Buff
 /** The whole of a file that `openStored` opened. Throws `UnfitFile`. */
 export function readOpened(fd: number, name: string, kind: StoredKind): Buffer {
   const limit = STORED_BYTES_MAX[kind];
-  const tooLarge = (): UnfitFile => new UnfitFile(name, 'size', `is a file of more than ${limit} bytes, which none of its kind has`);
+  const tooLarge = (): UnfitFile =>
+    new UnfitFile(
+      name,
+      'size',
+      `is a file of more than ${limit} bytes, which none of its kind has`,
+    );
   const { size } = fstatSync(fd);
   if (size > limit) throw tooLarge();
   // One more, by which it is seen that it has grown meanwhile.
@@ -132,7 +154,8 @@ export function readOpened(fd: number, name: string, kind: StoredKind): Buffer {
     length += got;
     if (got === 0) return buffer.subarray(0, length);
     if (length > limit) throw tooLarge();
-    if (length === buffer.length) buffer = Buffer.concat([buffer, Buffer.alloc(Math.min(length, limit + 1 - length))]);
+    if (length === buffer.length)
+      buffer = Buffer.concat([buffer, Buffer.alloc(Math.min(length, limit + 1 - length))]);
   }
 }
 
@@ -149,14 +172,18 @@ export function assertDirectories(paths: readonly string[]): void {
           'link',
           'is a symbolic link, and no link within a data root is followed (what lies elsewhere can be mounted there)',
         );
-      if (!stat.isDirectory()) throw new UnfitFile(path, 'type', `${kindOf(stat)}, not a directory`);
+      if (!stat.isDirectory())
+        throw new UnfitFile(path, 'type', `${kindOf(stat)}, not a directory`);
     } finally {
       closeSync(fd);
     }
   }
 }
 
-/** Makes those that are missing, in this order, and their parents. Throws `UnfitFile`, and what mkdir(2) throws. */
+/**
+ * Makes those that are missing, in this order, and their parents. Throws `UnfitFile`, and what
+ * mkdir(2) throws.
+ */
 export function makeDirectories(paths: readonly string[], mode: number): void {
   assertDirectories(paths);
   for (const path of paths) mkdirSync(path, { recursive: true, mode });

@@ -89,13 +89,17 @@ export function isPrivateXattr(onDisk: string, marks: MarkClass): boolean {
  */
 export function xattrToDisk(shown: ByteString, marks: MarkClass): ByteString {
   const family = familyOf(shown, marks);
-  return family === undefined ? shown : ((family.prefix + ESCAPE + shown.slice(family.prefix.length)) as ByteString);
+  return family === undefined
+    ? shown
+    : ((family.prefix + ESCAPE + shown.slice(family.prefix.length)) as ByteString);
 }
 
 /** The name under which the mount shows an attribute that is not private. */
 export function xattrFromDisk(onDisk: ByteString, marks: MarkClass): ByteString {
   const family = familyOf(onDisk, marks);
-  return family === undefined ? onDisk : ((family.prefix + onDisk.slice(family.prefix.length + ESCAPE.length)) as ByteString);
+  return family === undefined
+    ? onDisk
+    : ((family.prefix + onDisk.slice(family.prefix.length + ESCAPE.length)) as ByteString);
 }
 
 /**

@@ -25,7 +25,10 @@ export interface Belief {
   readonly overrides: OverrideBelief['objects'];
 }
 
-export function beliefOf(options: { readonly userXattr?: boolean; readonly overrideStat?: boolean }): Belief {
+export function beliefOf(options: {
+  readonly userXattr?: boolean;
+  readonly overrideStat?: boolean;
+}): Belief {
   return {
     marks: options.userXattr === true ? 'user' : ownMarks(),
     overrides: options.overrideStat === true || !actsForMachine() ? 'every' : 'of-root',
@@ -98,7 +101,11 @@ function placeOf(directory: LayerDirectory, name: ByteString): string {
  * Throws EPERM for a `redirect` or `metacopy` that would lead to another file below, where that is
  * not to be followed.
  */
-export function requireFollowed(directory: LayerDirectory, name: ByteString, suffix: 'redirect' | 'metacopy'): void {
+export function requireFollowed(
+  directory: LayerDirectory,
+  name: ByteString,
+  suffix: 'redirect' | 'metacopy',
+): void {
   if (directory.layer.marks === 'trusted' || directory.layer.bottom) return;
   directory.layer.unbelieved.detour(directory, name, suffix);
   throw new Errno(E.EPERM, `${overlayPrefix('user')}${suffix} is not followed`);

@@ -1,4 +1,7 @@
-/** Who a caller is, which capabilities and groups it has, and what it has open: FUSE does not tell, /proc does. */
+/**
+ * Who a caller is, which capabilities and groups it has, and what it has open: FUSE does not tell,
+ * /proc does.
+ */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { O_ACCMODE, O_RDONLY } from '../sys/constants.js';
 import type { Caller } from '../vfs/filesystem.js';
@@ -34,8 +37,9 @@ export function isInGroup(caller: Caller, gid: number): boolean {
 }
 
 /**
- * Whether the caller may do with a file of `uid` what its owner may: CAP_FOWNER, or the same fsuid, which requests do not tell once
- * idmapped mounts are possible (FUSE_ALLOW_IDMAP). One whose pid is not known may not.
+ * Whether the caller may do with a file of `uid` what its owner may: CAP_FOWNER, or the same fsuid,
+ * which requests do not tell once idmapped mounts are possible (FUSE_ALLOW_IDMAP). One whose pid is
+ * not known may not.
  */
 export function actsAsOwner(caller: Caller, uid: number): boolean {
   if (caller.pid === 0) return false;
@@ -43,12 +47,16 @@ export function actsAsOwner(caller: Caller, uid: number): boolean {
   return (fsuid !== undefined && Number(fsuid) === uid) || has(caller, CAP_FOWNER);
 }
 
-/** Whether the caller has a file with the inode number `ino`, on whatever file system, open to be written (proc_pid_fdinfo(5)). */
+/**
+ * Whether the caller has a file with the inode number `ino`, on whatever file system, open to be
+ * written (proc_pid_fdinfo(5)).
+ */
 export function mayBeWriting(caller: Caller, ino: number): boolean {
   const directory = `/proc/${caller.pid}/fdinfo`;
   try {
     return readdirSync(directory).some((fd) => {
-      const [, flags = '0', number] = /^flags:\s+([0-7]+)$[^]*^ino:\s+(\d+)$/m.exec(readIfThere(`${directory}/${fd}`)) ?? [];
+      const [, flags = '0', number] =
+        /^flags:\s+([0-7]+)$[^]*^ino:\s+(\d+)$/m.exec(readIfThere(`${directory}/${fd}`)) ?? [];
       return Number(number) === ino && (parseInt(flags, 8) & O_ACCMODE) !== O_RDONLY;
     });
   } catch {
@@ -63,7 +71,8 @@ export function mayBeWriting(caller: Caller, ino: number): boolean {
 function has(caller: Caller, capability: bigint): boolean {
   try {
     const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(statusOf(caller))?.[1];
-    if (effective === undefined || ((BigInt(`0x${effective}`) >> capability) & 1n) === 0n) return false;
+    if (effective === undefined || ((BigInt(`0x${effective}`) >> capability) & 1n) === 0n)
+      return false;
     // Capabilities in a user namespace of the caller's own are none here.
     return readlinkSync(`/proc/${caller.pid}/ns/user`) === readlinkSync('/proc/self/ns/user');
   } catch {

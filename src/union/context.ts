@@ -1,8 +1,9 @@
 /**
  * What the parts of one union share.
  *
- * There is one context a mount. Its parts are used from one thread; an operation that waits must look everything up again
- * afterwards that another operation may have changed meanwhile: descriptors, a node's place, its dentries.
+ * There is one context a mount. Its parts are used from one thread; an operation that waits must
+ * look everything up again afterwards that another operation may have changed meanwhile:
+ * descriptors, a node's place, its dentries.
  */
 import type { Belief } from './belief.js';
 import type { Devices } from './devices.js';
@@ -45,9 +46,15 @@ export interface UnionContext {
   readonly reclaimer: Reclaimer;
   /** One file's statx(2) result, valid until the next call that fills it. */
   readonly stat: Float64Array;
-  /** Descriptors that keep unlinked files alive, and how many there may be before such files are kept in the workdir. */
+  /**
+   * Descriptors that keep unlinked files alive, and how many there may be before such files are
+   * kept in the workdir.
+   */
   orphans: number;
   readonly maxOrphans: number;
-  /** Others wait for what this thread does: what takes long is done in pieces, and operations may throw `WouldWait` (would-wait.ts). */
+  /**
+   * Others wait for what this thread does: what takes long is done in pieces, and operations may
+   * throw `WouldWait` (would-wait.ts).
+   */
   serving: boolean;
 }

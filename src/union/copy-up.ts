@@ -1,16 +1,26 @@
 /**
- * Copy-up: giving a lower file its own copy in the upper layer (overlayfs.rst, "Non-directories"; fs/overlayfs/copy_up.c).
+ * Copy-up: giving a lower file its own copy in the upper layer (overlayfs.rst, "Non-directories";
+ * fs/overlayfs/copy_up.c).
  *
- * Parents first, each with its own attributes. The copy is made without a name (O_TMPFILE), or in the workdir, with data, owner,
- * mode, xattrs and times, flushed, and put in its place last: whoever looks, or crashes, at any moment finds the old file or the
- * new one. The parent's times stay what they were. A large file is copied on other threads while the union goes on.
+ * Parents first, each with its own attributes. The copy is made without a name (O_TMPFILE), or in
+ * the workdir, with data, owner, mode, xattrs and times, flushed, and put in its place last:
+ * whoever looks, or crashes, at any moment finds the old file or the new one. The parent's times
+ * stay what they were. A large file is copied on other threads while the union goes on.
  */
 import { after, type Awaitable } from '../base/awaitable.js';
 import type { ByteString, Name } from '../base/bytes.js';
 import { check, E, Errno } from '../base/errno.js';
 import { nextTurn } from '../base/pieces.js';
 import { sys } from '../sys/index.js';
-import { O_CLOEXEC, O_CREAT, O_EXCL, O_RDWR, O_TMPFILE, UTIME_NOW, UTIME_OMIT } from '../sys/constants.js';
+import {
+  O_CLOEXEC,
+  O_CREAT,
+  O_EXCL,
+  O_RDWR,
+  O_TMPFILE,
+  UTIME_NOW,
+  UTIME_OMIT,
+} from '../sys/constants.js';
 import { StatField } from '../sys/syscalls.js';
 import type { Caller } from '../vfs/filesystem.js';
 import type { UnionContext } from './context.js';
@@ -27,11 +37,17 @@ import { field, newStatBuffer, S_IFLNK, S_IFREG } from './stat-buffer.js';
 import type { UpperLayer } from './upper-layer.js';
 import { WouldWait } from './would-wait.js';
 
-/** Up to this many bytes are copied on the main thread: for less than a millisecond, a hop to another costs more. */
+/**
+ * Up to this many bytes are copied on the main thread: for less than a millisecond, a hop to
+ * another costs more.
+ */
 export const COPY_AT_ONCE = 1 << 20;
 /** A large copy looks between pieces of this size whether its caller was interrupted. */
 const PIECE = 32 << 20;
-/** Directories, and names of one file, that are brought into the upper before others have their turn: some ten milliseconds. */
+/**
+ * Directories, and names of one file, that are brought into the upper before others have their
+ * turn: some ten milliseconds.
+ */
 const AT_ONCE = 64;
 
 const sourceStat = newStatBuffer();
@@ -46,8 +62,8 @@ export function writableUpper(context: UnionContext): UpperLayer {
 }
 
 /**
- * The directory in the upper layer, copied up if it is not there yet, its parents first. Throws `Errno`; `WouldWait` where it has
- * many parents that are not there either.
+ * The directory in the upper layer, copied up if it is not there yet, its parents first. Throws
+ * `Errno`; `WouldWait` where it has many parents that are not there either.
  */
 export function upperDirectory(context: UnionContext, node: DirectoryNode): DiskDirectory {
   writableUpper(context);
@@ -91,8 +107,17 @@ function copyUpDirectory(context: UnionContext, node: DirectoryNode, parent: Dis
   if (started > 0) announce(context, node, layer, 0, started);
 }
 
-/** Fills a temporary in the workdir and moves it to `name` in `parent`, whose times it keeps. Removes it on failure. */
-function place(context: UnionContext, parent: DiskDirectory, temporary: Name, name: Name, fill: () => void): void {
+/**
+ * Fills a temporary in the workdir and moves it to `name` in `parent`, whose times it keeps.
+ * Removes it on failure.
+ */
+function place(
+  context: UnionContext,
+  parent: DiskDirectory,
+  temporary: Name,
+  name: Name,
+  fill: () => void,
+): void {
   const upper = context.upper as UpperLayer;
   try {
     fill();
@@ -103,7 +128,9 @@ function place(context: UnionContext, parent: DiskDirectory, temporary: Name, na
   }
 }
 
-/** Copying a child up is not a change of its parent (fs/overlayfs/copy_up.c, `ovl_set_timestamps`). */
+/**
+ * Copying a child up is not a change of its parent (fs/overlayfs/copy_up.c, `ovl_set_timestamps`).
+ */
 function keepingTimes(parent: DiskDirectory, change: () => void): void {
   check(parent.stat('' as ByteString, parentStat, 0), 'stat');
   change();
@@ -115,7 +142,10 @@ function keepingTimes(parent: DiskDirectory, change: () => void): void {
   }
 }
 
-/** Records which lower file the copy was made from. A hard link's other names would share the number without sharing the file. */
+/**
+ * Records which lower file the copy was made from. A hard link's other names would share the number
+ * without sharing the file.
+ */
 function setOrigin(
   context: UnionContext,
   source: LayerDirectory,
@@ -126,30 +156,52 @@ function setOrigin(
 ): void {
   const upper = context.upper as UpperLayer;
   if (!upper.features.marks) return;
-  const result = sys.setxattrat(dirfd, target, upper.attribute('origin'), context.origins.encode(source, name, stat), 0);
+  const result = sys.setxattrat(
+    dirfd,
+    target,
+    upper.attribute('origin'),
+    context.origins.encode(source, name, stat),
+    0,
+  );
   // `user.` attributes do not exist on symbolic links and special files (xattr(7)).
   if (result < 0 && result !== -E.EPERM && result !== -E.EOPNOTSUPP) check(result, 'origin');
 }
 
 /**
- * Tells a reader of the directory that inode numbers in it may be those of lower files. Before such a file comes into it, or a crash
- * in between would change the file's number.
+ * Tells a reader of the directory that inode numbers in it may be those of lower files. Before such
+ * a file comes into it, or a crash in between would change the file's number.
  */
-export function markImpure(context: UnionContext, node: DirectoryNode, directory: DiskDirectory): void {
+export function markImpure(
+  context: UnionContext,
+  node: DirectoryNode,
+  directory: DiskDirectory,
+): void {
   if (node.impure) return;
   const upper = context.upper as UpperLayer;
   if (upper.features.marks) {
-    const result = setXattrAsOwner(directory.fd(), '' as ByteString, upper.attribute('impure'), yes, 0);
+    const result = setXattrAsOwner(
+      directory.fd(),
+      '' as ByteString,
+      upper.attribute('impure'),
+      yes,
+      0,
+    );
     if (result !== -E.EPERM && result !== -E.EOPNOTSUPP) check(result, 'impure');
   }
   node.impure = true;
 }
 
 /**
- * Puts the node into the upper layer, all its known names with it. `keep`: bytes of data that will still be wanted.
- * At once for all but large files and files that must be flushed. Throws `Errno`, the union being as it was.
+ * Puts the node into the upper layer, all its known names with it. `keep`: bytes of data that will
+ * still be wanted. At once for all but large files and files that must be flushed. Throws `Errno`,
+ * the union being as it was.
  */
-export function copyUp(context: UnionContext, node: Node, caller: Caller | null, keep = Infinity): Awaitable<void> {
+export function copyUp(
+  context: UnionContext,
+  node: Node,
+  caller: Caller | null,
+  keep = Infinity,
+): Awaitable<void> {
   if (node.copyingUp !== null) return node.copyingUp;
   if (node.isDirectory()) {
     upperDirectory(context, node);
@@ -167,7 +219,11 @@ export function copyUp(context: UnionContext, node: Node, caller: Caller | null,
 }
 
 /** Remembers an unfinished copy-up in the node, so that others wait for it and the node stays. */
-function whileCopying(context: UnionContext, node: Node, copying: Awaitable<void>): Awaitable<void> {
+function whileCopying(
+  context: UnionContext,
+  node: Node,
+  copying: Awaitable<void>,
+): Awaitable<void> {
   if (!(copying instanceof Promise)) return;
   node.copyingUp = copying.finally(() => {
     node.copyingUp = null;
@@ -186,9 +242,21 @@ function copyUpSpecial(context: UnionContext, node: Node): void {
   const temporary = upper.temporaryName();
   if (node.type === S_IFLNK) {
     const size = check(holder.readlink(name, linkBuffer), 'readlink');
-    check(sys.symlinkat(linkBuffer.toString('latin1', 0, size) as ByteString, upper.work.fd(), temporary), 'symlink');
+    check(
+      sys.symlinkat(
+        linkBuffer.toString('latin1', 0, size) as ByteString,
+        upper.work.fd(),
+        temporary,
+      ),
+      'symlink',
+    );
   } else if (context.ownership.override !== undefined) {
-    sys.close(check(sys.openat(upper.work.fd(), temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600), 'create'));
+    sys.close(
+      check(
+        sys.openat(upper.work.fd(), temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600),
+        'create',
+      ),
+    );
   } else {
     const major = field(sourceStat, 0, StatField.RdevMajor);
     const minor = field(sourceStat, 0, StatField.RdevMinor);
@@ -196,7 +264,8 @@ function copyUpSpecial(context: UnionContext, node: Node): void {
   }
   const entry = node.links?.entry ?? null;
   const fill = (): void => {
-    if (node.links === null || entry !== null) setOrigin(context, holder, name, sourceStat, upper.work.fd(), temporary);
+    if (node.links === null || entry !== null)
+      setOrigin(context, holder, name, sourceStat, upper.work.fd(), temporary);
     copyMetadata(context, holder, name, sourceStat, upper.work.fd(), temporary);
   };
   if (entry !== null && isNamed(node)) {
@@ -236,7 +305,12 @@ function copyUpSpecial(context: UnionContext, node: Node): void {
 }
 
 /** A regular file, with its data. */
-function copyUpFile(context: UnionContext, node: Node, caller: Caller | null, keep: number): Awaitable<void> {
+function copyUpFile(
+  context: UnionContext,
+  node: Node,
+  caller: Caller | null,
+  keep: number,
+): Awaitable<void> {
   const upper = writableUpper(context);
   const started = context.events.active ? performance.now() : 0;
   const { holder, name } = node;
@@ -248,18 +322,27 @@ function copyUpFile(context: UnionContext, node: Node, caller: Caller | null, ke
 
   let temporary: Name | null = null;
   let copy: number;
-  if (upper.features.tmpfile) copy = check(sys.openat(upper.work.fd(), '.' as ByteString, O_TMPFILE | O_RDWR | O_CLOEXEC, 0o600), 'create');
+  if (upper.features.tmpfile)
+    copy = check(
+      sys.openat(upper.work.fd(), '.' as ByteString, O_TMPFILE | O_RDWR | O_CLOEXEC, 0o600),
+      'create',
+    );
   else {
     temporary = upper.temporaryName();
-    copy = check(sys.openat(upper.work.fd(), temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600), 'create');
+    copy = check(
+      sys.openat(upper.work.fd(), temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600),
+      'create',
+    );
   }
   const flushed = length > 0 && context.options.fsync && !context.options.volatile;
   const finish = (): Awaitable<void> => {
     if (flushed) upper.copies.start(copy, length);
-    if (node.links === null || node.links.entry !== null) setOrigin(context, holder, name, stat, copy, '' as ByteString);
+    if (node.links === null || node.links.entry !== null)
+      setOrigin(context, holder, name, stat, copy, '' as ByteString);
     copyMetadata(context, holder, name, stat, copy, '' as ByteString);
     // What is cut short is changed, also if the truncation that asked for it never comes.
-    if (length < size) check(sys.utimensat(copy, '' as ByteString, 0, UTIME_OMIT, 0, UTIME_NOW), 'utimensat');
+    if (length < size)
+      check(sys.utimensat(copy, '' as ByteString, 0, UTIME_OMIT, 0, UTIME_NOW), 'utimensat');
     if (!flushed) {
       publish();
       return;
@@ -291,10 +374,17 @@ function copyUpFile(context: UnionContext, node: Node, caller: Caller | null, ke
 }
 
 /** The first `length` bytes of the node's data into `to`, which becomes that long. */
-function copyBytes(context: UnionContext, node: Node, to: number, length: number, caller: Caller | null): Awaitable<void> {
+function copyBytes(
+  context: UnionContext,
+  node: Node,
+  to: number,
+  length: number,
+  caller: Caller | null,
+): Awaitable<void> {
   if (length === 0) return;
   const place = dataOf(context, node);
-  const from = node.orphanFd >= 0 ? sys.dup(context.files.get(node, false)) : place.holder.open(place.name);
+  const from =
+    node.orphanFd >= 0 ? sys.dup(context.files.get(node, false)) : place.holder.open(place.name);
   check(from, place.name);
   if (length <= COPY_AT_ONCE) {
     const copied = sys.copyData(from, to, 0, length, true);
@@ -305,19 +395,35 @@ function copyBytes(context: UnionContext, node: Node, to: number, length: number
   return copyPieces(from, to, length, caller).finally(() => sys.close(from));
 }
 
-async function copyPieces(from: number, to: number, length: number, caller: Caller | null): Promise<void> {
+async function copyPieces(
+  from: number,
+  to: number,
+  length: number,
+  caller: Caller | null,
+): Promise<void> {
   let at = 0;
   while (at < length) {
     if (caller?.interrupted === true) throw new Errno(E.EINTR, 'copy-up');
-    const copied = check(await sys.copyDataAsync(from, to, at, Math.min(PIECE, length - at), true), 'copy');
+    const copied = check(
+      await sys.copyDataAsync(from, to, at, Math.min(PIECE, length - at), true),
+      'copy',
+    );
     if (copied === 0) break;
     at += copied;
   }
   if (at < length) check(sys.ftruncate(to, length), 'truncate');
 }
 
-/** Puts the finished copy in the place of the node's first name; the names may have changed while it was made. */
-function publishFile(context: UnionContext, node: Node, copy: number, temporary: Name | null): void {
+/**
+ * Puts the finished copy in the place of the node's first name; the names may have changed while it
+ * was made.
+ */
+function publishFile(
+  context: UnionContext,
+  node: Node,
+  copy: number,
+  temporary: Name | null,
+): void {
   const upper = writableUpper(context);
   const entry = node.links?.entry ?? null;
   if (entry !== null && isNamed(node)) {
@@ -393,8 +499,9 @@ function settleUnnamed(context: UnionContext, node: Node, fd: number): void {
 }
 
 /**
- * Every other known name of a node in the upper that is still the lower's: what is about to change must be found under it, too. Where
- * this fails the next change tries it again. Throws `WouldWait` for a file of many names.
+ * Every other known name of a node in the upper that is still the lower's: what is about to change
+ * must be found under it, too. Where this fails the next change tries it again. Throws `WouldWait`
+ * for a file of many names.
  */
 function linkOthers(context: UnionContext, node: Node): void {
   let linked = 0;
@@ -448,8 +555,9 @@ export function tryLinkNode(node: Node, parent: DiskDirectory, name: Name): numb
 }
 
 /**
- * A lower name of a file that was copied up through another: it is linked into the upper now, because what is written to the node
- * must be found under this name after remounting. Where that fails the name still leads to the node while the mount lives.
+ * A lower name of a file that was copied up through another: it is linked into the upper now,
+ * because what is written to the node must be found under this name after remounting. Where that
+ * fails the name still leads to the node while the mount lives.
  */
 export function adoptLink(context: UnionContext, dentry: Dentry, node: Node): void {
   if (dentry.holder.layer.index === UPPER) return;
@@ -462,7 +570,12 @@ export function adoptLink(context: UnionContext, dentry: Dentry, node: Node): vo
 }
 
 /** The data of a file whose metadata alone is in the upper (`overlay.metacopy`, made by others). */
-function copyUpData(context: UnionContext, node: Node, caller: Caller | null, keep: number): Awaitable<void> {
+function copyUpData(
+  context: UnionContext,
+  node: Node,
+  caller: Caller | null,
+  keep: number,
+): Awaitable<void> {
   const upper = writableUpper(context);
   const started = context.events.active ? performance.now() : 0;
   const layer = dataOf(context, node).holder.layer.index;
@@ -474,7 +587,8 @@ function copyUpData(context: UnionContext, node: Node, caller: Caller | null, ke
     if (size > keep) check(sys.ftruncate(to, size), 'truncate');
     restoreTimes(to, '' as ByteString, stat);
     check(sys.fsync(to), 'fsync');
-    for (const suffix of ['metacopy', 'redirect']) removeXattrAsOwner(to, '' as ByteString, upper.attribute(suffix));
+    for (const suffix of ['metacopy', 'redirect'])
+      removeXattrAsOwner(to, '' as ByteString, upper.attribute(suffix));
     node.data = null;
     context.files.drop(node);
     context.files.put(node, to, true);
@@ -493,7 +607,13 @@ function copyUpData(context: UnionContext, node: Node, caller: Caller | null, ke
   }
 }
 
-function announce(context: UnionContext, node: Node, layer: number, bytes: number, started: number): void {
+function announce(
+  context: UnionContext,
+  node: Node,
+  layer: number,
+  bytes: number,
+  started: number,
+): void {
   context.events.publish({
     type: 'copy-up',
     path: pathOf(node),

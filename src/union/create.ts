@@ -1,9 +1,9 @@
 /**
  * New files, directories, links and nodes.
  *
- * A name that has no object in the upper is made in its place. Where a whiteout stands, the new object is made in the workdir with
- * everything it needs and takes the whiteout's place in one rename; a directory is then opaque, or what the
- * whiteout hid would show through.
+ * A name that has no object in the upper is made in its place. Where a whiteout stands, the new
+ * object is made in the workdir with everything it needs and takes the whiteout's place in one
+ * rename; a directory is then opaque, or what the whiteout hid would show through.
  */
 import { after, type Awaitable } from '../base/awaitable.js';
 import type { ByteString, Name } from '../base/bytes.js';
@@ -14,7 +14,14 @@ import { StatField } from '../sys/syscalls.js';
 import type { Attributes, Caller, NodeId } from '../vfs/filesystem.js';
 import { fillAttributes, getattr } from './attributes.js';
 import type { UnionContext } from './context.js';
-import { copyUp, linkNode, markImpure, tryLinkNode, upperDirectory, writableUpper } from './copy-up.js';
+import {
+  copyUp,
+  linkNode,
+  markImpure,
+  tryLinkNode,
+  upperDirectory,
+  writableUpper,
+} from './copy-up.js';
 import type { DiskDirectory } from './disk-directory.js';
 import { LinkGroup } from './hard-links.js';
 import { numberOn } from './inode-numbers.js';
@@ -25,7 +32,15 @@ import { readXattr } from './overlay-xattrs.js';
 import { ACL_ACCESS, ACL_DEFAULT, inheritAcl } from './posix-acl.js';
 import { refuseChange, refuseEntry, UNPROTECTED } from './protection.js';
 import { announceOpaque } from './remove.js';
-import { direntType, field, newStatBuffer, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from './stat-buffer.js';
+import {
+  direntType,
+  field,
+  newStatBuffer,
+  S_IFDIR,
+  S_IFLNK,
+  S_IFMT,
+  S_IFREG,
+} from './stat-buffer.js';
 import { WHITEOUT_PREFIX } from './whiteout.js';
 
 const S_ISGID = 0o2000;
@@ -45,7 +60,10 @@ export interface NewObject {
 
 let processUmask = -1;
 
-/** The mask is the process's: it is set when it differs, so that the file system combines it with default ACLs as it should. */
+/**
+ * The mask is the process's: it is set when it differs, so that the file system combines it with
+ * default ACLs as it should.
+ */
 function useUmask(mask: number): void {
   if (processUmask === mask) return;
   processUmask = mask;
@@ -64,7 +82,9 @@ export function create(
   const directory = placeFor(context, parent, name);
   const upper = writableUpper(context);
   let fd: number;
-  let overWhiteout = upper.reservesMarkers && directory.stat((WHITEOUT_PREFIX + name) as ByteString, parentStat, 0) >= 0;
+  let overWhiteout =
+    upper.reservesMarkers &&
+    directory.stat((WHITEOUT_PREFIX + name) as ByteString, parentStat, 0) >= 0;
   if (overWhiteout) fd = createAside(context, directory, name, object, caller, 'whiteout');
   else {
     if (isOwn(context, caller)) {
@@ -94,7 +114,13 @@ export function create(
 }
 
 /** Takes back what was made, as far as it can be: nobody was told of it. */
-function unmake(context: UnionContext, directory: DiskDirectory, name: Name, isDirectory: boolean, overWhiteout: boolean): void {
+function unmake(
+  context: UnionContext,
+  directory: DiskDirectory,
+  name: Name,
+  isDirectory: boolean,
+  overWhiteout: boolean,
+): void {
   const upper = writableUpper(context);
   try {
     if (overWhiteout) upper.replaceByWhiteout(directory, name, isDirectory);
@@ -110,7 +136,8 @@ function placeFor(context: UnionContext, parent: DirectoryNode, name: Name): Dis
   upper.refuseMarker(name);
   readyForChange(context, parent);
   // In a directory of the upper alone the file system itself refuses a name that is taken.
-  if (!parent.pureUpper && findDentry(context, parent, name) !== null) throw new Errno(E.EEXIST, name);
+  if (!parent.pureUpper && findDentry(context, parent, name) !== null)
+    throw new Errno(E.EEXIST, name);
   refuseEntry(parent);
   return upperDirectory(context, parent);
 }
@@ -128,7 +155,8 @@ function make(context: UnionContext, dirfd: number, name: Name, object: NewObjec
     case S_IFREG:
       return sys.openat(dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
     default: {
-      if (!inXattr) return sys.mknodat(dirfd, name, type | mode, object.rdevMajor, object.rdevMinor);
+      if (!inXattr)
+        return sys.mknodat(dirfd, name, type | mode, object.rdevMajor, object.rdevMinor);
       const fd = sys.openat(dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
       if (fd >= 0) sys.close(fd);
       return Math.min(fd, 0);
@@ -145,7 +173,14 @@ function isOwn(context: UnionContext, caller: Caller): boolean {
 }
 
 /** Gives a new object, made in the place `directory`, the caller as its owner. */
-function own(context: UnionContext, directory: DiskDirectory, dirfd: number, name: ByteString, object: NewObject, caller: Caller): void {
+function own(
+  context: UnionContext,
+  directory: DiskDirectory,
+  dirfd: number,
+  name: ByteString,
+  object: NewObject,
+  caller: Caller,
+): void {
   if (isOwn(context, caller)) return;
   const ownership = context.ownership;
   const { uid, gid } = ownership.maker(caller);
@@ -159,16 +194,24 @@ function own(context: UnionContext, directory: DiskDirectory, dirfd: number, nam
     return;
   }
   check(sys.fchownat(dirfd, name, uid, inherits ? 0xffffffff : gid), 'chown');
-  // chown(2) took the set-id bits of a non-directory away. Its permissions are what umask or a default ACL have left of those asked for.
+  // chown(2) took the set-id bits of a non-directory away. Its permissions are what umask or a
+  // default ACL have left of those asked for.
   const type = object.mode & S_IFMT;
   if ((object.mode & 0o6000) === 0 || type === S_IFDIR || type === S_IFLNK) return;
   check(sys.statx(dirfd, name, madeStat, 0), 'stat');
-  check(sys.fchmodat(dirfd, name, (field(madeStat, 0, StatField.Mode) & 0o777) | (object.mode & 0o7000)), 'chmod');
+  check(
+    sys.fchmodat(
+      dirfd,
+      name,
+      (field(madeStat, 0, StatField.Mode) & 0o777) | (object.mode & 0o7000),
+    ),
+    'chmod',
+  );
 }
 
 /**
- * Makes the object in the workdir, as it would have come out in `directory`, and puts it over the whiteout, or where nothing is (-EEXIST if
- * something is). Returns as `make`.
+ * Makes the object in the workdir, as it would have come out in `directory`, and puts it over the
+ * whiteout, or where nothing is (-EEXIST if something is). Returns as `make`.
  */
 function createAside(
   context: UnionContext,
@@ -185,9 +228,14 @@ function createAside(
   check(directory.stat('' as ByteString, parentStat, 0), 'stat');
   const inherits = (field(parentStat, 0, StatField.Mode) & S_ISGID) !== 0;
   const group = field(parentStat, 0, StatField.Gid);
-  const defaultAcl = context.options.acl && type !== S_IFLNK ? readXattr(directory, '' as ByteString, ACL_DEFAULT) : -E.ENODATA;
-  const inherited = typeof defaultAcl === 'number' ? undefined : inheritAcl(defaultAcl, object.mode & 0o777);
-  let permissions = inherited === undefined ? object.mode & ~caller.umask : (object.mode & ~0o777) | inherited.mode;
+  const defaultAcl =
+    context.options.acl && type !== S_IFLNK
+      ? readXattr(directory, '' as ByteString, ACL_DEFAULT)
+      : -E.ENODATA;
+  const inherited =
+    typeof defaultAcl === 'number' ? undefined : inheritAcl(defaultAcl, object.mode & 0o777);
+  let permissions =
+    inherited === undefined ? object.mode & ~caller.umask : (object.mode & ~0o777) | inherited.mode;
   if (inherits && type === S_IFDIR) permissions |= S_ISGID;
 
   useUmask(0);
@@ -197,7 +245,15 @@ function createAside(
     const uid = maker.uid;
     const gid = inherits ? group : maker.gid;
     if (context.ownership.override !== undefined) {
-      context.ownership.describe(work, temporary, type | (permissions & 0o7777), uid, gid, object.rdevMajor, object.rdevMinor);
+      context.ownership.describe(
+        work,
+        temporary,
+        type | (permissions & 0o7777),
+        uid,
+        gid,
+        object.rdevMajor,
+        object.rdevMinor,
+      );
     } else {
       if (uid !== ownUid || gid !== ownGid) check(sys.fchownat(work, temporary, uid, gid), 'chown');
       if (type !== S_IFLNK) check(sys.fchmodat(work, temporary, permissions & 0o7777), 'chmod');
@@ -205,7 +261,8 @@ function createAside(
     if (inherited !== undefined && inherited.access !== null)
       check(sys.setxattrat(work, temporary, ACL_ACCESS, inherited.access, 0), 'acl');
     if (type === S_IFDIR) {
-      if (typeof defaultAcl !== 'number') check(sys.setxattrat(work, temporary, ACL_DEFAULT, defaultAcl, 0), 'acl');
+      if (typeof defaultAcl !== 'number')
+        check(sys.setxattrat(work, temporary, ACL_DEFAULT, defaultAcl, 0), 'acl');
       if (over === 'whiteout') upper.setOpaque(upper.work, temporary);
     }
     if (over === 'nothing') {
@@ -225,7 +282,13 @@ function createAside(
 }
 
 /** The node of an object just made; its attributes are left in `context.stat`. */
-function adopt(context: UnionContext, parent: DirectoryNode, directory: DiskDirectory, name: Name, overWhiteout: boolean): Node {
+function adopt(
+  context: UnionContext,
+  parent: DirectoryNode,
+  directory: DiskDirectory,
+  name: Name,
+  overWhiteout: boolean,
+): Node {
   const stat = context.stat;
   check(directory.stat(name, stat, 0), name);
   const mode = field(stat, 0, StatField.Mode);
@@ -249,13 +312,27 @@ function adopt(context: UnionContext, parent: DirectoryNode, directory: DiskDire
 }
 
 /** An unnamed file in the upper's file system, which `link` may name. */
-export function tmpfile(context: UnionContext, parent: DirectoryNode, mode: number, caller: Caller, out: Attributes): NodeId {
+export function tmpfile(
+  context: UnionContext,
+  parent: DirectoryNode,
+  mode: number,
+  caller: Caller,
+  out: Attributes,
+): NodeId {
   refuseEntry(parent);
   const directory = upperDirectory(context, parent);
   useUmask(caller.umask);
-  const object = { mode: S_IFREG | (mode & 0o7777), rdevMajor: 0, rdevMinor: 0, target: '' as ByteString };
+  const object = {
+    mode: S_IFREG | (mode & 0o7777),
+    rdevMajor: 0,
+    rdevMinor: 0,
+    target: '' as ByteString,
+  };
   const made = context.ownership.override === undefined ? mode & 0o7777 : 0o600;
-  const fd = check(sys.openat(directory.fd(), '.' as ByteString, O_TMPFILE | O_RDWR | O_CLOEXEC, made), 'tmpfile');
+  const fd = check(
+    sys.openat(directory.fd(), '.' as ByteString, O_TMPFILE | O_RDWR | O_CLOEXEC, made),
+    'tmpfile',
+  );
   try {
     own(context, directory, fd, '' as ByteString, object, caller);
     check(sys.statx(fd, '' as ByteString, context.stat, 0), 'stat');
@@ -264,7 +341,11 @@ export function tmpfile(context: UnionContext, parent: DirectoryNode, mode: numb
     throw error;
   }
   const device = context.devices.ofOpen(fd, context.stat);
-  const ino = numberOn(device, field(context.stat, 0, StatField.InoLow), field(context.stat, 0, StatField.InoHigh));
+  const ino = numberOn(
+    device,
+    field(context.stat, 0, StatField.InoLow),
+    field(context.stat, 0, StatField.InoHigh),
+  );
   const node = new Node(ino, S_IFREG, directory, '' as Name);
   node.data = null;
   node.protection = UNPROTECTED;
@@ -316,8 +397,10 @@ export function link(
       node.holder = directory;
       node.name = name;
     }
-    // The name is there, whatever becomes of the answer: without new attributes the former ones do, but for the count.
-    if (statNode(node, context.stat) < 0) context.stat[StatField.Nlink] = field(context.stat, 0, StatField.Nlink) + 1;
+    // The name is there, whatever becomes of the answer: without new attributes the former ones do,
+    // but for the count.
+    if (statNode(node, context.stat) < 0)
+      context.stat[StatField.Nlink] = field(context.stat, 0, StatField.Nlink) + 1;
     rememberLinks(context, node);
     fillAttributes(context, node, context.stat, 0, out);
     node.lookups++;
@@ -326,11 +409,17 @@ export function link(
 
 /** That of the object in the upper, whose attributes are in `context.stat`. */
 function numberInUpper({ devices, stat }: UnionContext, node: Node): number {
-  const device = node.orphanFd >= 0 ? devices.ofOpen(node.orphanFd, stat) : devices.of(node.holder, node.name, stat, 0);
+  const device =
+    node.orphanFd >= 0
+      ? devices.ofOpen(node.orphanFd, stat)
+      : devices.of(node.holder, node.name, stat, 0);
   return numberOn(device, field(stat, 0, StatField.InoLow), field(stat, 0, StatField.InoHigh));
 }
 
-/** The node has several names in the upper now: another lookup must find this node under each of them. */
+/**
+ * The node has several names in the upper now: another lookup must find this node under each of
+ * them.
+ */
 function rememberLinks(context: UnionContext, node: Node): void {
   if (node.links !== null || field(context.stat, 0, StatField.Nlink) < 2) return;
   node.links = new LinkGroup(node, node.holder, node.name, context.stat, 0, 0);

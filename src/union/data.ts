@@ -1,9 +1,11 @@
 /**
  * Where a regular file's data is (overlayfs.rst, "Metadata only copy up").
  *
- * A file with `overlay.metacopy` has owner, mode, times and xattrs of its own and its data in a file below: of the same name, or
- * of the name that its `overlay.redirect` gives. We write no such files; layers and uppers of the kernel's may hold them. Where any user can set
- * the mark it is not followed, and the file's data is answered EPERM: the kernel refuses the lookup, which would take a system call a file here.
+ * A file with `overlay.metacopy` has owner, mode, times and xattrs of its own and its data in a
+ * file below: of the same name, or of the name that its `overlay.redirect` gives. We write no such
+ * files; layers and uppers of the kernel's may hold them. Where any user can set the mark it is not
+ * followed, and the file's data is answered EPERM: the kernel refuses the lookup, which would take
+ * a system call a file here.
  */
 import type { ByteString, Name } from '../base/bytes.js';
 import { E, Errno } from '../base/errno.js';
@@ -24,7 +26,10 @@ export interface Place {
 
 const stat = newStatBuffer();
 
-/** The node itself, or the lower file that holds its data. Throws EIO when that cannot be found, EPERM when it is not to be followed. */
+/**
+ * The node itself, or the lower file that holds its data. Throws EIO when that cannot be found,
+ * EPERM when it is not to be followed.
+ */
 export function dataOf(context: UnionContext, node: Node): Place {
   node.data ??= findData(context, node);
   return node.data ?? node;
@@ -32,9 +37,19 @@ export function dataOf(context: UnionContext, node: Node): Place {
 
 function findData(context: UnionContext, node: Node): Place | null {
   const parent = node.dentries[0]?.parent;
-  if (node.type !== S_IFREG || node.orphanFd >= 0 || node.holder.layer.bottom || parent === undefined) return null;
+  if (
+    node.type !== S_IFREG ||
+    node.orphanFd >= 0 ||
+    node.holder.layer.bottom ||
+    parent === undefined
+  )
+    return null;
   let place: Place = node;
-  const state: Approach = { holder: null, stop: false, trail: { absolute: false, path: [node.name] } };
+  const state: Approach = {
+    holder: null,
+    stop: false,
+    trail: { absolute: false, path: [node.name] },
+  };
   while (isMetacopy(place)) {
     const redirect = readOverlayXattr(place.holder, place.name, 'redirect');
     if (redirect !== undefined) turn(state, 0, redirect.toString('latin1') as ByteString);
@@ -63,11 +78,18 @@ function isMetacopy(place: Place): boolean {
 }
 
 /** The regular file that the trail leads to in the first layer below `layer` that has it. */
-function below(context: UnionContext, parent: DirectoryNode, layer: number, state: Approach): Place | null {
+function below(
+  context: UnionContext,
+  parent: DirectoryNode,
+  layer: number,
+  state: Approach,
+): Place | null {
   for (let passed = 0; !state.stop; passed += state.trail.path.length) {
     if (passed > MOST_COMPONENTS) throw new Errno(E.ELOOP, state.trail.path.at(-1));
     const bases = state.trail.absolute ? context.roots : parent.stack;
-    const base = bases.find((directory) => directory !== undefined && directory.layer.index > layer);
+    const base = bases.find(
+      (directory) => directory !== undefined && directory.layer.index > layer,
+    );
     if (base === undefined) return null;
     layer = base.layer.index;
     Object.assign(state, approach(parent, base, state.trail));
@@ -75,7 +97,9 @@ function below(context: UnionContext, parent: DirectoryNode, layer: number, stat
     const name = state.trail.path.at(-1) as Name;
     const found = probe(parent, state.holder, name, stat);
     if (found === 'absent') continue;
-    return found === 'present' && fileType(stat, 0) === S_IFREG ? { holder: state.holder, name } : null;
+    return found === 'present' && fileType(stat, 0) === S_IFREG
+      ? { holder: state.holder, name }
+      : null;
   }
   return null;
 }

@@ -70,14 +70,20 @@ export class Devices {
     const distinct = new Map<number, number>();
     for (const fd of roots) {
       sys.statx(fd, '' as ByteString, found, 0);
-      const number = deviceNumber(field(found, 0, StatField.DevMajor), field(found, 0, StatField.DevMinor));
+      const number = deviceNumber(
+        field(found, 0, StatField.DevMajor),
+        field(found, 0, StatField.DevMinor),
+      );
       if (!distinct.has(number)) distinct.set(number, fd);
     }
     for (const [i, [number, fd]] of [...distinct].entries()) {
       if (i >= MOST_OF_ROOTS) break;
       // Without a UUID two file systems cannot be told apart; the upper's own needs none
       // (ovl_check_origin_fh).
-      const range = { base: i * 2 ** OWN_BITS, limit: distinct.size > 1 ? 2 ** OWN_BITS : SINGLE_LIMIT };
+      const range = {
+        base: i * 2 ** OWN_BITS,
+        limit: distinct.size > 1 ? 2 ** OWN_BITS : SINGLE_LIMIT,
+      };
       this.#known.set(number, describe(number, fd, i === 0, range));
     }
   }
@@ -103,24 +109,36 @@ export class Devices {
 
   /** That of the open file `fd`, whose attributes are entry 0 of `stat`. */
   ofOpen(fd: number, stat: Float64Array): Device {
-    const number = deviceNumber(field(stat, 0, StatField.DevMajor), field(stat, 0, StatField.DevMinor));
+    const number = deviceNumber(
+      field(stat, 0, StatField.DevMajor),
+      field(stat, 0, StatField.DevMinor),
+    );
     return this.#known.get(number) ?? this.#meet(number, fd);
   }
 
   /** That of a directory, which is asked. */
   ofDirectory(directory: DiskDirectory): Device {
-    return directory.stat('' as ByteString, found, 0) < 0 ? directory.layer.device : this.of(directory, '' as ByteString, found, 0);
+    return directory.stat('' as ByteString, found, 0) < 0
+      ? directory.layer.device
+      : this.of(directory, '' as ByteString, found, 0);
   }
 
   #inside(directory: DiskDirectory, number: number): boolean {
     if (directory.stat('' as ByteString, around, 0) < 0) return false;
-    return deviceNumber(field(around, 0, StatField.DevMajor), field(around, 0, StatField.DevMinor)) === number;
+    return (
+      deviceNumber(field(around, 0, StatField.DevMajor), field(around, 0, StatField.DevMinor)) ===
+      number
+    );
   }
 
   #meet(number: number, fd: number): Device {
     // A UUID is told to descriptors that were opened for more than their path.
-    const opened = fd < 0 ? fd : sys.openat(fd, '' as ByteString, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-    const described = describe(number, opened >= 0 ? opened : fd, false, { base: 0, limit: 2 ** MET_BITS });
+    const opened =
+      fd < 0 ? fd : sys.openat(fd, '' as ByteString, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    const described = describe(number, opened >= 0 ? opened : fd, false, {
+      base: 0,
+      limit: 2 ** MET_BITS,
+    });
     if (opened >= 0) sys.close(opened);
     // By name, so that the range is the same in the next mount, in whatever order devices are met.
     let range = hashOf(described.name) % MET_RANGES;
@@ -132,12 +150,24 @@ export class Devices {
   }
 }
 
-function describe(number: number, fd: number, own: boolean, range: Pick<Device, 'base' | 'limit'>): Device {
+function describe(
+  number: number,
+  fd: number,
+  own: boolean,
+  range: Pick<Device, 'base' | 'limit'>,
+): Device {
   const uuid = Buffer.alloc(16);
   const usable = sys.fsuuid(fd, uuid) >= 0 && (own || uuid.some((byte) => byte !== 0));
   const [major, minor] = [Math.floor(number / 2 ** 20), number % 2 ** 20];
   const name = usable ? `${uuid.toString('hex')}/${subvolumeOf(fd)}` : `${major}:${minor}`;
-  return { major, minor, ...range, numbersApart: keepsNumbersApart(fd), uuid: usable ? uuid : null, name };
+  return {
+    major,
+    minor,
+    ...range,
+    numbersApart: keepsNumbersApart(fd),
+    uuid: usable ? uuid : null,
+    name,
+  };
 }
 
 /**

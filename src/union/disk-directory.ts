@@ -1,10 +1,11 @@
 /**
  * A layer that is a directory on disk, and the upper layer's directories in particular.
  *
- * Everything is reached by one component at a time from the layer's root descriptor, which was opened before
- * mounting: no path is joined from strings that a layer controls, no symbolic link is followed, and a mount over
- * the layer does not matter. Descriptors of directories are a cache: any of them may be closed and
- * opened again, through openat2(2) with RESOLVE_BENEATH, from the nearest ancestor that is still open.
+ * Everything is reached by one component at a time from the layer's root descriptor, which was
+ * opened before mounting: no path is joined from strings that a layer controls, no symbolic link is
+ * followed, and a mount over the layer does not matter. Descriptors of directories are a cache: any
+ * of them may be closed and opened again, through openat2(2) with RESOLVE_BENEATH, from the nearest
+ * ancestor that is still open.
  */
 import { LRUCache } from 'lru-cache';
 import type { ByteString, Name } from '../base/bytes.js';
@@ -30,7 +31,12 @@ import { StatField, STAT_FIELDS } from '../sys/syscalls.js';
 import type { Device } from './devices.js';
 import { UPPER, type EntryVisitor, type Layer, type LayerDirectory } from './layer.js';
 import { asOwner, wayTo } from './owner-rights.js';
-import { applyOverride, isRootsAlone, readOverride, type OverrideBelief } from '../sys/override-stat.js';
+import {
+  applyOverride,
+  isRootsAlone,
+  readOverride,
+  type OverrideBelief,
+} from '../sys/override-stat.js';
 import { xattrNames } from '../sys/xattr-names.js';
 
 /** Some thousand entries. */
@@ -41,7 +47,10 @@ const ownStat = new Float64Array(STAT_FIELDS);
 const MAX_RELATIVE_PATH = 4000;
 const RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
 
-/** The open descriptors of directories of all layers of one union: least recently used ones are closed. */
+/**
+ * The open descriptors of directories of all layers of one union: least recently used ones are
+ * closed.
+ */
 export class DirectoryDescriptors {
   readonly #open: LRUCache<DiskDirectory, number>;
 
@@ -78,15 +87,24 @@ export class DiskDirectory implements LayerDirectory {
   name: Name;
   #fd = -1;
   #device: Device | null = null;
-  /** What `list` reads from: it stays open when the cache lets go of it, as it may while entries are looked at. */
+  /**
+   * What `list` reads from: it stays open when the cache lets go of it, as it may while entries are
+   * looked at.
+   */
   #listed = -1;
   /**
-   * What is mounted in it can be seen, and is not of the layer: EXDEV for everything at and below such a name. It costs a statx(2)
-   * for some changes, and asks for Linux 5.8.
+   * What is mounted in it can be seen, and is not of the layer: EXDEV for everything at and below
+   * such a name. It costs a statx(2) for some changes, and asks for Linux 5.8.
    */
   readonly #bounded: boolean;
 
-  private constructor(layer: Layer, descriptors: DirectoryDescriptors, parent: DiskDirectory | null, name: Name, bounded: boolean) {
+  private constructor(
+    layer: Layer,
+    descriptors: DirectoryDescriptors,
+    parent: DiskDirectory | null,
+    name: Name,
+    bounded: boolean,
+  ) {
     this.layer = layer;
     this.#descriptors = descriptors;
     this.#bounded = bounded;
@@ -94,8 +112,16 @@ export class DiskDirectory implements LayerDirectory {
     this.name = name;
   }
 
-  /** The layer's root; `fd` is this object's from here on and stays open. `bounded`: mounts in it are kept out. */
-  static root(layer: Layer, descriptors: DirectoryDescriptors, fd: number, bounded = false): DiskDirectory {
+  /**
+   * The layer's root; `fd` is this object's from here on and stays open. `bounded`: mounts in it
+   * are kept out.
+   */
+  static root(
+    layer: Layer,
+    descriptors: DirectoryDescriptors,
+    fd: number,
+    bounded = false,
+  ): DiskDirectory {
     const root = new DiskDirectory(layer, descriptors, null, '' as Name, bounded);
     root.#fd = fd;
     return root;
@@ -112,7 +138,10 @@ export class DiskDirectory implements LayerDirectory {
     return devices === null ? device : (this.#device ??= devices.ofDirectory(this));
   }
 
-  /** An open descriptor. Valid until the event loop turns: others may push it out of the cache. Throws `Errno`. */
+  /**
+   * An open descriptor. Valid until the event loop turns: others may push it out of the cache.
+   * Throws `Errno`.
+   */
   fd(): number {
     if (this.#fd >= 0) {
       if (this.parent !== null) this.#descriptors.touch(this);
@@ -128,7 +157,8 @@ export class DiskDirectory implements LayerDirectory {
     let intermediate = -1;
     for (let i = missing.length - 1; i >= 0;) {
       let path: string = missing[i--] as ByteString;
-      while (i >= 0 && path.length + (missing[i] as ByteString).length < MAX_RELATIVE_PATH) path += '/' + (missing[i--] as ByteString);
+      while (i >= 0 && path.length + (missing[i] as ByteString).length < MAX_RELATIVE_PATH)
+        path += '/' + (missing[i--] as ByteString);
       const fd = openDirectory(base, path as ByteString, this.#bounded, this.layer.index === UPPER);
       if (intermediate >= 0) sys.close(intermediate);
       if (fd < 0) throw new Errno(-fd, path);
@@ -155,7 +185,8 @@ export class DiskDirectory implements LayerDirectory {
 
   stat(name: ByteString, out: Float64Array, index: number): number {
     let result = sys.statx(this.fd(), name, out, index);
-    if (result === -E.EACCES) result = this.#asOwner(name, () => sys.statx(this.fd(), name, out, index));
+    if (result === -E.EACCES)
+      result = this.#asOwner(name, () => sys.statx(this.fd(), name, out, index));
     if (this.#bounded && result >= 0 && isMountPoint(name, out, index)) return -E.EXDEV;
     if (this.layer.overrideStat !== undefined && result >= 0) this.#override(name, out, index);
     return result;
@@ -166,12 +197,14 @@ export class DiskDirectory implements LayerDirectory {
     if (this.#bounded) {
       for (let i = 0; i < count; i++) {
         const found = (out[i * STAT_FIELDS + StatField.Result] as number) >= 0;
-        if (found && isMountPoint(names[i] as ByteString, out, i)) out[i * STAT_FIELDS + StatField.Result] = -E.EXDEV;
+        if (found && isMountPoint(names[i] as ByteString, out, i))
+          out[i * STAT_FIELDS + StatField.Result] = -E.EXDEV;
       }
     }
     if (this.layer.overrideStat !== undefined) {
       for (let i = 0; i < count; i++) {
-        if ((out[i * STAT_FIELDS + StatField.Result] as number) >= 0) this.#override(names[i] as ByteString, out, i);
+        if ((out[i * STAT_FIELDS + StatField.Result] as number) >= 0)
+          this.#override(names[i] as ByteString, out, i);
       }
     }
     return result;
@@ -207,12 +240,19 @@ export class DiskDirectory implements LayerDirectory {
   }
 
   open(name: ByteString): number {
-    return this.#asOwner(name, () => openRegular(this.fd(), name, O_RDONLY | O_NOATIME, this.#bounded));
+    return this.#asOwner(name, () =>
+      openRegular(this.fd(), name, O_RDONLY | O_NOATIME, this.#bounded),
+    );
   }
 
-  /** In the upper layer: a regular file, for reading and writing. `noatime` holds for files of this process's own user, and for root. */
+  /**
+   * In the upper layer: a regular file, for reading and writing. `noatime` holds for files of this
+   * process's own user, and for root.
+   */
   openForWriting(name: ByteString, { noatime }: { noatime: boolean }): number {
-    const fd = noatime ? openName(this.fd(), name, O_RDWR | UNBLOCKED | O_NOATIME, this.#bounded) : -E.EPERM;
+    const fd = noatime
+      ? openName(this.fd(), name, O_RDWR | UNBLOCKED | O_NOATIME, this.#bounded)
+      : -E.EPERM;
     return fd === -E.EPERM ? openName(this.fd(), name, O_RDWR | UNBLOCKED, this.#bounded) : fd;
   }
 
@@ -226,9 +266,17 @@ export class DiskDirectory implements LayerDirectory {
     return this.layer.index === UPPER ? asOwner(() => wayTo(this.fd(), name), attempt) : attempt();
   }
 
-  /** Before a change by name of what was looked up some time ago. Throws EXDEV where something is mounted there since. */
+  /**
+   * Before a change by name of what was looked up some time ago. Throws EXDEV where something is
+   * mounted there since.
+   */
   requireOwn(name: ByteString): void {
-    if (this.#bounded && sys.statx(this.fd(), name, mountStat, 0) >= 0 && isMountPoint(name, mountStat, 0)) throw new Errno(E.EXDEV, name);
+    if (
+      this.#bounded &&
+      sys.statx(this.fd(), name, mountStat, 0) >= 0 &&
+      isMountPoint(name, mountStat, 0)
+    )
+      throw new Errno(E.EXDEV, name);
   }
 
   /** Any file, by an O_PATH descriptor that keeps it alive and opens nothing. */
@@ -242,9 +290,11 @@ export class DiskDirectory implements LayerDirectory {
 
   getxattr(name: ByteString, attribute: ByteString, buffer: Uint8Array | null): number {
     const size = sys.getxattrat(this.fd(), name, attribute, buffer);
-    // A `user.` attribute asks for permission to read (xattr(7)). A mark that is not seen would change
-    // what the union shows.
-    return size === -E.EACCES ? this.#asOwner(name, () => sys.getxattrat(this.fd(), name, attribute, buffer)) : size;
+    // A `user.` attribute asks for permission to read (xattr(7)). A mark that is not seen would
+    // change what the union shows.
+    return size === -E.EACCES
+      ? this.#asOwner(name, () => sys.getxattrat(this.fd(), name, attribute, buffer))
+      : size;
   }
 
   xattrNames(name: ByteString): readonly ByteString[] | number {
@@ -254,7 +304,9 @@ export class DiskDirectory implements LayerDirectory {
   overrideOf(name: ByteString): ByteString | undefined {
     if (this.layer.overrideStat === undefined) return undefined;
     const { attribute, objects } = this.layer.overrideStat;
-    const believed = objects === 'every' || (sys.statx(this.fd(), name, ownStat, 0) >= 0 && isRootsAlone(ownStat, 0));
+    const believed =
+      objects === 'every' ||
+      (sys.statx(this.fd(), name, ownStat, 0) >= 0 && isRootsAlone(ownStat, 0));
     return believed ? attribute : undefined;
   }
 
@@ -279,7 +331,12 @@ function visitEntries(size: number, visit: EntryVisitor): number {
     const end = direntBuffer.indexOf(0, start);
     const name = direntBuffer.toString('latin1', start, end);
     if (name !== '.' && name !== '..') {
-      visit(name as Name, direntBuffer[offset + 18] as number, direntBuffer.readUInt32LE(offset), direntBuffer.readUInt32LE(offset + 4));
+      visit(
+        name as Name,
+        direntBuffer[offset + 18] as number,
+        direntBuffer.readUInt32LE(offset),
+        direntBuffer.readUInt32LE(offset + 4),
+      );
     }
     offset += length;
   }
@@ -296,13 +353,19 @@ const mountStat = new Float64Array(STAT_FIELDS);
 
 /** A directory that was opened is in the layer: the name of one that was not is asked for. */
 function isMountPoint(name: ByteString, stat: Float64Array, index: number): boolean {
-  return name !== '' && ((stat[index * STAT_FIELDS + StatField.Attributes] as number) & STATX_ATTR_MOUNT_ROOT) !== 0;
+  return (
+    name !== '' &&
+    ((stat[index * STAT_FIELDS + StatField.Attributes] as number) & STATX_ATTR_MOUNT_ROOT) !== 0
+  );
 }
 
 /** A caller below root meets files of others at every turn: it does not ask twice a file. */
 const mayOpenWithoutAtime = process.geteuid?.() === 0;
 
-/** O_NOATIME is for the owner and CAP_FOWNER only (open(2)): others go without. `bounded`: not to where something is mounted. */
+/**
+ * O_NOATIME is for the owner and CAP_FOWNER only (open(2)): others go without. `bounded`: not to
+ * where something is mounted.
+ */
 function openQuietly(dirfd: number, name: ByteString, flags: number, bounded: boolean): number {
   if (mayOpenWithoutAtime || (flags & O_NOATIME) === 0) {
     const fd = openName(dirfd, name, flags, bounded);
@@ -325,7 +388,10 @@ function openDirectory(base: number, path: ByteString, bounded: boolean, ours: b
   if (path.includes('/')) {
     const resolve = RESOLVE | (bounded ? RESOLVE_NO_XDEV : 0);
     fd = sys.openat2(base, path, flags, 0, resolve);
-    if (fd === -E.EACCES) fd = ours ? openStepByStep(base, path, bounded, ours) : sys.openat2(base, path, pathFlags, 0, resolve);
+    if (fd === -E.EACCES)
+      fd = ours
+        ? openStepByStep(base, path, bounded, ours)
+        : sys.openat2(base, path, pathFlags, 0, resolve);
     if (fd === -E.ENOSYS) return openStepByStep(base, path, bounded, ours);
   } else {
     const open = (): number => openQuietly(base, path, flags | O_NOATIME, bounded);
@@ -348,8 +414,8 @@ function openStepByStep(base: number, path: ByteString, bounded: boolean, ours: 
 }
 
 /**
- * The caller has seen that a name is a regular file; O_NONBLOCK only keeps a layer that is changed from outside
- * from blocking the session on a fifo.
+ * The caller has seen that a name is a regular file; O_NONBLOCK only keeps a layer that is changed
+ * from outside from blocking the session on a fifo.
  */
 const UNBLOCKED = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
 

@@ -17,7 +17,10 @@ export type UnionEvent =
   | { type: 'opaque'; path: ByteString }
   /** A directory rename was answered EXDEV because lower layers hold it. */
   | { type: 'exdev'; path: ByteString }
-  /** The kernel learnt which layer has a name; null: it learnt that the union shows no such name. What it knows it does not ask again. */
+  /**
+   * The kernel learnt which layer has a name; null: it learnt that the union shows no such name.
+   * What it knows it does not ask again.
+   */
   | { type: 'lookup'; path: ByteString; layer: number | null };
 
 export class UnionEvents {

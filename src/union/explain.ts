@@ -1,9 +1,10 @@
 /**
  * Why a union shows at a path what it shows: what each layer has there, and what hides it.
  *
- * The way down is the union's own (merge.ts): at each directory it says which layers go on. For a layer that is left behind the reason
- * is kept, and what it has further down is looked at in its own tree, literally. Symbolic links on the way are followed within the
- * union, as a process would whose root it is; the last component is not.
+ * The way down is the union's own (merge.ts): at each directory it says which layers go on. For a
+ * layer that is left behind the reason is kept, and what it has further down is looked at in its
+ * own tree, literally. Symbolic links on the way are followed within the union, as a process would
+ * whose root it is; the last component is not.
  */
 import type { ByteString, Name } from '../base/bytes.js';
 import { E, Errno } from '../base/errno.js';
@@ -16,11 +17,22 @@ import { findDentry, nodeOf } from './merge.js';
 import type { DirectoryNode, Node } from './node.js';
 import { readMarks } from './overlay-xattrs.js';
 import { layerPath } from './path.js';
-import { field, fileType, isWhiteoutDevice, newStatBuffer, S_IFDIR, S_IFLNK, S_IFREG } from './stat-buffer.js';
+import {
+  field,
+  fileType,
+  isWhiteoutDevice,
+  newStatBuffer,
+  S_IFDIR,
+  S_IFLNK,
+  S_IFREG,
+} from './stat-buffer.js';
 import { hidesBelow, OPAQUE_MARKER, probe, WHITEOUT_PREFIX, type Found } from './whiteout.js';
 import { ROOT_NODE } from '../vfs/filesystem.js';
 
-/** What ended a search: a layer's whiteout; an opaque directory; a file over anything; a directory over a file; a directory that goes on elsewhere below. */
+/**
+ * What ended a search: a layer's whiteout; an opaque directory; a file over anything; a directory
+ * over a file; a directory that goes on elsewhere below.
+ */
 export type HidingReason = 'whiteout' | 'opaque' | 'file' | 'directory' | 'redirect';
 
 export interface HiddenBy {
@@ -32,7 +44,10 @@ export interface HiddenBy {
 
 export interface LayerAnswer {
   readonly layer: number;
-  /** `whiteout`: it has the path deleted. `merged`: part of a directory whose top is another layer's. */
+  /**
+   * `whiteout`: it has the path deleted. `merged`: part of a directory whose top is another
+   * layer's.
+   */
   readonly state: 'wins' | 'merged' | 'hidden' | 'whiteout' | 'absent';
   /** From the layer's root. */
   readonly path: ByteString;
@@ -85,7 +100,9 @@ interface Step {
 /** Throws `Errno`: ELOOP for a circle of links, what the layers' file systems say. */
 export function explain(context: UnionContext, path: ByteString): Explanation {
   const links: { path: ByteString; target: ByteString }[] = [];
-  const way: Step[] = [{ node: context.nodes.directory(ROOT_NODE), name: '' as Name, lost: new Map() }];
+  const way: Step[] = [
+    { node: context.nodes.directory(ROOT_NODE), name: '' as Name, lost: new Map() },
+  ];
   const rest = componentsOf(path);
   for (;;) {
     const name = rest.shift();
@@ -110,7 +127,8 @@ export function explain(context: UnionContext, path: ByteString): Explanation {
       const below = new Map(lost);
       for (const { holder, hiddenBy } of judge(parent, name, pathTo(way, name))) {
         const { index } = holder.layer;
-        if (hiddenBy !== null && !node.stack.some((directory) => directory.layer.index === index)) below.set(index, hiddenBy);
+        if (hiddenBy !== null && !node.stack.some((directory) => directory.layer.index === index))
+          below.set(index, hiddenBy);
       }
       way.push({ node, name, lost: below });
       continue;
@@ -141,7 +159,10 @@ interface Verdict {
   readonly size: number;
   /** Present directories only. */
   readonly opaque: boolean;
-  /** Why what it has is not shown, or what lies below it in this layer; null: nothing above it speaks against it. */
+  /**
+   * Why what it has is not shown, or what lies below it in this layer; null: nothing above it
+   * speaks against it.
+   */
   readonly hiddenBy: HiddenBy | null;
 }
 
@@ -178,7 +199,11 @@ function judge(directory: DirectoryNode, name: Name, path: ByteString): Verdict[
   return verdicts;
 }
 
-function explainRoot(context: UnionContext, way: readonly Step[], links: Explanation['links']): Explanation {
+function explainRoot(
+  context: UnionContext,
+  way: readonly Step[],
+  links: Explanation['links'],
+): Explanation {
   const { node, name } = way.at(-1) as Step;
   if (way.length > 1) return explainName(context, way.slice(0, -1), name, [], node, links);
   const layers = context.roots.flatMap((root): LayerAnswer[] => {
@@ -199,7 +224,10 @@ function explainRoot(context: UnionContext, way: readonly Step[], links: Explana
       ];
     return [{ layer, state: at === 0 ? 'wins' : 'merged', path: '/' as ByteString, type: S_IFDIR }];
   });
-  const write = context.roots[UPPER] === undefined ? {} : { write: { bytes: 0, inPlace: true, directories: [] } };
+  const write =
+    context.roots[UPPER] === undefined
+      ? {}
+      : { write: { bytes: 0, inPlace: true, directories: [] } };
   return { path: '/' as ByteString, links, type: S_IFDIR, layers, ...write };
 }
 
@@ -214,32 +242,58 @@ function explainName(
 ): Explanation {
   const { node: parent, lost } = way.at(-1) as Step;
   const at = pathTo(way, name);
-  const verdicts = new Map(judge(parent, name, at).map((verdict) => [verdict.holder.layer.index, verdict]));
+  const verdicts = new Map(
+    judge(parent, name, at).map((verdict) => [verdict.holder.layer.index, verdict]),
+  );
   const path = pathTo(way, [name, ...rest].join('/'));
   const components = componentsOf(path);
   const layers = context.roots.flatMap((root) => {
     if (root === undefined) return [];
     const layer = root.layer.index;
     const verdict = verdicts.get(layer);
-    const merged = node?.isDirectory() === true ? node.stack.find((directory) => directory.layer.index === layer) : undefined;
-    if (rest.length > 0) return [leftBehind(root, path, components, verdict?.hiddenBy ?? lost.get(layer))];
-    if (merged !== undefined && (verdict?.found !== 'present' || !isNamed(merged, verdict.holder, name)))
+    const merged =
+      node?.isDirectory() === true
+        ? node.stack.find((directory) => directory.layer.index === layer)
+        : undefined;
+    if (rest.length > 0)
+      return [leftBehind(root, path, components, verdict?.hiddenBy ?? lost.get(layer))];
+    if (
+      merged !== undefined &&
+      (verdict?.found !== 'present' || !isNamed(merged, verdict.holder, name))
+    )
       return [mergedElsewhere(layer, merged)];
     if (verdict === undefined) return [leftBehind(root, path, components, lost.get(layer))];
     return [answerOf(verdict, name, node, merged !== undefined)];
   });
-  const endsAt = rest.length > 0 ? { endsAt: { path: at, ...(node !== null && { type: node.type }) } } : {};
-  return { path, links, ...endsAt, layers, ...(rest.length === 0 && node !== null && shownAt(context, way, node)) };
+  const endsAt =
+    rest.length > 0 ? { endsAt: { path: at, ...(node !== null && { type: node.type }) } } : {};
+  return {
+    path,
+    links,
+    ...endsAt,
+    layers,
+    ...(rest.length === 0 && node !== null && shownAt(context, way, node)),
+  };
 }
 
 function answerOf(verdict: Verdict, name: Name, node: Node | null, isMerged: boolean): LayerAnswer {
   const { holder, found, type, size, opaque, hiddenBy } = verdict;
   const layer = holder.layer.index;
   const path = `${layerPath(onDisk(holder))}/${name}` as ByteString;
-  if (found !== 'present') return { layer, state: found, path, ...(hiddenBy !== null && { hiddenBy }) };
-  const wins = hiddenBy === null && node !== null && (isMerged ? isTop(node, layer) : !node.isDirectory());
+  if (found !== 'present')
+    return { layer, state: found, path, ...(hiddenBy !== null && { hiddenBy }) };
+  const wins =
+    hiddenBy === null && node !== null && (isMerged ? isTop(node, layer) : !node.isDirectory());
   const state = wins ? 'wins' : isMerged ? 'merged' : 'hidden';
-  return { layer, state, path, type, size, ...(opaque && { opaque }), ...(state === 'hidden' && hiddenBy !== null && { hiddenBy }) };
+  return {
+    layer,
+    state,
+    path,
+    type,
+    size,
+    ...(opaque && { opaque }),
+    ...(state === 'hidden' && hiddenBy !== null && { hiddenBy }),
+  };
 }
 
 function isNamed(directory: LayerDirectory, holder: LayerDirectory, name: Name): boolean {
@@ -252,17 +306,33 @@ function isTop(node: Node, layer: number): boolean {
 
 /** A redirect brought it in from another path. */
 function mergedElsewhere(layer: number, directory: LayerDirectory): LayerAnswer {
-  return { layer, state: 'merged', path: layerPath(onDisk(directory)) as ByteString, type: S_IFDIR };
+  return {
+    layer,
+    state: 'merged',
+    path: layerPath(onDisk(directory)) as ByteString,
+    type: S_IFDIR,
+  };
 }
 
 /** What a layer has at the path that the union does not follow there. */
-function leftBehind(root: LayerDirectory, path: ByteString, components: readonly Name[], hiddenBy: HiddenBy | undefined): LayerAnswer {
+function leftBehind(
+  root: LayerDirectory,
+  path: ByteString,
+  components: readonly Name[],
+  hiddenBy: HiddenBy | undefined,
+): LayerAnswer {
   const layer = root.layer.index;
   const absent: LayerAnswer = { layer, state: 'absent', path };
   let directory = root;
   for (const [i, component] of components.entries()) {
     const aufs = root.layer.form === 'aufs' && component.startsWith(WHITEOUT_PREFIX);
-    if (aufs || component === OPAQUE_MARKER || directory.stat(component, stat, 0) < 0 || isWhiteoutDevice(stat, 0)) return absent;
+    if (
+      aufs ||
+      component === OPAQUE_MARKER ||
+      directory.stat(component, stat, 0) < 0 ||
+      isWhiteoutDevice(stat, 0)
+    )
+      return absent;
     if (i === components.length - 1) break;
     if (fileType(stat, 0) !== S_IFDIR) return absent;
     directory = directory.descend(component);
@@ -271,7 +341,11 @@ function leftBehind(root: LayerDirectory, path: ByteString, components: readonly
   return { ...shown, state: 'hidden', ...(hiddenBy !== undefined && { hiddenBy }) };
 }
 
-function shownAt(context: UnionContext, way: readonly Step[], node: Node): Pick<Explanation, 'type' | 'size' | 'target' | 'write'> {
+function shownAt(
+  context: UnionContext,
+  way: readonly Step[],
+  node: Node,
+): Pick<Explanation, 'type' | 'size' | 'target' | 'write'> {
   const { type } = node;
   if (node.isDirectory()) return { type, ...writeOf(context, way, node, 0) };
   const failed = node.holder.stat(node.name, stat, 0);
@@ -288,8 +362,15 @@ function shownAt(context: UnionContext, way: readonly Step[], node: Node): Pick<
   };
 }
 
-function writeOf(context: UnionContext, way: readonly Step[], node: Node, bytes: number): Pick<Explanation, 'write'> {
+function writeOf(
+  context: UnionContext,
+  way: readonly Step[],
+  node: Node,
+  bytes: number,
+): Pick<Explanation, 'write'> {
   if (context.roots[UPPER] === undefined) return {};
-  const directories = way.flatMap((step, i) => (i > 0 && !step.node.inUpper ? [pathTo(way.slice(0, i + 1))] : []));
+  const directories = way.flatMap((step, i) =>
+    i > 0 && !step.node.inUpper ? [pathTo(way.slice(0, i + 1))] : [],
+  );
   return { write: { bytes, inPlace: node.inUpper && bytes === 0, directories } };
 }

@@ -41,7 +41,9 @@ const bits = {
   extended: { immutable: FS_XFLAG_IMMUTABLE, append: FS_XFLAG_APPEND },
 } as const;
 
-/** fs/overlayfs/inode.c, ovl_fileattr_get. Throws ENOTTY where the file's own file system has none. */
+/**
+ * fs/overlayfs/inode.c, ovl_fileattr_get. Throws ENOTTY where the file's own file system has none.
+ */
 export function getFlags(node: Node, extended: boolean, value: Uint8Array): void {
   const fd = openFor(node);
   const result = sys.fileFlags(fd, extended ? FS_IOC_FSGETXATTR : FS_IOC_GETFLAGS, value);
@@ -50,12 +52,22 @@ export function getFlags(node: Node, extended: boolean, value: Uint8Array): void
   const { immutable, append } = extended ? bits.extended : bits.plain;
   const protection = protectionOf(node);
   const view = new DataView(value.buffer, value.byteOffset);
-  const set = ((protection & IMMUTABLE) !== 0 ? immutable : 0) | ((protection & APPEND) !== 0 ? append : 0);
+  const set =
+    ((protection & IMMUTABLE) !== 0 ? immutable : 0) | ((protection & APPEND) !== 0 ? append : 0);
   view.setUint32(0, view.getUint32(0, true) | set, true);
 }
 
-/** fs/overlayfs/inode.c, ovl_fileattr_set: copies up. Immutable and append-only are kept in an attribute. */
-export function setFlags(context: UnionContext, node: Node, extended: boolean, value: Uint8Array, caller: Caller): Awaitable<void> {
+/**
+ * fs/overlayfs/inode.c, ovl_fileattr_set: copies up. Immutable and append-only are kept in an
+ * attribute.
+ */
+export function setFlags(
+  context: UnionContext,
+  node: Node,
+  extended: boolean,
+  value: Uint8Array,
+  caller: Caller,
+): Awaitable<void> {
   if (node.type !== S_IFREG && !node.isDirectory()) throw new Errno(E.ENOTTY, 'ioctl');
   writableUpper(context);
   return after(copyUp(context, node, caller), () => {
@@ -64,7 +76,8 @@ export function setFlags(context: UnionContext, node: Node, extended: boolean, v
     const view = new DataView(value.buffer, value.byteOffset);
     const wanted = view.getUint32(0, true);
     view.setUint32(0, wanted & ~(immutable | append), true);
-    const protection = ((wanted & immutable) !== 0 ? IMMUTABLE : 0) | ((wanted & append) !== 0 ? APPEND : 0);
+    const protection =
+      ((wanted & immutable) !== 0 ? IMMUTABLE : 0) | ((wanted & append) !== 0 ? APPEND : 0);
     const { dirfd, name } = upperTarget(context, node);
     writeProtection(context, dirfd, name, protection, had !== 0);
     node.protection = protection;
@@ -90,12 +103,15 @@ function openFor(node: Node): number {
 
 /** `name` may be empty for the directory itself. Returns `-errno`. */
 function openSource(directory: LayerDirectory, name: ByteString): number {
-  return name === '' ? sys.openat(onDisk(directory).fd(), '.' as ByteString, O_RDONLY | O_NONBLOCK | O_CLOEXEC, 0) : directory.open(name);
+  return name === ''
+    ? sys.openat(onDisk(directory).fd(), '.' as ByteString, O_RDONLY | O_NONBLOCK | O_CLOEXEC, 0)
+    : directory.open(name);
 }
 
 /**
- * What a copy of a file or directory takes along of its source's flags (fs/overlayfs/copy_up.c, ovl_copy_fileattr). `protection`: the
- * source's. A file system without flags, or without these, stops no copy.
+ * What a copy of a file or directory takes along of its source's flags (fs/overlayfs/copy_up.c,
+ * ovl_copy_fileattr). `protection`: the source's. A file system without flags, or without these,
+ * stops no copy.
  */
 export function copyFlags(
   context: UnionContext,
@@ -105,7 +121,8 @@ export function copyFlags(
   dirfd: number,
   name: ByteString,
 ): void {
-  if (protection !== 0 && context.upper?.features.marks === true) writeProtection(context, dirfd, name, protection, false);
+  if (protection !== 0 && context.upper?.features.marks === true)
+    writeProtection(context, dirfd, name, protection, false);
   const from = openSource(source, sourceName);
   if (from < 0) return;
   const got = sys.fileFlags(from, FS_IOC_GETFLAGS, flags);

@@ -82,9 +82,15 @@ export class LinkTable {
   }
 
   /** The group of the file `name` in `holder`, whose attributes are entry `index` of `stat`. */
-  find(holder: LayerDirectory, name: ByteString, stat: Float64Array, index: number): LinkGroup | undefined {
+  find(
+    holder: LayerDirectory,
+    name: ByteString,
+    stat: Float64Array,
+    index: number,
+  ): LinkGroup | undefined {
     const groups = this.#groups.get(keyOf(holder, stat, index));
-    if (groups === undefined || this.#devices.of(holder, name, stat, index).numbersApart) return groups?.[0];
+    if (groups === undefined || this.#devices.of(holder, name, stat, index).numbersApart)
+      return groups?.[0];
     const fd = onDisk(holder).openPath(name);
     if (fd < 0) return undefined;
     try {

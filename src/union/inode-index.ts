@@ -63,13 +63,20 @@ export class InodeIndex {
    * `index` of `stat`: its attributes. Undefined for one that is not indexed: a file of the upper
    * that is no such copy, or one of a lower without file handles. Throws `Errno`.
    */
-  entryOf(holder: LayerDirectory, name: ByteString, stat: Float64Array, index: number): Name | undefined {
+  entryOf(
+    holder: LayerDirectory,
+    name: ByteString,
+    stat: Float64Array,
+    index: number,
+  ): Name | undefined {
     if (holder.layer.index !== UPPER) {
       const origin = this.#origins.encode(holder, name, stat.subarray(index * STAT_FIELDS));
       return origin.length === 0 ? undefined : entryName(origin);
     }
     const origin = readXattr(holder, name, this.#upper.attribute('origin'));
-    return typeof origin === 'number' || origin.length === 0 ? undefined : this.entryFor(origin, stat, index);
+    return typeof origin === 'number' || origin.length === 0
+      ? undefined
+      : this.entryFor(origin, stat, index);
   }
 
   /**
@@ -80,7 +87,9 @@ export class InodeIndex {
     const entry = entryName(origin);
     if (!ENTRY.test(entry) || this.directory.stat(entry, entryStat, 0) < 0) return undefined;
     const same = [StatField.DevMajor, StatField.DevMinor, StatField.InoLow, StatField.InoHigh];
-    return same.every((which) => field(stat, index, which) === field(entryStat, 0, which)) ? entry : undefined;
+    return same.every((which) => field(stat, index, which) === field(entryStat, 0, which))
+      ? entry
+      : undefined;
   }
 
   /**
@@ -93,14 +102,16 @@ export class InodeIndex {
     check(found, entry);
     // As ovl_lookup_index: whoever shows the lower file instead would show what was deleted, or
     // changed.
-    if (fileType(entryStat, 0) !== type || isWhiteoutDevice(entryStat, 0)) throw new Errno(E.EIO, 'a bad entry of the index');
+    if (fileType(entryStat, 0) !== type || isWhiteoutDevice(entryStat, 0))
+      throw new Errno(E.EIO, 'a bad entry of the index');
     const links = field(entryStat, 0, StatField.Nlink);
     return { links, names: this.#names(entry, links, lowerNames) };
   }
 
   #names(entry: Name, links: number, lowerNames: number): number | undefined {
     const value = readXattr(this.directory, entry, this.#upper.attribute('nlink'));
-    const [, relative, difference] = typeof value === 'number' ? [] : (NAMES.exec(value.toString('latin1')) ?? []);
+    const [, relative, difference] =
+      typeof value === 'number' ? [] : (NAMES.exec(value.toString('latin1')) ?? []);
     if (relative === undefined) return undefined;
     return Math.max(0, (relative === 'U' ? links : lowerNames) + Number(difference));
   }
@@ -125,7 +136,13 @@ export class InodeIndex {
     check(this.directory.stat(entry, entryStat, 0), entry);
     const links = field(entryStat, 0, StatField.Nlink);
     const names = links - 1 + group.remaining;
-    this.record(this.directory.fd(), entry, relative, names, relative === 'U' ? links : group.lowerNames);
+    this.record(
+      this.directory.fd(),
+      entry,
+      relative,
+      names,
+      relative === 'U' ? links : group.lowerNames,
+    );
   }
 
   /**
@@ -134,7 +151,12 @@ export class InodeIndex {
    */
   dropUnnamed(node: Node): void {
     const group = node.links;
-    if (group?.indexed !== true || group.remaining > 0 || this.directory.stat(group.entry as Name, entryStat, 0) < 0) return;
+    if (
+      group?.indexed !== true ||
+      group.remaining > 0 ||
+      this.directory.stat(group.entry as Name, entryStat, 0) < 0
+    )
+      return;
     if (field(entryStat, 0, StatField.Nlink) > 1) return;
     const entry = group.entry as Name;
     // The name is gone whatever becomes of the entry: one that stays goes at the next mount.
@@ -175,7 +197,8 @@ export class InodeIndex {
     if (type === S_IFDIR || isWhiteoutDevice(entryStat, 0)) return false;
     const links = field(entryStat, 0, StatField.Nlink);
     const origin = readXattr(this.directory, entry, this.#upper.attribute('origin'));
-    if (typeof origin === 'number') throw new Errno(origin === -E.ENODATA ? E.EINVAL : -origin, entry);
+    if (typeof origin === 'number')
+      throw new Errno(origin === -E.ENODATA ? E.EINVAL : -origin, entry);
     if (entryName(origin) !== entry) return true;
     if (links > 1) return false;
     const lower = this.#origins.resolve(origin, type, undefined);

@@ -47,7 +47,11 @@ export class InodeNumbers {
    */
   of(holder: LayerDirectory, name: ByteString, stat: Float64Array, index: number): number {
     const device = this.#devices.of(holder, name, stat, index);
-    const number = numberOn(device, field(stat, index, StatField.InoLow), field(stat, index, StatField.InoHigh));
+    const number = numberOn(
+      device,
+      field(stat, index, StatField.InoLow),
+      field(stat, index, StatField.InoHigh),
+    );
     return device.numbersApart ? number : this.#claim(number, placeNumber(holder, name));
   }
 
@@ -55,8 +59,15 @@ export class InodeNumbers {
    * The object `name` in `holder`, whose attributes are entry `index` of `stat`, was proved to be
    * the file that has the number `number`.
    */
-  join(holder: LayerDirectory, name: ByteString, stat: Float64Array, index: number, number: number): void {
-    if (!this.#devices.of(holder, name, stat, index).numbersApart) this.#joined.set(placeNumber(holder, name), number);
+  join(
+    holder: LayerDirectory,
+    name: ByteString,
+    stat: Float64Array,
+    index: number,
+    number: number,
+  ): void {
+    if (!this.#devices.of(holder, name, stat, index).numbersApart)
+      this.#joined.set(placeNumber(holder, name), number);
   }
 
   #claim(number: number, place: number): number {
@@ -69,5 +80,8 @@ export class InodeNumbers {
 }
 
 function placeNumber(holder: LayerDirectory, name: ByteString): number {
-  return HASHED + hashOf(`${holder.layer.index}:${layerPath(onDisk(holder))}${name === '' ? '' : '/'}${name}`);
+  return (
+    HASHED +
+    hashOf(`${holder.layer.index}:${layerPath(onDisk(holder))}${name === '' ? '' : '/'}${name}`)
+  );
 }

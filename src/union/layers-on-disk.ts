@@ -1,11 +1,21 @@
-/** Opening the directories that a union is made of, and refusing those that cannot be one. Every refusal is a `PlyfsError`. */
+/**
+ * Opening the directories that a union is made of, and refusing those that cannot be one. Every
+ * refusal is a `PlyfsError`.
+ */
 import { readlinkSync } from 'node:fs';
 import { bytesOf, textOf, type ByteString, type Name } from '../base/bytes.js';
 import { E } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import { reasonOf } from '../base/system-error.js';
 import { sys } from '../sys/index.js';
-import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_NONBLOCK, O_PATH, O_RDONLY } from '../sys/constants.js';
+import {
+  AT_FDCWD,
+  O_CLOEXEC,
+  O_DIRECTORY,
+  O_NONBLOCK,
+  O_PATH,
+  O_RDONLY,
+} from '../sys/constants.js';
 import { hasOneDevice } from '../sys/file-identity.js';
 import { readMountTable } from '../sys/mount-table.js';
 import { openBothPrivately, openPrivately } from '../sys/private-mount.js';
@@ -22,9 +32,10 @@ import { field, newStatBuffer } from './stat-buffer.js';
 const AUFS_MARKERS = ['.wh..wh.aufs', '.wh..wh.plnk', '.wh..wh.orph', '.wh..wh..opq'] as Name[];
 
 /**
- * What containers/storage (podman, buildah) leaves in the directory of its overlay driver, with the word `true`, once it mounts by a
- * program: from then on it unpacks whiteouts as .wh. files (drivers/overlay/overlay.go, getMountProgramFlagFile and getWhiteoutFormat).
- * A layer is the directory `diff` of a directory there.
+ * What containers/storage (podman, buildah) leaves in the directory of its overlay driver, with the
+ * word `true`, once it mounts by a program: from then on it unpacks whiteouts as .wh. files
+ * (drivers/overlay/overlay.go, getMountProgramFlagFile and getWhiteoutFormat). A layer is the
+ * directory `diff` of a directory there.
  */
 const MOUNT_PROGRAM_MARKER = bytesOf('../../.has-mount-program');
 
@@ -45,7 +56,10 @@ export interface OpenedDirectory {
    * or something is mounted in it.
    */
   readonly severalDevices: boolean;
-  /** A private copy of its mount: other mounts below it, this union's among them, are not seen through it. */
+  /**
+   * A private copy of its mount: other mounts below it, this union's among them, are not seen
+   * through it.
+   */
   readonly cloned: boolean;
 }
 
@@ -62,8 +76,13 @@ export function openLayer(role: Role, path: ByteString): OpenedDirectory {
   return described(path, fd, inside !== undefined);
 }
 
-/** An upper and its workdir, through one private copy of their mount, where the caller may make one. */
-export function openUpper(upper: ByteString, work: ByteString): [upper: OpenedDirectory, work: OpenedDirectory] {
+/**
+ * An upper and its workdir, through one private copy of their mount, where the caller may make one.
+ */
+export function openUpper(
+  upper: ByteString,
+  work: ByteString,
+): [upper: OpenedDirectory, work: OpenedDirectory] {
   const upperFd = openNamed('upperdir', upper);
   let workFd: number;
   try {
@@ -73,7 +92,8 @@ export function openUpper(upper: ByteString, work: ByteString): [upper: OpenedDi
     throw error;
   }
   const copied = openBothPrivately(upperFd, workFd);
-  if (copied === undefined) return [described(upper, upperFd, false), described(work, workFd, false)];
+  if (copied === undefined)
+    return [described(upper, upperFd, false), described(work, workFd, false)];
   for (const fd of [upperFd, workFd]) sys.close(fd);
   return [described(upper, copied[0], true), described(work, copied[1], true)];
 }
@@ -99,23 +119,40 @@ function holdsMounts(fd: number): boolean {
     return true;
   }
   const inside = path === '/' ? path : `${path}/`;
-  return readMountTable().some(({ mountpoint }) => mountpoint !== path && mountpoint.startsWith(inside));
+  return readMountTable().some(
+    ({ mountpoint }) => mountpoint !== path && mountpoint.startsWith(inside),
+  );
 }
 
 function cannotOpen(role: Role, path: ByteString, errno: number): PlyfsError {
   const shown = textOf(path);
   switch (errno) {
     case E.ENOENT:
-      return new PlyfsError(`${role}-missing`, `${role} ${shown} does not exist: check the path, or create the directory.`);
+      return new PlyfsError(
+        `${role}-missing`,
+        `${role} ${shown} does not exist: check the path, or create the directory.`,
+      );
     case E.ENOTDIR:
-      return new PlyfsError(`${role}-not-directory`, `${role} ${shown} is not a directory: every layer is a directory.`);
+      return new PlyfsError(
+        `${role}-not-directory`,
+        `${role} ${shown} is not a directory: every layer is a directory.`,
+      );
     case E.EACCES:
     case E.EPERM:
-      return new PlyfsError(`${role}-denied`, `no permission to read ${role} ${shown}: run as its owner, or change its mode.`);
+      return new PlyfsError(
+        `${role}-denied`,
+        `no permission to read ${role} ${shown}: run as its owner, or change its mode.`,
+      );
     case E.EMFILE:
-      return new PlyfsError('too-many-files', `too many open files at ${role} ${shown}: raise the limit (ulimit -n).`);
+      return new PlyfsError(
+        'too-many-files',
+        `too many open files at ${role} ${shown}: raise the limit (ulimit -n).`,
+      );
     default:
-      return new PlyfsError(`${role}-unusable`, `cannot open ${role} ${shown} (${reasonOf(errno)}).`);
+      return new PlyfsError(
+        `${role}-unusable`,
+        `cannot open ${role} ${shown} (${reasonOf(errno)}).`,
+      );
   }
 }
 
@@ -145,8 +182,15 @@ export function ancestry(path: ByteString): string[] {
   return identities;
 }
 
-/** Refuses layers that lie in each other in a way that a write would change a layer under the union's feet. */
-export function refuseOverlaps(lowers: readonly OpenedDirectory[], upper: OpenedDirectory, work: OpenedDirectory): void {
+/**
+ * Refuses layers that lie in each other in a way that a write would change a layer under the
+ * union's feet.
+ */
+export function refuseOverlaps(
+  lowers: readonly OpenedDirectory[],
+  upper: OpenedDirectory,
+  work: OpenedDirectory,
+): void {
   if (upper.device !== work.device) {
     const [one, two] = [textOf(upper.path), textOf(work.path)];
     throw new PlyfsError(
@@ -173,34 +217,53 @@ export function refuseOverlaps(lowers: readonly OpenedDirectory[], upper: Opened
   }
   for (const lower of lowers) {
     const above = ancestry(lower.path);
-    if (above.includes(upper.identity)) throw insideChanging(lower, 'lower-inside-upper', `upperdir ${upperPath}`);
-    if (above.includes(work.identity)) throw insideChanging(lower, 'lower-inside-work', `workdir ${workPath}`);
+    if (above.includes(upper.identity))
+      throw insideChanging(lower, 'lower-inside-upper', `upperdir ${upperPath}`);
+    if (above.includes(work.identity))
+      throw insideChanging(lower, 'lower-inside-work', `workdir ${workPath}`);
   }
 }
 
 function insideChanging(lower: OpenedDirectory, code: string, where: string): PlyfsError {
-  return new PlyfsError(code, `lowerdir ${textOf(lower.path)} lies inside ${where}, which changes: put one of them elsewhere.`);
+  return new PlyfsError(
+    code,
+    `lowerdir ${textOf(lower.path)} lies inside ${where}, which changes: put one of them elsewhere.`,
+  );
 }
 
 /** Which directories a union never enters, by `identityOf`. */
 export type Traps = ReadonlySet<string>;
 
 /**
- * The upper and the workdir where a lower layer has them in it: what lies there changes, so that whoever comes to them through that
- * layer meets ELOOP (fs/overlayfs/namei.c, ovl_lookup_single). Null where no lower layer has.
+ * The upper and the workdir where a lower layer has them in it: what lies there changes, so that
+ * whoever comes to them through that layer meets ELOOP (fs/overlayfs/namei.c, ovl_lookup_single).
+ * Null where no lower layer has.
  */
-export function trapsIn(lowers: readonly OpenedDirectory[], upper: OpenedDirectory, work: OpenedDirectory): Traps | null {
+export function trapsIn(
+  lowers: readonly OpenedDirectory[],
+  upper: OpenedDirectory,
+  work: OpenedDirectory,
+): Traps | null {
   const above = new Set([...ancestry(upper.path), ...ancestry(work.path)]);
-  return lowers.some(({ identity }) => above.has(identity)) ? new Set([upper.identity, work.identity]) : null;
+  return lowers.some(({ identity }) => above.has(identity))
+    ? new Set([upper.identity, work.identity])
+    : null;
 }
 
 /** Refuses a mount point at which the union would have to go through itself to reach a layer. */
-export function refuseMountpoint(mountpoint: ByteString, lowers: readonly OpenedDirectory[], upper: OpenedDirectory | null): void {
+export function refuseMountpoint(
+  mountpoint: ByteString,
+  lowers: readonly OpenedDirectory[],
+  upper: OpenedDirectory | null,
+): void {
   const [own, ...above] = ancestry(mountpoint);
   if (own === undefined) return;
   const shown = textOf(mountpoint);
   if (upper !== null && above.includes(upper.identity)) {
-    throw new PlyfsError('mountpoint-inside-upper', `mount point ${shown} lies inside upperdir ${textOf(upper.path)}: mount elsewhere.`);
+    throw new PlyfsError(
+      'mountpoint-inside-upper',
+      `mount point ${shown} lies inside upperdir ${textOf(upper.path)}: mount elsewhere.`,
+    );
   }
   for (const lower of lowers) {
     if (!lower.cloned && above.includes(lower.identity)) {
@@ -212,7 +275,10 @@ export function refuseMountpoint(mountpoint: ByteString, lowers: readonly Opened
   }
 }
 
-/** Whether a layer at `path` is one that containers/storage made for a mount program to read: in the AUFS form. */
+/**
+ * Whether a layer at `path` is one that containers/storage made for a mount program to read: in the
+ * AUFS form.
+ */
 export function madeForMountProgram(path: ByteString): boolean {
   // Not from the layer's own descriptor: a private copy of a mount has nothing above it.
   const layer = sys.openat(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
@@ -228,29 +294,57 @@ export function madeForMountProgram(path: ByteString): boolean {
 /** What a layer is, by its root directory and the form the caller declared. */
 export function describeLayer(
   opened: OpenedDirectory,
-  { index, bottom, form: declared }: Pick<Layer, 'index' | 'bottom'> & { readonly form: WhiteoutForm | undefined },
+  {
+    index,
+    bottom,
+    form: declared,
+  }: Pick<Layer, 'index' | 'bottom'> & { readonly form: WhiteoutForm | undefined },
   devices: Devices,
   belief: Belief,
   unbelieved: Unbelieved,
 ): Layer {
-  const form = declared ?? (AUFS_MARKERS.some((name) => sys.statx(opened.fd, name, stat, 0) >= 0) ? 'aufs' : 'overlay');
+  const form =
+    declared ??
+    (AUFS_MARKERS.some((name) => sys.statx(opened.fd, name, stat, 0) >= 0) ? 'aufs' : 'overlay');
   const overrideStat = overrideOf(opened, belief, unbelieved);
   sys.statx(opened.fd, ITSELF, stat, 0);
   const device = devices.ofOpen(opened.fd, stat);
   const several = opened.severalDevices ? devices : null;
-  return { index, form, device, devices: several, bottom, marks: belief.marks, overrideStat, unbelieved };
+  return {
+    index,
+    form,
+    device,
+    devices: several,
+    bottom,
+    marks: belief.marks,
+    overrideStat,
+    unbelieved,
+  };
 }
 
 /** What the layer's root says of its files' owners, if that is believed. */
-function overrideOf(opened: OpenedDirectory, { overrides }: Belief, unbelieved: Unbelieved): OverrideBelief | undefined {
-  const attribute = OVERRIDE_NAMES.find((name) => sys.getxattrat(opened.fd, ITSELF, name, probeBuffer) >= 0);
+function overrideOf(
+  opened: OpenedDirectory,
+  { overrides }: Belief,
+  unbelieved: Unbelieved,
+): OverrideBelief | undefined {
+  const attribute = OVERRIDE_NAMES.find(
+    (name) => sys.getxattrat(opened.fd, ITSELF, name, probeBuffer) >= 0,
+  );
   if (attribute === undefined) return undefined;
-  if (overrides === 'every' || (sys.statx(opened.fd, ITSELF, stat, 0) >= 0 && isRootsAlone(stat, 0)))
+  if (
+    overrides === 'every' ||
+    (sys.statx(opened.fd, ITSELF, stat, 0) >= 0 && isRootsAlone(stat, 0))
+  )
     return { attribute, objects: overrides };
   unbelieved.owners(textOf(opened.path), attribute);
   return undefined;
 }
 
-export function rootOf(opened: OpenedDirectory, layer: Layer, descriptors: DirectoryDescriptors): DiskDirectory {
+export function rootOf(
+  opened: OpenedDirectory,
+  layer: Layer,
+  descriptors: DirectoryDescriptors,
+): DiskDirectory {
   return DiskDirectory.root(layer, descriptors, opened.fd, layer.index === UPPER && !opened.cloned);
 }

@@ -1,14 +1,17 @@
 /**
  * Whether those who list directories go on to ask for the attributes of what they found.
  *
- * READDIRPLUS may give each name with its node and attributes, which costs the kernel an inode and a dentry a name, and us a node: worth it for ls -l, tar
- * or rm -r, which would look each name up otherwise, and wasted on find, which needs the types only. The kernel asks for it at the start
- * of every directory (FUSE_READDIRPLUS_AUTO), so it is decided here, by what followed earlier listings: where names that were given bare are looked up, the
- * next directories come with attributes, and the kernel forgets the bare listings it has cached. Attributes that nobody uses are not noticed,
- * so now and then one directory is given bare to see.
+ * READDIRPLUS may give each name with its node and attributes, which costs the kernel an inode and
+ * a dentry a name, and us a node: worth it for ls -l, tar or rm -r, which would look each name up
+ * otherwise, and wasted on find, which needs the types only. The kernel asks for it at the start of
+ * every directory (FUSE_READDIRPLUS_AUTO), so it is decided here, by what followed earlier
+ * listings: where names that were given bare are looked up, the next directories come with
+ * attributes, and the kernel forgets the bare listings it has cached. Attributes that nobody uses
+ * are not noticed, so now and then one directory is given bare to see.
  *
- * A directory given bare whose names are looked up costs a LOOKUP a name, a directory given with attributes that nobody wants a third of that: hence
- * the few lookups that are enough to change over, and the long way back.
+ * A directory given bare whose names are looked up costs a LOOKUP a name, a directory given with
+ * attributes that nobody wants a third of that: hence the few lookups that are enough to change
+ * over, and the long way back.
  */
 import type { DirectoryNode, Node } from './node.js';
 
@@ -16,7 +19,10 @@ import type { DirectoryNode, Node } from './node.js';
 const ENOUGH = 3;
 /** when each listing that followed counts them for so much less. */
 const FADING = 0.75;
-/** How many directories with attributes before one is given bare to see: doubled each time that shows it is right. */
+/**
+ * How many directories with attributes before one is given bare to see: doubled each time that
+ * shows it is right.
+ */
 const FIRST_STRETCH = 32;
 const LONGEST_STRETCH = 1024;
 
@@ -35,7 +41,10 @@ export class ListingHabit {
     this.#forgetListing = forgetListing;
   }
 
-  /** Called when a directory with something in it is listed from the start: whether its names are given with attributes. */
+  /**
+   * Called when a directory with something in it is listed from the start: whether its names are
+   * given with attributes.
+   */
   withAttributes(directory: DirectoryNode): boolean {
     if (this.#attributes && --this.#left > 0) {
       this.#bare.delete(directory);

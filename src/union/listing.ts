@@ -1,10 +1,11 @@
 /**
  * The merged listing of a directory (overlayfs.rst, "readdir").
  *
- * It is read once, from every layer of the stack, and kept with the node: lower layers do not change, and what changes in the
- * upper goes through this union. Each name has a cookie that it keeps for life, so a reader who comes back finds its place
- * whatever was added or removed meanwhile. Removed names are skipped and later squeezed out. New ones go to the front: at the end,
- * somebody who renames what he reads would read for ever (xfstests generic/736).
+ * It is read once, from every layer of the stack, and kept with the node: lower layers do not
+ * change, and what changes in the upper goes through this union. Each name has a cookie that it
+ * keeps for life, so a reader who comes back finds its place whatever was added or removed
+ * meanwhile. Removed names are skipped and later squeezed out. New ones go to the front: at the
+ * end, somebody who renames what he reads would read for ever (xfstests generic/736).
  */
 import type { Name } from '../base/bytes.js';
 import { E, Errno } from '../base/errno.js';
@@ -15,7 +16,14 @@ import { numberOn } from './inode-numbers.js';
 import { UPPER, type LayerDirectory } from './layer.js';
 import { originInode } from './merge.js';
 import { Dentry, type DirectoryNode } from './node.js';
-import { entryAt, ENTRIES_AT_ONCE, readPacked, readPackedAside, type PackedEntry, type PackedListing } from './packed-listing.js';
+import {
+  entryAt,
+  ENTRIES_AT_ONCE,
+  readPacked,
+  readPackedAside,
+  type PackedEntry,
+  type PackedListing,
+} from './packed-listing.js';
 import { isWhiteoutDevice, newStatBuffer } from './stat-buffer.js';
 import { isXattrWhiteout, OPAQUE_MARKER, WHITEOUT_PREFIX } from './whiteout.js';
 import { WouldWait } from './would-wait.js';
@@ -29,7 +37,10 @@ interface Seen {
   dentry: Dentry | null;
   /** A layer has ended the search: nothing further down counts. */
   closed: boolean;
-  /** The topmost lower layer that speaks of the name was heard: it settles what the upper's entry covers. */
+  /**
+   * The topmost lower layer that speaks of the name was heard: it settles what the upper's entry
+   * covers.
+   */
   covered: boolean;
 }
 
@@ -39,14 +50,17 @@ const PIECE = 1024;
 const AT_ONCE = ENTRIES_AT_ONCE / PIECE;
 
 /**
- * Reads the whole directory, so that every later question about its names is answered without a system call. Throws `Errno`; `WouldWait` where
- * that takes long.
+ * Reads the whole directory, so that every later question about its names is answered without a
+ * system call. Throws `Errno`; `WouldWait` where that takes long.
  */
 export function completeListing(context: UnionContext, directory: DirectoryNode): void {
   if (!directory.complete && directory.lastStat === null) prepare(context, directory, completing);
 }
 
-/** The same for a question that the layers can answer as well: false where it takes long, or what is begun then goes on. */
+/**
+ * The same for a question that the layers can answer as well: false where it takes long, or what is
+ * begun then goes on.
+ */
 export function completeSoon(context: UnionContext, directory: DirectoryNode): boolean {
   if (directory.complete || directory.lastStat !== null) return true;
   if (directory.large) return false;
@@ -65,8 +79,8 @@ export function packListing(context: UnionContext, directory: DirectoryNode): vo
 }
 
 /**
- * Before a name comes or goes: dentries are made of a packed listing, and what is being read is waited for. Throws as `completeListing` does,
- * when nothing has been changed yet.
+ * Before a name comes or goes: dentries are made of a packed listing, and what is being read is
+ * waited for. Throws as `completeListing` does, when nothing has been changed yet.
  */
 export function readyForChange(context: UnionContext, directory: DirectoryNode): void {
   if (directory.preparing !== null) throw new WouldWait(directory.preparing);
@@ -74,7 +88,11 @@ export function readyForChange(context: UnionContext, directory: DirectoryNode):
 }
 
 /** One listing of a directory is under way at a time; whoever needs it waits. */
-function prepare(context: UnionContext, directory: DirectoryNode, work: (context: UnionContext, directory: DirectoryNode) => Pieces): void {
+function prepare(
+  context: UnionContext,
+  directory: DirectoryNode,
+  work: (context: UnionContext, directory: DirectoryNode) => Pieces,
+): void {
   if (directory.preparing !== null) throw new WouldWait(directory.preparing);
   const waited = inPieces(work(context, directory), context.serving ? AT_ONCE : Infinity);
   if (waited === undefined) return;
@@ -108,7 +126,8 @@ function* completing(context: UnionContext, directory: DirectoryNode): Pieces {
   if (directory.packed !== null) yield* unpacking(directory, directory.packed);
   else {
     try {
-      if (directory.stack.length === 1) yield* listOne(context, directory, directory.stack[0] as LayerDirectory);
+      if (directory.stack.length === 1)
+        yield* listOne(context, directory, directory.stack[0] as LayerDirectory);
       else yield* listMerged(context, directory);
     } catch (error) {
       // What was concluded from some of the layers does not hold for all of them.
@@ -140,7 +159,10 @@ function* unpacking(directory: DirectoryNode, packed: PackedListing): Pieces {
 }
 
 /** The dentry that a packed listing stands for. */
-export function dentryOf(directory: DirectoryNode, { name, type, ino, holder, below, covers }: PackedEntry): Dentry {
+export function dentryOf(
+  directory: DirectoryNode,
+  { name, type, ino, holder, below, covers }: PackedEntry,
+): Dentry {
   const known = directory.entries.get(name);
   const dentry = known ?? newDentry(directory, name, type, holder);
   if (dentry.holder === holder) {
@@ -165,7 +187,10 @@ function* listOne(context: UnionContext, directory: DirectoryNode, holder: Layer
 function listedInode(context: UnionContext, dentry: Dentry, low: number, high: number): number {
   if (dentry.node !== null) return dentry.node.ino;
   const { parent, holder, type } = dentry;
-  const origin = parent.impure && holder.layer.index === UPPER && type !== DT_DIR ? originInode(context, dentry, type << 12) : undefined;
+  const origin =
+    parent.impure && holder.layer.index === UPPER && type !== DT_DIR
+      ? originInode(context, dentry, type << 12)
+      : undefined;
   return origin ?? numberOn(holder.device(), low, high);
 }
 
@@ -174,7 +199,8 @@ function* listMerged(context: UnionContext, directory: DirectoryNode): Pieces {
   // The directory may be copied up meanwhile: what comes into the upper then has dentries.
   for (const holder of [...directory.stack]) {
     const upper = holder.layer.index === UPPER;
-    // A marker hides its name in the layers below only, so it counts after what its own layer has of that name.
+    // A marker hides its name in the layers below only, so it counts after what its own layer has
+    // of that name.
     const hidden: Name[] = [];
     yield* visitShown(directory, holder, (name, type, low, high, whiteout) => {
       if (whiteout) {
@@ -216,20 +242,31 @@ function* listMerged(context: UnionContext, directory: DirectoryNode): Pieces {
   }
 }
 
-/** Takes into account that a layer has the name (`shows`), or hides it: the topmost lower one that speaks of it decides what an upper name covers. */
+/**
+ * Takes into account that a layer has the name (`shows`), or hides it: the topmost lower one that
+ * speaks of it decides what an upper name covers.
+ */
 function settle(seen: Seen, upper: boolean, shows: boolean): void {
   if (seen.covered || upper) return;
   seen.covered = true;
   if (seen.dentry !== null) seen.dentry.covers = shows;
 }
 
-function newDentry(directory: DirectoryNode, name: Name, type: number, holder: LayerDirectory): Dentry {
+function newDentry(
+  directory: DirectoryNode,
+  name: Name,
+  type: number,
+  holder: LayerDirectory,
+): Dentry {
   const dentry = new Dentry(directory, name, type, holder);
   directory.entries.set(name, dentry);
   return dentry;
 }
 
-/** Each entry of one layer's directory, as the union understands it: whiteouts named by what they hide, markers left out. */
+/**
+ * Each entry of one layer's directory, as the union understands it: whiteouts named by what they
+ * hide, markers left out.
+ */
 function* visitShown(
   directory: DirectoryNode,
   holder: LayerDirectory,
@@ -237,7 +274,8 @@ function* visitShown(
 ): Pieces {
   const aufs = holder.layer.form === 'aufs';
   // A regular file may stand for a deleted name or, by override_stat, for a file of another type.
-  const mayBeOther = directory.xattrWhiteouts?.includes(holder) === true || holder.layer.overrideStat !== undefined;
+  const mayBeOther =
+    directory.xattrWhiteouts?.includes(holder) === true || holder.layer.overrideStat !== undefined;
   const marked = directory.opaque === holder;
   const pieces = holder.listing((name, reported, low, high) => {
     if (marked && name === OPAQUE_MARKER) return;
@@ -272,7 +310,10 @@ function* visitShown(
   }
 }
 
-/** The listing in descending order of cookies: a reader goes through it from the end. Throws as `completeListing` does. */
+/**
+ * The listing in descending order of cookies: a reader goes through it from the end. Throws as
+ * `completeListing` does.
+ */
 export function listingOf(context: UnionContext, directory: DirectoryNode): readonly Dentry[] {
   completeListing(context, directory);
   if (directory.listing === null) prepare(context, directory, numbering);
@@ -290,10 +331,16 @@ function* numbering(_context: UnionContext, directory: DirectoryNode): Pieces {
   directory.nextCookie = FIRST_COOKIE - 1;
 }
 
-/** Cookies 1 and 2 follow `.` and `..`; those of names that came after the first reading count down from here. */
+/**
+ * Cookies 1 and 2 follow `.` and `..`; those of names that came after the first reading count down
+ * from here.
+ */
 export const FIRST_COOKIE = 2 ** 40;
 
-/** Where in the listing the first dentry after `cookie` stands: the reader goes on from there towards index 0. */
+/**
+ * Where in the listing the first dentry after `cookie` stands: the reader goes on from there
+ * towards index 0.
+ */
 export function positionAfter(listing: readonly Dentry[], cookie: number): number {
   let low = 0;
   let high = listing.length;
@@ -305,7 +352,10 @@ export function positionAfter(listing: readonly Dentry[], cookie: number): numbe
   return low - 1;
 }
 
-/** A name has come (`readyForChange` was before): it goes to the front, where a reader who is under way has passed. */
+/**
+ * A name has come (`readyForChange` was before): it goes to the front, where a reader who is under
+ * way has passed.
+ */
 export function addToDirectory(directory: DirectoryNode, dentry: Dentry): void {
   directory.entries.set(dentry.name, dentry);
   if (directory.listing === null) return;
@@ -313,12 +363,19 @@ export function addToDirectory(directory: DirectoryNode, dentry: Dentry): void {
   directory.listing.push(dentry);
 }
 
-/** A name has gone (`readyForChange` was before). Its cookie is not used again: turned negative, it still keeps the listing in order. */
+/**
+ * A name has gone (`readyForChange` was before). Its cookie is not used again: turned negative, it
+ * still keeps the listing in order.
+ */
 export function removeFromDirectory(directory: DirectoryNode, dentry: Dentry): void {
   if (directory.entries.get(dentry.name) === dentry) directory.entries.delete(dentry.name);
   if (directory.listing === null || dentry.cookie === 0) return;
   dentry.cookie = -dentry.cookie;
-  if (++directory.removedFromListing > 1024 && directory.removedFromListing > directory.entries.size) compact(directory);
+  if (
+    ++directory.removedFromListing > 1024 &&
+    directory.removedFromListing > directory.entries.size
+  )
+    compact(directory);
 }
 
 /** Squeezes removed dentries out; the cookies of the others stay. */

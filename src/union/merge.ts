@@ -1,9 +1,10 @@
 /**
  * Lookup: which layers hold a name, which wins, and what merges (overlayfs.rst, "Directories").
  *
- * Layers are asked from the top. The first that has the name wins; a whiteout ends the search with nothing; a directory
- * goes on to collect the directories of that name below, until one is opaque or something that is no directory
- * is met. A directory that was listed answers from its listing without asking any layer.
+ * Layers are asked from the top. The first that has the name wins; a whiteout ends the search with
+ * nothing; a directory goes on to collect the directories of that name below, until one is opaque
+ * or something that is no directory is met. A directory that was listed answers from its listing
+ * without asking any layer.
  */
 import type { ByteString, Name } from '../base/bytes.js';
 import { E, Errno } from '../base/errno.js';
@@ -21,24 +22,44 @@ import { completeSoon, dentryOf } from './listing.js';
 import { Dentry, DirectoryNode, Node } from './node.js';
 import type { FoundOrigin } from './origin.js';
 import { NO_MARKS, readMarks, readOverlayXattr, type DirectoryMarks } from './overlay-xattrs.js';
-import { ABSENT, findDirectories, findPacked, packedFound, PERHAPS_MARKED, type PackedListing } from './packed-listing.js';
+import {
+  ABSENT,
+  findDirectories,
+  findPacked,
+  packedFound,
+  PERHAPS_MARKED,
+  type PackedListing,
+} from './packed-listing.js';
 import { protectionIn } from './protection.js';
 import { approach, MOST_COMPONENTS, turn, type Approach } from './redirect.js';
 import { direntType, field, fileType, newStatBuffer, S_IFDIR } from './stat-buffer.js';
 import { hidesBelow, probe } from './whiteout.js';
 
-/** Names that are looked for in the packed listing of a directory before it is unpacked: a name takes a microsecond or two in either. */
+/**
+ * Names that are looked for in the packed listing of a directory before it is unpacked: a name
+ * takes a microsecond or two in either.
+ */
 const PACKED_BUDGET = 256;
 /** Lookups that ask every layer, times layers, before a directory is listed once instead. */
 const PROBE_BUDGET = 64;
 
-/** The name's dentry, or null when the union shows no such name. Throws `Errno` (ENAMETOOLONG, EIO …). */
-export function findDentry(context: UnionContext, directory: DirectoryNode, name: Name): Dentry | null {
+/**
+ * The name's dentry, or null when the union shows no such name. Throws `Errno` (ENAMETOOLONG, EIO
+ * …).
+ */
+export function findDentry(
+  context: UnionContext,
+  directory: DirectoryNode,
+  name: Name,
+): Dentry | null {
   const known = knownDentry(context, directory, name);
   return known === undefined ? askLayers(context, directory, name) : known;
 }
 
-/** The name's node, its attributes in `context.stat` (entry 0); null when there is no such name. Throws `Errno`. */
+/**
+ * The name's node, its attributes in `context.stat` (entry 0); null when there is no such name.
+ * Throws `Errno`.
+ */
 export function findNode(context: UnionContext, directory: DirectoryNode, name: Name): Node | null {
   const known = knownDentry(context, directory, name);
   if (known !== undefined) return known === null ? null : nodeOf(context, known);
@@ -46,8 +67,15 @@ export function findNode(context: UnionContext, directory: DirectoryNode, name: 
   return dentry === null ? null : nodeAsked(context, dentry);
 }
 
-/** What the directory knows of the name without asking its layers, or knows once it was listed; undefined when they must be asked. */
-function knownDentry(context: UnionContext, directory: DirectoryNode, name: Name): Dentry | null | undefined {
+/**
+ * What the directory knows of the name without asking its layers, or knows once it was listed;
+ * undefined when they must be asked.
+ */
+function knownDentry(
+  context: UnionContext,
+  directory: DirectoryNode,
+  name: Name,
+): Dentry | null | undefined {
   const known = directory.entries.get(name);
   if (known !== undefined) return known;
   if (directory.complete || directory.lastStat !== null) return null;
@@ -70,7 +98,12 @@ function askLayers(context: UnionContext, directory: DirectoryNode, name: Name):
     const found = probe(directory, holder, name, context.stat);
     if (found === 'absent') continue;
     if (found === 'whiteout') return null;
-    const dentry = new Dentry(directory, name, direntType(field(context.stat, 0, StatField.Mode)), holder);
+    const dentry = new Dentry(
+      directory,
+      name,
+      direntType(field(context.stat, 0, StatField.Mode)),
+      holder,
+    );
     directory.entries.set(name, dentry);
     return dentry;
   }
@@ -78,11 +111,14 @@ function askLayers(context: UnionContext, directory: DirectoryNode, name: Name):
 }
 
 /**
- * The dentry's node, made if there is none. Leaves the attributes of its object in `context.stat` (entry 0).
- * Throws `Errno`.
+ * The dentry's node, made if there is none. Leaves the attributes of its object in `context.stat`
+ * (entry 0). Throws `Errno`.
  */
 export function nodeOf(context: UnionContext, dentry: Dentry): Node {
-  const failed = dentry.node === null ? dentry.holder.stat(dentry.name, context.stat, 0) : statNode(dentry.node, context.stat);
+  const failed =
+    dentry.node === null
+      ? dentry.holder.stat(dentry.name, context.stat, 0)
+      : statNode(dentry.node, context.stat);
   if (failed < 0) throw new Errno(-failed, dentry.name);
   return dentry.node ?? nodeAsked(context, dentry);
 }
@@ -109,10 +145,16 @@ export function statNode(node: Node, out: Float64Array): number {
 }
 
 /**
- * Makes the node of a dentry whose winning object's attributes are entry `index` of `stat`, or finds it among those with several
- * names (`links` is set): such a node's attributes may have to be read again.
+ * Makes the node of a dentry whose winning object's attributes are entry `index` of `stat`, or
+ * finds it among those with several names (`links` is set): such a node's attributes may have to be
+ * read again.
  */
-export function nodeFromStat(context: UnionContext, dentry: Dentry, stat: Float64Array, index: number): Node {
+export function nodeFromStat(
+  context: UnionContext,
+  dentry: Dentry,
+  stat: Float64Array,
+  index: number,
+): Node {
   const type = fileType(stat, index);
   let node: Node;
   if (type === S_IFDIR) node = newDirectory(context, dentry, stat, index);
@@ -128,19 +170,28 @@ export function nodeFromStat(context: UnionContext, dentry: Dentry, stat: Float6
 }
 
 /** One node for all names of a file that has several in its layer. */
-function linkedNode(context: UnionContext, dentry: Dentry, stat: Float64Array, index: number): Node {
+function linkedNode(
+  context: UnionContext,
+  dentry: Dentry,
+  stat: Float64Array,
+  index: number,
+): Node {
   const { holder, name } = dentry;
   const { layer } = holder;
   const entry = context.index?.entryOf(holder, name, stat, index) ?? null;
-  const group = entry === null ? context.links.find(holder, name, stat, index) : context.links.ofEntry(entry);
+  const group =
+    entry === null ? context.links.find(holder, name, stat, index) : context.links.ofEntry(entry);
   if (group !== undefined) {
     context.inodes.join(holder, name, stat, index, group.node.ino);
     context.nodes.attach(dentry, group.node);
     // The index leads there for good.
-    if (group.node.inUpper && layer.index !== UPPER && !group.indexed) adoptLink(context, dentry, group.node);
+    if (group.node.inUpper && layer.index !== UPPER && !group.indexed)
+      adoptLink(context, dentry, group.node);
     return group.node;
   }
-  const node = (entry === null ? null : indexedNode(context, dentry, entry, stat, index)) ?? ownNode(context, dentry, entry, stat, index);
+  const node =
+    (entry === null ? null : indexedNode(context, dentry, entry, stat, index)) ??
+    ownNode(context, dentry, entry, stat, index);
   if (node.links !== null) context.links.add(node.links);
   if (!node.inUpper) node.protection = protectionIn(stat, index);
   node.dentries.push(dentry);
@@ -150,7 +201,13 @@ function linkedNode(context: UnionContext, dentry: Dentry, stat: Float64Array, i
 }
 
 /** The node of a file with several names that lies where the dentry says. */
-function ownNode(context: UnionContext, dentry: Dentry, entry: Name | null, stat: Float64Array, index: number): Node {
+function ownNode(
+  context: UnionContext,
+  dentry: Dentry,
+  entry: Name | null,
+  stat: Float64Array,
+  index: number,
+): Node {
   const { holder, name } = dentry;
   const node = new Node(inodeOf(context, dentry, stat, index), fileType(stat, index), holder, name);
   const lowerNames = holder.layer.index === UPPER ? 0 : field(stat, index, StatField.Nlink);
@@ -162,15 +219,27 @@ function ownNode(context: UnionContext, dentry: Dentry, entry: Name | null, stat
  * The node of a copy that lies in the index, found by a name in a lower or in the upper; null when
  * the file was not copied up.
  */
-function indexedNode(context: UnionContext, dentry: Dentry, entry: Name, stat: Float64Array, index: number): Node | null {
+function indexedNode(
+  context: UnionContext,
+  dentry: Dentry,
+  entry: Name,
+  stat: Float64Array,
+  index: number,
+): Node | null {
   const { holder, name } = dentry;
   const inode = context.index as InodeIndex;
   const type = fileType(stat, index);
   const origin = holder.layer.index === UPPER ? originOf(context, dentry, type) : undefined;
-  const lowerNames = holder.layer.index === UPPER ? (origin?.names ?? 0) : field(stat, index, StatField.Nlink);
+  const lowerNames =
+    holder.layer.index === UPPER ? (origin?.names ?? 0) : field(stat, index, StatField.Nlink);
   const copy = inode.find(entry, type, lowerNames);
   if (copy === undefined) return null;
-  const node = new Node(origin?.number ?? context.inodes.of(holder, name, stat, index), type, inode.directory, entry);
+  const node = new Node(
+    origin?.number ?? context.inodes.of(holder, name, stat, index),
+    type,
+    inode.directory,
+    entry,
+  );
   node.links = new LinkGroup(node, holder, name, stat, index, lowerNames, entry);
   node.links.indexed = true;
   // Unless it was recorded, the copy's links are all there is (ovl_get_nlink).
@@ -190,11 +259,18 @@ function inodeOf(context: UnionContext, dentry: Dentry, stat: Float64Array, inde
  * The inode number that an upper non-directory brought with it from below. Of a file with several
  * names only when the index says that this is its copy: several may have been made (ovl_getattr).
  */
-export function originInode(context: UnionContext, dentry: Dentry, type: number): number | undefined {
+export function originInode(
+  context: UnionContext,
+  dentry: Dentry,
+  type: number,
+): number | undefined {
   const origin = originOf(context, dentry, type);
   if (origin === undefined || origin.names === 1) return origin?.number;
-  if (context.index === null || dentry.holder.stat(dentry.name, namesakeStat, 0) < 0) return undefined;
-  return context.index.entryOf(dentry.holder, dentry.name, namesakeStat, 0) === undefined ? undefined : origin.number;
+  if (context.index === null || dentry.holder.stat(dentry.name, namesakeStat, 0) < 0)
+    return undefined;
+  return context.index.entryOf(dentry.holder, dentry.name, namesakeStat, 0) === undefined
+    ? undefined
+    : origin.number;
 }
 
 function originOf(context: UnionContext, dentry: Dentry, type: number): FoundOrigin | undefined {
@@ -205,7 +281,9 @@ function originOf(context: UnionContext, dentry: Dentry, type: number): FoundOri
 
 const namesakeStat = newStatBuffer();
 
-function lowerNamesake(dentry: Dentry): { directory: LayerDirectory; name: ByteString } | undefined {
+function lowerNamesake(
+  dentry: Dentry,
+): { directory: LayerDirectory; name: ByteString } | undefined {
   for (const holder of dentry.parent.stack) {
     if (holder.layer.index === UPPER) continue;
     const found = probe(dentry.parent, holder, dentry.name, namesakeStat);
@@ -215,12 +293,24 @@ function lowerNamesake(dentry: Dentry): { directory: LayerDirectory; name: ByteS
   return undefined;
 }
 
-function newDirectory(context: UnionContext, dentry: Dentry, stat: Float64Array, index: number): DirectoryNode {
-  const merged = mergeStack(context, dentry, context.devices.of(dentry.holder, dentry.name, stat, index));
+function newDirectory(
+  context: UnionContext,
+  dentry: Dentry,
+  stat: Float64Array,
+  index: number,
+): DirectoryNode {
+  const merged = mergeStack(
+    context,
+    dentry,
+    context.devices.of(dentry.holder, dentry.name, stat, index),
+  );
   if (context.traps !== null) refuseTrapped(context.traps, merged.stack);
   const first = merged.stack.find((directory) => directory.layer.index !== UPPER);
   // A directory that was copied up keeps the number of the topmost lower one.
-  const copied = first !== undefined && first !== merged.stack[0] && first.stat('' as ByteString, namesakeStat, 0) >= 0;
+  const copied =
+    first !== undefined &&
+    first !== merged.stack[0] &&
+    first.stat('' as ByteString, namesakeStat, 0) >= 0;
   const ino = copied
     ? context.inodes.of(first, '' as ByteString, namesakeStat, 0)
     : context.inodes.of(dentry.holder, dentry.name, stat, index);
@@ -235,7 +325,10 @@ function newDirectory(context: UnionContext, dentry: Dentry, stat: Float64Array,
 /** Throws ELOOP for a directory one of whose parts is what this union writes to. */
 function refuseTrapped(traps: Traps, stack: readonly LayerDirectory[]): void {
   for (const directory of stack) {
-    if (directory.stat('' as ByteString, namesakeStat, 0) >= 0 && traps.has(identityOf(namesakeStat)))
+    if (
+      directory.stat('' as ByteString, namesakeStat, 0) >= 0 &&
+      traps.has(identityOf(namesakeStat))
+    )
       throw new Errno(E.ELOOP, 'the upper or the workdir in a lower layer');
   }
 }
@@ -248,18 +341,29 @@ interface Merged {
   packed: PackedListing | null;
 }
 
-/** The directories of all layers that make up the directory `dentry`, topmost first; the winning one lies on `winning`. */
+/**
+ * The directories of all layers that make up the directory `dentry`, topmost first; the winning one
+ * lies on `winning`.
+ */
 function mergeStack(context: UnionContext, dentry: Dentry, winning: Device): Merged {
   const { parent, holder } = dentry;
-  const holders = [holder, ...(dentry.below ?? parent.stack.slice(parent.stack.indexOf(holder) + 1))];
+  const holders = [
+    holder,
+    ...(dentry.below ?? parent.stack.slice(parent.stack.indexOf(holder) + 1)),
+  ];
   return mergePlain(context, dentry, holders) ?? mergeProbed(context, dentry, winning);
 }
 
 /**
- * By one native call for as long as nothing carries marks. It lists what it finds as well: that comes next, and takes less than to ask all layers for
- * a few names. Undefined where names may be other than they look, so that each needs a closer look.
+ * By one native call for as long as nothing carries marks. It lists what it finds as well: that
+ * comes next, and takes less than to ask all layers for a few names. Undefined where names may be
+ * other than they look, so that each needs a closer look.
  */
-function mergePlain(context: UnionContext, dentry: Dentry, holders: readonly LayerDirectory[]): Merged | undefined {
+function mergePlain(
+  context: UnionContext,
+  dentry: Dentry,
+  holders: readonly LayerDirectory[],
+): Merged | undefined {
   if (holders.length === 1 || dentry.parent.opaque !== null) return undefined;
   const merged = emptyStack();
   for (let rest = holders; rest.length > 0;) {
@@ -305,8 +409,13 @@ function emptyStack(): Merged {
   return { stack: [], impure: false, xattrWhiteouts: null, opaque: null, packed: null };
 }
 
-function take(merged: Merged, directory: LayerDirectory, marks: Readonly<DirectoryMarks>): Readonly<DirectoryMarks> {
-  if (marks.redirect !== undefined && !marks.opaque) requireFollowed(directory, '' as ByteString, 'redirect');
+function take(
+  merged: Merged,
+  directory: LayerDirectory,
+  marks: Readonly<DirectoryMarks>,
+): Readonly<DirectoryMarks> {
+  if (marks.redirect !== undefined && !marks.opaque)
+    requireFollowed(directory, '' as ByteString, 'redirect');
   merged.stack.push(directory);
   if (marks.impure && directory.layer.index === UPPER) merged.impure = true;
   if (marks.opaque) merged.opaque = directory;
@@ -314,7 +423,10 @@ function take(merged: Merged, directory: LayerDirectory, marks: Readonly<Directo
   return marks;
 }
 
-/** The parent's directories below the winning one that have a directory of the dentry's name, down to where the search ends. */
+/**
+ * The parent's directories below the winning one that have a directory of the dentry's name, down
+ * to where the search ends.
+ */
 function directoriesBelow(dentry: Dentry): LayerDirectory[] {
   const stack = dentry.parent.stack;
   const found: LayerDirectory[] = [];
@@ -331,14 +443,25 @@ function directoriesBelow(dentry: Dentry): LayerDirectory[] {
 }
 
 /** Goes on below a directory that carries `overlay.redirect`. */
-function followRedirect(context: UnionContext, dentry: Dentry, merged: Merged, firstRedirect: ByteString): void {
-  const state: Approach = { holder: null, stop: false, trail: { absolute: false, path: [dentry.name] } };
+function followRedirect(
+  context: UnionContext,
+  dentry: Dentry,
+  merged: Merged,
+  firstRedirect: ByteString,
+): void {
+  const state: Approach = {
+    holder: null,
+    stop: false,
+    trail: { absolute: false, path: [dentry.name] },
+  };
   turn(state, 0, firstRedirect);
   let layer = (merged.stack.at(-1) as LayerDirectory).layer.index;
   for (let passed = 0; !state.stop; passed += state.trail.path.length) {
     if (passed > MOST_COMPONENTS) throw new Errno(E.ELOOP, dentry.name);
     const bases = state.trail.absolute ? context.roots : dentry.parent.stack;
-    const base = bases.find((directory) => directory !== undefined && directory.layer.index > layer);
+    const base = bases.find(
+      (directory) => directory !== undefined && directory.layer.index > layer,
+    );
     if (base === undefined) return;
     layer = base.layer.index;
     Object.assign(state, approach(dentry.parent, base, state.trail));
@@ -355,8 +478,8 @@ function followRedirect(context: UnionContext, dentry: Dentry, merged: Merged, f
 }
 
 /**
- * Whether a layer below the upper shows the dentry's name, so that removing it from the upper would bring that back.
- * Remembered in the dentry: lower layers do not change.
+ * Whether a layer below the upper shows the dentry's name, so that removing it from the upper would
+ * bring that back. Remembered in the dentry: lower layers do not change.
  */
 export function coversLower(directory: DirectoryNode, name: Name, dentry: Dentry | null): boolean {
   if (dentry?.covers !== undefined) return dentry.covers;

@@ -15,9 +15,10 @@ import { field, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from './stat-buffer.js';
 export const CAPABILITY = 'security.capability' as ByteString;
 
 /**
- * Owner, mode, xattrs and times of a source whose attributes are `stat`, to `name` relative to `dirfd` (or `dirfd` itself).
- * In this order: a change of owner clears set-id bits and `security.capability`, a mode may forbid its
- * owner to set `user.` attributes and to open the file, all of them change times.
+ * Owner, mode, xattrs and times of a source whose attributes are `stat`, to `name` relative to
+ * `dirfd` (or `dirfd` itself). In this order: a change of owner clears set-id bits and
+ * `security.capability`, a mode may forbid its owner to set `user.` attributes and to open the
+ * file, all of them change times.
  */
 export function copyMetadata(
   context: UnionContext,
@@ -33,15 +34,28 @@ export function copyMetadata(
   const type = mode & S_IFMT;
   const { override } = context.ownership;
   if (override !== undefined) {
-    context.ownership.describe(dirfd, name, mode, uid, gid, field(stat, 0, StatField.RdevMajor), field(stat, 0, StatField.RdevMinor));
+    context.ownership.describe(
+      dirfd,
+      name,
+      mode,
+      uid,
+      gid,
+      field(stat, 0, StatField.RdevMajor),
+      field(stat, 0, StatField.RdevMinor),
+    );
   } else check(sys.fchownat(dirfd, name, uid, gid), 'chown');
   copyXattrs(source, sourceName, dirfd, name, type === S_IFLNK ? undefined : override);
-  if (type === S_IFREG || type === S_IFDIR) copyFlags(context, source, sourceName, protectionIn(stat, 0), dirfd, name);
-  if (override === undefined && type !== S_IFLNK) check(sys.fchmodat(dirfd, name, mode & 0o7777), 'chmod');
+  if (type === S_IFREG || type === S_IFDIR)
+    copyFlags(context, source, sourceName, protectionIn(stat, 0), dirfd, name);
+  if (override === undefined && type !== S_IFLNK)
+    check(sys.fchmodat(dirfd, name, mode & 0o7777), 'chmod');
   restoreTimes(dirfd, name, stat);
 }
 
-/** Each attribute as the mount shows it, to where the copy keeps it (`override`: the attribute that keeps its owner). */
+/**
+ * Each attribute as the mount shows it, to where the copy keeps it (`override`: the attribute that
+ * keeps its owner).
+ */
 function copyXattrs(
   source: LayerDirectory,
   sourceName: ByteString,
@@ -57,14 +71,16 @@ function copyXattrs(
   for (const attribute of attributes) {
     const shownAs = nameShown(attribute, marks, aside);
     // What is kept aside counts before what the file has itself.
-    if (shownAs !== undefined && (attribute !== shownAs || !shown.has(shownAs))) shown.set(shownAs, attribute);
+    if (shownAs !== undefined && (attribute !== shownAs || !shown.has(shownAs)))
+      shown.set(shownAs, attribute);
   }
   const capability = shown.get(CAPABILITY);
   shown.delete(CAPABILITY);
   for (const [shownAs, attribute] of shown) {
     copyXattr(source, sourceName, attribute, dirfd, name, nameOnDisk(shownAs, marks, override));
   }
-  if (capability !== undefined) copyXattr(source, sourceName, capability, dirfd, name, nameOnDisk(CAPABILITY, marks, override));
+  if (capability !== undefined)
+    copyXattr(source, sourceName, capability, dirfd, name, nameOnDisk(CAPABILITY, marks, override));
 }
 
 function copyXattr(
@@ -82,7 +98,8 @@ function copyXattr(
   }
   const result = sys.setxattrat(dirfd, name, copy, value, 0);
   if (result >= 0) return;
-  // What protects the file must not be lost in silence; the rest is not worth a failed write (ovl_must_copy_xattr).
+  // What protects the file must not be lost in silence; the rest is not worth a failed write
+  // (ovl_must_copy_xattr).
   const required = copy.endsWith(CAPABILITY) || copy.startsWith('system.posix_acl_');
   if (required || (result !== -E.EOPNOTSUPP && result !== -E.EPERM)) check(result, copy);
 }

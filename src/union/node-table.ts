@@ -1,8 +1,9 @@
 /**
  * The nodes the kernel knows, by id.
  *
- * A node leaves the table when the kernel has returned every lookup, no child of it is in the table, and nothing
- * pins it (hard-links.ts). Ids are used again, so that tables indexed by id, native/'s among them, stay dense.
+ * A node leaves the table when the kernel has returned every lookup, no child of it is in the
+ * table, and nothing pins it (hard-links.ts). Ids are used again, so that tables indexed by id,
+ * native/'s among them, stay dense.
  */
 import { E, Errno } from '../base/errno.js';
 import { ROOT_NODE, type NodeId } from '../vfs/filesystem.js';
@@ -53,7 +54,10 @@ export class NodeTable {
     this.evictIfUnused(node);
   }
 
-  /** With it go the directories that were there for its sake alone, however many there are above each other. */
+  /**
+   * With it go the directories that were there for its sake alone, however many there are above
+   * each other.
+   */
   evictIfUnused(node: Node): void {
     let waiting: Node[] | null = null;
     for (let next: Node | undefined = node; next !== undefined; next = waiting?.pop()) {

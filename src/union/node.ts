@@ -1,10 +1,11 @@
 /**
  * Nodes and the names that lead to them.
  *
- * A node is one file of the union, however many names it has. It knows where its object lies: for a file the
- * one layer that wins, for a directory every layer that takes part, topmost first. A dentry is one
- * name in one directory of the union; it may or may not have a node yet. The kernel holds nodes
- * (lookup counts); nodes hold their dentries, and a directory holds the dentries of its names.
+ * A node is one file of the union, however many names it has. It knows where its object lies: for a
+ * file the one layer that wins, for a directory every layer that takes part, topmost first. A
+ * dentry is one name in one directory of the union; it may or may not have a node yet. The kernel
+ * holds nodes (lookup counts); nodes hold their dentries, and a directory holds the dentries of its
+ * names.
  */
 import type { Name } from '../base/bytes.js';
 import { ROOT_NODE, type NodeId } from '../vfs/filesystem.js';
@@ -21,13 +22,22 @@ export class Dentry {
   type: number;
   /** The parent's directory, in the topmost layer that has the name. */
   holder: LayerDirectory;
-  /** For a directory: the parent's directories further down whose entry of that name merges, if the listing knew. */
+  /**
+   * For a directory: the parent's directories further down whose entry of that name merges, if the
+   * listing knew.
+   */
   below: readonly LayerDirectory[] | null = null;
-  /** Whether a layer below the upper shows the name, so that its deletion needs a whiteout; undefined: not known yet. */
+  /**
+   * Whether a layer below the upper shows the name, so that its deletion needs a whiteout;
+   * undefined: not known yet.
+   */
   covers: boolean | undefined = undefined;
   /** `d_ino`, 0 when not known yet. */
   ino = 0;
-  /** Its place in the parent's listing; 0 while the directory has not been listed. Never reused, so that readers keep their place. */
+  /**
+   * Its place in the parent's listing; 0 while the directory has not been listed. Never reused, so
+   * that readers keep their place.
+   */
   cookie = 0;
   node: Node | null = null;
 
@@ -47,10 +57,15 @@ export class Node {
   readonly ino: number;
   /** S_IFREG, S_IFDIR, … */
   readonly type: number;
-  /** Where the winning object lies: a directory of one layer and the name in it. For a directory node its topmost object. */
+  /**
+   * Where the winning object lies: a directory of one layer and the name in it. For a directory
+   * node its topmost object.
+   */
   holder: LayerDirectory;
   name: Name;
-  /** The names by which it is known; empty once the last was removed. Several only for hard links. */
+  /**
+   * The names by which it is known; empty once the last was removed. Several only for hard links.
+   */
   dentries: Dentry[] = [];
   links: LinkGroup | null = null;
   /** A descriptor that alone keeps an unlinked upper file alive; -1 when there is none. */
@@ -59,13 +74,19 @@ export class Node {
   orphanCounted = false;
   /** An unlinked upper file that `work` keeps under a name of its own (`holder`, `name`). */
   parked = false;
-  /** Its name in the upper is known to be on the disk: it was flushed as a whole since this node was made. */
+  /**
+   * Its name in the upper is known to be on the disk: it was flushed as a whole since this node was
+   * made.
+   */
   nameFlushed = false;
   /** Flags that forbid changes (protection.ts); undefined: not looked at yet. */
   protection: number | undefined = undefined;
   /** Settles when a copy-up that is under way has been published or has failed. */
   copyingUp: Promise<void> | null = null;
-  /** Its data is in a lower layer although its object is not (`overlay.metacopy`); undefined: not looked at yet. */
+  /**
+   * Its data is in a lower layer although its object is not (`overlay.metacopy`); undefined: not
+   * looked at yet.
+   */
   data: { holder: LayerDirectory; name: Name } | null | undefined = undefined;
 
   constructor(ino: number, type: number, holder: LayerDirectory, name: Name) {
@@ -90,27 +111,47 @@ export class Node {
 }
 
 export class DirectoryNode extends Node {
-  /** The merged directories, topmost first; the first is the upper's once the directory has been copied up. */
+  /**
+   * The merged directories, topmost first; the first is the upper's once the directory has been
+   * copied up.
+   */
   stack: LayerDirectory[];
   /** The names known so far; all of them when `complete`. */
   readonly entries = new Map<Name, Dentry>();
   complete = false;
-  /** All names, of which `entries` has those that a dentry was needed of. Not together with `complete`. */
+  /**
+   * All names, of which `entries` has those that a dentry was needed of. Not together with
+   * `complete`.
+   */
   packed: PackedListing | null = null;
-  /** It has more entries than are listed at once: single names are asked of the layers, and a listing is waited for. */
+  /**
+   * It has more entries than are listed at once: single names are asked of the layers, and a
+   * listing is waited for.
+   */
   large = false;
   /** A packed listing cannot be had: some name must be looked at more closely. */
   unpackable = false;
-  /** Settles when a listing that is being read, or being made dentries of, is there or has failed. Names come and go only afterwards. */
+  /**
+   * Settles when a listing that is being read, or being made dentries of, is there or has failed.
+   * Names come and go only afterwards.
+   */
   preparing: Promise<void> | null = null;
-  /** The listing in descending order of cookies, once it was read; removed dentries stay until the next compaction. */
+  /**
+   * The listing in descending order of cookies, once it was read; removed dentries stay until the
+   * next compaction.
+   */
   listing: Dentry[] | null = null;
   /** For the next name that comes; counts down. */
   nextCookie = 0;
   removedFromListing = 0;
-  /** What lookups of names that were not known have cost: layers asked while there was no listing, then questions to the packed one. */
+  /**
+   * What lookups of names that were not known have cost: layers asked while there was no listing,
+   * then questions to the packed one.
+   */
   probes = 0;
-  /** Nodes that live in `entries`: while there are any, this object must not be replaced by another. */
+  /**
+   * Nodes that live in `entries`: while there are any, this object must not be replaced by another.
+   */
   liveChildren = 0;
   /** What `getattr` says of a removed directory. */
   lastStat: Float64Array | null = null;
@@ -118,7 +159,10 @@ export class DirectoryNode extends Node {
   impure = false;
   /** Directories in `stack` whose zero-size files may be whiteouts by xattr. */
   xattrWhiteouts: LayerDirectory[] | null = null;
-  /** The directory in `stack` that is opaque by xattr. fuse-overlayfs says it once more by a `.wh..wh..opq` in it, which is no file. */
+  /**
+   * The directory in `stack` that is opaque by xattr. fuse-overlayfs says it once more by a
+   * `.wh..wh..opq` in it, which is no file.
+   */
   opaque: LayerDirectory | null = null;
 
   constructor(ino: number, stack: LayerDirectory[]) {

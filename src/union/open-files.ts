@@ -1,9 +1,10 @@
 /**
  * The descriptors of regular files.
  *
- * The kernel opens cached files without a message, so a descriptor is opened at the first transfer and closed when others need
- * its place. Transfers that native/ serves are not seen here: before one is closed its `usedSince` mark is asked,
- * which gives it a second chance (the clock algorithm).
+ * The kernel opens cached files without a message, so a descriptor is opened at the first transfer
+ * and closed when others need its place. Transfers that native/ serves are not seen here: before
+ * one is closed its `usedSince` mark is asked, which gives it a second chance (the clock
+ * algorithm).
  */
 import { LRUCache } from 'lru-cache';
 import type { ByteString } from '../base/bytes.js';
@@ -38,14 +39,20 @@ export class OpenFiles {
   #table: DescriptorTable | null = null;
 
   /**
-   * `guarded`: an attribute that a write must take away, and the upper's file system does not: native/ gets no writable descriptor of a file
-   * that has it.
+   * `guarded`: an attribute that a write must take away, and the upper's file system does not:
+   * native/ gets no writable descriptor of a file that has it.
    */
-  constructor(max: number, { noatime, guarded }: { noatime: boolean; guarded?: ByteString | undefined }) {
+  constructor(
+    max: number,
+    { noatime, guarded }: { noatime: boolean; guarded?: ByteString | undefined },
+  ) {
     this.#max = max;
     this.#noatime = noatime;
     this.#guarded = guarded;
-    this.#open = new LRUCache({ max: max + 1, dispose: (_file, node, reason) => this.#retire(node, reason) });
+    this.#open = new LRUCache({
+      max: max + 1,
+      dispose: (_file, node, reason) => this.#retire(node, reason),
+    });
   }
 
   attach(table: DescriptorTable): void {
@@ -56,7 +63,10 @@ export class OpenFiles {
     return this.#open.size;
   }
 
-  /** The node's descriptor, for writing too if asked; a writable one is only for a node in the upper. Throws `Errno`. */
+  /**
+   * The node's descriptor, for writing too if asked; a writable one is only for a node in the
+   * upper. Throws `Errno`.
+   */
   get(node: Node, writable: boolean): number {
     const file = this.#open.get(node);
     if (file !== undefined && writable && file.withheld) this.drop(node);
@@ -71,7 +81,8 @@ export class OpenFiles {
     for (let chances = SECOND_CHANCES; this.#open.size >= this.#max;) {
       const oldest = this.#open.rkeys().next();
       if (oldest.done === true) break;
-      if (chances-- > 0 && this.#table?.usedSince(oldest.value.id) === true) this.#open.get(oldest.value);
+      if (chances-- > 0 && this.#table?.usedSince(oldest.value.id) === true)
+        this.#open.get(oldest.value);
       else this.#open.delete(oldest.value);
     }
     const withheld = writable && this.#isGuarded(fd);
@@ -80,7 +91,9 @@ export class OpenFiles {
   }
 
   #isGuarded(fd: number): boolean {
-    return this.#guarded !== undefined && sys.getxattrat(fd, '' as ByteString, this.#guarded, null) >= 0;
+    return (
+      this.#guarded !== undefined && sys.getxattrat(fd, '' as ByteString, this.#guarded, null) >= 0
+    );
   }
 
   /** Closes the node's descriptor: its object has changed place, or it is going. */
@@ -101,15 +114,21 @@ export class OpenFiles {
 function openNode(node: Node, writable: boolean, noatime: boolean): OpenFile {
   if (node.orphanFd >= 0) {
     const path = `/proc/self/fd/${node.orphanFd}` as ByteString;
-    const reopen = (): number => sys.openat(AT_FDCWD, path, (node.inUpper ? O_RDWR : O_RDONLY) | O_CLOEXEC, 0);
-    const fd = node.inUpper ? asOwner(() => wayTo(node.orphanFd, '' as ByteString), reopen) : reopen();
+    const reopen = (): number =>
+      sys.openat(AT_FDCWD, path, (node.inUpper ? O_RDWR : O_RDONLY) | O_CLOEXEC, 0);
+    const fd = node.inUpper
+      ? asOwner(() => wayTo(node.orphanFd, '' as ByteString), reopen)
+      : reopen();
     return { fd: check(fd, 'open'), writable: node.inUpper };
   }
   const { holder, name } = node.data ?? node;
-  // Files of the upper are opened for both at once, where the owner's mode lets us: a write often follows.
+  // Files of the upper are opened for both at once, where the owner's mode lets us: a write often
+  // follows.
   if (holder.layer.index === UPPER && (writable || protectionOf(node) === UNPROTECTED)) {
     const directory = onDisk(holder);
-    const fd = writable ? directory.openAsOwner(name, { noatime }) : directory.openForWriting(name, { noatime });
+    const fd = writable
+      ? directory.openAsOwner(name, { noatime })
+      : directory.openForWriting(name, { noatime });
     if (fd >= 0 || writable) return { fd: check(fd, name), writable: true };
   }
   return { fd: check(holder.open(name), name), writable: false };

@@ -4,8 +4,8 @@ import type { OverrideBelief } from '../sys/override-stat.js';
 import type { MarkClass } from '../sys/union-xattrs.js';
 
 /**
- * How a layer's directory says "deleted" and "nothing from below".
- * `overlay`: character device 0:0, or the xattr forms of overlayfs. `aufs`: also `.wh.NAME` and `.wh..wh..opq` files.
+ * How a layer's directory says "deleted" and "nothing from below". `overlay`: character device 0:0,
+ * or the xattr forms of overlayfs. `aufs`: also `.wh.NAME` and `.wh..wh..opq` files.
  */
 export type WhiteoutForm = 'overlay' | 'aufs';
 
@@ -27,8 +27,9 @@ export interface LayerInUse {
 export interface LayerOptions {
   readonly path: ByteString;
   /**
-   * Absent: `overlay`, unless the layer's root carries a marker of AUFS (`.wh..wh.aufs`, `.wh..wh.plnk`, `.wh..wh.orph`, `.wh..wh..opq`),
-   * or the layer is one that containers/storage made for a mount program.
+   * Absent: `overlay`, unless the layer's root carries a marker of AUFS (`.wh..wh.aufs`,
+   * `.wh..wh.plnk`, `.wh..wh.orph`, `.wh..wh..opq`), or the layer is one that containers/storage
+   * made for a mount program.
    */
   readonly form?: WhiteoutForm;
 }
@@ -48,13 +49,14 @@ export interface OwnershipOptions {
   readonly squashToUid?: number;
   readonly squashToGid?: number;
   /**
-   * Where owner, mode and type are kept when they cannot be given to the file itself: 0: on the file;
-   * 1: `security.fuseoverlayfs.override_stat`; 2: `user.containers.override_stat`.
+   * Where owner, mode and type are kept when they cannot be given to the file itself: 0: on the
+   * file; 1: `security.fuseoverlayfs.override_stat`; 2: `user.containers.override_stat`.
    */
   readonly xattrPermissions: 0 | 1 | 2;
   /**
-   * For a user namespace with room for one id: every file is shown as whoever mounts, its owner is read and changed as the attribute
-   * `security.plyfs.owner`, and new files belong to whom their maker's marks say it is (native/root-emulation.h).
+   * For a user namespace with room for one id: every file is shown as whoever mounts, its owner is
+   * read and changed as the attribute `security.plyfs.owner`, and new files belong to whom their
+   * maker's marks say it is (native/root-emulation.h).
    */
   readonly emulated?: boolean;
 }
@@ -62,13 +64,26 @@ export interface OwnershipOptions {
 export interface UnionOptions {
   /** Topmost first. */
   readonly lowers: readonly LayerOptions[];
-  /** Absent: the union is read-only. `form` is also that in which deletions are written; absent: devices and xattrs where they can be made. */
-  readonly upper?: { readonly path: ByteString; readonly work: ByteString; readonly form?: WhiteoutForm };
-  /** Marks are `user.overlay.*`; absent: `trusted.overlay.*` where this process can read them, else `user.overlay.*` (belief.ts). */
+  /**
+   * Absent: the union is read-only. `form` is also that in which deletions are written; absent:
+   * devices and xattrs where they can be made.
+   */
+  readonly upper?: {
+    readonly path: ByteString;
+    readonly work: ByteString;
+    readonly form?: WhiteoutForm;
+  };
+  /**
+   * Marks are `user.overlay.*`; absent: `trusted.overlay.*` where this process can read them, else
+   * `user.overlay.*` (belief.ts).
+   */
   readonly userXattr?: boolean;
   /** Believe owners kept in attributes, whoever set them. Absent: as belief.ts says. */
   readonly overrideStat?: boolean;
-  /** Rename directories of lower layers by `overlay.redirect`, instead of EXDEV. Not with marks that any user can set. */
+  /**
+   * Rename directories of lower layers by `overlay.redirect`, instead of EXDEV. Not with marks that
+   * any user can set.
+   */
   readonly redirectDir: boolean;
   /** Keep hard links of lower files for good, in `workdir`/index. */
   readonly index: boolean;
@@ -78,19 +93,31 @@ export interface UnionOptions {
   readonly xattrs: boolean;
   /** false: fsync(2) on the mount does nothing. */
   readonly fsync: boolean;
-  /** Nothing is flushed, and the workdir is marked so that the upper is not trusted after a crash. */
+  /**
+   * Nothing is flushed, and the workdir is marked so that the upper is not trusted after a crash.
+   */
   readonly volatile: boolean;
   /** Directories always show nlink 1. */
   readonly staticNlink: boolean;
   /** Whether inode numbers of several file systems are told apart by their high bits. */
   readonly xino: 'off' | 'auto' | 'on';
-  /** Reading leaves access times alone. Without, those of files in the upper follow the rule of its own mount; a lower's are never changed. */
+  /**
+   * Reading leaves access times alone. Without, those of files in the upper follow the rule of its
+   * own mount; a lower's are never changed.
+   */
   readonly noatime?: boolean;
-  /** Where it will be mounted, if known: refused inside the upper, or inside a lower that cannot be cloned. */
+  /**
+   * Where it will be mounted, if known: refused inside the upper, or inside a lower that cannot be
+   * cloned.
+   */
   readonly mountpoint?: ByteString;
 }
 
-export const defaultOwnership: OwnershipOptions = { uidMapping: [], gidMapping: [], xattrPermissions: 0 };
+export const defaultOwnership: OwnershipOptions = {
+  uidMapping: [],
+  gidMapping: [],
+  xattrPermissions: 0,
+};
 
 export const defaultUnionOptions = {
   redirectDir: false,

@@ -1,8 +1,9 @@
 /**
  * `overlay.origin`: which lower file an upper file was copied up from.
  *
- * Written at copy-up in the kernel's format (fs/overlayfs/overlayfs.h, `struct ovl_fb`), so that inode numbers survive a
- * remount here and there. Read when an upper file is looked up in a directory marked impure: its inode number is the origin's.
+ * Written at copy-up in the kernel's format (fs/overlayfs/overlayfs.h, `struct ovl_fb`), so that
+ * inode numbers survive a remount here and there. Read when an upper file is looked up in a
+ * directory marked impure: its inode number is the origin's.
  */
 import type { ByteString } from '../base/bytes.js';
 import { E, Errno } from '../base/errno.js';
@@ -24,8 +25,17 @@ const HEADER = 21;
 const UUID_AT = 5;
 /** struct file_handle: handle_bytes, handle_type */
 const HANDLE_HEADER = 8;
-/** What a file system says that gives no handles, or none that would be of use (name_to_handle_at(2)). */
-const withoutHandle: readonly number[] = [-E.EOPNOTSUPP, -E.EOVERFLOW, -E.ENOSYS, -E.EINVAL, -E.EPERM];
+/**
+ * What a file system says that gives no handles, or none that would be of use
+ * (name_to_handle_at(2)).
+ */
+const withoutHandle: readonly number[] = [
+  -E.EOPNOTSUPP,
+  -E.EOVERFLOW,
+  -E.ENOSYS,
+  -E.EINVAL,
+  -E.EPERM,
+];
 
 /** A lower file, by its place. */
 export interface Namesake {
@@ -60,7 +70,10 @@ export class Origins {
   constructor(lowers: readonly { readonly fd: number }[], devices: Devices) {
     this.#devices = devices;
     for (const { fd } of lowers) {
-      const uuid = sys.statx(fd, '' as ByteString, this.#stat, 0) < 0 ? null : devices.ofOpen(fd, this.#stat).uuid;
+      const uuid =
+        sys.statx(fd, '' as ByteString, this.#stat, 0) < 0
+          ? null
+          : devices.ofOpen(fd, this.#stat).uuid;
       const key = uuid?.toString('hex');
       if (key !== undefined && !this.#lowers.has(key)) this.#lowers.set(key, fd);
     }
@@ -104,14 +117,21 @@ export class Origins {
    * callers who may not open by handle: it is compared instead.
    */
   resolve(value: Buffer, type: number, namesake: Namesake | undefined): FoundOrigin | undefined {
-    if (value.length <= HEADER || value[0] !== 0 || value[1] !== MAGIC || value[2] !== value.length) return undefined;
+    if (value.length <= HEADER || value[0] !== 0 || value[1] !== MAGIC || value[2] !== value.length)
+      return undefined;
     const flags = value[3] as number;
     if ((flags & FLAG_BIG_ENDIAN) !== 0 && (flags & FLAG_ANY_ENDIAN) === 0) return undefined;
     const uuid = value.subarray(UUID_AT, HEADER);
     const handle = handleIn(value);
-    const device = this.#find(handle, uuid) ?? (namesake === undefined ? undefined : this.#compare(handle, uuid, namesake));
+    const device =
+      this.#find(handle, uuid) ??
+      (namesake === undefined ? undefined : this.#compare(handle, uuid, namesake));
     if (device === undefined || fileType(this.#stat, 0) !== type) return undefined;
-    const number = numberOn(device, field(this.#stat, 0, StatField.InoLow), field(this.#stat, 0, StatField.InoHigh));
+    const number = numberOn(
+      device,
+      field(this.#stat, 0, StatField.InoLow),
+      field(this.#stat, 0, StatField.InoHigh),
+    );
     return { number, names: field(this.#stat, 0, StatField.Nlink) };
   }
 
@@ -120,7 +140,10 @@ export class Origins {
     const lower = this.#lowers.get(uuid.toString('hex'));
     const fd = lower === undefined ? -1 : sys.open_by_handle_at(lower, handle, O_PATH | O_CLOEXEC);
     if (fd < 0) return undefined;
-    const device = sys.statx(fd, '' as ByteString, this.#stat, 0) < 0 ? undefined : this.#devices.ofOpen(fd, this.#stat);
+    const device =
+      sys.statx(fd, '' as ByteString, this.#stat, 0) < 0
+        ? undefined
+        : this.#devices.ofOpen(fd, this.#stat);
     sys.close(fd);
     return device;
   }

@@ -8,7 +8,11 @@ import type { LayerDirectory } from './layer.js';
 const scratch = Buffer.alloc(XATTR_SIZE_MAX);
 
 /** The value, in a buffer of its own, or `-errno`. */
-export function readXattr(directory: LayerDirectory, name: ByteString, attribute: ByteString): Buffer | number {
+export function readXattr(
+  directory: LayerDirectory,
+  name: ByteString,
+  attribute: ByteString,
+): Buffer | number {
   const size = directory.getxattr(name, attribute, scratch);
   return size < 0 ? size : Buffer.from(scratch.subarray(0, size));
 }
@@ -17,14 +21,23 @@ export function readXattr(directory: LayerDirectory, name: ByteString, attribute
 const anyMarks: readonly ByteString[] = [
   PEER_OPAQUE,
   ...(['trusted', 'user'] as const).flatMap((marks) =>
-    ['opaque', 'redirect', 'impure', 'metacopy', 'whiteout'].map((suffix) => (overlayPrefix(marks) + suffix) as ByteString),
+    ['opaque', 'redirect', 'impure', 'metacopy', 'whiteout'].map(
+      (suffix) => (overlayPrefix(marks) + suffix) as ByteString,
+    ),
   ),
 ];
 
-/** The file's attributes; of those that are too many to be listed, its marks. A number is `-errno`. */
-export function marksAmong(directory: LayerDirectory, name: ByteString): readonly ByteString[] | number {
+/**
+ * The file's attributes; of those that are too many to be listed, its marks. A number is `-errno`.
+ */
+export function marksAmong(
+  directory: LayerDirectory,
+  name: ByteString,
+): readonly ByteString[] | number {
   const names = directory.xattrNames(name);
-  return names === -E.E2BIG ? anyMarks.filter((mark) => directory.getxattr(name, mark, null) >= 0) : names;
+  return names === -E.E2BIG
+    ? anyMarks.filter((mark) => directory.getxattr(name, mark, null) >= 0)
+    : names;
 }
 
 /** What a directory of a layer says of the layers below it. */
@@ -33,17 +46,28 @@ export interface DirectoryMarks {
   opaque: boolean;
   /** Zero-size files with `overlay.whiteout` are whiteouts (`overlay.opaque=x`). */
   xattrWhiteouts: boolean;
-  /** The name it has in the layers below: a sibling's name, or an absolute path (`overlay.redirect`). */
+  /**
+   * The name it has in the layers below: a sibling's name, or an absolute path
+   * (`overlay.redirect`).
+   */
   redirect: ByteString | undefined;
   /** Upper only: holds names whose inode number is that of a lower file (`overlay.impure`). */
   impure: boolean;
 }
 
-export const NO_MARKS: Readonly<DirectoryMarks> = { opaque: false, xattrWhiteouts: false, redirect: undefined, impure: false };
+export const NO_MARKS: Readonly<DirectoryMarks> = {
+  opaque: false,
+  xattrWhiteouts: false,
+  redirect: undefined,
+  impure: false,
+};
 const AUFS_OPAQUE = '.wh..wh..opq' as Name;
 const probe = new Float64Array(24);
 
-/** One listxattr(2) for the many directories that carry no mark; one getxattr(2) for each mark there is. Throws `Errno`. */
+/**
+ * One listxattr(2) for the many directories that carry no mark; one getxattr(2) for each mark there
+ * is. Throws `Errno`.
+ */
 export function readMarks(directory: LayerDirectory): Readonly<DirectoryMarks> {
   let marks: DirectoryMarks | undefined;
   const attributes = marksAmong(directory, '' as ByteString);
@@ -52,7 +76,8 @@ export function readMarks(directory: LayerDirectory): Readonly<DirectoryMarks> {
     const { marks: ours, unbelieved } = directory.layer;
     const prefix = overlayPrefix(ours);
     for (const attribute of attributes) {
-      if (ours === 'user' && attribute === PEER_OPAQUE && valueIs(directory, attribute, 'y')) (marks ??= { ...NO_MARKS }).opaque = true;
+      if (ours === 'user' && attribute === PEER_OPAQUE && valueIs(directory, attribute, 'y'))
+        (marks ??= { ...NO_MARKS }).opaque = true;
       if (!attribute.startsWith(prefix)) {
         unbelieved.mark(directory, '' as ByteString, attribute);
         continue;
@@ -79,7 +104,8 @@ export function readMarks(directory: LayerDirectory): Readonly<DirectoryMarks> {
       }
     }
   }
-  if (directory.layer.form === 'aufs' && directory.stat(AUFS_OPAQUE, probe, 0) >= 0) (marks ??= { ...NO_MARKS }).opaque = true;
+  if (directory.layer.form === 'aufs' && directory.stat(AUFS_OPAQUE, probe, 0) >= 0)
+    (marks ??= { ...NO_MARKS }).opaque = true;
   return marks ?? NO_MARKS;
 }
 
@@ -89,7 +115,10 @@ function valueIs(directory: LayerDirectory, attribute: string, expected: string)
   return typeof value !== 'number' && value.toString('latin1') === expected;
 }
 
-/** Ways in which a directory says that it carries no mark, or none for us. After any other failure it may well carry one. */
+/**
+ * Ways in which a directory says that it carries no mark, or none for us. After any other failure
+ * it may well carry one.
+ */
 const withoutMarks: readonly number[] = [-E.ENODATA, -E.EOPNOTSUPP, -E.EACCES, -E.EPERM];
 
 function failUnless(result: number, expected: readonly number[]): void {
@@ -97,8 +126,16 @@ function failUnless(result: number, expected: readonly number[]): void {
 }
 
 /** The value of the file's `overlay.NAME`, if it carries that. */
-export function readOverlayXattr(directory: LayerDirectory, name: ByteString, suffix: string): Buffer | undefined {
-  const value = readXattr(directory, name, (overlayPrefix(directory.layer.marks) + suffix) as ByteString);
+export function readOverlayXattr(
+  directory: LayerDirectory,
+  name: ByteString,
+  suffix: string,
+): Buffer | undefined {
+  const value = readXattr(
+    directory,
+    name,
+    (overlayPrefix(directory.layer.marks) + suffix) as ByteString,
+  );
   if (typeof value !== 'number') return value;
   failUnless(value, withoutMarks);
   return undefined;

@@ -1,9 +1,10 @@
 /**
  * Who a file belongs to, as the mount shows it and as the upper layer keeps it.
  *
- * The options are fuse-overlayfs's: `uidmapping`/`gidmapping` translate between ids on disk and ids shown, `squash_to_*` shows every
- * file as one user's, and `xattr_permissions` keeps owner, mode and type in an extended attribute (override-stat.ts), for
- * an upper whose files all belong to the one who mounts.
+ * The options are fuse-overlayfs's: `uidmapping`/`gidmapping` translate between ids on disk and ids
+ * shown, `squash_to_*` shows every file as one user's, and `xattr_permissions` keeps owner, mode
+ * and type in an extended attribute (override-stat.ts), for an upper whose files all belong to the
+ * one who mounts.
  */
 import type { ByteString } from '../base/bytes.js';
 import { check, E, Errno } from '../base/errno.js';
@@ -18,15 +19,20 @@ import { field, newStatBuffer, S_IFDIR, S_IFLNK, S_IFMT } from './stat-buffer.js
 /** What the kernel shows for an id that has no place in a mapping (/proc/sys/fs/overflowuid). */
 const OVERFLOW_ID = 65534;
 
-/** `uid:gid` of a file whose owner is not shown (`emulated`): to read, and to write with -1 for what stays. */
+/**
+ * `uid:gid` of a file whose owner is not shown (`emulated`): to read, and to write with -1 for what
+ * stays.
+ */
 export const OWNER_XATTR = 'security.plyfs.owner' as ByteString;
 const ownerPattern = /^(-1|\d{1,10}):(-1|\d{1,10})$/;
 
 /** Throws EINVAL for anything else. */
 export function parseOwner(value: Uint8Array): { uid: number; gid: number } {
-  const match = value.length <= 24 ? ownerPattern.exec(Buffer.from(value).toString('latin1')) : null;
+  const match =
+    value.length <= 24 ? ownerPattern.exec(Buffer.from(value).toString('latin1')) : null;
   const [uid, gid] = [Number(match?.[1]), Number(match?.[2])];
-  if (match === null || uid > MAX_ID || gid > MAX_ID) throw new Errno(E.EINVAL, 'an owner is uid:gid');
+  if (match === null || uid > MAX_ID || gid > MAX_ID)
+    throw new Errno(E.EINVAL, 'an owner is uid:gid');
   return { uid, gid };
 }
 
@@ -34,7 +40,8 @@ const MAX_ID = 0xfffffffe;
 
 function toShown(ranges: readonly IdRange[], id: number): number {
   for (const range of ranges) {
-    if (id >= range.onDisk && id < range.onDisk + range.length) return range.shown + id - range.onDisk;
+    if (id >= range.onDisk && id < range.onDisk + range.length)
+      return range.shown + id - range.onDisk;
   }
   return ranges.length === 0 ? id : OVERFLOW_ID;
 }
@@ -43,7 +50,8 @@ function toShown(ranges: readonly IdRange[], id: number): number {
 function toDisk(ranges: readonly IdRange[], id: number): number | undefined {
   if (ranges.length === 0) return id;
   for (const range of ranges) {
-    if (id >= range.shown && id < range.shown + range.length) return range.onDisk + id - range.shown;
+    if (id >= range.shown && id < range.shown + range.length)
+      return range.onDisk + id - range.shown;
   }
   return undefined;
 }
@@ -58,7 +66,10 @@ const ids = new Float64Array(2);
 
 export class Ownership {
   readonly #options: OwnershipOptions;
-  /** The attribute in which the upper keeps owner, mode and type; undefined: on the files themselves. */
+  /**
+   * The attribute in which the upper keeps owner, mode and type; undefined: on the files
+   * themselves.
+   */
   readonly override: ByteString | undefined;
   readonly #plain: boolean;
   readonly #stat = newStatBuffer();
@@ -89,8 +100,9 @@ export class Ownership {
   }
 
   /**
-   * Whom a new file belongs to, on disk. Who has no place in the mapping makes it nobody's, as fuse-overlayfs has it (main.c, find_mapping): podman,
-   * whose own id is not among a container's, puts files into its root.
+   * Whom a new file belongs to, on disk. Who has no place in the mapping makes it nobody's, as
+   * fuse-overlayfs has it (main.c, find_mapping): podman, whose own id is not among a container's,
+   * puts files into its root.
    */
   maker(caller: Caller): { uid: number; gid: number } {
     if (this.#options.emulated !== true) {
@@ -137,23 +149,58 @@ export class Ownership {
     else this.#rewrite(dirfd, name, (current) => ({ ...current, mode: mode & 0o7777 }));
   }
 
-  /** Describes an object that the upper cannot hold as what it is. A symbolic link takes no `user.` xattr: it stays ours. */
-  describe(dirfd: number, name: ByteString, mode: number, uid: number, gid: number, major: number, minor: number): void {
+  /**
+   * Describes an object that the upper cannot hold as what it is. A symbolic link takes no `user.`
+   * xattr: it stays ours.
+   */
+  describe(
+    dirfd: number,
+    name: ByteString,
+    mode: number,
+    uid: number,
+    gid: number,
+    major: number,
+    minor: number,
+  ): void {
     if (this.override === undefined || (mode & S_IFMT) === S_IFLNK) return;
-    const value = formatOverrideStat({ uid, gid, mode: mode & 0o7777, type: mode & S_IFMT, major, minor });
+    const value = formatOverrideStat({
+      uid,
+      gid,
+      mode: mode & 0o7777,
+      type: mode & S_IFMT,
+      major,
+      minor,
+    });
     check(sys.setxattrat(dirfd, name, this.override, value, 0), 'setxattr');
   }
 
-  #rewrite(dirfd: number, name: ByteString, change: (current: Owned) => Pick<Owned, 'uid' | 'gid' | 'mode'>): void {
+  #rewrite(
+    dirfd: number,
+    name: ByteString,
+    change: (current: Owned) => Pick<Owned, 'uid' | 'gid' | 'mode'>,
+  ): void {
     const stat = this.#stat;
     check(sys.statx(dirfd, name, stat, 0), 'stat');
     const override = readOverride(dirfd, name, this.override as ByteString);
     if (override !== undefined) applyOverride(stat, 0, override);
     const bits = field(stat, 0, StatField.Mode);
     const type = bits & S_IFMT;
-    const next = change({ uid: field(stat, 0, StatField.Uid), gid: field(stat, 0, StatField.Gid), mode: bits & 0o7777, type });
+    const next = change({
+      uid: field(stat, 0, StatField.Uid),
+      gid: field(stat, 0, StatField.Gid),
+      mode: bits & 0o7777,
+      type,
+    });
     const { uid, gid, mode } = next;
-    this.describe(dirfd, name, type | mode, uid, gid, field(stat, 0, StatField.RdevMajor), field(stat, 0, StatField.RdevMinor));
+    this.describe(
+      dirfd,
+      name,
+      type | mode,
+      uid,
+      gid,
+      field(stat, 0, StatField.RdevMajor),
+      field(stat, 0, StatField.RdevMinor),
+    );
   }
 }
 

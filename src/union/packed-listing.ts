@@ -1,12 +1,15 @@
 /**
- * The listing of a directory of which little but its names was asked: records in one buffer, no object a name.
+ * The listing of a directory of which little but its names was asked: records in one buffer, no
+ * object a name.
  *
- * A name that is looked up gets a dentry from it. Once a name comes or goes, or many were looked up, dentries are made of all (listing.ts, `unpack`) and it is
- * dropped. An entry's cookie is FIRST_COOKIE and its number, packed or not, so a reader under way does not notice.
+ * A name that is looked up gets a dentry from it. Once a name comes or goes, or many were looked
+ * up, dentries are made of all (listing.ts, `unpack`) and it is dropped. An entry's cookie is
+ * FIRST_COOKIE and its number, packed or not, so a reader under way does not notice.
  *
- * A record, little-endian: 0 u64 inode number; 8 u16 which directory of the stack shows the name; 10 u16 how many directories below merge;
- * 12 u8 DT_*; 13 u8 length of the name; 14 u8 whether a lower layer shows the name; 15 unused; 16 the name; then the directories below, u16 each.
- * The layout is native/sys-listing.cc's too.
+ * A record, little-endian: 0 u64 inode number; 8 u16 which directory of the stack shows the name;
+ * 10 u16 how many directories below merge; 12 u8 DT_*; 13 u8 length of the name; 14 u8 whether a
+ * lower layer shows the name; 15 unused; 16 the name; then the directories below, u16 each. The
+ * layout is native/sys-listing.cc's too.
  */
 import type { Name } from '../base/bytes.js';
 import { E, Errno } from '../base/errno.js';
@@ -22,7 +25,10 @@ const HEADER = 16;
 
 export interface PackedListing {
   readonly records: Buffer;
-  /** What the records' numbers of directories mean. The node's own stack changes when it is copied up. */
+  /**
+   * What the records' numbers of directories mean. The node's own stack changes when it is copied
+   * up.
+   */
   readonly stack: readonly LayerDirectory[];
   /** Where a reader was last: a record's offset and number. */
   readonly reached: { offset: number; number: number };
@@ -34,7 +40,10 @@ const usual = Buffer.allocUnsafeSlow(64 * 1024);
 const sources = new Float64Array(3 * MAX_LAYERS);
 const foundNow = new Float64Array(MAX_LAYERS);
 
-/** Whether a packed listing may stand for the directory: no name of it is known but those of directories. */
+/**
+ * Whether a packed listing may stand for the directory: no name of it is known but those of
+ * directories.
+ */
 export function mayStayPacked(directory: DirectoryNode): boolean {
   for (const dentry of directory.entries.values()) if (dentry.type !== DT_DIR) return false;
   return true;
@@ -44,10 +53,16 @@ export function mayStayPacked(directory: DirectoryNode): boolean {
 export const ENTRIES_AT_ONCE = 8192;
 
 /**
- * Reads the directory from all its layers, when they have no more than `most` entries; null otherwise. Undefined where a name may be other than it looks (markers, whiteouts by xattr, override_stat, numbers
- * that come from `overlay.origin`, a file system without types): such a directory is listed entry by entry. Throws `Errno`.
+ * Reads the directory from all its layers, when they have no more than `most` entries; null
+ * otherwise. Undefined where a name may be other than it looks (markers, whiteouts by xattr,
+ * override_stat, numbers that come from `overlay.origin`, a file system without types): such a
+ * directory is listed entry by entry. Throws `Errno`.
  */
-export function readPacked(context: UnionContext, directory: DirectoryNode, most: number): PackedListing | null | undefined {
+export function readPacked(
+  context: UnionContext,
+  directory: DirectoryNode,
+  most: number,
+): PackedListing | null | undefined {
   const { stack } = directory;
   const limit = mayBePacked(context, directory);
   if (limit === undefined) return undefined;
@@ -62,19 +77,27 @@ export function readPacked(context: UnionContext, directory: DirectoryNode, most
 }
 
 /** The same on another thread, however many entries there are. */
-export async function readPackedAside(context: UnionContext, directory: DirectoryNode): Promise<PackedListing | undefined> {
+export async function readPackedAside(
+  context: UnionContext,
+  directory: DirectoryNode,
+): Promise<PackedListing | undefined> {
   const stack = [...directory.stack];
   const limit = mayBePacked(context, directory);
   if (limit === undefined) return undefined;
   const records = await sys.listDirectoriesAsync(sources, stack.length, isUpper(stack[0]), limit);
   if (records === -E.EOPNOTSUPP) return undefined;
   if (typeof records === 'number') throw new Errno(-records, 'readdir');
-  return { records: Buffer.from(records.buffer, records.byteOffset, records.length), stack, reached: { offset: 0, number: 0 } };
+  return {
+    records: Buffer.from(records.buffer, records.byteOffset, records.length),
+    stack,
+    reached: { offset: 0, number: 0 },
+  };
 }
 
 /** As `openAll`, of all that the directory is made of. */
 function mayBePacked(context: UnionContext, directory: DirectoryNode): number | undefined {
-  if (directory.impure || directory.xattrWhiteouts !== null || directory.opaque !== null) return undefined;
+  if (directory.impure || directory.xattrWhiteouts !== null || directory.opaque !== null)
+    return undefined;
   return openAll(context, directory.stack);
 }
 
@@ -82,14 +105,22 @@ function mayBePacked(context: UnionContext, directory: DirectoryNode): number | 
  * Describes the directories in `sources`. Returns from which inode number on one of their names
  * needs a closer look; undefined where a listing of records cannot be had of them.
  */
-function openAll(context: UnionContext, directories: readonly LayerDirectory[]): number | undefined {
-  if (!directories.every(isPlain) || directories.length > Math.min(MAX_LAYERS, context.directories.max / 2)) return undefined;
+function openAll(
+  context: UnionContext,
+  directories: readonly LayerDirectory[],
+): number | undefined {
+  if (
+    !directories.every(isPlain) ||
+    directories.length > Math.min(MAX_LAYERS, context.directories.max / 2)
+  )
+    return undefined;
   let limit = Infinity;
   for (const [i, directory] of directories.entries()) {
     const device = directory.device();
     sources[3 * i] = directory.fd();
     sources[3 * i + 1] = device.base;
-    sources[3 * i + 2] = directory.layer.devices === null ? -1 : deviceNumber(device.major, device.minor);
+    sources[3 * i + 2] =
+      directory.layer.devices === null ? -1 : deviceNumber(device.major, device.minor);
     limit = Math.min(limit, device.limit);
   }
   return limit;
@@ -100,10 +131,17 @@ function isUpper(directory: LayerDirectory | undefined): boolean {
 }
 
 function packed(buffer: Buffer, size: number, stack: readonly LayerDirectory[]): PackedListing {
-  return { records: Buffer.from(buffer.subarray(0, size)), stack: [...stack], reached: { offset: 0, number: 0 } };
+  return {
+    records: Buffer.from(buffer.subarray(0, size)),
+    stack: [...stack],
+    reached: { offset: 0, number: 0 },
+  };
 }
 
-/** What the search says of a directory, beside `-errno` and 1 for one without marks (`findDirectories` of src/sys/syscalls.ts). */
+/**
+ * What the search says of a directory, beside `-errno` and 1 for one without marks
+ * (`findDirectories` of src/sys/syscalls.ts).
+ */
 export const ABSENT = 0;
 export const PERHAPS_MARKED = 2;
 
@@ -114,7 +152,10 @@ export interface FoundDirectories {
   readonly size: number;
 }
 
-/** Looks for the directory `name` in each, and lists what is found if `list`. Undefined where a name may be other than it looks. Throws `Errno`. */
+/**
+ * Looks for the directory `name` in each, and lists what is found if `list`. Undefined where a name
+ * may be other than it looks. Throws `Errno`.
+ */
 export function findDirectories(
   context: UnionContext,
   directories: readonly LayerDirectory[],
@@ -124,13 +165,24 @@ export function findDirectories(
   const limit = openAll(context, directories);
   if (limit === undefined) return undefined;
   const found = foundNow.subarray(0, directories.length);
-  const size = sys.findDirectories(sources, directories.length, name, isUpper(directories[0]), limit, found, list ? usual : null);
+  const size = sys.findDirectories(
+    sources,
+    directories.length,
+    name,
+    isUpper(directories[0]),
+    limit,
+    found,
+    list ? usual : null,
+  );
   if (size < 0 && size !== -E.EOPNOTSUPP) throw new Errno(-size, name);
   return { found, size };
 }
 
 /** The listing that a search has made of the directories it found, if it has. */
-export function packedFound({ size }: FoundDirectories, stack: readonly LayerDirectory[]): PackedListing | null {
+export function packedFound(
+  { size }: FoundDirectories,
+  stack: readonly LayerDirectory[],
+): PackedListing | null {
   return size >= 0 && size <= usual.length ? packed(usual, size, stack) : null;
 }
 
@@ -142,7 +194,11 @@ export function findPacked(listing: PackedListing, name: Name): PackedEntry | un
 
 /** Whether a name in it is what it looks like. */
 export function isPlain(directory: LayerDirectory): directory is DiskDirectory {
-  return directory instanceof DiskDirectory && directory.layer.form === 'overlay' && directory.layer.overrideStat === undefined;
+  return (
+    directory instanceof DiskDirectory &&
+    directory.layer.form === 'overlay' &&
+    directory.layer.overrideStat === undefined
+  );
 }
 
 export interface PackedEntry {
@@ -156,11 +212,15 @@ export interface PackedEntry {
   readonly end: number;
 }
 
-export function entryAt({ records, stack }: Omit<PackedListing, 'reached'>, at: number): PackedEntry {
+export function entryAt(
+  { records, stack }: Omit<PackedListing, 'reached'>,
+  at: number,
+): PackedEntry {
   const nameEnd = at + HEADER + (records[at + 13] as number);
   const count = records.readUInt16LE(at + 10);
   const below: LayerDirectory[] = [];
-  for (let i = 0; i < count; i++) below.push(stack[records.readUInt16LE(nameEnd + 2 * i)] as LayerDirectory);
+  for (let i = 0; i < count; i++)
+    below.push(stack[records.readUInt16LE(nameEnd + 2 * i)] as LayerDirectory);
   return {
     name: records.toString('latin1', at + HEADER, nameEnd) as Name,
     type: records[at + 12] as number,

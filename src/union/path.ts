@@ -1,4 +1,7 @@
-/** For messages, events and explanations: where in the union a node is, and where in its layer a directory. */
+/**
+ * For messages, events and explanations: where in the union a node is, and where in its layer a
+ * directory.
+ */
 import type { ByteString } from '../base/bytes.js';
 import type { DiskDirectory } from './disk-directory.js';
 import type { DirectoryNode, Node } from './node.js';

@@ -1,8 +1,10 @@
 /**
- * What a new file inherits from its directory's default ACL (acl(5), "Object creation and default ACLs").
+ * What a new file inherits from its directory's default ACL (acl(5), "Object creation and default
+ * ACLs").
  *
- * The upper's file system does this by itself for a file made in its place. For one that is made in the workdir and then moved
- * over a whiteout it is done here, in the binary form of `system.posix_acl_*` (linux/posix_acl_xattr.h).
+ * The upper's file system does this by itself for a file made in its place. For one that is made in
+ * the workdir and then moved over a whiteout it is done here, in the binary form of
+ * `system.posix_acl_*` (linux/posix_acl_xattr.h).
  */
 import type { ByteString } from '../base/bytes.js';
 

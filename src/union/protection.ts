@@ -1,9 +1,11 @@
 /**
- * Immutable and append-only files (ioctl_getflags(2), FS_IMMUTABLE_FL and FS_APPEND_FL), as the kernel's overlay keeps and heeds them.
+ * Immutable and append-only files (ioctl_getflags(2), FS_IMMUTABLE_FL and FS_APPEND_FL), as the
+ * kernel's overlay keeps and heeds them.
  *
- * A lower file has the flags itself. In the upper they are the attribute `overlay.protattr`, letters `a` and `i`: a file that had the flag
- * could not be linked into its place, nor anything be copied up below such a directory (fs/overlayfs/copy_up.c, ovl_copy_fileattr). What the
- * flags forbid is refused here, because an inode of FUSE does not have them.
+ * A lower file has the flags itself. In the upper they are the attribute `overlay.protattr`,
+ * letters `a` and `i`: a file that had the flag could not be linked into its place, nor anything be
+ * copied up below such a directory (fs/overlayfs/copy_up.c, ovl_copy_fileattr). What the flags
+ * forbid is refused here, because an inode of FUSE does not have them.
  */
 import type { ByteString } from '../base/bytes.js';
 import { check, E, Errno } from '../base/errno.js';
@@ -16,7 +18,10 @@ import { readOverlayXattr } from './overlay-xattrs.js';
 import { removeXattrAsOwner, setXattrAsOwner } from './owner-rights.js';
 import { field, newStatBuffer, S_IFDIR, S_IFREG } from './stat-buffer.js';
 
-/** Bits of a node's `protection`: those of statx(2), which FS_IMMUTABLE_FL and FS_APPEND_FL are, too. */
+/**
+ * Bits of a node's `protection`: those of statx(2), which FS_IMMUTABLE_FL and FS_APPEND_FL are,
+ * too.
+ */
 export const IMMUTABLE = STATX_ATTR_IMMUTABLE;
 export const APPEND = STATX_ATTR_APPEND;
 export const UNPROTECTED = 0;
@@ -41,16 +46,24 @@ function readProtection(node: Node): number {
   const letters = node.isDirectory()
     ? readOverlayXattr(node.holder, '' as ByteString, PROTATTR)?.toString('latin1')
     : readOverlayXattr(node.holder, node.name, PROTATTR)?.toString('latin1');
-  return letters === undefined ? UNPROTECTED : (letters.includes('i') ? IMMUTABLE : 0) | (letters.includes('a') ? APPEND : 0);
+  return letters === undefined
+    ? UNPROTECTED
+    : (letters.includes('i') ? IMMUTABLE : 0) | (letters.includes('a') ? APPEND : 0);
 }
 
 const PROTATTR = 'protattr';
 
 /**
- * Records the flags with an object of the upper. `had`: it may have some. Throws EPERM where the upper has no attributes to keep them in
- * (ovl_set_protattr).
+ * Records the flags with an object of the upper. `had`: it may have some. Throws EPERM where the
+ * upper has no attributes to keep them in (ovl_set_protattr).
  */
-export function writeProtection(context: UnionContext, dirfd: number, name: ByteString, protection: number, had: boolean): void {
+export function writeProtection(
+  context: UnionContext,
+  dirfd: number,
+  name: ByteString,
+  protection: number,
+  had: boolean,
+): void {
   const { upper } = context;
   if (protection === UNPROTECTED && !had) return;
   if (upper?.features.marks !== true) {
@@ -63,7 +76,8 @@ export function writeProtection(context: UnionContext, dirfd: number, name: Byte
     if (removed !== -E.ENODATA && removed !== -E.EOPNOTSUPP) check(removed, PROTATTR);
     return;
   }
-  const letters = ((protection & APPEND) !== 0 ? 'a' : '') + ((protection & IMMUTABLE) !== 0 ? 'i' : '');
+  const letters =
+    ((protection & APPEND) !== 0 ? 'a' : '') + ((protection & IMMUTABLE) !== 0 ? 'i' : '');
   check(setXattrAsOwner(dirfd, name, attribute, Buffer.from(letters, 'latin1'), 0), PROTATTR);
 }
 
@@ -88,7 +102,10 @@ function protectionOfName({ holder, name }: Dentry): number {
   return holder.stat(name, stat, 0) < 0 ? UNPROTECTED : protectionIn(stat, 0);
 }
 
-/** Before owner, mode, times, attributes or the count of links change (fs/attr.c, notify_change; fs/xattr.c, xattr_permission). */
+/**
+ * Before owner, mode, times, attributes or the count of links change (fs/attr.c, notify_change;
+ * fs/xattr.c, xattr_permission).
+ */
 export function refuseChange(node: Node): void {
   if (protectionOf(node) !== UNPROTECTED) refuse('an immutable or append-only file');
 }

@@ -17,7 +17,10 @@ import { field, newStatBuffer } from './stat-buffer.js';
 /** Attributes are read for this many names in one native call. */
 const BATCH = 32;
 
-/** Layers that are asked for the directories of one answer: some tens of milliseconds. The kernel comes again for the rest. */
+/**
+ * Layers that are asked for the directories of one answer: some tens of milliseconds. The kernel
+ * comes again for the rest.
+ */
 const MOST_ASKED = 4000;
 
 const batchStat = newStatBuffer(BATCH);
@@ -28,13 +31,23 @@ const cursor = new Float64Array(3);
 /** Layers asked so far for directories that had no node. */
 let asked = 0;
 
-export function readdir(context: UnionContext, directory: DirectoryNode, cookie: number, plus: boolean, sink: DirectorySink): void {
+export function readdir(
+  context: UnionContext,
+  directory: DirectoryNode,
+  cookie: number,
+  plus: boolean,
+  sink: DirectorySink,
+): void {
   if (directory.lastStat !== null) return;
   asked = 0;
   const packed = sink.packed === undefined ? null : packedFor(context, directory, cookie, plus);
   const listing = packed === null ? listingOf(context, directory) : [];
   if (cookie < 1 && !sink.entry('.' as ByteString, directory.ino, DT_DIR, 1)) return;
-  if (cookie < 2 && !sink.entry('..' as ByteString, (directory.dentry?.parent ?? directory).ino, DT_DIR, 2)) return;
+  if (
+    cookie < 2 &&
+    !sink.entry('..' as ByteString, (directory.dentry?.parent ?? directory).ino, DT_DIR, 2)
+  )
+    return;
   if (packed !== null) {
     deliverPacked(context, directory, packed, cookie, plus, sink);
     return;
@@ -45,10 +58,16 @@ export function readdir(context: UnionContext, directory: DirectoryNode, cookie:
 }
 
 /**
- * The packed listing, when names are to be given without attributes and no dentries are there to give. After the first part of a directory the
- * kernel asks for attributes only if something of that part was used.
+ * The packed listing, when names are to be given without attributes and no dentries are there to
+ * give. After the first part of a directory the kernel asks for attributes only if something of
+ * that part was used.
  */
-function packedFor(context: UnionContext, directory: DirectoryNode, cookie: number, plus: boolean): PackedListing | null {
+function packedFor(
+  context: UnionContext,
+  directory: DirectoryNode,
+  cookie: number,
+  plus: boolean,
+): PackedListing | null {
   if (directory.complete) {
     if (plus && cookie === 0 && directory.entries.size > 0) context.habit.withAttributes(directory);
     return null;
@@ -58,7 +77,9 @@ function packedFor(context: UnionContext, directory: DirectoryNode, cookie: numb
   return plus && cookie === 0 && context.habit.withAttributes(directory) ? null : directory.packed;
 }
 
-/** Directories with their nodes, which whoever goes through a tree needs next; the rest by native/. */
+/**
+ * Directories with their nodes, which whoever goes through a tree needs next; the rest by native/.
+ */
 function deliverPacked(
   context: UnionContext,
   directory: DirectoryNode,
@@ -83,10 +104,13 @@ function deliverPacked(
     const cookie = FIRST_COOKIE + cursor[1];
     if (plus) {
       if (!sink.fits(entry.name.length)) return;
-      if (asked > MOST_ASKED || !deliverNode(context, dentryOf(directory, entry), cookie, sink)) return;
+      if (asked > MOST_ASKED || !deliverNode(context, dentryOf(directory, entry), cookie, sink))
+        return;
     } else {
       const known = directory.entries.get(entry.name);
-      const ino = known?.node?.ino ?? (elsewhere ? numberOf(context, known ?? dentryOf(directory, entry)) : entry.ino);
+      const ino =
+        known?.node?.ino ??
+        (elsewhere ? numberOf(context, known ?? dentryOf(directory, entry)) : entry.ino);
       if (!sink.entry(entry.name, ino, entry.type, cookie)) return;
     }
     cursor[0] = entry.end;
@@ -94,7 +118,13 @@ function deliverPacked(
   }
 }
 
-function deliver(context: UnionContext, directory: DirectoryNode, listing: readonly Dentry[], start: number, sink: DirectorySink): void {
+function deliver(
+  context: UnionContext,
+  directory: DirectoryNode,
+  listing: readonly Dentry[],
+  start: number,
+  sink: DirectorySink,
+): void {
   const elsewhere = mayLeadElsewhere(directory);
   for (let i = start; i >= 0; i--) {
     const dentry = listing[i] as Dentry;
@@ -115,7 +145,8 @@ function mayLeadElsewhere(directory: DirectoryNode): boolean {
 /** `d_ino` of a name in a directory that may lead elsewhere. */
 function numberOf(context: UnionContext, dentry: Dentry): number {
   if (dentry.node !== null) return dentry.node.ino;
-  if (dentry.type !== DT_DIR || dentry.holder.stat(dentry.name, context.stat, 0) < 0) return dentry.ino;
+  if (dentry.type !== DT_DIR || dentry.holder.stat(dentry.name, context.stat, 0) < 0)
+    return dentry.ino;
   try {
     const node = nodeFromStat(context, dentry, context.stat, 0);
     context.nodes.evictIfUnused(node);
@@ -127,7 +158,12 @@ function numberOf(context: UnionContext, dentry: Dentry): number {
   }
 }
 
-function deliverWithNodes(context: UnionContext, listing: readonly Dentry[], start: number, sink: DirectorySink): void {
+function deliverWithNodes(
+  context: UnionContext,
+  listing: readonly Dentry[],
+  start: number,
+  sink: DirectorySink,
+): void {
   let batchStart = start;
   let batchEnd = start;
   for (let i = start; i >= 0; i--) {
@@ -147,13 +183,19 @@ function deliverWithNodes(context: UnionContext, listing: readonly Dentry[], sta
 }
 
 /** One entry with its node, whose attributes are read now. False when it did not fit. */
-function deliverNode(context: UnionContext, dentry: Dentry, cookie: number, sink: DirectorySink): boolean {
+function deliverNode(
+  context: UnionContext,
+  dentry: Dentry,
+  cookie: number,
+  sink: DirectorySink,
+): boolean {
   const { node } = dentry;
   if (node === null) {
     context.stat[StatField.Result] = dentry.holder.stat(dentry.name, context.stat, 0);
     return deliverFromStat(context, dentry, context.stat, 0, cookie, sink);
   }
-  if (statNode(node, context.stat) < 0) return sink.entry(dentry.name, node.ino, dentry.type, cookie);
+  if (statNode(node, context.stat) < 0)
+    return sink.entry(dentry.name, node.ino, dentry.type, cookie);
   fillAttributes(context, node, context.stat, 0, attributes);
   return give(context, dentry, node, cookie, sink);
 }
@@ -167,7 +209,8 @@ function deliverFromStat(
   cookie: number,
   sink: DirectorySink,
 ): boolean {
-  if (field(stat, index, StatField.Result) < 0) return sink.entry(dentry.name, dentry.ino, dentry.type, cookie);
+  if (field(stat, index, StatField.Result) < 0)
+    return sink.entry(dentry.name, dentry.ino, dentry.type, cookie);
   let node: Node;
   try {
     node = nodeFromStat(context, dentry, stat, index);
@@ -177,17 +220,28 @@ function deliverFromStat(
     throw error;
   }
   if (node.isDirectory()) asked += dentry.parent.stack.length;
-  if (node.links !== null && statNode(node, context.stat) >= 0) fillAttributes(context, node, context.stat, 0, attributes);
+  if (node.links !== null && statNode(node, context.stat) >= 0)
+    fillAttributes(context, node, context.stat, 0, attributes);
   else fillAttributes(context, node, stat, index, attributes);
   return give(context, dentry, node, cookie, sink);
 }
 
-function give(context: UnionContext, dentry: Dentry, node: Node, cookie: number, sink: DirectorySink): boolean {
+function give(
+  context: UnionContext,
+  dentry: Dentry,
+  node: Node,
+  cookie: number,
+  sink: DirectorySink,
+): boolean {
   // The sink counts on the lookup that the kernel is about to have.
   node.lookups++;
   if (sink.entryPlus(dentry.name, node.id, attributes, dentry.type, cookie)) {
     if (context.events.active && node.lookups === 1) {
-      context.events.publish({ type: 'lookup', path: pathOf(node), layer: node.holder.layer.index });
+      context.events.publish({
+        type: 'lookup',
+        path: pathOf(node),
+        layer: node.holder.layer.index,
+      });
     }
     return true;
   }
@@ -195,7 +249,10 @@ function give(context: UnionContext, dentry: Dentry, node: Node, cookie: number,
   return false;
 }
 
-/** Reads the attributes of the run of dentries from `start` on that lie in one layer's directory. Returns where the run ends. */
+/**
+ * Reads the attributes of the run of dentries from `start` on that lie in one layer's directory.
+ * Returns where the run ends.
+ */
 function readBatch(listing: readonly Dentry[], start: number): number {
   const holder = (listing[start] as Dentry).holder;
   let count = 0;

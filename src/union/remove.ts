@@ -1,8 +1,9 @@
 /**
  * unlink and rmdir.
  *
- * What exists below is hidden by a whiteout; what exists in the upper alone is removed and leaves none. The kernel opens
- * cached files without a message, so any file may be open: its object is kept until the kernel forgets the node.
+ * What exists below is hidden by a whiteout; what exists in the upper alone is removed and leaves
+ * none. The kernel opens cached files without a message, so any file may be open: its object is
+ * kept until the kernel forgets the node.
  */
 import { after, type Awaitable } from '../base/awaitable.js';
 import type { Name } from '../base/bytes.js';
@@ -21,7 +22,12 @@ import { mayStayPacked } from './packed-listing.js';
 import { pathIn } from './path.js';
 import { refuseRemoval } from './protection.js';
 
-export function unlink(context: UnionContext, parent: DirectoryNode, name: Name, caller: Caller): Awaitable<void> {
+export function unlink(
+  context: UnionContext,
+  parent: DirectoryNode,
+  name: Name,
+  caller: Caller,
+): Awaitable<void> {
   const upper = writableUpper(context);
   const dentry = requireDentry(context, parent, name);
   if (dentry.type === DT_DIR) throw new Errno(E.EISDIR, name);
@@ -37,7 +43,11 @@ export function unlink(context: UnionContext, parent: DirectoryNode, name: Name,
  * linked to the copy, so that the count of names falls in the same call that takes this one away
  * (fs/overlayfs/util.c, ovl_nlink_start).
  */
-export function raiseIndexed(context: UnionContext, dentry: Dentry, caller: Caller): Awaitable<void> {
+export function raiseIndexed(
+  context: UnionContext,
+  dentry: Dentry,
+  caller: Caller,
+): Awaitable<void> {
   if (context.index === null || dentry.type === DT_DIR) return;
   const node = nodeOf(context, dentry);
   const group = node.links;
@@ -63,7 +73,10 @@ function unlinkName(context: UnionContext, parent: DirectoryNode, name: Name): v
   forgetName(context, dentry, inUpper);
 }
 
-/** The union shows the name no more: takes the dentry out of everything. `inUpper`: its object was the upper's. */
+/**
+ * The union shows the name no more: takes the dentry out of everything. `inUpper`: its object was
+ * the upper's.
+ */
 export function forgetName(context: UnionContext, dentry: Dentry, inUpper: boolean): void {
   const node = dentry.node;
   removeFromDirectory(dentry.parent, dentry);
@@ -79,16 +92,22 @@ export function forgetName(context: UnionContext, dentry: Dentry, inUpper: boole
 export function keepAlive(context: UnionContext, node: Node, dentry: Dentry): void {
   if (!node.inUpper || node.orphanFd >= 0 || node.parked) return;
   if (node.holder !== dentry.holder || node.name !== dentry.name) return;
-  const other = node.dentries.find((candidate) => candidate !== dentry && candidate.holder.layer.index === UPPER);
+  const other = node.dentries.find(
+    (candidate) => candidate !== dentry && candidate.holder.layer.index === UPPER,
+  );
   if (other !== undefined) {
     node.holder = other.holder;
     node.name = other.name;
     return;
   }
-  // Lower names that nobody has looked up yet lead here, too: only a real name can be linked to them later.
+  // Lower names that nobody has looked up yet lead here, too: only a real name can be linked to
+  // them later.
   if (node.links !== null && node.links.remaining > 0) park(context, node);
   else if (node.lookups > 0) {
-    const fd = context.orphans < context.maxOrphans ? onDisk(dentry.holder).openPath(dentry.name) : -E.EMFILE;
+    const fd =
+      context.orphans < context.maxOrphans
+        ? onDisk(dentry.holder).openPath(dentry.name)
+        : -E.EMFILE;
     if (fd < 0) park(context, node);
     else {
       context.orphans++;
@@ -118,7 +137,11 @@ export function rmdir(context: UnionContext, parent: DirectoryNode, name: Name):
   refuseRemoval(dentry);
   const covers = coversLower(parent, name, dentry);
   const before = lastStatOf(node);
-  if (node.pureUpper && !covers && sys.unlinkat(onDisk(dentry.holder).fd(), name, AT_REMOVEDIR) >= 0) {
+  if (
+    node.pureUpper &&
+    !covers &&
+    sys.unlinkat(onDisk(dentry.holder).fd(), name, AT_REMOVEDIR) >= 0
+  ) {
     forgetDirectory(context, node, dentry, before);
     return;
   }
@@ -146,7 +169,12 @@ export function lastStatOf(node: DirectoryNode): Float64Array {
   return stat;
 }
 
-export function forgetDirectory(context: UnionContext, node: DirectoryNode, dentry: Dentry, before: Float64Array): void {
+export function forgetDirectory(
+  context: UnionContext,
+  node: DirectoryNode,
+  dentry: Dentry,
+  before: Float64Array,
+): void {
   node.lastStat = before;
   node.listing = [];
   node.packed = null;
@@ -156,7 +184,8 @@ export function forgetDirectory(context: UnionContext, node: DirectoryNode, dent
 }
 
 export function announceWhiteout(context: UnionContext, parent: DirectoryNode, name: Name): void {
-  if (context.events.active) context.events.publish({ type: 'whiteout', path: pathIn(parent, name) });
+  if (context.events.active)
+    context.events.publish({ type: 'whiteout', path: pathIn(parent, name) });
 }
 
 export function announceOpaque(context: UnionContext, parent: DirectoryNode, name: Name): void {

@@ -1,10 +1,11 @@
 /**
  * rename2.
  *
- * A file may go anywhere. A directory may go when it lies in the upper alone; one that lower layers take part in answers EXDEV,
- * so that mv(1) copies, or with `redirect_dir=on` takes a note of where its lower part is (overlayfs.rst, "Directories").
- * Where the old name exists below it gets a whiteout in the same step; a directory that arrives at a name which exists below
- * becomes opaque before.
+ * A file may go anywhere. A directory may go when it lies in the upper alone; one that lower layers
+ * take part in answers EXDEV, so that mv(1) copies, or with `redirect_dir=on` takes a note of where
+ * its lower part is (overlayfs.rst, "Directories"). Where the old name exists below it gets a
+ * whiteout in the same step; a directory that arrives at a name which exists below becomes opaque
+ * before.
  */
 import { after, type Awaitable } from '../base/awaitable.js';
 import type { ByteString, Name } from '../base/bytes.js';
@@ -40,9 +41,17 @@ interface Spot {
   name: Name;
 }
 
-export function rename(context: UnionContext, from: Spot, to: Spot, flags: number, caller: Caller): Awaitable<void> {
-  // RENAME_WHITEOUT among them, as with overlayfs (fs/overlayfs/dir.c, ovl_rename): a whiteout that is left here cannot be seen.
-  if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)) !== 0) throw new Errno(E.EINVAL, 'rename flags');
+export function rename(
+  context: UnionContext,
+  from: Spot,
+  to: Spot,
+  flags: number,
+  caller: Caller,
+): Awaitable<void> {
+  // RENAME_WHITEOUT among them, as with overlayfs (fs/overlayfs/dir.c, ovl_rename): a whiteout that
+  // is left here cannot be seen.
+  if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)) !== 0)
+    throw new Errno(E.EINVAL, 'rename flags');
   const upper = writableUpper(context);
   for (const { name } of [from, to]) upper.refuseMarker(name);
   readyForChange(context, from.parent);
@@ -68,9 +77,12 @@ export function rename(context: UnionContext, from: Spot, to: Spot, flags: numbe
   if (target === null) refuseEntry(to.parent);
   else refuseRemoval(target);
   return after(copyUp(context, node, caller), () =>
-    after(target === null || target.node === node ? undefined : raiseIndexed(context, target, caller), () => {
-      move(context, from, to, flags);
-    }),
+    after(
+      target === null || target.node === node ? undefined : raiseIndexed(context, target, caller),
+      () => {
+        move(context, from, to, flags);
+      },
+    ),
   );
 }
 
@@ -121,15 +133,25 @@ function move(context: UnionContext, from: Spot, to: Spot, flags: number): void 
     } else if (targetInUpper) keepAlive(context, replaced, target);
   }
 
-  if (from.parent.impure || (node.isDirectory() && !node.pureUpper)) markImpure(context, to.parent, toDirectory);
+  if (from.parent.impure || (node.isDirectory() && !node.pureUpper))
+    markImpure(context, to.parent, toDirectory);
   if (sourceCovers && !upper.features.whiteoutDevices) upper.makeWhiteout(fromDirectory, from.name);
-  renameInUpper(context, fromDirectory, from.name, toDirectory, to.name, sourceCovers, node.isDirectory());
+  renameInUpper(
+    context,
+    fromDirectory,
+    from.name,
+    toDirectory,
+    to.name,
+    sourceCovers,
+    node.isDirectory(),
+  );
   upper.clearMarker(toDirectory, to.name);
   if (sourceCovers) announceWhiteout(context, from.parent, from.name);
   if (targetCovers) announceMoved(context, node, to);
 
   if (target !== null && replaced !== null) {
-    if (replaced.isDirectory() && lastStat !== null) forgetDirectory(context, replaced, target, lastStat);
+    if (replaced.isDirectory() && lastStat !== null)
+      forgetDirectory(context, replaced, target, lastStat);
     else forgetName(context, target, targetInUpper);
   }
   const dentry = new Dentry(to.parent, to.name, source.type, toDirectory);
@@ -148,7 +170,13 @@ function relocate(node: Node, source: Dentry, directory: DiskDirectory, name: Na
     const own = node.upper as DiskDirectory;
     own.parent = directory;
     own.name = name;
-  } else if (node.orphanFd >= 0 || node.parked || node.holder !== source.holder || node.name !== source.name) return;
+  } else if (
+    node.orphanFd >= 0 ||
+    node.parked ||
+    node.holder !== source.holder ||
+    node.name !== source.name
+  )
+    return;
   node.holder = directory;
   node.name = name;
 }
@@ -159,24 +187,43 @@ function announceMoved(context: UnionContext, node: Node, to: Spot): void {
 }
 
 /** What a directory must carry so that it shows the same at its new name. */
-function beforeMove(context: UnionContext, node: DirectoryNode, from: Spot, to: Spot, parent: DiskDirectory, targetCovers: boolean): void {
+function beforeMove(
+  context: UnionContext,
+  node: DirectoryNode,
+  from: Spot,
+  to: Spot,
+  parent: DiskDirectory,
+  targetCovers: boolean,
+): void {
   const upper = writableUpper(context);
   if (node.pureUpper) {
     if (targetCovers) upper.setOpaque(parent, from.name);
     return;
   }
   const below = node.stack.find((directory) => directory.layer.index !== UPPER) as DiskDirectory;
-  // As the kernel writes it: a sibling's name where that will do, else the path from the layers' root (ovl_get_redirect).
-  const sibling = from.parent === to.parent && below.parent !== null && from.parent.stack.includes(below.parent);
+  // As the kernel writes it: a sibling's name where that will do, else the path from the layers'
+  // root (ovl_get_redirect).
+  const sibling =
+    from.parent === to.parent && below.parent !== null && from.parent.stack.includes(below.parent);
   const redirect = Buffer.from(sibling ? below.name : layerPath(below), 'latin1');
-  check(setXattrAsOwner(parent.fd(), from.name, upper.attribute('redirect'), redirect, 0), 'redirect');
+  check(
+    setXattrAsOwner(parent.fd(), from.name, upper.attribute('redirect'), redirect, 0),
+    'redirect',
+  );
 }
 
 /**
- * A directory that shows nothing but holds whiteouts cannot be replaced by rename(2): an empty opaque one takes its place first, which
- * looks the same, in case it stays (`stat`: the attributes; fs/overlayfs/dir.c, ovl_clear_empty).
+ * A directory that shows nothing but holds whiteouts cannot be replaced by rename(2): an empty
+ * opaque one takes its place first, which looks the same, in case it stays (`stat`: the attributes;
+ * fs/overlayfs/dir.c, ovl_clear_empty).
  */
-function emptyUpper(context: UnionContext, node: DirectoryNode, stat: Float64Array, parent: DiskDirectory, name: Name): void {
+function emptyUpper(
+  context: UnionContext,
+  node: DirectoryNode,
+  stat: Float64Array,
+  parent: DiskDirectory,
+  name: Name,
+): void {
   const upper = writableUpper(context);
   const own = node.stack[0] as LayerDirectory;
   let held = 0;
@@ -210,7 +257,8 @@ function renameInUpper(
   const leave = sourceCovers && upper.features.whiteoutDevices;
   let result = renameAsOwner(from.fd(), name, to.fd(), newName, leave ? RENAME_WHITEOUT : 0);
   if (result === -E.ENOTDIR && isDirectory) {
-    // A whiteout stands at the new name, which only an exchange can move aside: it is the old name's whiteout from now on.
+    // A whiteout stands at the new name, which only an exchange can move aside: it is the old
+    // name's whiteout from now on.
     check(renameAsOwner(from.fd(), name, to.fd(), newName, RENAME_EXCHANGE), newName);
     // Where it stays it hides nothing: the rename is done.
     if (!leave) sys.unlinkat(from.fd(), name, 0);
@@ -241,11 +289,16 @@ function exchangeNames(context: UnionContext, from: Spot, to: Spot): void {
   if (twoNode.isDirectory()) beforeMove(context, twoNode, to, from, twoDirectory, oneCovers);
   if (from.parent.impure) markImpure(context, to.parent, twoDirectory);
   if (to.parent.impure) markImpure(context, from.parent, oneDirectory);
-  check(renameAsOwner(oneDirectory.fd(), from.name, twoDirectory.fd(), to.name, RENAME_EXCHANGE), from.name);
+  check(
+    renameAsOwner(oneDirectory.fd(), from.name, twoDirectory.fd(), to.name, RENAME_EXCHANGE),
+    from.name,
+  );
   if (twoCovers) announceMoved(context, oneNode, to);
   if (oneCovers) announceMoved(context, twoNode, from);
 
-  const wasOne: Dentry = Object.assign(new Dentry(one.parent, one.name, one.type, one.holder), { ino: one.ino });
+  const wasOne: Dentry = Object.assign(new Dentry(one.parent, one.name, one.type, one.holder), {
+    ino: one.ino,
+  });
   relocate(oneNode, one, twoDirectory, to.name);
   relocate(twoNode, two, oneDirectory, from.name);
   replaceIn(oneNode, one, two);

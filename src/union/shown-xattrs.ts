@@ -10,13 +10,21 @@ import { isPrivateXattr, xattrFromDisk, xattrToDisk, type MarkClass } from '../s
  * `override`: the attribute that keeps the owner of the file, if one does
  * (`LayerDirectory.overrideOf`).
  */
-export function nameOnDisk(shown: ByteString, marks: MarkClass, override: ByteString | undefined): ByteString {
+export function nameOnDisk(
+  shown: ByteString,
+  marks: MarkClass,
+  override: ByteString | undefined,
+): ByteString {
   const escaped = xattrToDisk(shown, marks);
   return xattrAside(escaped, override) ?? escaped;
 }
 
 /** Undefined for what the mount does not show. */
-export function nameShown(onDisk: ByteString, marks: MarkClass, override: ByteString | undefined): ByteString | undefined {
+export function nameShown(
+  onDisk: ByteString,
+  marks: MarkClass,
+  override: ByteString | undefined,
+): ByteString | undefined {
   const name = xattrFromAside(onDisk, override) ?? onDisk;
   return isPrivateXattr(name, marks) ? undefined : xattrFromDisk(name, marks);
 }

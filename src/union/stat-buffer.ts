@@ -29,9 +29,14 @@ export function direntType(mode: number): number {
   return (mode & S_IFMT) >> 12;
 }
 
-/** A character device 0:0 stands for a deleted name (overlayfs.rst, "whiteouts and opaque directories"). */
+/**
+ * A character device 0:0 stands for a deleted name (overlayfs.rst, "whiteouts and opaque
+ * directories").
+ */
 export function isWhiteoutDevice(stat: Float64Array, index: number): boolean {
   return (
-    fileType(stat, index) === S_IFCHR && field(stat, index, StatField.RdevMajor) === 0 && field(stat, index, StatField.RdevMinor) === 0
+    fileType(stat, index) === S_IFCHR &&
+    field(stat, index, StatField.RdevMajor) === 0 &&
+    field(stat, index, StatField.RdevMinor) === 0
   );
 }

@@ -1,13 +1,17 @@
 /**
  * The union file system: layers merged into one tree, the topmost writable.
  *
- * Lookup asks the layers from the top (merge.ts); the first write to a lower file copies it up (copy-up.ts); what is deleted below is
- * hidden by a whiteout (remove.ts). This file opens the layers and puts the parts together behind the contract of src/vfs.
+ * Lookup asks the layers from the top (merge.ts); the first write to a lower file copies it up
+ * (copy-up.ts); what is deleted below is hidden by a whiteout (remove.ts). This file opens the
+ * layers and puts the parts together behind the contract of src/vfs.
  *
  * Invariants, on which every part relies:
- * - lower layers do not change; the upper and its workdir are changed by this union alone, from one thread;
- * - a file has one node while the kernel knows it, whatever happens to its names, and one `st_ino` for ever;
- * - what a step publishes is complete: an upper at any moment is one that the kernel's overlayfs could mount;
+ * - lower layers do not change; the upper and its workdir are changed by this union alone, from one
+ *   thread;
+ * - a file has one node while the kernel knows it, whatever happens to its names, and one `st_ino`
+ *   for ever;
+ * - what a step publishes is complete: an upper at any moment is one that the kernel's overlayfs
+ *   could mount;
  * - a descriptor obtained from a cache is used before the event loop turns, or duplicated.
  */
 import { after, type Awaitable } from '../base/awaitable.js';
@@ -29,7 +33,15 @@ import type {
   NodeId,
 } from '../vfs/filesystem.js';
 import { NO_NODE, ROOT_NODE } from '../vfs/filesystem.js';
-import { EXTENTS_AT_ONCE, fillAttributes, getattr, hasSetId, killCapability, killSetId, setattr } from './attributes.js';
+import {
+  EXTENTS_AT_ONCE,
+  fillAttributes,
+  getattr,
+  hasSetId,
+  killCapability,
+  killSetId,
+  setattr,
+} from './attributes.js';
 import { beliefOf, Unbelieved, type Belief } from './belief.js';
 import { mayKeepSetId } from './caller-rights.js';
 import type { UnionContext } from './context.js';
@@ -93,15 +105,19 @@ export interface Union extends FileSystem {
   layers(): LayerInUse[];
 }
 
-/** How many descriptors the process of a union with so many lower directories comes to hold when it is much used. */
+/**
+ * How many descriptors the process of a union with so many lower directories comes to hold when it
+ * is much used.
+ */
 export function descriptorsWanted(lowers: number): number {
   const [limit] = sys.getNofile();
   return Math.min(limit, lowers + OTHER_DESCRIPTORS + MOST_DIRECTORIES + MOST_FILES);
 }
 
 /**
- * Opens the layers and makes them a file system, which nothing serves yet. `warn` is told in a sentence what the mount will lack.
- * Throws `PlyfsError`, with nothing left open or locked, when the layers cannot be united.
+ * Opens the layers and makes them a file system, which nothing serves yet. `warn` is told in a
+ * sentence what the mount will lack. Throws `PlyfsError`, with nothing left open or locked, when
+ * the layers cannot be united.
  */
 export function openUnion(options: UnionOptions, warn: (sentence: string) => void): Union {
   const opened: OpenedDirectory[] = [];
@@ -110,12 +126,24 @@ export function openUnion(options: UnionOptions, warn: (sentence: string) => voi
     return directories;
   };
   try {
-    if (options.lowers.length === 0) throw new PlyfsError('no-lowerdir', 'no lowerdir: give at least one, as in -o lowerdir=TOP:BOTTOM.');
+    if (options.lowers.length === 0)
+      throw new PlyfsError(
+        'no-lowerdir',
+        'no lowerdir: give at least one, as in -o lowerdir=TOP:BOTTOM.',
+      );
     if (options.lowers.length > MAX_LAYERS) {
-      throw new PlyfsError('too-many-layers', `${options.lowers.length} lower directories: a union has at most ${MAX_LAYERS}.`);
+      throw new PlyfsError(
+        'too-many-layers',
+        `${options.lowers.length} lower directories: a union has at most ${MAX_LAYERS}.`,
+      );
     }
-    const lowers = options.lowers.map((layer) => kept([openLayer('lowerdir', layer.path)] as const)[0]);
-    const [upper, work] = options.upper === undefined ? [null, null] : kept(openUpper(options.upper.path, options.upper.work));
+    const lowers = options.lowers.map(
+      (layer) => kept([openLayer('lowerdir', layer.path)] as const)[0],
+    );
+    const [upper, work] =
+      options.upper === undefined
+        ? [null, null]
+        : kept(openUpper(options.upper.path, options.upper.work));
     if (upper !== null) refuseOverlaps(lowers, upper, work);
     if (options.mountpoint !== undefined) refuseMountpoint(options.mountpoint, lowers, upper);
     return new UnionFileSystem(assemble(options, lowers, upper, work, warn), work?.fd ?? -1);
@@ -141,7 +169,8 @@ function assemble(
       `${lowers.length} lower directories take ${needed} open files, and ${limit} are allowed: raise the limit (ulimit -n).`,
     );
   }
-  const share = (divisor: number, most: number): number => Math.max(16, Math.min(most, Math.floor(left / divisor)));
+  const share = (divisor: number, most: number): number =>
+    Math.max(16, Math.min(most, Math.floor(left / divisor)));
   const directories = new DirectoryDescriptors(share(8, MOST_DIRECTORIES));
 
   const belief = beliefOf(options);
@@ -158,11 +187,19 @@ function assemble(
   const roots: (LayerDirectory | undefined)[] = [undefined];
   for (const [i, lower] of lowers.entries()) {
     const form = options.lowers[i]?.form ?? (madeForMountProgram(lower.path) ? 'aufs' : undefined);
-    const layer = describeLayer(lower, { index: i + 1, bottom: i === lowers.length - 1, form }, devices, belief, unbelieved);
+    const layer = describeLayer(
+      lower,
+      { index: i + 1, bottom: i === lowers.length - 1, form },
+      devices,
+      belief,
+      unbelieved,
+    );
     roots.push(rootOf(lower, layer, directories));
   }
   const upperLayer =
-    upper === null || work === null ? null : upperLayerOf(options, upper, work, devices, directories, belief, unbelieved, warn);
+    upper === null || work === null
+      ? null
+      : upperLayerOf(options, upper, work, devices, directories, belief, unbelieved, warn);
   if (upperLayer !== null) roots[UPPER] = upperLayer.root;
 
   const origins = new Origins(lowers, devices);
@@ -212,22 +249,59 @@ function upperLayerOf(
   unbelieved: Unbelieved,
   warn: (sentence: string) => void,
 ): UpperLayer {
-  const described = describeLayer(upper, { index: UPPER, bottom: false, form: options.upper?.form }, devices, belief, unbelieved);
-  const workdir = rootOf(work, { ...described, form: 'overlay', overrideStat: undefined }, directories);
+  const described = describeLayer(
+    upper,
+    { index: UPPER, bottom: false, form: options.upper?.form },
+    devices,
+    belief,
+    unbelieved,
+  );
+  const workdir = rootOf(
+    work,
+    { ...described, form: 'overlay', overrideStat: undefined },
+    directories,
+  );
   const staging = prepareWorkdir(workdir, work.path, options.volatile);
-  const possible = tryFeatures(staging, upper.path, belief.marks, options.upper?.form === 'aufs', warn);
-  const features = options.upper?.form === 'aufs' ? { ...possible, whiteoutDevices: false, opaqueMarkers: true } : possible;
+  const possible = tryFeatures(
+    staging,
+    upper.path,
+    belief.marks,
+    options.upper?.form === 'aufs',
+    warn,
+  );
+  const features =
+    options.upper?.form === 'aufs'
+      ? { ...possible, whiteoutDevices: false, opaqueMarkers: true }
+      : possible;
   const { xattrPermissions } = options.ownership;
   // Who asks for owners to be kept there means those that are there.
-  const asked = xattrPermissions === 1 ? OVERRIDE_PRIVILEGED : xattrPermissions === 2 ? OVERRIDE_CONTAINERS : undefined;
-  const override = asked === undefined ? described.overrideStat : ({ attribute: asked, objects: 'every' } as const);
+  const asked =
+    xattrPermissions === 1
+      ? OVERRIDE_PRIVILEGED
+      : xattrPermissions === 2
+        ? OVERRIDE_CONTAINERS
+        : undefined;
+  const override =
+    asked === undefined
+      ? described.overrideStat
+      : ({ attribute: asked, objects: 'every' } as const);
   const byMarkers = !features.whiteoutDevices || features.opaqueMarkers;
-  const layer: Layer = { ...described, form: byMarkers ? 'aufs' : described.form, overrideStat: override };
+  const layer: Layer = {
+    ...described,
+    form: byMarkers ? 'aufs' : described.form,
+    overrideStat: override,
+  };
   return new UpperLayer(layer, rootOf(upper, layer, directories), staging, features);
 }
 
-/** The root merges whatever its directories say of themselves, but for an AUFS or OCI layer that declares its root opaque. */
-export function mergeRoots(roots: readonly (LayerDirectory | undefined)[], inodes: InodeNumbers): DirectoryNode {
+/**
+ * The root merges whatever its directories say of themselves, but for an AUFS or OCI layer that
+ * declares its root opaque.
+ */
+export function mergeRoots(
+  roots: readonly (LayerDirectory | undefined)[],
+  inodes: InodeNumbers,
+): DirectoryNode {
   const stack: LayerDirectory[] = [];
   let impure = false;
   const xattrWhiteouts: LayerDirectory[] = [];
@@ -274,7 +348,14 @@ function discardUnlinked(context: UnionContext, node: Node): void {
 
 function layerInUse(root: LayerDirectory, path: ByteString): LayerInUse {
   const { index, form, marks, overrideStat } = root.layer;
-  return { index, path, fd: onDisk(root).fd(), form, marks, ...(overrideStat !== undefined && { overrideStat }) };
+  return {
+    index,
+    path,
+    fd: onDisk(root).fd(),
+    form,
+    marks,
+    ...(overrideStat !== undefined && { overrideStat }),
+  };
 }
 
 class UnionFileSystem implements Union {
@@ -303,13 +384,19 @@ class UnionFileSystem implements Union {
     const directory = context.nodes.directory(parent);
     const node = findNode(context, directory, name);
     if (node === null) {
-      if (context.events.active) context.events.publish({ type: 'lookup', path: pathIn(directory, name), layer: null });
+      if (context.events.active)
+        context.events.publish({ type: 'lookup', path: pathIn(directory, name), layer: null });
       return NO_NODE;
     }
     fillAttributes(context, node, context.stat, 0, out);
     node.lookups++;
     context.habit.lookedUp(directory, node);
-    if (context.events.active) context.events.publish({ type: 'lookup', path: pathOf(node), layer: node.holder.layer.index });
+    if (context.events.active)
+      context.events.publish({
+        type: 'lookup',
+        path: pathOf(node),
+        layer: node.holder.layer.index,
+      });
     return node.id;
   }
 
@@ -322,14 +409,18 @@ class UnionFileSystem implements Union {
   }
 
   setattr(node: NodeId, change: AttributeChange, caller: Caller, out: Attributes): Awaitable<void> {
-    return whenReady(() => setattr(this.#context, this.#context.nodes.get(node), change, caller, out));
+    return whenReady(() =>
+      setattr(this.#context, this.#context.nodes.get(node), change, caller, out),
+    );
   }
 
   readlink(id: NodeId): ByteString {
     const node = this.#context.nodes.get(id);
     if (node.type !== S_IFLNK) throw new Errno(E.EINVAL, 'readlink');
     const size =
-      node.orphanFd >= 0 ? sys.readlinkat(node.orphanFd, '' as ByteString, linkBuffer) : node.holder.readlink(node.name, linkBuffer);
+      node.orphanFd >= 0
+        ? sys.readlinkat(node.orphanFd, '' as ByteString, linkBuffer)
+        : node.holder.readlink(node.name, linkBuffer);
     return linkBuffer.toString('latin1', 0, check(size, node.name)) as ByteString;
   }
 
@@ -343,35 +434,79 @@ class UnionFileSystem implements Union {
     out: Attributes,
   ): Awaitable<NodeId> {
     // Such a device is how the layers spell "deleted" (fs/overlayfs/dir.c, ovl_mknod).
-    if ((mode & 0o170000) === 0o020000 && rdevMajor === 0 && rdevMinor === 0) throw new Errno(E.EPERM, 'a whiteout');
-    return this.#create(parent, name, { mode, rdevMajor, rdevMinor, target: '' as ByteString }, caller, out);
+    if ((mode & 0o170000) === 0o020000 && rdevMajor === 0 && rdevMinor === 0)
+      throw new Errno(E.EPERM, 'a whiteout');
+    return this.#create(
+      parent,
+      name,
+      { mode, rdevMajor, rdevMinor, target: '' as ByteString },
+      caller,
+      out,
+    );
   }
 
-  mkdir(parent: NodeId, name: Name, mode: number, caller: Caller, out: Attributes): Awaitable<NodeId> {
-    const object = { mode: S_IFDIR | (mode & 0o7777), rdevMajor: 0, rdevMinor: 0, target: '' as ByteString };
+  mkdir(
+    parent: NodeId,
+    name: Name,
+    mode: number,
+    caller: Caller,
+    out: Attributes,
+  ): Awaitable<NodeId> {
+    const object = {
+      mode: S_IFDIR | (mode & 0o7777),
+      rdevMajor: 0,
+      rdevMinor: 0,
+      target: '' as ByteString,
+    };
     return this.#create(parent, name, object, caller, out);
   }
 
-  symlink(parent: NodeId, name: Name, target: ByteString, caller: Caller, out: Attributes): Awaitable<NodeId> {
+  symlink(
+    parent: NodeId,
+    name: Name,
+    target: ByteString,
+    caller: Caller,
+    out: Attributes,
+  ): Awaitable<NodeId> {
     const object = { mode: S_IFLNK | 0o777, rdevMajor: 0, rdevMinor: 0, target };
     return this.#create(parent, name, object, caller, out);
   }
 
-  #create(parent: NodeId, name: Name, object: NewObject, caller: Caller, out: Attributes): Awaitable<NodeId> {
-    return whenReady(() => create(this.#context, this.#context.nodes.directory(parent), name, object, caller, out));
+  #create(
+    parent: NodeId,
+    name: Name,
+    object: NewObject,
+    caller: Caller,
+    out: Attributes,
+  ): Awaitable<NodeId> {
+    return whenReady(() =>
+      create(this.#context, this.#context.nodes.directory(parent), name, object, caller, out),
+    );
   }
 
-  link(node: NodeId, newParent: NodeId, newName: Name, caller: Caller, out: Attributes): Awaitable<void> {
+  link(
+    node: NodeId,
+    newParent: NodeId,
+    newName: Name,
+    caller: Caller,
+    out: Attributes,
+  ): Awaitable<void> {
     const { nodes } = this.#context;
-    return whenReady(() => link(this.#context, nodes.get(node), nodes.directory(newParent), newName, caller, out));
+    return whenReady(() =>
+      link(this.#context, nodes.get(node), nodes.directory(newParent), newName, caller, out),
+    );
   }
 
   tmpfile(parent: NodeId, mode: number, caller: Caller, out: Attributes): Awaitable<NodeId> {
-    return whenReady(() => tmpfile(this.#context, this.#context.nodes.directory(parent), mode, caller, out));
+    return whenReady(() =>
+      tmpfile(this.#context, this.#context.nodes.directory(parent), mode, caller, out),
+    );
   }
 
   unlink(parent: NodeId, name: Name, caller: Caller): Awaitable<void> {
-    return whenReady(() => unlink(this.#context, this.#context.nodes.directory(parent), name, caller));
+    return whenReady(() =>
+      unlink(this.#context, this.#context.nodes.directory(parent), name, caller),
+    );
   }
 
   rmdir(parent: NodeId, name: Name): Awaitable<void> {
@@ -380,11 +515,24 @@ class UnionFileSystem implements Union {
     });
   }
 
-  rename(parent: NodeId, name: Name, newParent: NodeId, newName: Name, flags: number, caller: Caller): Awaitable<void> {
+  rename(
+    parent: NodeId,
+    name: Name,
+    newParent: NodeId,
+    newName: Name,
+    flags: number,
+    caller: Caller,
+  ): Awaitable<void> {
     const { nodes } = this.#context;
     return whenReady(() => {
       const from = { parent: nodes.directory(parent), name };
-      return rename(this.#context, from, { parent: nodes.directory(newParent), name: newName }, flags, caller);
+      return rename(
+        this.#context,
+        from,
+        { parent: nodes.directory(newParent), name: newName },
+        flags,
+        caller,
+      );
     });
   }
 
@@ -412,7 +560,9 @@ class UnionFileSystem implements Union {
   }
 
   setFlags(id: NodeId, extended: boolean, value: Uint8Array, caller: Caller): Awaitable<void> {
-    return whenReady(() => setFlags(this.#context, this.#context.nodes.get(id), extended, value, caller));
+    return whenReady(() =>
+      setFlags(this.#context, this.#context.nodes.get(id), extended, value, caller),
+    );
   }
 
   backingFile(id: NodeId, write: boolean, caller: Caller, appending = false): Awaitable<number> {
@@ -431,23 +581,35 @@ class UnionFileSystem implements Union {
     const node = this.#context.nodes.get(id);
     await whenReady(() => node.copyingUp ?? undefined);
     if (!this.#flushes || !node.inUpper || node.type !== S_IFREG) return;
-    // fdatasync(2) leaves out the name that a copy-up has given to data flushed before (on ext4: link(2) is no part of i_datasync_tid); the
-    // caller, whose file had its name all along, must find the data under it.
+    // fdatasync(2) leaves out the name that a copy-up has given to data flushed before (on ext4:
+    // link(2) is no part of i_datasync_tid); the caller, whose file had its name all along, must
+    // find the data under it.
     const data = dataOnly && node.nameFlushed;
     await this.#onDuplicate(this.#context.files.get(node, true), (fd) => sys.fsyncAsync(fd, data));
     if (!data) node.nameFlushed = true;
   }
 
-  async fallocate(id: NodeId, mode: number, offset: number, length: number, caller: Caller): Promise<void> {
+  async fallocate(
+    id: NodeId,
+    mode: number,
+    offset: number,
+    length: number,
+    caller: Caller,
+  ): Promise<void> {
     const node = this.#regular(id);
     refuseWrite(node, (mode & ~FALLOC_FL_KEEP_SIZE) === 0);
     await this.#copyUp(node, caller);
     killCapability(this.#context, node);
-    await this.#onDuplicate(this.#context.files.get(node, true), (fd) => sys.fallocateAsync(fd, mode, offset, length));
+    await this.#onDuplicate(this.#context.files.get(node, true), (fd) =>
+      sys.fallocateAsync(fd, mode, offset, length),
+    );
     this.#dataChanged(id, caller);
   }
 
-  /** With a write the kernel says whether set-id bits must go; with other changes of data it leaves that to us (fs/fuse/dir.c, fuse_setattr). */
+  /**
+   * With a write the kernel says whether set-id bits must go; with other changes of data it leaves
+   * that to us (fs/fuse/dir.c, fuse_setattr).
+   */
   #dataChanged(id: NodeId, caller: Caller): void {
     const node = this.#context.nodes.get(id);
     if (hasSetId(node) && !mayKeepSetId(caller)) this.killSetId(id, caller);
@@ -465,7 +627,14 @@ class UnionFileSystem implements Union {
     return check(sys.lseek(fd, offset, whence), 'lseek');
   }
 
-  copyFileRange(from: NodeId, fromOffset: number, to: NodeId, toOffset: number, length: number, caller: Caller): Awaitable<number> {
+  copyFileRange(
+    from: NodeId,
+    fromOffset: number,
+    to: NodeId,
+    toOffset: number,
+    length: number,
+    caller: Caller,
+  ): Awaitable<number> {
     const context = this.#context;
     const source = this.#regular(from);
     const target = this.#regular(to);
@@ -474,12 +643,16 @@ class UnionFileSystem implements Union {
       dataOf(context, source);
       check(statNode(source, context.stat), source.name);
       killCapability(context, target);
-      // In this order: a file that is copied within itself is then read by the descriptor that writes it.
+      // In this order: a file that is copied within itself is then read by the descriptor that
+      // writes it.
       const targetFd = context.files.get(target, true);
       const sourceFd = context.files.get(source, false);
       if (Math.min(length, field(context.stat, 0, StatField.Size) - fromOffset) > COPY_AT_ONCE)
         return this.#copyAside(sourceFd, fromOffset, to, targetFd, toOffset, length, caller);
-      const copied = check(sys.copyFileRange(sourceFd, fromOffset, targetFd, toOffset, length), 'copy_file_range');
+      const copied = check(
+        sys.copyFileRange(sourceFd, fromOffset, targetFd, toOffset, length),
+        'copy_file_range',
+      );
       if (copied > 0) this.#dataChanged(to, caller);
       return copied;
     });
@@ -496,7 +669,9 @@ class UnionFileSystem implements Union {
   ): Promise<number> {
     const sourceFd = check(sys.dup(from), 'dup');
     try {
-      const copied = await this.#onDuplicate(toFd, (fd) => sys.copyFileRangeAsync(sourceFd, fromOffset, fd, toOffset, length));
+      const copied = await this.#onDuplicate(toFd, (fd) =>
+        sys.copyFileRangeAsync(sourceFd, fromOffset, fd, toOffset, length),
+      );
       if (copied > 0) this.#dataChanged(to, caller);
       return copied;
     } finally {
@@ -526,7 +701,17 @@ class UnionFileSystem implements Union {
     const root = onDisk(this.#context.nodes.directory(ROOT_NODE).stack[0] as LayerDirectory);
     const values = new Float64Array(10);
     check(sys.fstatfs(root.fd(), values), 'statfs');
-    [, out.bsize, out.blocks, out.bfree, out.bavail, out.files, out.ffree, out.namelen, out.frsize] = values as unknown as [
+    [
+      ,
+      out.bsize,
+      out.blocks,
+      out.bfree,
+      out.bavail,
+      out.files,
+      out.ffree,
+      out.namelen,
+      out.frsize,
+    ] = values as unknown as [
       number,
       number,
       number,
@@ -547,8 +732,25 @@ class UnionFileSystem implements Union {
     return listxattr(this.#context, this.#context.nodes.get(node), caller);
   }
 
-  setxattr(node: NodeId, name: ByteString, value: Uint8Array, flags: number, killSetGid: boolean, caller: Caller): Awaitable<void> {
-    return whenReady(() => setxattr(this.#context, this.#context.nodes.get(node), name, value, flags, killSetGid, caller));
+  setxattr(
+    node: NodeId,
+    name: ByteString,
+    value: Uint8Array,
+    flags: number,
+    killSetGid: boolean,
+    caller: Caller,
+  ): Awaitable<void> {
+    return whenReady(() =>
+      setxattr(
+        this.#context,
+        this.#context.nodes.get(node),
+        name,
+        value,
+        flags,
+        killSetGid,
+        caller,
+      ),
+    );
   }
 
   removexattr(node: NodeId, name: ByteString, caller: Caller): Awaitable<void> {
@@ -558,7 +760,9 @@ class UnionFileSystem implements Union {
   layers(): LayerInUse[] {
     const { options, roots } = this.#context;
     const paths = [options.upper, ...options.lowers].map((layer) => layer?.path);
-    return roots.flatMap((root, i) => (root === undefined ? [] : [layerInUse(root, paths[i] as ByteString)]));
+    return roots.flatMap((root, i) =>
+      root === undefined ? [] : [layerInUse(root, paths[i] as ByteString)],
+    );
   }
 
   usage(): FileSystemUsage {
@@ -568,7 +772,9 @@ class UnionFileSystem implements Union {
 
   async destroy(): Promise<void> {
     const context = this.#context;
-    const copying = [...context.nodes.values()].flatMap((node) => (node.copyingUp === null ? [] : [node.copyingUp]));
+    const copying = [...context.nodes.values()].flatMap((node) =>
+      node.copyingUp === null ? [] : [node.copyingUp],
+    );
     await Promise.allSettled(copying);
     const { upper } = context;
     const toFlush = upper !== null && this.#flushes ? sys.dup(upper.root.fd()) : -1;
@@ -581,7 +787,8 @@ class UnionFileSystem implements Union {
     context.directories.closeAll();
     for (const root of context.roots) root?.release();
     upper?.close();
-    // Nothing is changed from here on: who mounts the same upper next need not wait until all is flushed.
+    // Nothing is changed from here on: who mounts the same upper next need not wait until all is
+    // flushed.
     if (this.#workFd >= 0) sys.close(this.#workFd);
     if (toFlush < 0) return;
     const flushed = await sys.syncfsAsync(toFlush);

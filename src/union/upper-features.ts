@@ -4,7 +4,15 @@ import { E } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import { reasonOf } from '../base/system-error.js';
 import { sys } from '../sys/index.js';
-import { O_CLOEXEC, O_CREAT, O_EXCL, O_NOFOLLOW, O_RDWR, O_TMPFILE, O_WRONLY } from '../sys/constants.js';
+import {
+  O_CLOEXEC,
+  O_CREAT,
+  O_EXCL,
+  O_NOFOLLOW,
+  O_RDWR,
+  O_TMPFILE,
+  O_WRONLY,
+} from '../sys/constants.js';
 import { overlayPrefix, type MarkClass } from '../sys/union-xattrs.js';
 import { ordersNamesAfterData } from './copy-flush.js';
 import type { DiskDirectory } from './disk-directory.js';
@@ -14,26 +22,44 @@ import type { UpperFeatures } from './upper-layer.js';
 import { WHITEOUT_PREFIX } from './whiteout.js';
 
 /** One name a trial: what cannot be removed must not stand in the way of the next. */
-const [FILE, DEVICE, LINK, MARKER] = ['#trial-file', '#trial-device', '#trial-link', `${WHITEOUT_PREFIX}#trial-marker`].map(bytesOf) as [
-  Name,
-  Name,
-  Name,
-  Name,
-];
+const [FILE, DEVICE, LINK, MARKER] = [
+  '#trial-file',
+  '#trial-device',
+  '#trial-link',
+  `${WHITEOUT_PREFIX}#trial-marker`,
+].map(bytesOf) as [Name, Name, Name, Name];
 const yes = Buffer.from('y');
 
-/** No space for a trial, or it is still there from another time: what a file system cannot do it refuses before it looks for space. */
+/**
+ * No space for a trial, or it is still there from another time: what a file system cannot do it
+ * refuses before it looks for space.
+ */
 const possible: ReadonlySet<number> = new Set([E.ENOSPC, E.EDQUOT, E.EEXIST]);
-/** A failure from which nothing follows: an upper must not be written in another form than before because of it. */
-const saysNothing: ReadonlySet<number> = new Set([E.EIO, E.ENOMEM, E.EROFS, E.ESTALE, E.EUCLEAN, E.EMFILE, E.ENFILE]);
+/**
+ * A failure from which nothing follows: an upper must not be written in another form than before
+ * because of it.
+ */
+const saysNothing: ReadonlySet<number> = new Set([
+  E.EIO,
+  E.ENOMEM,
+  E.EROFS,
+  E.ESTALE,
+  E.EUCLEAN,
+  E.EMFILE,
+  E.ENFILE,
+]);
 
 function notWritable(shown: string, result: number): PlyfsError {
-  return new PlyfsError('workdir-not-writable', `cannot write to the workdir of upperdir ${shown} (${reasonOf(-result)}).`);
+  return new PlyfsError(
+    'workdir-not-writable',
+    `cannot write to the workdir of upperdir ${shown} (${reasonOf(-result)}).`,
+  );
 }
 
 /** `device`: what became of a whiteout device, where there can be none. */
 function cannotMark(shown: string, marker: number, device: number | undefined): PlyfsError {
-  const neither = device === undefined ? 'no' : `neither whiteout devices (${reasonOf(-device)}) nor`;
+  const neither =
+    device === undefined ? 'no' : `neither whiteout devices (${reasonOf(-device)}) nor`;
   return new PlyfsError(
     'upperdir-no-whiteouts',
     `upperdir ${shown} takes ${neither} files called .wh.NAME (${reasonOf(-marker)}), so that deletions could not be kept: put it on another file system.`,
@@ -41,8 +67,9 @@ function cannotMark(shown: string, marker: number, device: number | undefined): 
 }
 
 /**
- * Throws `PlyfsError` when nothing can be made there at all, or nothing be deleted. `byMarkers`: deletions are to be `.wh.` files whatever else
- * there is. `warn` is told in a sentence what will be missing.
+ * Throws `PlyfsError` when nothing can be made there at all, or nothing be deleted. `byMarkers`:
+ * deletions are to be `.wh.` files whatever else there is. `warn` is told in a sentence what will
+ * be missing.
  */
 export function tryFeatures(
   work: DiskDirectory,
@@ -74,7 +101,12 @@ export function tryFeatures(
   if (device >= 0) remove(DEVICE);
   if (byMarkers || !whiteoutDevices || !takesMarks) {
     // By open(2), as markers are made: fuse-overlayfs refuses that alone.
-    const marker = sys.openat(work.fd(), MARKER, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600);
+    const marker = sys.openat(
+      work.fd(),
+      MARKER,
+      O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+      0o600,
+    );
     if (!can(marker)) throw cannotMark(shown, marker, whiteoutDevices ? undefined : device);
     if (marker >= 0) {
       sys.close(marker);
@@ -97,7 +129,15 @@ export function tryFeatures(
   }
   if (!whiteoutDevices) {
     const reason = device === -E.EPERM ? 'this user may not make device nodes' : reasonOf(-device);
-    warn(`upperdir ${shown} takes no whiteout devices (${reason}): deletions are kept as .wh. files.`);
+    warn(
+      `upperdir ${shown} takes no whiteout devices (${reason}): deletions are kept as .wh. files.`,
+    );
   }
-  return { marks: takesMarks, whiteoutDevices, opaqueMarkers: !takesMarks, tmpfile, namesAfterData: ordersNamesAfterData(work.fd()) };
+  return {
+    marks: takesMarks,
+    whiteoutDevices,
+    opaqueMarkers: !takesMarks,
+    tmpfile,
+    namesAfterData: ordersNamesAfterData(work.fd()),
+  };
 }

@@ -1,8 +1,9 @@
 /**
  * The upper layer: what can be written there, and in which form.
  *
- * `work` is a directory of the upper's file system, `workdir`/work as the kernel has it. Whatever takes several steps is made there under
- * a temporary name and renamed into its place last; what a crash leaves there is swept at the next mount.
+ * `work` is a directory of the upper's file system, `workdir`/work as the kernel has it. Whatever
+ * takes several steps is made there under a temporary name and renamed into its place last; what a
+ * crash leaves there is swept at the next mount.
  */
 import type { ByteString, Name } from '../base/bytes.js';
 import { check, E, Errno } from '../base/errno.js';
@@ -78,11 +79,12 @@ export class UpperLayer {
   }
 
   /**
-   * Before `name` is made, copied up, changed or deleted in the upper. Throws EPERM for a marker's name: as a file it would delete another
-   * name, and no marker can delete it.
+   * Before `name` is made, copied up, changed or deleted in the upper. Throws EPERM for a marker's
+   * name: as a file it would delete another name, and no marker can delete it.
    */
   refuseMarker(name: Name): void {
-    if (this.reservesMarkers && name.startsWith(WHITEOUT_PREFIX)) throw new Errno(E.EPERM, 'names that start with .wh. are whiteouts here');
+    if (this.reservesMarkers && name.startsWith(WHITEOUT_PREFIX))
+      throw new Errno(E.EPERM, 'names that start with .wh. are whiteouts here');
   }
 
   /** Makes `name`, which must not exist in the upper, deleted. Throws EEXIST when it does. */
@@ -91,7 +93,10 @@ export class UpperLayer {
     else this.#touch(directory, (WHITEOUT_PREFIX + name) as Name);
   }
 
-  /** Replaces a file or directory of the upper by a whiteout, in one step. A directory may hold whiteouts only. */
+  /**
+   * Replaces a file or directory of the upper by a whiteout, in one step. A directory may hold
+   * whiteouts only.
+   */
   replaceByWhiteout(directory: DiskDirectory, name: Name, isDirectory: boolean): void {
     if (!this.features.whiteoutDevices) {
       this.#touch(directory, (WHITEOUT_PREFIX + name) as Name);
@@ -113,7 +118,10 @@ export class UpperLayer {
     sweep(this.work, temporary);
   }
 
-  /** Removes an object of the upper that covers nothing. A directory that still holds whiteouts goes with them. */
+  /**
+   * Removes an object of the upper that covers nothing. A directory that still holds whiteouts goes
+   * with them.
+   */
   remove(directory: DiskDirectory, name: Name, isDirectory: boolean): void {
     const result = sys.unlinkat(directory.fd(), name, isDirectory ? AT_REMOVEDIR : 0);
     if (result >= 0) return;
@@ -153,14 +161,22 @@ export class UpperLayer {
     if (result === -E.EINVAL) {
       // The file system does not know the flag. Nobody else changes the upper meanwhile.
       const found = directory.stat(name, trial, 0);
-      result = found >= 0 ? -E.EEXIST : found !== -E.ENOENT ? found : renameAsOwner(this.work.fd(), temporary, directory.fd(), name, 0);
+      result =
+        found >= 0
+          ? -E.EEXIST
+          : found !== -E.ENOENT
+            ? found
+            : renameAsOwner(this.work.fd(), temporary, directory.fd(), name, 0);
     }
     if (result < 0) sweep(this.work, temporary);
     if (result !== -E.EEXIST) check(result, name);
     return result < 0;
   }
 
-  /** The same where a directory takes the place of a whiteout: a device, which an ordinary rename refuses, or a marker beside the name. */
+  /**
+   * The same where a directory takes the place of a whiteout: a device, which an ordinary rename
+   * refuses, or a marker beside the name.
+   */
   publishOverWhiteout(temporary: Name, directory: DiskDirectory, name: Name): void {
     const result = renameAsOwner(this.work.fd(), temporary, directory.fd(), name, RENAME_EXCHANGE);
     if (result === -E.ENOENT) this.#publish(temporary, directory, name, 0);
@@ -178,9 +194,10 @@ export class UpperLayer {
   }
 
   /**
-   * A whiteout device at a name that is free, or -errno. One device has many names, as the kernel does it (fs/overlayfs/dir.c,
-   * ovl_whiteout): a name costs a tenth of a device, and no inode. rename(2) does nothing between two names of one object, so
-   * a whiteout is never renamed over another.
+   * A whiteout device at a name that is free, or -errno. One device has many names, as the kernel
+   * does it (fs/overlayfs/dir.c, ovl_whiteout): a name costs a tenth of a device, and no inode.
+   * rename(2) does nothing between two names of one object, so a whiteout is never renamed over
+   * another.
    */
   #device(directory: DiskDirectory, name: Name): number {
     if (this.#whiteout >= 0) {
@@ -201,7 +218,12 @@ export class UpperLayer {
   }
 
   #touch(directory: DiskDirectory, name: Name): void {
-    const fd = sys.openat(directory.fd(), name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, MARKER_MODE);
+    const fd = sys.openat(
+      directory.fd(),
+      name,
+      O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+      MARKER_MODE,
+    );
     if (fd === -E.EEXIST) return;
     sys.close(check(fd, name));
   }

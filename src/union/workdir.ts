@@ -1,9 +1,10 @@
 /**
  * The work directory: a place on the upper's file system for what is not finished.
  *
- * `workdir`/work is laid out as the kernel has it, so that either can mount after the other. Whatever it holds when a union is
- * opened is what a crash left, and is swept; but `incompat/volatile` there says that a mount which flushed nothing
- * may have been cut short: such an upper is refused (overlayfs.rst, "Volatile mount").
+ * `workdir`/work is laid out as the kernel has it, so that either can mount after the other.
+ * Whatever it holds when a union is opened is what a crash left, and is swept; but
+ * `incompat/volatile` there says that a mount which flushed nothing may have been cut short: such
+ * an upper is refused (overlayfs.rst, "Volatile mount").
  */
 import type { ByteString, Name } from '../base/bytes.js';
 import { bytesOf, textOf } from '../base/bytes.js';
@@ -12,7 +13,15 @@ import { PlyfsError } from '../base/error.js';
 import { inPieces, type Pieces } from '../base/pieces.js';
 import { reasonOf } from '../base/system-error.js';
 import { sys } from '../sys/index.js';
-import { AT_REMOVEDIR, DT_DIR, LOCK_EX, LOCK_NB, O_CLOEXEC, O_CREAT, O_WRONLY } from '../sys/constants.js';
+import {
+  AT_REMOVEDIR,
+  DT_DIR,
+  LOCK_EX,
+  LOCK_NB,
+  O_CLOEXEC,
+  O_CREAT,
+  O_WRONLY,
+} from '../sys/constants.js';
 import type { DiskDirectory } from './disk-directory.js';
 import type { EntryVisitor } from './layer.js';
 
@@ -24,8 +33,9 @@ const VOLATILE = bytesOf('volatile') as Name;
 const SWEPT_AT_ONCE = 512;
 
 /**
- * Removes `name` and everything below it, never following a link; what cannot be removed stays for the next sweep. Of a large tree, part of it now
- * and the rest as the event loop turns: nobody waits for it, and what is left when the union ends is swept by the next.
+ * Removes `name` and everything below it, never following a link; what cannot be removed stays for
+ * the next sweep. Of a large tree, part of it now and the rest as the event loop turns: nobody
+ * waits for it, and what is left when the union ends is swept by the next.
  */
 export function sweep(directory: DiskDirectory, name: Name): void {
   const rest = inPieces(sweeping(directory, name), 1);
@@ -59,7 +69,8 @@ function* sweeping(directory: DiskDirectory, name: Name): Pieces {
     }
     const entered = next.directory.descend(next.name);
     next.inside = entered;
-    // A directory of another's making may be closed even to its owner (the kernel makes `work` with mode 0).
+    // A directory of another's making may be closed even to its owner (the kernel makes `work` with
+    // mode 0).
     sys.fchmodat(next.directory.fd(), next.name, 0o700);
     let found: Name[] = [];
     const pieces = entered.listing((entry) => found.push(entry));
@@ -73,7 +84,8 @@ function* sweeping(directory: DiskDirectory, name: Name): Pieces {
       }
       for (const entry of found) {
         if (++removed % SWEPT_AT_ONCE === 0) yield;
-        if (!removeSimple(entered, entry)) waiting.push({ directory: entered, name: entry, inside: null });
+        if (!removeSimple(entered, entry))
+          waiting.push({ directory: entered, name: entry, inside: null });
       }
       found = [];
       if (step.done === true) break;
@@ -81,7 +93,10 @@ function* sweeping(directory: DiskDirectory, name: Name): Pieces {
   }
 }
 
-/** Removes what is no directory, or an empty one. False for one that holds something, which must be entered. */
+/**
+ * Removes what is no directory, or an empty one. False for one that holds something, which must be
+ * entered.
+ */
 function removeSimple(directory: DiskDirectory, name: Name): boolean {
   if (sys.unlinkat(directory.fd(), name, 0) !== -E.EISDIR) return true;
   return sys.unlinkat(directory.fd(), name, AT_REMOVEDIR) >= 0;
@@ -104,16 +119,23 @@ function entriesOf(directory: DiskDirectory): { name: Name; type: number }[] {
   return entries;
 }
 
-/** Milliseconds: a daemon takes back some ten thousand nodes a second from the kernel before it ends, fewer on a busy machine. */
+/**
+ * Milliseconds: a daemon takes back some ten thousand nodes a second from the kernel before it
+ * ends, fewer on a busy machine.
+ */
 const LOCK_PATIENCE = 10_000;
 /** What overlayfs and fuse-overlayfs keep in a workdir. */
 const known: readonly string[] = ['work', 'index'];
 
 /**
- * Makes `workdir`/work ready: locked against another mount, empty, and marked if nothing will be flushed. `workdir` itself stays open
- * to keep the lock. Throws `PlyfsError`.
+ * Makes `workdir`/work ready: locked against another mount, empty, and marked if nothing will be
+ * flushed. `workdir` itself stays open to keep the lock. Throws `PlyfsError`.
  */
-export function prepareWorkdir(workdir: DiskDirectory, path: ByteString, isVolatile: boolean): DiskDirectory {
+export function prepareWorkdir(
+  workdir: DiskDirectory,
+  path: ByteString,
+  isVolatile: boolean,
+): DiskDirectory {
   const shown = textOf(path);
   if (!lock(workdir)) {
     throw new PlyfsError(
@@ -121,7 +143,9 @@ export function prepareWorkdir(workdir: DiskDirectory, path: ByteString, isVolat
       `workdir ${shown} is in use by another mount: unmount that one, or give this mount its own upperdir and workdir.`,
     );
   }
-  const foreign = entriesOf(workdir).find((entry) => !known.includes(entry.name) || entry.type !== DT_DIR);
+  const foreign = entriesOf(workdir).find(
+    (entry) => !known.includes(entry.name) || entry.type !== DT_DIR,
+  );
   if (foreign !== undefined) {
     throw new PlyfsError(
       'workdir-not-empty',
@@ -168,8 +192,16 @@ function markVolatile(work: DiskDirectory, shown: string): void {
   sys.mkdirat(work.fd(), INCOMPAT, 0o700);
   const incompat = work.descend(INCOMPAT);
   sys.mkdirat(incompat.fd(), VOLATILE, 0o700);
-  const fd = sys.openat(incompat.descend(VOLATILE).fd(), bytesOf('dirty'), O_WRONLY | O_CREAT | O_CLOEXEC, 0o600);
+  const fd = sys.openat(
+    incompat.descend(VOLATILE).fd(),
+    bytesOf('dirty'),
+    O_WRONLY | O_CREAT | O_CLOEXEC,
+    0o600,
+  );
   if (fd < 0)
-    throw new PlyfsError('workdir-not-writable', `cannot mark workdir ${shown} as volatile (${reasonOf(-fd)}): make it writable.`);
+    throw new PlyfsError(
+      'workdir-not-writable',
+      `cannot mark workdir ${shown} as volatile (${reasonOf(-fd)}): make it writable.`,
+    );
   sys.close(fd);
 }

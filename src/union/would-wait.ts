@@ -1,8 +1,10 @@
 /**
- * Operations that find in their middle that something must be there first which takes long: the listing of a huge directory, the copies of a thousand parents.
+ * Operations that find in their middle that something must be there first which takes long: the
+ * listing of a huge directory, the copies of a thousand parents.
  *
- * They throw `WouldWait` before they have changed anything that must not be changed twice, and are done again from the start once it is there. So that the many
- * steps of an operation need not be able to wait for the few that may.
+ * They throw `WouldWait` before they have changed anything that must not be changed twice, and are
+ * done again from the start once it is there. So that the many steps of an operation need not be
+ * able to wait for the few that may.
  */
 import type { Awaitable } from '../base/awaitable.js';
 
@@ -20,7 +22,9 @@ export class WouldWait extends Error {
 export function whenReady<T>(operation: () => Awaitable<T>): Awaitable<T> {
   try {
     const result = operation();
-    return result instanceof Promise ? result.catch((error: unknown) => again(error, operation)) : result;
+    return result instanceof Promise
+      ? result.catch((error: unknown) => again(error, operation))
+      : result;
   } catch (error) {
     return again(error, operation);
   }

@@ -1,4 +1,7 @@
-/** Extended attributes through the mount: passed on to the winning object, the union's own hidden and escaped (shown-xattrs.ts). */
+/**
+ * Extended attributes through the mount: passed on to the winning object, the union's own hidden
+ * and escaped (shown-xattrs.ts).
+ */
 import { after, type Awaitable } from '../base/awaitable.js';
 import type { ByteString } from '../base/bytes.js';
 import { check, E, Errno } from '../base/errno.js';
@@ -25,7 +28,10 @@ import { refuseChange } from './protection.js';
 const ACL_NAMES = 'system.posix_acl_';
 const scratch = Buffer.alloc(64 * 1024);
 
-/** What the node's attributes are read from, by name; a descriptor's own where the name is empty. Throws ENOENT for a removed directory. */
+/**
+ * What the node's attributes are read from, by name; a descriptor's own where the name is empty.
+ * Throws ENOENT for a removed directory.
+ */
 function read<T>(node: Node, use: (directory: LayerDirectory | number, name: ByteString) => T): T {
   if (node.orphanFd >= 0) return use(node.orphanFd, '' as ByteString);
   if (node.isDirectory()) {
@@ -37,14 +43,18 @@ function read<T>(node: Node, use: (directory: LayerDirectory | number, name: Byt
 
 function readAttribute(node: Node, attribute: ByteString): number {
   return read(node, (directory, file) =>
-    typeof directory === 'number' ? sys.getxattrat(directory, file, attribute, scratch) : directory.getxattr(file, attribute, scratch),
+    typeof directory === 'number'
+      ? sys.getxattrat(directory, file, attribute, scratch)
+      : directory.getxattr(file, attribute, scratch),
   );
 }
 
 /** The attribute that keeps the node's owner, if one does. */
 function overrideOf(context: UnionContext, node: Node): ByteString | undefined {
   if (node.orphanFd >= 0) return context.ownership.override;
-  return node.isDirectory() ? node.stack[0]?.overrideOf('' as ByteString) : node.holder.overrideOf(node.name);
+  return node.isDirectory()
+    ? node.stack[0]?.overrideOf('' as ByteString)
+    : node.holder.overrideOf(node.name);
 }
 
 /** Which attributes this mount has anything to do with. Throws EOPNOTSUPP. */
@@ -62,7 +72,8 @@ export function getxattr(context: UnionContext, node: Node, name: ByteString): U
   // A layer may have given its files some of their own before it kept them aside.
   const plain = xattrToDisk(name, marks);
   if (size === -E.ENODATA && kept !== plain) size = readAttribute(node, plain);
-  // "Not supported" would make every access to the file fail: Linux asks for ACLs before it grants one (fs/fuse/acl.c, fuse_get_acl).
+  // "Not supported" would make every access to the file fail: Linux asks for ACLs before it grants
+  // one (fs/fuse/acl.c, fuse_get_acl).
   if (size === -E.ENODATA || (size === -E.EOPNOTSUPP && name.startsWith(ACL_NAMES))) return null;
   return Buffer.from(scratch.subarray(0, check(size, name)));
 }
@@ -73,7 +84,12 @@ function ownerOf(context: UnionContext, node: Node): Uint8Array {
   return Buffer.from(`${uid}:${gid}`, 'latin1');
 }
 
-function setOwner(context: UnionContext, node: Node, value: Uint8Array, caller: Caller): Awaitable<void> {
+function setOwner(
+  context: UnionContext,
+  node: Node,
+  value: Uint8Array,
+  caller: Caller,
+): Awaitable<void> {
   const { uid, gid } = parseOwner(value);
   return after(copyUp(context, node, caller), () => {
     const { dirfd, name } = upperTarget(context, node);
@@ -83,7 +99,9 @@ function setOwner(context: UnionContext, node: Node, value: Uint8Array, caller: 
 
 export function listxattr(context: UnionContext, node: Node, caller: Caller): Uint8Array {
   if (!context.options.xattrs) throw new Errno(E.EOPNOTSUPP, 'listxattr');
-  const names = read(node, (directory, file) => (typeof directory === 'number' ? xattrNames(directory, file) : directory.xattrNames(file)));
+  const names = read(node, (directory, file) =>
+    typeof directory === 'number' ? xattrNames(directory, file) : directory.xattrNames(file),
+  );
   if (typeof names === 'number') throw new Errno(-names, 'listxattr');
   const shown = new Set<ByteString>();
   let administrator: boolean | undefined;
@@ -97,9 +115,16 @@ export function listxattr(context: UnionContext, node: Node, caller: Caller): Ui
   return Buffer.from([...shown].map((name) => `${name}\0`).join(''), 'latin1');
 }
 
-/** Where the upper keeps an attribute of the node. A symbolic link has no `user.` attributes in which to keep others (xattr(7)). */
+/**
+ * Where the upper keeps an attribute of the node. A symbolic link has no `user.` attributes in
+ * which to keep others (xattr(7)).
+ */
 function nameInUpper(context: UnionContext, node: Node, shown: ByteString): ByteString {
-  return nameOnDisk(shown, context.belief.marks, node.type === S_IFLNK ? undefined : context.ownership.override);
+  return nameOnDisk(
+    shown,
+    context.belief.marks,
+    node.type === S_IFLNK ? undefined : context.ownership.override,
+  );
 }
 
 export function setxattr(
@@ -114,7 +139,8 @@ export function setxattr(
   requireSupported(context, name);
   writableUpper(context);
   refuseChange(node);
-  if (name === OWNER_XATTR && context.ownership.emulated) return setOwner(context, node, value, caller);
+  if (name === OWNER_XATTR && context.ownership.emulated)
+    return setOwner(context, node, value, caller);
   // The request's memory may be used again while a copy-up runs.
   const kept = node.inUpper ? value : Buffer.from(value);
   return after(copyUp(context, node, caller), () => {
@@ -127,7 +153,12 @@ export function setxattr(
   });
 }
 
-export function removexattr(context: UnionContext, node: Node, name: ByteString, caller: Caller): Awaitable<void> {
+export function removexattr(
+  context: UnionContext,
+  node: Node,
+  name: ByteString,
+  caller: Caller,
+): Awaitable<void> {
   requireSupported(context, name);
   writableUpper(context);
   refuseChange(node);
@@ -138,7 +169,8 @@ export function removexattr(context: UnionContext, node: Node, name: ByteString,
     const attribute = nameInUpper(context, node, name);
     let removed = removeXattrAsOwner(dirfd, file, attribute);
     const plain = xattrToDisk(name, context.belief.marks);
-    if (removed === -E.ENODATA && attribute !== plain) removed = removeXattrAsOwner(dirfd, file, plain);
+    if (removed === -E.ENODATA && attribute !== plain)
+      removed = removeXattrAsOwner(dirfd, file, plain);
     check(removed, name);
   });
 }

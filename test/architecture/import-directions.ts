@@ -1,4 +1,7 @@
-/** Who may import whom: the module table of ARCHITECTURE.md, and the check of the sources against it. */
+/**
+ * Who may import whom: the module table of ARCHITECTURE.md, and the check of the sources against
+ * it.
+ */
 import { readdirSync, readFileSync } from 'node:fs';
 import { builtinModules } from 'node:module';
 import { dirname, join, normalize } from 'node:path';
@@ -18,25 +21,46 @@ const modules: Record<string, { imports: readonly string[]; packages?: readonly 
   distribution: { imports: ['image', 'layer', 'base'] },
   runtime: { imports: ['sys', 'base'] },
   engine: {
-    imports: ['runtime', 'distribution', 'image', 'layer', 'graphdriver', 'archive', 'fuse', 'union', 'vfs', 'sys', 'base'],
+    imports: [
+      'runtime',
+      'distribution',
+      'image',
+      'layer',
+      'graphdriver',
+      'archive',
+      'fuse',
+      'union',
+      'vfs',
+      'sys',
+      'base',
+    ],
     packages: ['unique-names-generator'],
   },
-  cli: { imports: ['engine', 'fuse', 'union', 'vfs', 'sys', 'base'], packages: ['commander', 'cli-progress'] },
+  cli: {
+    imports: ['engine', 'fuse', 'union', 'vfs', 'sys', 'base'],
+    packages: ['commander', 'cli-progress'],
+  },
   /** src/index.ts, the npm package's face. */
   index: { imports: ['engine', 'fuse', 'union', 'vfs', 'sys', 'base'] },
 };
 
-/** Single files that may import more than their module. Layers are mounted by the program plyfs; unmounting one is the same for any FUSE mount. */
+/**
+ * Single files that may import more than their module. Layers are mounted by the program plyfs;
+ * unmounting one is the same for any FUSE mount.
+ */
 const exceptions: Record<string, readonly string[]> = {
   'graphdriver/mount-server.ts': ['fuse'],
 };
 
-/** One sentence for each import under `root`/src that the table does not allow, with file and line. */
+/**
+ * One sentence for each import under `root`/src that the table does not allow, with file and line.
+ */
 export function offendingImports(root: string): string[] {
   const source = join(root, 'src');
   const offences: string[] = [];
   for (const file of readdirSync(source, { recursive: true, encoding: 'utf8' })) {
-    if (file.endsWith('.ts')) offences.push(...offencesOf(file, readFileSync(join(source, file), 'utf8')));
+    if (file.endsWith('.ts'))
+      offences.push(...offencesOf(file, readFileSync(join(source, file), 'utf8')));
   }
   return offences.sort();
 }
@@ -45,11 +69,15 @@ export function offendingImports(root: string): string[] {
 export function offencesOf(file: string, text: string): string[] {
   const module = moduleOf(file);
   const rule = modules[module];
-  if (rule === undefined) return [`src/${file}: src/${module} is not in the table of modules (test/architecture/import-directions.ts)`];
+  if (rule === undefined)
+    return [
+      `src/${file}: src/${module} is not in the table of modules (test/architecture/import-directions.ts)`,
+    ];
   const offences: string[] = [];
   for (const { specifier, line } of importsOf(file, text)) {
     const problem = problemWith(specifier, file, module, rule);
-    if (problem !== undefined) offences.push(`src/${file}:${line}: imports '${specifier}': ${problem}`);
+    if (problem !== undefined)
+      offences.push(`src/${file}:${line}: imports '${specifier}': ${problem}`);
   }
   return offences;
 }
@@ -64,11 +92,16 @@ function problemWith(
     const target = normalize(join(dirname(file), specifier));
     if (target.startsWith('..')) {
       // The addon and package.json lie outside src/.
-      return module === 'sys' || target.endsWith('package.json') ? undefined : 'it lies outside src/';
+      return module === 'sys' || target.endsWith('package.json')
+        ? undefined
+        : 'it lies outside src/';
     }
     const other = moduleOf(target);
-    const allowed = other === module || rule.imports.includes(other) || exceptions[file]?.includes(other);
-    return allowed ? undefined : `${module} may import ${rule.imports.join(', ') || 'no other module'}, not ${other}`;
+    const allowed =
+      other === module || rule.imports.includes(other) || exceptions[file]?.includes(other);
+    return allowed
+      ? undefined
+      : `${module} may import ${rule.imports.join(', ') || 'no other module'}, not ${other}`;
   }
   if (specifier.startsWith('node:')) return undefined;
   if (builtinModules.includes(specifier)) return `write 'node:${specifier}'`;
@@ -91,14 +124,22 @@ function importsOf(file: string, text: string): { specifier: string; line: numbe
   const found: { specifier: string; line: number }[] = [];
   const add = (node: ts.Node | undefined): void => {
     if (node === undefined || !ts.isStringLiteralLike(node)) return;
-    found.push({ specifier: node.text, line: tree.getLineAndCharacterOfPosition(node.getStart(tree)).line + 1 });
+    found.push({
+      specifier: node.text,
+      line: tree.getLineAndCharacterOfPosition(node.getStart(tree)).line + 1,
+    });
   };
   const visit = (node: ts.Node): void => {
     if (ts.isImportDeclaration(node) || ts.isExportDeclaration(node)) add(node.moduleSpecifier);
-    else if (ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument)) add(node.argument.literal);
+    else if (ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument))
+      add(node.argument.literal);
     else if (ts.isCallExpression(node)) {
       const callee = node.expression;
-      if (callee.kind === ts.SyntaxKind.ImportKeyword || (ts.isIdentifier(callee) && callee.text === 'require')) add(node.arguments[0]);
+      if (
+        callee.kind === ts.SyntaxKind.ImportKeyword ||
+        (ts.isIdentifier(callee) && callee.text === 'require')
+      )
+        add(node.arguments[0]);
     }
     ts.forEachChild(node, visit);
   };

@@ -1,5 +1,17 @@
-/** What is on disk after a layer was applied: as Docker extracts it, whatever the order in the tar. */
-import { lstatSync, mkdirSync, readFileSync, readdirSync, readlinkSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+/**
+ * What is on disk after a layer was applied: as Docker extracts it, whatever the order in the tar.
+ */
+import {
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { applyLayer, type Applied, type ApplyOptions } from '../../src/archive/apply-layer.js';
@@ -14,21 +26,36 @@ import { inPieces, longName, tar, type Fields } from './tar-builder.js';
 
 const needsRoot = isRoot ? false : 'needs root: owners and devices';
 
-async function apply(directory: string, parts: readonly (Fields | Buffer)[], options: Partial<ApplyOptions> = {}): Promise<Applied> {
+async function apply(
+  directory: string,
+  parts: readonly (Fields | Buffer)[],
+  options: Partial<ApplyOptions> = {},
+): Promise<Applied> {
   mkdirSync(directory, { recursive: true });
   const reader = new LayerReader(inPieces(tar(...parts), 777));
-  const applied = await applyLayer(reader, directory, { whiteouts: 'overlay', ownership: isRoot ? 'real' : 'override', ...options });
+  const applied = await applyLayer(reader, directory, {
+    whiteouts: 'overlay',
+    ownership: isRoot ? 'real' : 'override',
+    ...options,
+  });
   await reader.finish();
   return applied;
 }
 
 function xattrOf(path: string, attribute: string): string | undefined {
   const buffer = Buffer.alloc(1000);
-  const size = sys.getxattrat(AT_FDCWD, Buffer.from(path).toString('latin1') as ByteString, attribute as ByteString, buffer);
+  const size = sys.getxattrat(
+    AT_FDCWD,
+    Buffer.from(path).toString('latin1') as ByteString,
+    attribute as ByteString,
+    buffer,
+  );
   return size < 0 ? undefined : buffer.toString('latin1', 0, size);
 }
 
-/** Every name below, with a letter for what it is: d, f, l, `w` a whiteout, `D` an opaque directory. */
+/**
+ * Every name below, with a letter for what it is: d, f, l, `w` a whiteout, `D` an opaque directory.
+ */
 function shape(directory: string, below = ''): string[] {
   return readdirSync(`${directory}/${below}`)
     .sort()
@@ -37,7 +64,11 @@ function shape(directory: string, below = ''): string[] {
       const stat = lstatSync(`${directory}/${path}`);
       if (stat.isCharacterDevice() && stat.rdev === 0) return [`w ${path}`];
       if (!stat.isDirectory()) return [`${stat.isSymbolicLink() ? 'l' : 'f'} ${path}`];
-      const opaque = xattrOf(`${directory}/${path}`, isRoot ? 'trusted.overlay.opaque' : 'user.overlay.opaque') === 'y';
+      const opaque =
+        xattrOf(
+          `${directory}/${path}`,
+          isRoot ? 'trusted.overlay.opaque' : 'user.overlay.opaque',
+        ) === 'y';
       return [`${opaque ? 'D' : 'd'} ${path}`, ...shape(directory, path)];
     });
 }
@@ -48,7 +79,14 @@ t.test('owners, modes, times, links and special files', { skip: needsRoot }, asy
   const applied = await apply(`${base}/x`, [
     { name: './', flag: '5', mode: 0o700, uid: 7, mtime: 5 },
     { name: 'd/', flag: '5', mode: 0o2750, uid: 1, gid: 2, mtime: 1000 },
-    { name: '/d/file', mode: 0o4755, uid: 3, gid: 4, data: 'content', pax: { mtime: '1600000000.123456789', atime: '1700000000.5' } },
+    {
+      name: '/d/file',
+      mode: 0o4755,
+      uid: 3,
+      gid: 4,
+      data: 'content',
+      pax: { mtime: '1600000000.123456789', atime: '1700000000.5' },
+    },
     { name: 'd/old', pax: { mtime: '-5.5' } },
     { name: 'd/hard', flag: '1', link: 'd/file', mode: 0o4755, uid: 3, gid: 4, mtime: 1600000000 },
     { name: 'd/link', flag: '2', link: '../../etc/passwd', uid: 9, gid: 9, mtime: 1234 },
@@ -62,16 +100,24 @@ t.test('owners, modes, times, links and special files', { skip: needsRoot }, asy
     {
       name: 'capable',
       data: 'x',
-      pax: { 'SCHILY.xattr.security.capability': '\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0', 'SCHILY.xattr.user.n': '\xff\0=' },
+      pax: {
+        'SCHILY.xattr.security.capability': '\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0',
+        'SCHILY.xattr.user.n': '\xff\0=',
+      },
     },
   ]);
   t.strictSame(applied.lost, []);
   t.equal(applied.entries, 13);
   t.equal(applied.size, 10, 'of the headers together');
   const at = (path: string) => lstatSync(`${base}/x/${path}`, { bigint: true });
-  const plain = ({ mode, uid, gid }: { mode: bigint; uid: bigint; gid: bigint }) => [mode & 0o7777n, uid, gid].map(String);
+  const plain = ({ mode, uid, gid }: { mode: bigint; uid: bigint; gid: bigint }) =>
+    [mode & 0o7777n, uid, gid].map(String);
   t.same(plain(at('d')), [String(0o2750), '1', '2']);
-  t.equal(at('d').mtimeNs, 1000n * 10n ** 9n, 'the time of a directory, although there are files in it');
+  t.equal(
+    at('d').mtimeNs,
+    1000n * 10n ** 9n,
+    'the time of a directory, although there are files in it',
+  );
   t.same(plain(at('d/file')), [String(0o4755), '3', '4']);
   t.equal(at('d/old').mtimeNs, 0n, 'before 1970 is 1970, as for Docker');
   t.equal(at('d/hard').ino, at('d/file').ino);
@@ -102,7 +148,9 @@ t.test('access times: the later of both', { skip: needsRoot }, async (t) => {
 t.test('names that are not UTF-8', async (t) => {
   const base = await workspace(t);
   await apply(`${base}/x`, [{ name: 'caf\xe9/\xff\xfe', data: 'x' }]);
-  const names = readdirSync(`${base}/x`, { encoding: 'buffer' }).map((name) => name.toString('latin1'));
+  const names = readdirSync(`${base}/x`, { encoding: 'buffer' }).map((name) =>
+    name.toString('latin1'),
+  );
   t.same(names, ['caf\xe9']);
 });
 
@@ -110,7 +158,11 @@ t.test('sparse files keep their holes', async (t) => {
   const base = await workspace(t);
   const size = 8 * 2 ** 20;
   await apply(`${base}/x`, [
-    { name: 's', data: 'abc', pax: { 'GNU.sparse.map': `5,1,4194304,2,${size},0`, 'GNU.sparse.size': String(size) } },
+    {
+      name: 's',
+      data: 'abc',
+      pax: { 'GNU.sparse.map': `5,1,4194304,2,${size},0`, 'GNU.sparse.size': String(size) },
+    },
   ]);
   const content = readFileSync(`${base}/x/s`);
   t.equal(content.length, size);
@@ -124,7 +176,14 @@ t.test('an ordinary user’s layer keeps owners and special files aside', async 
     `${base}/x`,
     [
       { name: 'd/', flag: '5', mode: 0o555, uid: 5, gid: 6 },
-      { name: 'd/f', mode: 0o4051, uid: 7, gid: 8, data: 'x', pax: { 'SCHILY.xattr.user.kept': 'y' } },
+      {
+        name: 'd/f',
+        mode: 0o4051,
+        uid: 7,
+        gid: 8,
+        data: 'x',
+        pax: { 'SCHILY.xattr.user.kept': 'y' },
+      },
       { name: 'd/g', flag: '1', link: 'd/f', mode: 0o4051, uid: 7, gid: 8 },
       { name: 'tty', flag: '3', mode: 0o620, uid: 0, gid: 5, major: 4, minor: 1 },
       { name: 'tty2', flag: '1', link: 'tty', mode: 0o666 },
@@ -137,11 +196,16 @@ t.test('an ordinary user’s layer keeps owners and special files aside', async 
     { ownership: 'override' },
   );
   t.strictSame(lost, []);
-  const override = (path: string): string | undefined => xattrOf(`${base}/x/${path}`, 'user.containers.override_stat');
+  const override = (path: string): string | undefined =>
+    xattrOf(`${base}/x/${path}`, 'user.containers.override_stat');
   t.equal(override('d'), '5:6:0555:dir');
   t.equal(override('d/f'), '7:8:04051:file');
   t.equal(override('d/g'), '7:8:04051:file');
-  t.equal(override('tty'), '0:0:0666:char-4-1', 'the last name says the mode, and the device stays one');
+  t.equal(
+    override('tty'),
+    '0:0:0666:char-4-1',
+    'the last name says the mode, and the device stays one',
+  );
   t.equal(override('pipe'), '0:0:0600:pipe');
   t.equal(override('way'), '0:0:0755:dir');
   t.equal(xattrOf(`${base}/x/d/f`, 'user.kept'), 'y');
@@ -227,7 +291,9 @@ t.test('whiteouts on the way to an overlay', async (t) => {
   if (isRoot) t.same([gone.uid, gone.gid], [5, 6]);
   t.equal(readFileSync(`${base}/x/two`, 'latin1'), 'linked');
   t.equal(lstatSync(`${base}/x/one`).ino, lstatSync(`${base}/x/two`).ino);
-  await apply(`${base}/y`, [{ name: '.wh..wh..opq' }], { opaqueXattr: 'user.overlay.opaque' as ByteString });
+  await apply(`${base}/y`, [{ name: '.wh..wh..opq' }], {
+    opaqueXattr: 'user.overlay.opaque' as ByteString,
+  });
   t.equal(xattrOf(`${base}/y`, 'user.overlay.opaque'), 'y', 'of the root too');
 });
 
@@ -252,7 +318,8 @@ t.test('whiteouts that stay files', async (t) => {
 /** A tree of layers below, and what one layer's tar makes of it. */
 function lower(directory: string): void {
   for (const path of ['d', 'd/sub', 'e']) mkdirSync(`${directory}/${path}`, { recursive: true });
-  for (const path of ['f', 'd/x', 'd/y', 'd/sub/z', 'e/x']) writeFileSync(`${directory}/${path}`, 'lower');
+  for (const path of ['f', 'd/x', 'd/y', 'd/sub/z', 'e/x'])
+    writeFileSync(`${directory}/${path}`, 'lower');
   symlinkSync('d', `${directory}/l`);
 }
 
@@ -266,9 +333,20 @@ t.test('whiteouts applied to the layers below', async (t) => {
   };
   const all = ['d d', 'd d/sub', 'f d/sub/z', 'f d/x', 'f d/y', 'd e', 'f e/x', 'f f', 'l l'];
   const but = (...paths: string[]): string[] =>
-    all.filter((line) => !paths.some((path) => line.slice(2) === path || line.slice(2).startsWith(path + '/')));
+    all.filter(
+      (line) =>
+        !paths.some((path) => line.slice(2) === path || line.slice(2).startsWith(path + '/')),
+    );
   t.same(await result(), all);
-  t.same(await result({ name: '.wh.d' }, { name: '.wh.nothing' }, { name: 'no/.wh.where' }, { name: 'f/.wh.x' }), but('d'));
+  t.same(
+    await result(
+      { name: '.wh.d' },
+      { name: '.wh.nothing' },
+      { name: 'no/.wh.where' },
+      { name: 'f/.wh.x' },
+    ),
+    but('d'),
+  );
   t.same(await result({ name: '.wh.l' }), but('l'), 'a link, not what it leads to');
   t.same(await result({ name: 'd/.wh..wh..opq' }), but('d/sub', 'd/x', 'd/y'));
   t.same(await result({ name: '.wh..wh..opq' }, { name: 'new' }), ['f new']);
@@ -282,10 +360,18 @@ t.test('whiteouts applied to the layers below', async (t) => {
     );
     const both: Fields[] = [{ name: 'd/', flag: '5' }, { name: '.wh.d' }];
     if (order === 1) both.reverse();
-    t.same(await result(...both), [...but('d'), 'd d'].sort(byPath), `deleted and made anew, order ${order}`);
+    t.same(
+      await result(...both),
+      [...but('d'), 'd d'].sort(byPath),
+      `deleted and made anew, order ${order}`,
+    );
   }
   t.same(await result({ name: './', flag: '5', mode: 0o711 }), all);
-  t.equal(lstatSync(`${base}/x`).mode & 0o777, isRoot ? 0o711 : 0o711, 'here the root is the layer’s too');
+  t.equal(
+    lstatSync(`${base}/x`).mode & 0o777,
+    isRoot ? 0o711 : 0o711,
+    'here the root is the layer’s too',
+  );
 });
 
 const byPath = (a: string, b: string): number => (a.slice(2) < b.slice(2) ? -1 : 1);
@@ -309,12 +395,16 @@ t.test('whiteouts mean the same in any order', async (t) => {
   ]);
   const any = fc.shuffledSubarray(parts, { minLength: parts.length });
   await fc.assert(
-    fc.asyncProperty(any, fc.constantFrom('overlay' as const, 'apply' as const), async (order, whiteouts) => {
-      rmSync(`${base}/x`, { recursive: true, force: true });
-      if (whiteouts === 'apply') lower(`${base}/x`);
-      await apply(`${base}/x`, order, { whiteouts });
-      outcomes.get(whiteouts)!.add(shape(`${base}/x`).join('\n'));
-    }),
+    fc.asyncProperty(
+      any,
+      fc.constantFrom('overlay' as const, 'apply' as const),
+      async (order, whiteouts) => {
+        rmSync(`${base}/x`, { recursive: true, force: true });
+        if (whiteouts === 'apply') lower(`${base}/x`);
+        await apply(`${base}/x`, order, { whiteouts });
+        outcomes.get(whiteouts)!.add(shape(`${base}/x`).join('\n'));
+      },
+    ),
     { numRuns: 120 },
   );
   t.same([...outcomes.get('overlay')!], ['D d\nf d/x\nw d/y\nD e\nd e/deep\nf e/new\nf f']);
@@ -328,8 +418,26 @@ t.test('as tar extracts it', { skip: needsRoot }, async (t: Test) => {
     '-ec',
     `cd ${base}/tree; cp -a /etc/init.d /etc/alternatives a/ || true; mkfifo a/p; mknod a/n c 1 3; echo x >a/h; ln a/h a/b/h; chown -h 5:6 a/b; touch -d @1.5 a/b; setfattr -n user.x -v 0x00ff a/h`,
   ]);
-  await succeed(['tar', '-C', `${base}/tree`, '--format=posix', '--xattrs', '--xattrs-include=*', '-cf', `${base}/x.tar`, '.']);
-  await succeed(['tar', '-C', `${base}/tar`, '--xattrs', '--xattrs-include=*', '-xpf', `${base}/x.tar`]);
+  await succeed([
+    'tar',
+    '-C',
+    `${base}/tree`,
+    '--format=posix',
+    '--xattrs',
+    '--xattrs-include=*',
+    '-cf',
+    `${base}/x.tar`,
+    '.',
+  ]);
+  await succeed([
+    'tar',
+    '-C',
+    `${base}/tar`,
+    '--xattrs',
+    '--xattrs-include=*',
+    '-xpf',
+    `${base}/x.tar`,
+  ]);
   mkdirSync(`${base}/ours`);
   const reader = new LayerReader(inPieces(readFileSync(`${base}/x.tar`), 10_000));
   await applyLayer(reader, `${base}/ours`, { whiteouts: 'overlay', ownership: 'real' });

@@ -1,5 +1,17 @@
-/** The naive diff, case by case after moby's changes_linux.go, and against a plain comparison of random trees. */
-import { chmodSync, cpSync, linkSync, mkdirSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+/**
+ * The naive diff, case by case after moby's changes_linux.go, and against a plain comparison of
+ * random trees.
+ */
+import {
+  chmodSync,
+  cpSync,
+  linkSync,
+  mkdirSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import fc from 'fast-check';
 import t from 'tap';
 import { compareTrees } from '../../src/archive/changes.js';
@@ -10,12 +22,24 @@ import { succeed } from '../support/command.js';
 import { isRoot } from '../support/users.js';
 import { workspace } from '../suites/workspace.js';
 
-const lines = (newer: string, older: string | undefined): string[] => compareTrees(newer, older).map(({ kind, path }) => `${kind} ${path}`);
+const lines = (newer: string, older: string | undefined): string[] =>
+  compareTrees(newer, older).map(({ kind, path }) => `${kind} ${path}`);
 
 t.test('each kind of change', async (t) => {
   const base = await workspace(t, 'old/d/deep', 'old/dir-to-file', 'old/gone/below');
   const [older, newer] = [`${base}/old`, `${base}/new`];
-  for (const path of ['d/content', 'd/size', 'd/deep/x', 'mode', 'time', 'file-to-dir', 'dir-to-file/x', 'gone/below/x', 'same', 'half'])
+  for (const path of [
+    'd/content',
+    'd/size',
+    'd/deep/x',
+    'mode',
+    'time',
+    'file-to-dir',
+    'dir-to-file/x',
+    'gone/below/x',
+    'same',
+    'half',
+  ])
     writeFileSync(`${older}/${path}`, 'old');
   symlinkSync('old', `${older}/link`);
   await succeed(['cp', '-a', older, newer]);
@@ -25,7 +49,11 @@ t.test('each kind of change', async (t) => {
   for (const side of [older, newer]) utimesSync(`${side}/half`, 5, 100);
   utimesSync(`${newer}/half`, 5, 100.5);
   utimesSync(`${newer}/d`, 5, 5);
-  t.same(lines(newer, older), [], 'one side has whole seconds only, and directories’ times say nothing');
+  t.same(
+    lines(newer, older),
+    [],
+    'one side has whole seconds only, and directories’ times say nothing',
+  );
 
   writeFileSync(`${newer}/d/content`, 'new');
   utimesSync(`${newer}/d/content`, 5, 5);
@@ -42,8 +70,24 @@ t.test('each kind of change', async (t) => {
   writeFileSync(`${newer}/added/x`, '');
   rmSync(`${newer}/link`);
   symlinkSync('elsewhere', `${newer}/link`);
-  const expected = ['A /added', 'A /added/x', 'C /d', 'C /d/content', 'C /d/deep', 'A /d/deep/y', 'C /dir-to-file', 'C /file-to-dir'];
-  t.same(lines(newer, older), [...expected, 'A /file-to-dir/inside', 'D /gone', 'C /link', 'C /mode', 'C /time']);
+  const expected = [
+    'A /added',
+    'A /added/x',
+    'C /d',
+    'C /d/content',
+    'C /d/deep',
+    'A /d/deep/y',
+    'C /dir-to-file',
+    'C /file-to-dir',
+  ];
+  t.same(lines(newer, older), [
+    ...expected,
+    'A /file-to-dir/inside',
+    'D /gone',
+    'C /link',
+    'C /mode',
+    'C /time',
+  ]);
 });
 
 t.test('everything is added to nothing', async (t) => {
@@ -61,34 +105,59 @@ t.test('one file in both trees is not looked into', async (t) => {
   t.same(lines(`${base}/new`, `${base}/old`), []);
 });
 
-t.test('capabilities and owners, no other attribute', { skip: isRoot ? false : 'needs root' }, async (t) => {
-  const base = await workspace(t, 'old');
-  for (const name of ['a', 'b', 'c']) writeFileSync(`${base}/old/${name}`, '');
-  cpSync(`${base}/old`, `${base}/new`, { recursive: true, preserveTimestamps: true });
-  await succeed(['cp', '-aT', `${base}/old`, `${base}/new`]);
-  const set = (name: string, attribute: string, value: string): number =>
-    sys.setxattrat(AT_FDCWD, `${base}/new/${name}` as ByteString, attribute as ByteString, Buffer.from(value, 'latin1'), 0);
-  t.equal(set('a', 'security.capability', '\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0'), 0);
-  t.equal(set('b', 'user.x', 'y'), 0);
-  await succeed(['chown', '5', `${base}/new/c`]);
-  t.same(lines(`${base}/new`, `${base}/old`), ['C /a', 'C /c']);
-});
+t.test(
+  'capabilities and owners, no other attribute',
+  { skip: isRoot ? false : 'needs root' },
+  async (t) => {
+    const base = await workspace(t, 'old');
+    for (const name of ['a', 'b', 'c']) writeFileSync(`${base}/old/${name}`, '');
+    cpSync(`${base}/old`, `${base}/new`, { recursive: true, preserveTimestamps: true });
+    await succeed(['cp', '-aT', `${base}/old`, `${base}/new`]);
+    const set = (name: string, attribute: string, value: string): number =>
+      sys.setxattrat(
+        AT_FDCWD,
+        `${base}/new/${name}` as ByteString,
+        attribute as ByteString,
+        Buffer.from(value, 'latin1'),
+        0,
+      );
+    t.equal(set('a', 'security.capability', '\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0'), 0);
+    t.equal(set('b', 'user.x', 'y'), 0);
+    await succeed(['chown', '5', `${base}/new/c`]);
+    t.same(lines(`${base}/new`, `${base}/old`), ['C /a', 'C /c']);
+  },
+);
 
 t.test('owners kept aside count as owners', async (t) => {
   const base = await workspace(t, 'old');
   writeFileSync(`${base}/old/a`, '');
   await succeed(['cp', '-a', `${base}/old`, `${base}/new`]);
   const value = Buffer.from('5:6:0644:file');
-  t.equal(sys.setxattrat(AT_FDCWD, `${base}/new/a` as ByteString, 'user.containers.override_stat' as ByteString, value, 0), 0);
-  t.same(compareTrees(`${base}/new`, `${base}/old`, { ownership: 'override' }), [{ kind: 'C', path: '/a' }]);
+  t.equal(
+    sys.setxattrat(
+      AT_FDCWD,
+      `${base}/new/a` as ByteString,
+      'user.containers.override_stat' as ByteString,
+      value,
+      0,
+    ),
+    0,
+  );
+  t.same(compareTrees(`${base}/new`, `${base}/old`, { ownership: 'override' }), [
+    { kind: 'C', path: '/a' },
+  ]);
   t.same(lines(`${base}/new`, `${base}/old`), []);
 });
 
 t.test('random trees, compared by paths alone', async (t) => {
   const base = await workspace(t);
-  const names = fc.uniqueArray(fc.constantFrom('a', 'b', 'a/x', 'a/y', 'b/x', 'b/x/z', 'c/x/y'), { selector: (path) => path });
+  const names = fc.uniqueArray(fc.constantFrom('a', 'b', 'a/x', 'a/y', 'b/x', 'b/x/z', 'c/x/y'), {
+    selector: (path) => path,
+  });
   /** The files of a tree, none of which is another's directory. */
-  const tree = names.map((paths) => paths.filter((path) => !paths.some((other) => other.startsWith(`${path}/`))));
+  const tree = names.map((paths) =>
+    paths.filter((path) => !paths.some((other) => other.startsWith(`${path}/`))),
+  );
   let run = 0;
   await fc.assert(
     fc.asyncProperty(tree, tree, async (older, newer) => {
@@ -114,7 +183,9 @@ t.test('random trees, compared by paths alone', async (t) => {
 function expectedOf(older: readonly string[], newer: readonly string[]): string[] {
   const kinds = (files: readonly string[]): Map<string, 'f' | 'd'> => {
     const all = new Map<string, 'f' | 'd'>(files.map((path) => [path, 'f']));
-    for (const path of files) for (let at = path.indexOf('/'); at >= 0; at = path.indexOf('/', at + 1)) all.set(path.slice(0, at), 'd');
+    for (const path of files)
+      for (let at = path.indexOf('/'); at >= 0; at = path.indexOf('/', at + 1))
+        all.set(path.slice(0, at), 'd');
     return all;
   };
   const [before, after] = [kinds(older), kinds(newer)];
@@ -133,5 +204,7 @@ function expectedOf(older: readonly string[], newer: readonly string[]): string[
       if (!changes.has(parent)) changes.set(parent, 'C');
     }
   }
-  return [...changes].map(([path, kind]) => `${kind} /${path}`).sort((a, b) => (a.slice(2) < b.slice(2) ? -1 : 1));
+  return [...changes]
+    .map(([path, kind]) => `${kind} /${path}`)
+    .sort((a, b) => (a.slice(2) < b.slice(2) ? -1 : 1));
 }

@@ -1,4 +1,7 @@
-/** What the reader makes of tars: of each kind of field there is, cut at every block, and handed over in any pieces. */
+/**
+ * What the reader makes of tars: of each kind of field there is, cut at every block, and handed
+ * over in any pieces.
+ */
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import t from 'tap';
@@ -7,7 +10,16 @@ import { LayerReader, type LayerEntry, type LayerLimits } from '../../src/archiv
 import { succeed } from '../support/command.js';
 import { workspace } from '../suites/workspace.js';
 import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
-import { endMarker, entry, header, inPieces, longName, paxHeader, tar, type Fields } from './tar-builder.js';
+import {
+  endMarker,
+  entry,
+  header,
+  inPieces,
+  longName,
+  paxHeader,
+  tar,
+  type Fields,
+} from './tar-builder.js';
 
 interface Read extends Omit<LayerEntry, 'body' | 'xattrs'> {
   readonly data: string;
@@ -20,7 +32,11 @@ async function read(bytes: Buffer, limits?: LayerLimits, ...sizes: number[]): Pr
   for await (const { body, xattrs, ...rest } of reader) {
     const data = await readAll(body, 2 ** 24);
     const texts = [...xattrs].map(([key, value]) => [key, Buffer.from(value).toString('latin1')]);
-    entries.push({ ...rest, data: data!.toString('latin1'), xattrs: Object.fromEntries(texts) as Record<string, string> });
+    entries.push({
+      ...rest,
+      data: data!.toString('latin1'),
+      xattrs: Object.fromEntries(texts) as Record<string, string>,
+    });
   }
   const { diffId, bytes: length, entries: count } = await reader.finish();
   t.equal(diffId, `sha256:${createHash('sha256').update(bytes).digest('hex')}`);
@@ -32,10 +48,36 @@ async function read(bytes: Buffer, limits?: LayerLimits, ...sizes: number[]): Pr
 const one = async (...parts: (Fields | Buffer)[]): Promise<Read> => (await read(tar(...parts)))[0]!;
 
 t.test('types and plain fields', async (t) => {
-  const flags = { file: '0', link: '1', symlink: '2', character: '3', block: '4', directory: '5', fifo: '6' } as const;
+  const flags = {
+    file: '0',
+    link: '1',
+    symlink: '2',
+    character: '3',
+    block: '4',
+    directory: '5',
+    fifo: '6',
+  } as const;
   for (const [type, flag] of Object.entries(flags)) {
-    const found = await one({ name: './a//b/', flag, mode: 0o104755, uid: 1000, gid: 100, mtime: 1e9, link: 'x', major: 8, minor: 17 });
-    t.match(found, { name: './a//b/', path: 'a/b', type, mode: 0o4755, uid: 1000, gid: 100, mtime: { sec: 1e9, nsec: 0 } });
+    const found = await one({
+      name: './a//b/',
+      flag,
+      mode: 0o104755,
+      uid: 1000,
+      gid: 100,
+      mtime: 1e9,
+      link: 'x',
+      major: 8,
+      minor: 17,
+    });
+    t.match(found, {
+      name: './a//b/',
+      path: 'a/b',
+      type,
+      mode: 0o4755,
+      uid: 1000,
+      gid: 100,
+      mtime: { sec: 1e9, nsec: 0 },
+    });
     t.match(found, { linkname: 'x', major: 8, minor: 17 });
   }
   t.match(await one({ name: 'old/', flag: '\0' }), { type: 'directory' });
@@ -46,7 +88,11 @@ t.test('types and plain fields', async (t) => {
 
 t.test('only files have data, whatever the size of another says', async (t) => {
   const entries = await read(
-    tar(header({ name: 'd/', flag: '5', size: 700 }), header({ name: 'l', flag: '1', link: 'x', size: 700 }), { name: 'f', data: 'f' }),
+    tar(
+      header({ name: 'd/', flag: '5', size: 700 }),
+      header({ name: 'l', flag: '1', link: 'x', size: 700 }),
+      { name: 'f', data: 'f' },
+    ),
   );
   t.same(
     entries.map(({ name, size, data }) => [name, size, data]),
@@ -62,17 +108,37 @@ t.test('numbers in base 256', async (t) => {
   const big = '\x80\0\0\0\0\0\0\0\x01\0\0\0';
   t.match(await one({ name: 'x', patch: [[136, big]] }), { mtime: { sec: 2 ** 24 } });
   t.match(await one({ name: 'x', patch: [[136, '\xff'.repeat(12)]] }), { mtime: { sec: -1 } });
-  t.match(await one({ name: 'x', patch: [[108, '\x80\0\0\0\xff\xff\xff\xfe']] }), { uid: 0xfffffffe });
-  await t.rejects(one({ name: 'x', patch: [[124, '\xff'.repeat(12)]] }), { code: 'archive-damaged' }, 'a negative size');
-  await t.rejects(one({ name: 'x', patch: [[124, '\x80' + '\x7f'.repeat(11)]] }), { code: 'archive-damaged' }, 'a size past 2^53');
-  await t.rejects(one({ name: 'x', patch: [[108, '\x80\0\0\0\xff\xff\xff\xff']] }), { code: 'archive-hostile' }, 'the owner -1');
-  await t.rejects(one({ name: 'x', patch: [[108, '12x4567\0']] }), { code: 'archive-damaged' }, 'no number');
+  t.match(await one({ name: 'x', patch: [[108, '\x80\0\0\0\xff\xff\xff\xfe']] }), {
+    uid: 0xfffffffe,
+  });
+  await t.rejects(
+    one({ name: 'x', patch: [[124, '\xff'.repeat(12)]] }),
+    { code: 'archive-damaged' },
+    'a negative size',
+  );
+  await t.rejects(
+    one({ name: 'x', patch: [[124, '\x80' + '\x7f'.repeat(11)]] }),
+    { code: 'archive-damaged' },
+    'a size past 2^53',
+  );
+  await t.rejects(
+    one({ name: 'x', patch: [[108, '\x80\0\0\0\xff\xff\xff\xff']] }),
+    { code: 'archive-hostile' },
+    'the owner -1',
+  );
+  await t.rejects(
+    one({ name: 'x', patch: [[108, '12x4567\0']] }),
+    { code: 'archive-damaged' },
+    'no number',
+  );
 });
 
 t.test('a checksum of signed bytes is one too, a wrong one is not', async (t) => {
   const block = header({ name: 'caf\xe9' });
   const signed =
-    block.reduce((sum, byte) => sum + ((byte << 24) >> 24), 0) - [...block.subarray(148, 156)].reduce((a, b) => a + b, 0) + 256;
+    block.reduce((sum, byte) => sum + ((byte << 24) >> 24), 0) -
+    [...block.subarray(148, 156)].reduce((a, b) => a + b, 0) +
+    256;
   block.write(signed.toString(8).padStart(6, '0'), 148, 'latin1');
   t.match(await one(block), { name: 'caf\xe9' });
   block[0]! ^= 1;
@@ -81,21 +147,38 @@ t.test('a checksum of signed bytes is one too, a wrong one is not', async (t) =>
 
 t.test('prefixes, where the format has them', async (t) => {
   t.match(await one({ name: 'name', patch: [[345, 'some/where']] }), { name: 'some/where/name' });
-  t.match(await one({ name: 'name', magic: 'ustar  \0', patch: [[345, octalTime(5)]] }), { name: 'name', atime: { sec: 5, nsec: 0 } });
-  t.match(await one({ name: 'name', magic: '\0\0\0\0\0\0\0\0', patch: [[345, 'prefix']] }), { name: 'name' });
+  t.match(await one({ name: 'name', magic: 'ustar  \0', patch: [[345, octalTime(5)]] }), {
+    name: 'name',
+    atime: { sec: 5, nsec: 0 },
+  });
+  t.match(await one({ name: 'name', magic: '\0\0\0\0\0\0\0\0', patch: [[345, 'prefix']] }), {
+    name: 'name',
+  });
 });
 
 t.test('a prefix under the magic of GNU, as Go before 1.8 wrote it', async (t) => {
   const magic = 'ustar  \0';
   const prefix = 'home/someone/' + 'a'.repeat(60) + '/src';
-  t.match(await one({ name: 'main.c', magic, patch: [[345, prefix]] }), { name: `${prefix}/main.c` });
-  t.match(await one({ name: 'main.c', magic, patch: [[345, prefix.padEnd(155, 'b')]] }), { name: `${prefix.padEnd(155, 'b')}/main.c` });
-  // Only where the fields of GNU's own two times, of which the second counts as well, hold no times.
+  t.match(await one({ name: 'main.c', magic, patch: [[345, prefix]] }), {
+    name: `${prefix}/main.c`,
+  });
+  t.match(await one({ name: 'main.c', magic, patch: [[345, prefix.padEnd(155, 'b')]] }), {
+    name: `${prefix.padEnd(155, 'b')}/main.c`,
+  });
+  // Only where the fields of GNU's own two times, of which the second counts as well, hold no
+  // times.
   const times = `${octalTime(5)}${octalTime(7)}`;
-  t.match(await one({ name: 'main.c', magic, patch: [[345, times]] }), { name: 'main.c', atime: { sec: 5, nsec: 0 } });
-  t.match(await one({ name: 'main.c', magic, patch: [[345, '00000000005/x']] }), { name: '00000000005/x/main.c' });
+  t.match(await one({ name: 'main.c', magic, patch: [[345, times]] }), {
+    name: 'main.c',
+    atime: { sec: 5, nsec: 0 },
+  });
+  t.match(await one({ name: 'main.c', magic, patch: [[345, '00000000005/x']] }), {
+    name: '00000000005/x/main.c',
+  });
   t.notOk((await one({ name: 'main.c', magic, patch: [[345, '00000000005/x']] })).atime);
-  t.match(await one({ name: 'main.c', magic, patch: [[345, `${octalTime(5)}nonsense`]] }), { name: '00000000005/main.c' });
+  t.match(await one({ name: 'main.c', magic, patch: [[345, `${octalTime(5)}nonsense`]] }), {
+    name: '00000000005/main.c',
+  });
   t.match(await one({ name: 'main.c', magic, patch: [[345, 'caf\xe9']] }), { name: 'main.c' });
 });
 
@@ -105,11 +188,23 @@ t.test('long names in the ways of GNU and PAX', async (t) => {
   const long = 'd/'.repeat(100) + 'f'.repeat(255);
   t.match(await one(longName(long), { name: 'short' }), { name: long });
   t.match(await one(longName(long, 'K'), { name: 'l', flag: '2' }), { name: 'l', linkname: long });
-  t.match(await one(longName(long), longName('target', 'K'), { name: 'l', flag: '1' }), { name: long, linkname: 'target' });
-  t.match(await one({ name: 'short', pax: { path: long, linkpath: 'p' }, flag: '2' }), { name: long, linkname: 'p' });
-  t.match(await one({ name: 'short', pax: { path: 'caf\xe9/\xff\xfe' } }), { name: 'caf\xe9/\xff\xfe', path: 'caf\xe9/\xff\xfe' });
+  t.match(await one(longName(long), longName('target', 'K'), { name: 'l', flag: '1' }), {
+    name: long,
+    linkname: 'target',
+  });
+  t.match(await one({ name: 'short', pax: { path: long, linkpath: 'p' }, flag: '2' }), {
+    name: long,
+    linkname: 'p',
+  });
+  t.match(await one({ name: 'short', pax: { path: 'caf\xe9/\xff\xfe' } }), {
+    name: 'caf\xe9/\xff\xfe',
+    path: 'caf\xe9/\xff\xfe',
+  });
   t.match(await one({ name: 'short', pax: { path: '' } }), { name: 'short' });
-  t.match(await one(longName(''), longName('', 'K'), { name: 'short', link: 'target', flag: '2' }), { name: 'short', linkname: 'target' });
+  t.match(
+    await one(longName(''), longName('', 'K'), { name: 'short', link: 'target', flag: '2' }),
+    { name: 'short', linkname: 'target' },
+  );
   t.match(await one(longName(''), { name: 'short', pax: { path: 'long' } }), { name: 'long' });
 });
 
@@ -120,14 +215,23 @@ t.test('PAX numbers may begin with zeros', async (t) => {
     data: 'abc',
     pax: { size: `${zeros}3`, uid: `${zeros}7`, mtime: `${zeros}12.5`, atime: `-${zeros}1.25` },
   });
-  t.match(found, { size: 3, data: 'abc', uid: 7, mtime: { sec: 12, nsec: 5e8 }, atime: { sec: -2, nsec: 75e7 } });
+  t.match(found, {
+    size: 3,
+    data: 'abc',
+    uid: 7,
+    mtime: { sec: 12, nsec: 5e8 },
+    atime: { sec: -2, nsec: 75e7 },
+  });
   t.match(
     await one(entry({ name: 'p', flag: 'x', data: `${zeros}40 path=a\n` }), { name: 'f' }),
     { name: 'a' },
     'lengths of records as well',
   );
   const sparse = { 'GNU.sparse.map': `${zeros}4,${zeros}3`, 'GNU.sparse.size': `${zeros}9` };
-  t.match(await one({ name: 'x', data: 'abc', pax: sparse }), { size: 9, extents: [{ offset: 4, length: 3 }] });
+  t.match(await one({ name: 'x', data: 'abc', pax: sparse }), {
+    size: 9,
+    extents: [{ offset: 4, length: 3 }],
+  });
 });
 
 t.test('PAX numbers, times and binary attributes', async (t) => {
@@ -140,12 +244,24 @@ t.test('PAX numbers, times and binary attributes', async (t) => {
     'SCHILY.xattr.security.capability': capability,
   };
   const found = await one({ name: 'x', pax: { ...pax, 'SCHILY.xattr.user.a\xff': '=\n=' } });
-  t.match(found, { uid: 4e9, gid: 3, mtime: { sec: 1700000000, nsec: 123456789 }, atime: { sec: -2, nsec: 750000000 } });
-  t.strictSame(found.xattrs, { 'security.capability': capability, 'user.a\xff': '=\n=' });
-  t.match(await one(paxHeader({ size: '3' }), header({ name: 'x', size: 0 }), Buffer.from('abc'.padEnd(512, '\0'))), {
-    size: 3,
-    data: 'abc',
+  t.match(found, {
+    uid: 4e9,
+    gid: 3,
+    mtime: { sec: 1700000000, nsec: 123456789 },
+    atime: { sec: -2, nsec: 750000000 },
   });
+  t.strictSame(found.xattrs, { 'security.capability': capability, 'user.a\xff': '=\n=' });
+  t.match(
+    await one(
+      paxHeader({ size: '3' }),
+      header({ name: 'x', size: 0 }),
+      Buffer.from('abc'.padEnd(512, '\0')),
+    ),
+    {
+      size: 3,
+      data: 'abc',
+    },
+  );
   for (const wrong of [
     '12 path=a\n',
     '3 x\n',
@@ -156,7 +272,11 @@ t.test('PAX numbers, times and binary attributes', async (t) => {
     '11 path=a\0b\n',
     '99999999999 a=b\n',
   ]) {
-    await t.rejects(one(entry({ name: 'p', flag: 'x', data: wrong }), { name: 'f' }), { code: 'archive-damaged' }, JSON.stringify(wrong));
+    await t.rejects(
+      one(entry({ name: 'p', flag: 'x', data: wrong }), { name: 'f' }),
+      { code: 'archive-damaged' },
+      JSON.stringify(wrong),
+    );
   }
   for (const [key, value] of [
     ['mtime', 'soon'],
@@ -168,7 +288,9 @@ t.test('PAX numbers, times and binary attributes', async (t) => {
 });
 
 t.test('a global header says nothing of what follows, as for Docker', async (t) => {
-  const found = await read(tar(paxHeader({ path: 'other', mtime: '5', comment: 'x' }, 'g'), { name: 'a', mtime: 7 }));
+  const found = await read(
+    tar(paxHeader({ path: 'other', mtime: '5', comment: 'x' }, 'g'), { name: 'a', mtime: 7 }),
+  );
   t.match(found, [{ name: 'a', mtime: { sec: 7 } }]);
   t.equal(found.length, 1);
 });
@@ -186,9 +308,23 @@ t.test('sparse files as GNU tar writes them', async (t) => {
     '-c',
     `f=open(${JSON.stringify(file)},'r+b')\nfor i in range(1,40):\n f.seek(i*65536)\n f.write(b'part %d' % i)\n`,
   ]);
-  for (const format of [['--format=gnu'], ['--sparse-version=0.0'], ['--sparse-version=0.1'], ['--sparse-version=1.0']]) {
+  for (const format of [
+    ['--format=gnu'],
+    ['--sparse-version=0.0'],
+    ['--sparse-version=0.1'],
+    ['--sparse-version=1.0'],
+  ]) {
     const words = format[0] === '--format=gnu' ? format : ['--format=posix', ...format];
-    await succeed(['tar', '-C', directory, '--sparse', ...words, '-cf', `${directory}/x.tar`, 'sparse']);
+    await succeed([
+      'tar',
+      '-C',
+      directory,
+      '--sparse',
+      ...words,
+      '-cf',
+      `${directory}/x.tar`,
+      'sparse',
+    ]);
     const bytes = readFileSync(`${directory}/x.tar`);
     t.ok(bytes.length < content.length / 2, 'it is a sparse tar');
     for (const size of [512, 700, 1 << 20]) {
@@ -209,8 +345,23 @@ t.test('sparse files as GNU tar writes them', async (t) => {
 t.test('sparse maps that lie', async (t) => {
   const map = (text: string, data = 'abc', size = '100'): Promise<Read> =>
     one({ name: 'x', data, pax: { 'GNU.sparse.map': text, 'GNU.sparse.size': size } });
-  t.match(await map('0,1,50,2,100,0'), { size: 100, data: 'abc', extents: [{ offset: 0, length: 1 }, { offset: 50, length: 2 }, {}] });
-  for (const wrong of ['0,4', '0,2', '50,2,0,1', '0,2,1,1', '99,3', '0,1,2', '-1,3', '0,9007199254740993', 'a,b', '0x1,2']) {
+  t.match(await map('0,1,50,2,100,0'), {
+    size: 100,
+    data: 'abc',
+    extents: [{ offset: 0, length: 1 }, { offset: 50, length: 2 }, {}],
+  });
+  for (const wrong of [
+    '0,4',
+    '0,2',
+    '50,2,0,1',
+    '0,2,1,1',
+    '99,3',
+    '0,1,2',
+    '-1,3',
+    '0,9007199254740993',
+    'a,b',
+    '0x1,2',
+  ]) {
     await t.rejects(map(wrong), { code: 'archive-damaged' }, wrong);
   }
   await t.rejects(map('0,3', 'abc', '-5'), { code: 'archive-damaged' });
@@ -219,8 +370,17 @@ t.test('sparse maps that lie', async (t) => {
     data: 'ab',
     extents: [{ offset: 4, length: 2 }],
   });
-  for (const data of ['1\n4\n2\n', '99999999999\n'.padEnd(512, '\0'), 'x\n'.padEnd(512, '\0'), '2\n0\n1\n'.padEnd(512, '\0')]) {
-    await t.rejects(one({ name: 'x', pax: one0, data }), { code: 'archive-damaged' }, JSON.stringify(data.slice(0, 12)));
+  for (const data of [
+    '1\n4\n2\n',
+    '99999999999\n'.padEnd(512, '\0'),
+    'x\n'.padEnd(512, '\0'),
+    '2\n0\n1\n'.padEnd(512, '\0'),
+  ]) {
+    await t.rejects(
+      one({ name: 'x', pax: one0, data }),
+      { code: 'archive-damaged' },
+      JSON.stringify(data.slice(0, 12)),
+    );
   }
 });
 
@@ -228,8 +388,14 @@ t.test('bounds', async (t) => {
   const bytes = tar({ name: 'a', data: 'x'.repeat(5000) }, { name: 'b' });
   await t.rejects(read(bytes, { bytes: 3000 }), { code: 'archive-too-large' });
   await t.rejects(read(bytes, { entries: 1 }), { code: 'archive-too-large' });
-  await t.rejects(read(tar({ name: 'a', pax: { comment: 'x'.repeat(2000) } }), { header: 2000 }), { code: 'archive-too-large' });
-  await t.rejects(one(header({ name: 'x', flag: 'L', size: 2 ** 30 }), { name: 'a' }), { code: 'archive-too-large' }, 'before it is read');
+  await t.rejects(read(tar({ name: 'a', pax: { comment: 'x'.repeat(2000) } }), { header: 2000 }), {
+    code: 'archive-too-large',
+  });
+  await t.rejects(
+    one(header({ name: 'x', flag: 'L', size: 2 ** 30 }), { name: 'a' }),
+    { code: 'archive-too-large' },
+    'before it is read',
+  );
 });
 
 /** Entries of every kind, of which each block may be the last. */
@@ -254,7 +420,8 @@ t.test('cut short anywhere: an error, except where Go sees an end too', async (t
   const full = await read(representative);
   for (let at = 0, data = 0, special = false; at < representative.length - 1024; at += 512) {
     const flag = String.fromCharCode(representative[at + 156]!);
-    data = Math.ceil(parseInt(representative.toString('latin1', at + 124, at + 135), 8) / 512) * 512;
+    data =
+      Math.ceil(parseInt(representative.toString('latin1', at + 124, at + 135), 8) / 512) * 512;
     special = flag === 'x' || flag === 'L';
     at += flag === '1' || flag === '5' ? 0 : data;
     if (!special) ends.add(at + 512);
@@ -266,9 +433,17 @@ t.test('cut short anywhere: an error, except where Go sees an end too', async (t
     else await t.rejects(cut, { code: 'archive-damaged' }, `${at}`);
   }
   for (const at of [1, 100, 511, 513, 1724])
-    await t.rejects(read(representative.subarray(0, at)), { code: 'archive-damaged' }, `${at}: within a block`);
+    await t.rejects(
+      read(representative.subarray(0, at)),
+      { code: 'archive-damaged' },
+      `${at}: within a block`,
+    );
   t.equal((await read(representative.subarray(0, -512))).length, full.length, 'half an end marker');
-  t.equal((await read(Buffer.concat([representative, Buffer.from('anything'.repeat(5000))]))).length, full.length, 'bytes after the end');
+  t.equal(
+    (await read(Buffer.concat([representative, Buffer.from('anything'.repeat(5000))]))).length,
+    full.length,
+    'bytes after the end',
+  );
   await t.rejects(
     read(Buffer.concat([representative.subarray(0, -512), entry({ name: 'x' })])),
     { code: 'archive-damaged' },
@@ -279,17 +454,28 @@ t.test('cut short anywhere: an error, except where Go sees an end too', async (t
     { code: 'archive-damaged' },
     'a part of the second',
   );
-  t.equal((await read(tar({ name: 'a', data: 'x' }).subarray(0, 700))).length, 1, 'without the padding of the last file');
-  await t.rejects(read(tar(paxHeader({ path: 'x' }))), { code: 'archive-damaged' }, 'an extended header of nothing');
+  t.equal(
+    (await read(tar({ name: 'a', data: 'x' }).subarray(0, 700))).length,
+    1,
+    'without the padding of the last file',
+  );
+  await t.rejects(
+    read(tar(paxHeader({ path: 'x' }))),
+    { code: 'archive-damaged' },
+    'an extended header of nothing',
+  );
   t.same(await read(endMarker), []);
 });
 
 t.test('the pieces it comes in make no difference', async (t) => {
   const whole = await read(representative);
   await fc.assert(
-    fc.asyncProperty(fc.array(fc.integer({ min: 1, max: 1500 }), { minLength: 1, maxLength: 6 }), async (sizes) => {
-      t.strictSame(await read(representative, undefined, ...sizes), whole);
-    }),
+    fc.asyncProperty(
+      fc.array(fc.integer({ min: 1, max: 1500 }), { minLength: 1, maxLength: 6 }),
+      async (sizes) => {
+        t.strictSame(await read(representative, undefined, ...sizes), whole);
+      },
+    ),
     { numRuns: 40 },
   );
 });
@@ -303,7 +489,11 @@ t.test('what is not read is passed over, and a failure lasts', async (t) => {
     bodies.push(found);
   }
   t.equal(names.length, (await read(representative)).length);
-  t.equal((await readAll(bodies[1]!.body, 5000))!.length, 0, 'the data of an entry is gone with it');
+  t.equal(
+    (await readAll(bodies[1]!.body, 5000))!.length,
+    0,
+    'the data of an entry is gone with it',
+  );
   t.match(await reader.finish(), { bytes: representative.length });
   t.match(await reader.finish(), { bytes: representative.length }, 'as often as it is asked for');
 

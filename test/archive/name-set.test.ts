@@ -29,6 +29,12 @@ t.test('tar-split of a layer with more bytes of names than there is memory', asy
     for (let i = 0; i < ${count}; i++) await writer.file(Buffer.from(prefix + i).toString('latin1'), 0, undefined);
     await writer.close();`;
   // 240 MB of names in a heap of 64.
-  const argv = ['--max-old-space-size=64', '--input-type=module', '-e', program, `${t.testdir()}/tar-split.json.gz`];
+  const argv = [
+    '--max-old-space-size=64',
+    '--input-type=module',
+    '-e',
+    program,
+    `${t.testdir()}/tar-split.json.gz`,
+  ];
   await t.resolves(promisify(execFile)(process.execPath, argv));
 });

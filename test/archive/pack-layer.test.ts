@@ -1,6 +1,18 @@
-/** Native and naive diffs as tars, what they hold as Docker has it, and that applying them gives the layer again. */
+/**
+ * Native and naive diffs as tars, what they hold as Docker has it, and that applying them gives the
+ * layer again.
+ */
 import { execFileSync } from 'node:child_process';
-import { chmodSync, linkSync, mkdirSync, readFileSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  symlinkSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import t from 'tap';
 import { applyLayer } from '../../src/archive/apply-layer.js';
 import { compareTrees } from '../../src/archive/changes.js';
@@ -19,7 +31,13 @@ import { inPieces } from './tar-builder.js';
 const needsRoot = isRoot ? false : 'needs root: devices and trusted attributes';
 const path = (text: string): ByteString => Buffer.from(text).toString('latin1') as ByteString;
 const setXattr = (file: string, attribute: string, value: string): void => {
-  const result = sys.setxattrat(AT_FDCWD, path(file), path(attribute), Buffer.from(value, 'latin1'), 0);
+  const result = sys.setxattrat(
+    AT_FDCWD,
+    path(file),
+    path(attribute),
+    Buffer.from(value, 'latin1'),
+    0,
+  );
   if (result < 0) throw new Error(`${attribute}: ${result}`);
 };
 const mknod = (file: string, mode: number): number => sys.mknodat(AT_FDCWD, path(file), mode, 0, 0);
@@ -34,7 +52,9 @@ interface Line {
 
 async function entriesOf(bytes: Buffer): Promise<Line[]> {
   const lines: Line[] = [];
-  for await (const { name, type, mode, uid, gid, size, mtime, linkname, xattrs } of new LayerReader(inPieces(bytes, 10_000))) {
+  for await (const { name, type, mode, uid, gid, size, mtime, linkname, xattrs } of new LayerReader(
+    inPieces(bytes, 10_000),
+  )) {
     lines.push({
       name,
       type,
@@ -113,7 +133,8 @@ t.test('a layer with markers', { skip: needsRoot }, async (t) => {
   mknod(`${x}/d/.wh..opq`, S_IFCHR);
   // What any user can set is data to root.
   setXattr(`${x}/e`, 'user.fuseoverlayfs.opaque', 'y');
-  const names = async (form: PackOptions['form']): Promise<string[]> => (await pack(x, { form })).map(({ name }) => name);
+  const names = async (form: PackOptions['form']): Promise<string[]> =>
+    (await pack(x, { form })).map(({ name }) => name);
   t.same(await names('aufs'), ['.wh.a', '.wh.b', 'd/', 'd/.wh..wh..opq', 'e/']);
 });
 
@@ -145,9 +166,16 @@ t.test('names and numbers that ustar has no room for', async (t) => {
   // Its own warning about times before 1970 is not what is asked for.
   execFileSync('tar', ['-C', `${base}/y`, '--warning=no-timestamp', '-xpf', `${base}/x.tar`]);
   const listing = (directory: string): Promise<string> =>
-    succeed(['sh', '-c', `cd ${directory} && find . -mindepth 1 -printf '%p %y %m %U:%G %Ts %l\\n' | LC_ALL=C sort`]);
+    succeed([
+      'sh',
+      '-c',
+      `cd ${directory} && find . -mindepth 1 -printf '%p %y %m %U:%G %Ts %l\\n' | LC_ALL=C sort`,
+    ]);
   t.equal(await listing(`${base}/y`), await listing(x), 'tar reads it');
-  t.ok((await whole(packTree(x, { form: 'overlay', ownership: 'real' }))).equals(bytes), 'the same tree, the same bytes');
+  t.ok(
+    (await whole(packTree(x, { form: 'overlay', ownership: 'real' }))).equals(bytes),
+    'the same tree, the same bytes',
+  );
   t.equal(bytes.length % 512, 0);
   t.ok(bytes.subarray(-1024).every((byte) => byte === 0));
 });
@@ -160,7 +188,10 @@ for (const form of ['overlay', 'aufs'] as const) {
         '-ec',
         `cd ${base}/tree; echo 1 >d/f; ln d/f d/g; mkfifo p; mknod n b 7 9; ln -s x l; chown 5:6 d/f p; chmod 4711 d/f; : >.wh.x; : >d/e/.wh..wh..opq; chmod 600 .wh.x; chmod 755 d/e/.wh..wh..opq`,
       ]);
-      execFileSync('sh', ['-ec', `cd ${base}/tree; find . -exec touch -h -d @1000 {} +; touch -d @0 d/e/.wh..wh..opq`]);
+      execFileSync('sh', [
+        '-ec',
+        `cd ${base}/tree; find . -exec touch -h -d @1000 {} +; touch -d @0 d/e/.wh..wh..opq`,
+      ]);
       const tar = await whole(packTree(`${base}/tree`, { form: 'aufs', ownership: 'real' }));
       const reader = new LayerReader(inPieces(tar));
       const { lost } = await applyLayer(reader, `${base}/first`, { whiteouts: form, ownership });
@@ -168,7 +199,11 @@ for (const form of ['overlay', 'aufs'] as const) {
       const again = await whole(packTree(`${base}/first`, { form, ownership }));
       const sorted = (lines: Line[]): Line[] =>
         lines
-          .map((line) => (line.name.startsWith('.wh.') || line.name.includes('/.wh.') ? { ...line, mtime: 0 } : line))
+          .map((line) =>
+            line.name.startsWith('.wh.') || line.name.includes('/.wh.')
+              ? { ...line, mtime: 0 }
+              : line,
+          )
           .sort((a, b) => (a.name < b.name ? -1 : 1));
       t.strictSame(sorted(await entriesOf(again)), sorted(await entriesOf(tar)));
     });
@@ -184,7 +219,9 @@ t.test('the naive diff', async (t) => {
   writeFileSync(`${base}/old/d/sub/x`, '');
   writeFileSync(`${base}/new/added`, 'added');
   const changes = compareTrees(`${base}/new`, `${base}/old`);
-  const bytes = await whole(packChanges(`${base}/new`, [...changes, { kind: 'A', path: '/vanished' as ByteString }]));
+  const bytes = await whole(
+    packChanges(`${base}/new`, [...changes, { kind: 'A', path: '/vanished' as ByteString }]),
+  );
   const lines = await entriesOf(bytes);
   t.same(
     lines.map(({ name, size }) => [name, size]),
@@ -196,7 +233,10 @@ t.test('the naive diff', async (t) => {
     ],
   );
   execFileSync('cp', ['-a', `${base}/old/.`, `${base}/again`]);
-  await applyLayer(new LayerReader(inPieces(bytes)), `${base}/again`, { whiteouts: 'apply', ownership: isRoot ? 'real' : 'override' });
+  await applyLayer(new LayerReader(inPieces(bytes)), `${base}/again`, {
+    whiteouts: 'apply',
+    ownership: isRoot ? 'real' : 'override',
+  });
   const again = isRoot ? compareTrees(`${base}/again`, `${base}/new`) : [];
   t.same(again, [], 'applied to the old tree it gives the new one');
   t.equal(readFileSync(`${base}/again/d/changed`, 'latin1'), 'changed');

@@ -1,6 +1,6 @@
 /**
- * Tars for tests, written field by field after POSIX's ustar and GNU's manual, so that also what no program writes can be had. Text is bytes, one a
- * character.
+ * Tars for tests, written field by field after POSIX's ustar and GNU's manual, so that also what no
+ * program writes can be had. Text is bytes, one a character.
  */
 import type { ByteSource } from '../../src/base/byte-source.js';
 
@@ -25,10 +25,22 @@ export interface Fields {
   readonly magic?: string;
 }
 
-const octal = (value: number, digits: number): string => value.toString(8).padStart(digits, '0') + '\0';
+const octal = (value: number, digits: number): string =>
+  value.toString(8).padStart(digits, '0') + '\0';
 
 export function header(fields: Fields): Buffer {
-  const { name, flag = '0', mode = 0o644, uid = 0, gid = 0, mtime = 0, link = '', major = 0, minor = 0, magic = 'ustar\x0000' } = fields;
+  const {
+    name,
+    flag = '0',
+    mode = 0o644,
+    uid = 0,
+    gid = 0,
+    mtime = 0,
+    link = '',
+    major = 0,
+    minor = 0,
+    magic = 'ustar\x0000',
+  } = fields;
   const size = fields.size ?? dataOf(fields).length;
   const block = Buffer.alloc(512);
   const put = (offset: number, text: string): number => block.write(text, offset, 'latin1');
@@ -91,15 +103,26 @@ export const endMarker = Buffer.alloc(1024);
 
 /** Buffers are taken as they are. */
 export function tar(...parts: readonly (Fields | Buffer)[]): Buffer {
-  return Buffer.concat([...parts.map((part) => (Buffer.isBuffer(part) ? part : entry(part))), endMarker]);
+  return Buffer.concat([
+    ...parts.map((part) => (Buffer.isBuffer(part) ? part : entry(part))),
+    endMarker,
+  ]);
 }
 
-/** In pieces whose memory is overwritten when the next is asked for, as a source may. `sizes` is gone through again and again. */
+/**
+ * In pieces whose memory is overwritten when the next is asked for, as a source may. `sizes` is
+ * gone through again and again.
+ */
 export async function* inPieces(bytes: Buffer, ...sizes: readonly number[]): ByteSource {
   let piece = Buffer.alloc(0);
   for (let at = 0, i = 0; at < bytes.length; i++) {
     piece.fill(0xee);
-    piece = Buffer.from(bytes.subarray(at, at + (sizes.length === 0 ? bytes.length : Math.max(1, sizes[i % sizes.length]!))));
+    piece = Buffer.from(
+      bytes.subarray(
+        at,
+        at + (sizes.length === 0 ? bytes.length : Math.max(1, sizes[i % sizes.length]!)),
+      ),
+    );
     at += piece.length;
     yield piece;
   }

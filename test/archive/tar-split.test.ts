@@ -1,4 +1,7 @@
-/** What tar-split holds, line by line as Docker writes it, and that the tar is had again byte for byte, or not at all. */
+/**
+ * What tar-split holds, line by line as Docker writes it, and that the tar is had again byte for
+ * byte, or not at all.
+ */
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { gunzipSync, gzipSync } from 'node:zlib';
@@ -9,7 +12,16 @@ import { LayerReader } from '../../src/archive/layer-reader.js';
 import { assembleTar, directoryFiles, TarSplitWriter } from '../../src/archive/tar-split.js';
 import { readAll } from '../../src/base/byte-source.js';
 import { workspace } from '../suites/workspace.js';
-import { endMarker, entry, header, inPieces, longName, padded, tar, type Fields } from './tar-builder.js';
+import {
+  endMarker,
+  entry,
+  header,
+  inPieces,
+  longName,
+  padded,
+  tar,
+  type Fields,
+} from './tar-builder.js';
 
 let counter = 0;
 
@@ -19,14 +31,21 @@ interface Kept {
   readonly diffId: string;
 }
 
-async function keep(base: string, bytes: Buffer, whiteouts: 'overlay' | 'aufs' | 'apply' = 'overlay'): Promise<Kept> {
+async function keep(
+  base: string,
+  bytes: Buffer,
+  whiteouts: 'overlay' | 'aufs' | 'apply' = 'overlay',
+): Promise<Kept> {
   const directory = `${base}/layer${counter++}`;
   const file = `${directory}.json.gz`;
   mkdirSync(directory);
   const tarSplit = TarSplitWriter.create(file);
   try {
     const reader = new LayerReader(inPieces(bytes, 999, 4096), { tarSplit });
-    await applyLayer(reader, directory, { whiteouts, ownership: process.getuid?.() === 0 ? 'real' : 'override' });
+    await applyLayer(reader, directory, {
+      whiteouts,
+      ownership: process.getuid?.() === 0 ? 'real' : 'override',
+    });
     const { diffId } = await reader.finish();
     await tarSplit.close();
     return { directory, file, diffId };
@@ -108,7 +127,9 @@ t.test('what is recorded of a tar', async (t) => {
       { type: 1, name: '.wh.gone', payload: null },
     ],
   );
-  const raw = found.filter(({ type }) => type === 2).map(({ payload }) => Buffer.from(payload as string, 'base64'));
+  const raw = found
+    .filter(({ type }) => type === 2)
+    .map(({ payload }) => Buffer.from(payload as string, 'base64'));
   t.equal(Buffer.concat(raw).length, bytes.length - 9, 'all but the content of files');
 });
 
@@ -116,15 +137,34 @@ t.test('tars of every kind', async (t) => {
   const base = await workspace(t);
   await same(t, base, endMarker, 'an empty tar');
   await same(t, base, entry({ name: 'x', data: 'no end marker' }), 'without an end marker');
-  await same(t, base, Buffer.concat([tar({ name: 'x', data: 'x' }), Buffer.alloc(300_000, 'garbage')]), 'with garbage after it');
   await same(
     t,
     base,
-    tar(longName('l/'.repeat(120) + 'x'), { name: 'short', data: 'long' }, { name: 'p', pax: { path: 'q'.repeat(150) }, data: 'q' }),
+    Buffer.concat([tar({ name: 'x', data: 'x' }), Buffer.alloc(300_000, 'garbage')]),
+    'with garbage after it',
+  );
+  await same(
+    t,
+    base,
+    tar(
+      longName('l/'.repeat(120) + 'x'),
+      { name: 'short', data: 'long' },
+      { name: 'p', pax: { path: 'q'.repeat(150) }, data: 'q' },
+    ),
     'long names',
   );
-  await same(t, base, tar({ name: 'caf\xe9', data: 'not UTF-8' }, { name: './caf\xc3\xa9', data: 'UTF-8' }), 'names that are not UTF-8');
-  await same(t, base, tar({ name: 'd/', flag: '5' }, header({ name: 'e/', flag: '5', size: 99 })), 'a directory with a size');
+  await same(
+    t,
+    base,
+    tar({ name: 'caf\xe9', data: 'not UTF-8' }, { name: './caf\xc3\xa9', data: 'UTF-8' }),
+    'names that are not UTF-8',
+  );
+  await same(
+    t,
+    base,
+    tar({ name: 'd/', flag: '5' }, header({ name: 'e/', flag: '5', size: 99 })),
+    'a directory with a size',
+  );
   await same(
     t,
     base,
@@ -135,16 +175,34 @@ t.test('tars of every kind', async (t) => {
     ),
     'markers with content',
   );
-  const sparse = { 'GNU.sparse.major': '1', 'GNU.sparse.minor': '0', 'GNU.sparse.realsize': '90000' };
+  const sparse = {
+    'GNU.sparse.major': '1',
+    'GNU.sparse.minor': '0',
+    'GNU.sparse.realsize': '90000',
+  };
   const map = Buffer.concat([padded(Buffer.from('1\n4\n80000\n')), Buffer.alloc(80000, 's')]);
-  await same(t, base, tar({ name: 's', data: map, pax: { ...sparse, 'GNU.sparse.name': 'sparse' } }), 'a sparse file');
   await same(
     t,
     base,
-    tar({ name: 'usr/lib/', flag: '5' }, { name: 'lib', flag: '2', link: 'usr/lib' }, { name: 'lib/x', data: 'through a link' }),
+    tar({ name: 's', data: map, pax: { ...sparse, 'GNU.sparse.name': 'sparse' } }),
+    'a sparse file',
+  );
+  await same(
+    t,
+    base,
+    tar(
+      { name: 'usr/lib/', flag: '5' },
+      { name: 'lib', flag: '2', link: 'usr/lib' },
+      { name: 'lib/x', data: 'through a link' },
+    ),
     'a path through a link',
   );
-  await same(t, base, tar({ name: 'big', data: Buffer.alloc(700_001, 'b') }, { name: 'after' }), 'a file of several pieces');
+  await same(
+    t,
+    base,
+    tar({ name: 'big', data: Buffer.alloc(700_001, 'b') }, { name: 'after' }),
+    'a file of several pieces',
+  );
 });
 
 t.test('any tar', async (t) => {
@@ -156,12 +214,17 @@ t.test('any tar', async (t) => {
     fc.record({
       name,
       data,
-      pax: fc.record({ comment: fc.string({ maxLength: 600 }).map((text) => Buffer.from(text).toString('latin1')) }),
+      pax: fc.record({
+        comment: fc.string({ maxLength: 600 }).map((text) => Buffer.from(text).toString('latin1')),
+      }),
     }),
     fc.record({ name: name.map((text) => text + '/'), flag: fc.constant('5') }),
     fc.record({ name, flag: fc.constant('2'), link: name }),
   );
-  const entries = fc.uniqueArray(fields, { maxLength: 12, selector: ({ name }) => name.split('/')[0] });
+  const entries = fc.uniqueArray(fields, {
+    maxLength: 12,
+    selector: ({ name }) => name.split('/')[0],
+  });
   await fc.assert(
     fc.asyncProperty(entries, fc.uint8Array({ maxLength: 1200 }), async (all, tail) => {
       const kept = await same(t, base, Buffer.concat([tar(...all), tail]), 'generated');
@@ -173,7 +236,9 @@ t.test('any tar', async (t) => {
 
 t.test('a name twice is refused, since its first content is gone', async (t) => {
   const base = await workspace(t);
-  await t.rejects(keep(base, tar({ name: 'a', data: '1' }, { name: './a', data: '2' })), { code: 'archive-hostile' });
+  await t.rejects(keep(base, tar({ name: 'a', data: '1' }, { name: './a', data: '2' })), {
+    code: 'archive-hostile',
+  });
 });
 
 t.test('what is not what it was is found', async (t) => {
@@ -205,9 +270,15 @@ t.test('what is not what it was is found', async (t) => {
     'an unknown type': gzipSync('{"type":3,"payload":null,"position":0}\n'),
     'a negative size': gzipSync('{"type":1,"name":"a","size":-1,"payload":null,"position":0}\n'),
     'a short checksum': gzipSync('{"type":1,"name":"a","size":7,"payload":"AAAA","position":0}\n'),
-    'a file twice': gzipSync('{"type":1,"name":"d/","payload":null}\n{"type":1,"name":"./d","payload":null}\n'),
-    'a file outside': gzipSync('{"type":1,"name":"../outside","size":7,"payload":null,"position":0}\n'),
-    'a wrong checksum': gzipSync(json.replace(/"payload":"[^"]*"(,"position":1)/, '"payload":"AAAAAAAAAAA="$1')),
+    'a file twice': gzipSync(
+      '{"type":1,"name":"d/","payload":null}\n{"type":1,"name":"./d","payload":null}\n',
+    ),
+    'a file outside': gzipSync(
+      '{"type":1,"name":"../outside","size":7,"payload":null,"position":0}\n',
+    ),
+    'a wrong checksum': gzipSync(
+      json.replace(/"payload":"[^"]*"(,"position":1)/, '"payload":"AAAAAAAAAAA="$1'),
+    ),
   };
   for (const [what, content] of Object.entries(wrong)) {
     writeFileSync(kept.file, content);

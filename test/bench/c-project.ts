@@ -1,10 +1,13 @@
 /**
- * A C project as GNU autoconf leaves it: a `configure` that compiles one small program after another, a config.h and a Makefile
- * made from templates, and sources that share headers.
+ * A C project as GNU autoconf leaves it: a `configure` that compiles one small program after
+ * another, a config.h and a Makefile made from templates, and sources that share headers.
  */
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 
-const headers = 'stdio stdlib string unistd fcntl errno limits stdint signal time math ctype locale dirent pwd grp poll sched'.split(' ');
+const headers =
+  'stdio stdlib string unistd fcntl errno limits stdint signal time math ctype locale dirent pwd grp poll sched'.split(
+    ' ',
+  );
 const functions =
   'open read write close fork execve mmap munmap strlcpy getline strdup memmem qsort_r statx openat2 reallocarray getrandom nanosleep'.split(
     ' ',
@@ -35,7 +38,9 @@ rm -f confdefs.h
 function configureScript(checks: number): string {
   const questions: string[] = [];
   for (let i = 0; i < checks; i++) {
-    const name = (i % 2 === 0 ? headers : functions)[(i >> 1) % (i % 2 === 0 ? headers : functions).length]!;
+    const name = (i % 2 === 0 ? headers : functions)[
+      (i >> 1) % (i % 2 === 0 ? headers : functions).length
+    ]!;
     const define = `HAVE_${name.toUpperCase()}${i % 2 === 0 ? '_H' : ''}_${i}`;
     questions.push(
       i % 2 === 0
@@ -67,7 +72,10 @@ export function writeProject(directory: string, files: number): void {
   chmodSync(`${directory}/configure`, 0o755);
   writeFileSync(`${directory}/Makefile.in`, makefile);
   for (let i = 0; i < files; i++) {
-    writeFileSync(`${directory}/include/part${i}.h`, `#pragma once\nstruct part${i} { int value[${i + 1}]; };\nint part${i}(int);\n`);
+    writeFileSync(
+      `${directory}/include/part${i}.h`,
+      `#pragma once\nstruct part${i} { int value[${i + 1}]; };\nint part${i}(int);\n`,
+    );
     const included = [i, (i + 1) % files, (i + 7) % files, (i + 19) % files];
     writeFileSync(
       `${directory}/src/part${i}.c`,

@@ -1,4 +1,7 @@
-/** Large files: read and written in order and at random, and copied up while others look at other files. */
+/**
+ * Large files: read and written in order and at random, and copied up while others look at other
+ * files.
+ */
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
 import { join } from 'node:path';
@@ -16,12 +19,32 @@ interface FioSide {
   readonly iops: number;
 }
 
-/** Milliseconds that a fixed number of 4 KiB operations took, by fio's own clock: its start takes longer than they do. */
-async function randomAccess(mode: 'randread' | 'randwrite', { mnt }: Scene, { randomMiB, randomOperations }: Sizes): Promise<number> {
+/**
+ * Milliseconds that a fixed number of 4 KiB operations took, by fio's own clock: its start takes
+ * longer than they do.
+ */
+async function randomAccess(
+  mode: 'randread' | 'randwrite',
+  { mnt }: Scene,
+  { randomMiB, randomOperations }: Sizes,
+): Promise<number> {
   const report = await succeed(
     [
-      ...['fio', '--name=random', '--filename=random', `--rw=${mode}`, '--bs=4k', `--size=${randomMiB}M`],
-      ...['--ioengine=psync', `--number_ios=${randomOperations}`, '--randseed=7', '--norandommap', '--end_fsync=0'],
+      ...[
+        'fio',
+        '--name=random',
+        '--filename=random',
+        `--rw=${mode}`,
+        '--bs=4k',
+        `--size=${randomMiB}M`,
+      ],
+      ...[
+        '--ioengine=psync',
+        `--number_ios=${randomOperations}`,
+        '--randseed=7',
+        '--norandommap',
+        '--end_fsync=0',
+      ],
       // The page cache stays warm.
       ...['--invalidate=0', '--allow_file_create=0', '--output-format=json'],
     ],
@@ -34,7 +57,9 @@ async function randomAccess(mode: 'randread' | 'randwrite', { mnt }: Scene, { ra
   return (side.total_ios / side.iops) * 1000;
 }
 
-/** Bytes that differ from block to block, so that nothing below finds them to be the same or none. */
+/**
+ * Bytes that differ from block to block, so that nothing below finds them to be the same or none.
+ */
 async function writeLarge(path: string, mebibytes: number): Promise<void> {
   const block = Buffer.alloc(1 << 20, 'plyfs');
   const file = createWriteStream(path);
@@ -86,9 +111,16 @@ export function dataScenarios(sizes: Sizes): readonly Scenario[] {
       unavailable: () => missing('fio'),
       steps: [
         random('randread', async ({ mnt }) => {
-          await succeed(['sh', '-c', `dd if=/dev/zero of=random bs=1M count=${randomMiB} status=none && cat random >/dev/null`], {
-            cwd: mnt,
-          });
+          await succeed(
+            [
+              'sh',
+              '-c',
+              `dd if=/dev/zero of=random bs=1M count=${randomMiB} status=none && cat random >/dev/null`,
+            ],
+            {
+              cwd: mnt,
+            },
+          );
         }),
         random('randwrite'),
       ],
@@ -105,7 +137,11 @@ export function dataScenarios(sizes: Sizes): readonly Scenario[] {
           measure: {
             figure: async ({ mnt }) => {
               const program = join(root, 'dist/test/bench/stat-while.js');
-              return Number(await succeed([process.execPath, program, 'tree', 'sh', '-c', 'printf x >>large'], { cwd: mnt }));
+              return Number(
+                await succeed([process.execPath, program, 'tree', 'sh', '-c', 'printf x >>large'], {
+                  cwd: mnt,
+                }),
+              );
             },
           },
           goal: { figure: 20 },

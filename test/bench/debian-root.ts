@@ -11,7 +11,8 @@ export interface DebianRoot {
 }
 
 export async function debianUnavailable(): Promise<string | undefined> {
-  if (process.getuid?.() !== 0) return 'a root file system can be made, and used as a root, by root only';
+  if (process.getuid?.() !== 0)
+    return 'a root file system can be made, and used as a root, by root only';
   return missing('mmdebstrap', 'apt-get');
 }
 
@@ -25,7 +26,10 @@ export function debianRoot(directory: string, packages: readonly string[]): Prom
 }
 
 async function make(directory: string, packages: readonly string[]): Promise<DebianRoot> {
-  const root: DebianRoot = { tar: `${directory}/debian-root.tar`, packages: `${directory}/debian-packages` };
+  const root: DebianRoot = {
+    tar: `${directory}/debian-root.tar`,
+    packages: `${directory}/debian-packages`,
+  };
   await mkdir(root.packages);
   const sources = await hostSources();
   // Fetched with what they need, by the apt of the new root; its cache is emptied at the end.

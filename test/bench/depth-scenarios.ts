@@ -8,7 +8,8 @@ function writeNames(path: string, bottom: string): void {
   const names: string[] = [];
   for (let i = 0; i < DEEP_DIRECTORIES; i++) {
     const directory = `merged/d${i}`;
-    for (const name of readdirSync(`${bottom}/${directory}`)) if (name.startsWith('bottom')) names.push(`${directory}/${name}\n`);
+    for (const name of readdirSync(`${bottom}/${directory}`))
+      if (name.startsWith('bottom')) names.push(`${directory}/${name}\n`);
   }
   writeFileSync(path, names.join(''));
 }
@@ -32,7 +33,12 @@ export function depthScenarios({ deepNames }: Sizes): readonly Scenario[] {
           measure: { figure: async ({ mountTime }) => mountTime },
           goal: { figure: 250 },
         },
-        { key: 'lookup-deep', title: `stat of ${names} names in the bottom of 125 layers`, unit: 'ms', measure: lookUp },
+        {
+          key: 'lookup-deep',
+          title: `stat of ${names} names in the bottom of 125 layers`,
+          unit: 'ms',
+          measure: lookUp,
+        },
       ],
     },
     {
@@ -42,11 +48,23 @@ export function depthScenarios({ deepNames }: Sizes): readonly Scenario[] {
       prepare: async (shared, { lowers }) => {
         writeNames(`${shared}/deep-names`, lowers.at(-1)!);
       },
-      steps: [{ key: 'lookup-flat', title: 'the same with that layer alone', unit: 'ms', measure: lookUp }],
+      steps: [
+        {
+          key: 'lookup-flat',
+          title: 'the same with that layer alone',
+          unit: 'ms',
+          measure: lookUp,
+        },
+      ],
     },
   ];
 }
 
 export const depthRatios: readonly Derived[] = [
-  { key: 'lookup-depth', title: '125 layers over 1', over: ['lookup-deep', 'lookup-flat'], goal: { figure: 1.3 } },
+  {
+    key: 'lookup-depth',
+    title: '125 layers over 1',
+    over: ['lookup-deep', 'lookup-flat'],
+    goal: { figure: 1.3 },
+  },
 ];

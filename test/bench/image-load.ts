@@ -1,5 +1,6 @@
 /**
- * Loading an image from an archive: `ply load` beside `docker load` and `podman load`, each into an empty store.
+ * Loading an image from an archive: `ply load` beside `docker load` and `podman load`, each into an
+ * empty store.
  *
  * The image is a Debian root file system. docker's figure is that of its client, which waits for an
  * engine that was started before; its memory is the engine's business and not shown.
@@ -35,12 +36,23 @@ async function timed(argv: readonly string[]): Promise<{ time: number; memory: n
 async function makeArchive(directory: string, rootfs: string): Promise<string> {
   const store = `${directory}/made`;
   await succeed([`${root}/bin/ply`, '--root', store, 'import', rootfs, NAME]);
-  await succeed([`${root}/bin/ply`, '--root', store, 'save', '-o', `${directory}/debian.tar`, NAME]);
+  await succeed([
+    `${root}/bin/ply`,
+    '--root',
+    store,
+    'save',
+    '-o',
+    `${directory}/debian.tar`,
+    NAME,
+  ]);
   await succeed(['rm', '-rf', store]);
   return `${directory}/debian.tar`;
 }
 
-/** Rows `load` and `load-memory`. `directory` is empty; what is in it afterwards may be removed. `debian` makes the root file system. */
+/**
+ * Rows `load` and `load-memory`. `directory` is empty; what is in it afterwards may be removed.
+ * `debian` makes the root file system.
+ */
 export async function measureLoading(
   directory: string,
   debian: () => Promise<DebianRoot>,
@@ -49,7 +61,8 @@ export async function measureLoading(
 ): Promise<Row[]> {
   say('making a Debian image');
   const archive = await makeArchive(directory, (await debian()).tar);
-  const samples = (): Record<string, (number | null)[]> => Object.fromEntries(loaders.map((name) => [name, []]));
+  const samples = (): Record<string, (number | null)[]> =>
+    Object.fromEntries(loaders.map((name) => [name, []]));
   const time: Row = {
     key: 'load',
     title: 'load a Debian image',
@@ -68,15 +81,33 @@ export async function measureLoading(
   };
   await mkdir(`${directory}/engine`);
   let end = (): Promise<void> => Promise.resolve();
-  const engine = await startDockerd({ teardown: (ending) => (end = ending) }, `${directory}/engine`, { storageDriver: 'overlay2' });
-  const podman = ['podman', '--root', `${directory}/podman`, '--runroot', `${directory}/podman-run`, '--storage-driver', 'overlay'];
+  const engine = await startDockerd(
+    { teardown: (ending) => (end = ending) },
+    `${directory}/engine`,
+    { storageDriver: 'overlay2' },
+  );
+  const podman = [
+    'podman',
+    '--root',
+    `${directory}/podman`,
+    '--runroot',
+    `${directory}/podman-run`,
+    '--storage-driver',
+    'overlay',
+  ];
   const commands: Record<Loader, { load: readonly string[]; clear: () => Promise<unknown> }> = {
     plyfs: {
       load: [`${root}/bin/ply`, '--root', `${directory}/ply`, 'load', '-q', '-i', archive],
       clear: () => succeed(['rm', '-rf', `${directory}/ply`]),
     },
-    docker: { load: [...engine.client, 'load', '-q', '-i', archive], clear: () => succeed([...engine.client, 'rmi', '-f', NAME]) },
-    podman: { load: [...podman, 'load', '-q', '-i', archive], clear: () => succeed([...podman, 'rmi', '-f', '-a']) },
+    docker: {
+      load: [...engine.client, 'load', '-q', '-i', archive],
+      clear: () => succeed([...engine.client, 'rmi', '-f', NAME]),
+    },
+    podman: {
+      load: [...podman, 'load', '-q', '-i', archive],
+      clear: () => succeed([...podman, 'rmi', '-f', '-a']),
+    },
   };
   try {
     for (let round = 0; round < rounds; round++) {

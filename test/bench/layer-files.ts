@@ -13,7 +13,9 @@ export function mkdirSync(path: string): void {
   fs.mkdirSync(path, { recursive: true });
 }
 
-/** What another layer of the same name has is not touched: an old file is replaced, a whiteout too. */
+/**
+ * What another layer of the same name has is not touched: an old file is replaced, a whiteout too.
+ */
 export function writeFileSync(path: string, data: Uint8Array): void {
   fs.rmSync(path, { force: true });
   fs.writeFileSync(path, data);

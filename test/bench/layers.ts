@@ -1,8 +1,11 @@
 /**
- * Layers to measure with: a stack as an image has it, made from a fixed seed, so that every run and every machine has the same.
+ * Layers to measure with: a stack as an image has it, made from a fixed seed, so that every run and
+ * every machine has the same.
  *
- * `tree/` is spread over all layers: the bottom has half of it, each layer above adds directories, adds files to directories that are there, replaces
- * some and deletes a few. `merged/`, where it is asked for, is in every layer. `small/` is 8,000 files of the sizes that source code has, in the bottom layer. `copied/` is a tree to copy.
+ * `tree/` is spread over all layers: the bottom has half of it, each layer above adds directories,
+ * adds files to directories that are there, replaces some and deletes a few. `merged/`, where it is
+ * asked for, is in every layer. `small/` is 8,000 files of the sizes that source code has, in the
+ * bottom layer. `copied/` is a tree to copy.
  */
 import { mkdirSync, mknodCharacter, writeFileSync } from './layer-files.js';
 
@@ -17,7 +20,10 @@ export interface StackSize {
   /** Names in all layers together, whiteouts included. */
   readonly entries: number;
   readonly smallFiles: number;
-  /** Names that only the bottom has, in the `merged/dN` of which every layer has one. Default: no such directories. */
+  /**
+   * Names that only the bottom has, in the `merged/dN` of which every layer has one. Default: no
+   * such directories.
+   */
   readonly mergedNames?: number;
 }
 
@@ -41,13 +47,18 @@ function sizeOf(random: () => number): number {
 }
 
 const content = Buffer.from(
-  'All that a file of a benchmark needs is to be of a certain length, and not compressible to nothing. '.repeat(700),
+  'All that a file of a benchmark needs is to be of a certain length, and not compressible to nothing. '.repeat(
+    700,
+  ),
 );
 
 /** Makes the layers below `base`, which is empty. */
 export function makeStack(base: string, size: StackSize): Stack {
   const random = randomFrom(20_240_229);
-  const lowers = Array.from({ length: size.layers }, (_, i) => `${base}/layer${String(size.layers - i).padStart(3, '0')}`);
+  const lowers = Array.from(
+    { length: size.layers },
+    (_, i) => `${base}/layer${String(size.layers - i).padStart(3, '0')}`,
+  );
   for (const lower of lowers) mkdirSync(`${lower}/tree`);
   const bottomFirst = [...lowers].reverse();
   let entries = 0;
@@ -77,7 +88,8 @@ export function makeStack(base: string, size: StackSize): Stack {
         file(`${layer}/merged/d${i}/own${index}`);
       }
     }
-    for (let i = 0; i < size.mergedNames; i++) file(`${small}/merged/d${i % DEEP_DIRECTORIES}/bottom${i}`);
+    for (let i = 0; i < size.mergedNames; i++)
+      file(`${small}/merged/d${i % DEEP_DIRECTORIES}/bottom${i}`);
   }
 
   const rest = size.entries - entries;
@@ -92,7 +104,8 @@ export function makeStack(base: string, size: StackSize): Stack {
       directory(`${layer}/${path}`);
     };
     while (entries < end) {
-      const old = index > 0 && random() < 0.5 ? known[Math.floor(random() * known.length)] : undefined;
+      const old =
+        index > 0 && random() < 0.5 ? known[Math.floor(random() * known.length)] : undefined;
       if (old === undefined) {
         const path = `tree/p${Math.floor(random() * 40)}/l${index}-${known.length}`;
         const fresh = { path, files: [] as string[] };

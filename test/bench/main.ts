@@ -1,8 +1,9 @@
 /**
  * `make bench`: plyfs beside the kernel's overlay and its peers, over the same layers in one run.
  *
- * Rounds are interleaved: each scenario is run for every target before the next, in an order that turns with the round, so that what
- * the machine does meanwhile falls on all alike; ratios are taken within a round.
+ * Rounds are interleaved: each scenario is run for every target before the next, in an order that
+ * turns with the round, so that what the machine does meanwhile falls on all alike; ratios are
+ * taken within a round.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
@@ -15,7 +16,15 @@ import { debianRoot, debianUnavailable } from './debian-root.js';
 import { loaders, measureLoading } from './image-load.js';
 import type { StackSize } from './layers.js';
 import { interrupt, Interrupted, missing } from './program.js';
-import { allVerdicts, comparisonOf, parseResults, reached, tableOf, type Group, type Results } from './results.js';
+import {
+  allVerdicts,
+  comparisonOf,
+  parseResults,
+  reached,
+  tableOf,
+  type Group,
+  type Results,
+} from './results.js';
 import { fullSizes, quickSizes, scenariosOf } from './scenarios.js';
 import { targets, type Target } from './targets.js';
 import { measureUnions, type Wanted } from './unions.js';
@@ -51,7 +60,8 @@ interface Settings {
 
 function positive(text: string, option: string): number {
   const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) throw new Error(`--${option} is '${text}': give a whole number of at least 1.`);
+  if (!Number.isInteger(value) || value < 1)
+    throw new Error(`--${option} is '${text}': give a whole number of at least 1.`);
   return value;
 }
 
@@ -78,29 +88,42 @@ function settingsOf(words: readonly string[]): Settings | string {
   const sizes = quick ? quickSizes : fullSizes;
   if (values.list === true) {
     return scenariosOf(sizes)
-      .flatMap(({ key, steps }) => steps.map((step) => `${key.padEnd(12)} ${step.key.padEnd(22)} ${step.title}\n`))
+      .flatMap(({ key, steps }) =>
+        steps.map((step) => `${key.padEnd(12)} ${step.key.padEnd(22)} ${step.title}\n`),
+      )
       .join('');
   }
   const only = values.only?.split(',') ?? [];
   const chosen = values.targets?.split(',');
   const unknown = chosen?.find((word) => !targets.some(({ name }) => name === word));
-  if (unknown !== undefined) throw new Error(`There is no target '${unknown}': ${targets.map(({ name }) => name).join(', ')} are.`);
+  if (unknown !== undefined)
+    throw new Error(
+      `There is no target '${unknown}': ${targets.map(({ name }) => name).join(', ')} are.`,
+    );
   return {
     rounds: positive(values.rounds ?? (quick ? '1' : '3'), 'rounds'),
     quick,
     wanted: (...names) =>
-      only.length === 0 || only.some((word) => names.some((name) => (word.startsWith('=') ? name === word.slice(1) : name.includes(word)))),
+      only.length === 0 ||
+      only.some((word) =>
+        names.some((name) => (word.startsWith('=') ? name === word.slice(1) : name.includes(word))),
+      ),
     size: {
       layers: positive(values.layers ?? '10', 'layers'),
       entries: positive(values.entries ?? (quick ? '5000' : '50000'), 'entries'),
       smallFiles: sizes.smallFiles,
     },
     sizes,
-    targets: targets.filter(({ name, slow }) => name === 'plyfs' || (chosen?.includes(name) ?? (!quick || slow !== true))),
+    targets: targets.filter(
+      ({ name, slow }) => name === 'plyfs' || (chosen?.includes(name) ?? (!quick || slow !== true)),
+    ),
     dir: values.dir,
     json: values.json ?? join(root, 'dist/bench/results.json'),
     svg: values.svg ?? join(root, 'dist/bench/ratios.svg'),
-    compare: values.compare === undefined ? undefined : parseResults(readFileSync(values.compare, 'utf8'), values.compare),
+    compare:
+      values.compare === undefined
+        ? undefined
+        : parseResults(readFileSync(values.compare, 'utf8'), values.compare),
   };
 }
 
@@ -109,7 +132,9 @@ function say(sentence: string): void {
 }
 
 function print(cells: readonly (readonly string[])[]): void {
-  const widths = cells[0]!.map((_, column) => Math.max(...cells.map((row) => (row[column] ?? '').length)));
+  const widths = cells[0]!.map((_, column) =>
+    Math.max(...cells.map((row) => (row[column] ?? '').length)),
+  );
   for (const row of cells) {
     process.stdout.write(
       `${row
@@ -121,11 +146,25 @@ function print(cells: readonly (readonly string[])[]): void {
 }
 
 /** What was asked for, the unions first. */
-async function groupsOf(settings: Settings, arena: Arena, present: readonly Target[]): Promise<Group[]> {
+async function groupsOf(
+  settings: Settings,
+  arena: Arena,
+  present: readonly Target[],
+): Promise<Group[]> {
   const { wanted, rounds, sizes, size } = settings;
   const shared = `${arena.directory}/shared`;
   mkdirSync(shared);
-  const groups = await measureUnions({ rounds, warmUp: !settings.quick, wanted, sizes, size, present, base: arena.directory, shared, say });
+  const groups = await measureUnions({
+    rounds,
+    warmUp: !settings.quick,
+    wanted,
+    sizes,
+    size,
+    present,
+    base: arena.directory,
+    shared,
+    say,
+  });
   if (wanted('load', 'load-memory')) {
     const why = (await debianUnavailable()) ?? (await missing('dockerd', 'podman'));
     if (why !== undefined) {
@@ -134,7 +173,12 @@ async function groupsOf(settings: Settings, arena: Arena, present: readonly Targ
     }
     const directory = `${arena.directory}/images`;
     mkdirSync(directory);
-    const rows = await measureLoading(directory, () => debianRoot(shared, sizes.debianPackages), rounds, say);
+    const rows = await measureLoading(
+      directory,
+      () => debianRoot(shared, sizes.debianPackages),
+      rounds,
+      say,
+    );
     groups.push({ targets: loaders, rows });
   }
   return groups;

@@ -8,7 +8,10 @@ import { Interrupted, run, succeed, throwIfInterrupted } from './program.js';
 import type { Target } from './targets.js';
 import type { Scenario, Scene, Step } from './workload.js';
 
-/** Mounts, runs the scenario's steps and unmounts; the upper goes with it. After a step that failed, no other is run. */
+/**
+ * Mounts, runs the scenario's steps and unmounts; the upper goes with it. After a step that failed,
+ * no other is run.
+ */
 export async function runScenario(
   scenario: Scenario,
   target: Target,
@@ -19,14 +22,12 @@ export async function runScenario(
 ): Promise<Map<string, number | Error>> {
   const figures = new Map<string, number | Error>();
   const failed = (steps: readonly Step[], error: unknown): void => {
-    for (const step of steps.filter(wanted)) figures.set(step.key, error instanceof Error ? error : new Error(String(error)));
+    for (const step of steps.filter(wanted))
+      figures.set(step.key, error instanceof Error ? error : new Error(String(error)));
   };
-  const [upper, work, mnt, scratch] = ['upper', 'work', 'mnt', 'scratch'].map((name) => `${base}/${name}`) as [
-    string,
-    string,
-    string,
-    string,
-  ];
+  const [upper, work, mnt, scratch] = ['upper', 'work', 'mnt', 'scratch'].map(
+    (name) => `${base}/${name}`,
+  ) as [string, string, string, string];
   for (const directory of [upper, work, mnt, scratch]) await mkdir(directory, { recursive: true });
   let daemon: number | undefined;
   try {
@@ -38,7 +39,17 @@ export async function runScenario(
     const mountTime = performance.now() - started;
     daemon = target.daemon(mnt);
     const memoryAtMount = daemon === undefined ? undefined : residentMemory(daemon);
-    const scene: Scene = { target: target.name, mnt, upper, scratch, shared, stack, daemon, mountTime, memoryAtMount };
+    const scene: Scene = {
+      target: target.name,
+      mnt,
+      upper,
+      scratch,
+      shared,
+      stack,
+      daemon,
+      mountTime,
+      memoryAtMount,
+    };
     for (const [i, step] of scenario.steps.entries()) {
       try {
         const figure = await figureOf(step, scene);

@@ -20,12 +20,21 @@ export function metadataScenarios(sizes: Sizes): readonly Scenario[] {
     {
       key: 'walk',
       steps: [
-        { key: 'walk-first', title: 'first walk (find -type f)', unit: 'ms', measure: walk, goal: { 'fuse-overlayfs': 0.3, kernel: 4 } },
+        {
+          key: 'walk-first',
+          title: 'first walk (find -type f)',
+          unit: 'ms',
+          measure: walk,
+          goal: { 'fuse-overlayfs': 0.3, kernel: 4 },
+        },
         {
           key: 'memory-after-walk',
           title: "daemon's memory after it",
           unit: 'MB',
-          measure: { figure: async ({ daemon }) => (daemon === undefined ? null : residentMemory(daemon) / 1e6) },
+          measure: {
+            figure: async ({ daemon }) =>
+              daemon === undefined ? null : residentMemory(daemon) / 1e6,
+          },
           goal: { figure: 120 },
         },
         {
@@ -34,11 +43,19 @@ export function metadataScenarios(sizes: Sizes): readonly Scenario[] {
           unit: 'B',
           measure: {
             figure: async ({ daemon, memoryAtMount, stack }) =>
-              daemon === undefined || memoryAtMount === undefined ? null : (residentMemory(daemon) - memoryAtMount) / stack.entries,
+              daemon === undefined || memoryAtMount === undefined
+                ? null
+                : (residentMemory(daemon) - memoryAtMount) / stack.entries,
           },
           goal: { 'fuse-overlayfs': 1 },
         },
-        { key: 'walk-again', title: 'walk again', unit: 'ms', measure: walk, goal: { 'fuse-overlayfs': 0.35, kernel: 1.5 } },
+        {
+          key: 'walk-again',
+          title: 'walk again',
+          unit: 'ms',
+          measure: walk,
+          goal: { 'fuse-overlayfs': 0.35, kernel: 1.5 },
+        },
         { key: 'stat-all', title: 'ls -lR of all', unit: 'ms', measure: shell('ls -lR . | wc -l') },
       ],
     },
@@ -52,7 +69,13 @@ export function metadataScenarios(sizes: Sizes): readonly Scenario[] {
           measure: read,
           goal: { 'fuse-overlayfs': 0.45, kernel: 3.5 },
         },
-        { key: 'read-again', title: 'read them again', unit: 'ms', measure: read, goal: { 'fuse-overlayfs': 0.25, kernel: 1.3 } },
+        {
+          key: 'read-again',
+          title: 'read them again',
+          unit: 'ms',
+          measure: read,
+          goal: { 'fuse-overlayfs': 0.25, kernel: 1.3 },
+        },
       ],
     },
     {

@@ -1,4 +1,7 @@
-/** What people do in such mounts: clone, build, install. Programs and compilers are the machine's own; what they work on is in the mount. */
+/**
+ * What people do in such mounts: clone, build, install. Programs and compilers are the machine's
+ * own; what they work on is in the mount.
+ */
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { root } from '../support/root.js';
@@ -10,17 +13,31 @@ import { shell, type Goal, type Scenario, type Sizes } from './workload.js';
 const program: Goal = { 'fuse-overlayfs': 1, kernel: 1.5 };
 const build: Goal = { 'fuse-overlayfs': 1, kernel: 1.25 };
 
-const author = ['-c', 'user.name=bench', '-c', 'user.email=bench@localhost', '-c', 'init.defaultBranch=main'];
+const author = [
+  '-c',
+  'user.name=bench',
+  '-c',
+  'user.email=bench@localhost',
+  '-c',
+  'init.defaultBranch=main',
+];
 
 /** Some thousand files with a history of a few commits, packed. */
 async function writeRepository(directory: string, small: string, files: number): Promise<void> {
-  const git = (...words: string[]): Promise<string> => succeed(['git', ...author, ...words], { cwd: directory });
+  const git = (...words: string[]): Promise<string> =>
+    succeed(['git', ...author, ...words], { cwd: directory });
   await mkdir(directory);
   await git('init', '-q');
   for (const [index, share] of [0.5, 0.75, 1].entries()) {
     const upTo = Math.floor((files * share) / 40);
     await succeed(
-      ['sh', '-c', `for n in $(seq 0 ${upTo - 1}); do [ -d d$n ] || cp -r "$1/d$n" .; echo ${index} >d$n/version; done`, 'sh', small],
+      [
+        'sh',
+        '-c',
+        `for n in $(seq 0 ${upTo - 1}); do [ -d d$n ] || cp -r "$1/d$n" .; echo ${index} >d$n/version; done`,
+        'sh',
+        small,
+      ],
       {
         cwd: directory,
       },
@@ -30,7 +47,13 @@ async function writeRepository(directory: string, small: string, files: number):
   }
   await git('gc', '-q');
   await succeed(['sh', '-c', 'mv .git ../repository.git && rm -rf ./*'], { cwd: directory });
-  await succeed(['sh', '-c', 'rmdir "$1" && mv "$1.git" "$1" && git -C "$1" config core.bare true', 'sh', directory]);
+  await succeed([
+    'sh',
+    '-c',
+    'rmdir "$1" && mv "$1.git" "$1" && git -C "$1" config core.bare true',
+    'sh',
+    directory,
+  ]);
 }
 
 interface Manifest {
@@ -38,17 +61,31 @@ interface Manifest {
   readonly devDependencies: Record<string, string>;
 }
 
-/** This project's own packages, without the test runner, which alone is three quarters of their files. */
+/**
+ * This project's own packages, without the test runner, which alone is three quarters of their
+ * files.
+ */
 async function writeNpmProject(directory: string, tools: boolean): Promise<void> {
   const manifest = JSON.parse(readFileSync(`${root}/package.json`, 'utf8')) as Manifest;
-  const wanted = Object.entries(manifest.devDependencies).filter(([name]) => tools && !name.startsWith('tap'));
+  const wanted = Object.entries(manifest.devDependencies).filter(
+    ([name]) => tools && !name.startsWith('tap'),
+  );
   await mkdir(directory, { recursive: true });
-  const document = { name: 'bench', version: '1.0.0', dependencies: manifest.dependencies, devDependencies: Object.fromEntries(wanted) };
+  const document = {
+    name: 'bench',
+    version: '1.0.0',
+    dependencies: manifest.dependencies,
+    devDependencies: Object.fromEntries(wanted),
+  };
   writeFileSync(`${directory}/package.json`, JSON.stringify(document));
   copyFileSync(`${root}/package-lock.json`, `${directory}/package-lock.json`);
   copyFileSync(`${root}/.npmrc`, `${directory}/.npmrc`);
-  // Takes out of the lock file what is not wanted; fails unless the build has left the packages in npm's cache.
-  await succeed(['npm', 'install', '--package-lock-only', '--offline', '--loglevel=error', '--logs-max=0'], { cwd: directory });
+  // Takes out of the lock file what is not wanted; fails unless the build has left the packages in
+  // npm's cache.
+  await succeed(
+    ['npm', 'install', '--package-lock-only', '--offline', '--loglevel=error', '--logs-max=0'],
+    { cwd: directory },
+  );
 }
 
 export function programScenarios(sizes: Sizes): readonly Scenario[] {
@@ -57,7 +94,8 @@ export function programScenarios(sizes: Sizes): readonly Scenario[] {
       key: 'git',
       layer: 'repository',
       unavailable: () => missing('git'),
-      prepare: (_shared, { lowers }, layer) => writeRepository(`${layer}/repository`, `${lowers.at(-1)!}/small`, sizes.repositoryFiles),
+      prepare: (_shared, { lowers }, layer) =>
+        writeRepository(`${layer}/repository`, `${lowers.at(-1)!}/small`, sizes.repositoryFiles),
       steps: [
         {
           key: 'git-clone',
@@ -111,10 +149,18 @@ export function programScenarios(sizes: Sizes): readonly Scenario[] {
           key: 'npm-ci',
           title: 'npm ci from its cache',
           unit: 'ms',
-          measure: shell('cd npm && npm ci --offline --ignore-scripts --no-audit --no-fund --loglevel=error --logs-max=0'),
+          measure: shell(
+            'cd npm && npm ci --offline --ignore-scripts --no-audit --no-fund --loglevel=error --logs-max=0',
+          ),
           goal: build,
         },
-        { key: 'npm-remove', title: 'rm -rf node_modules', unit: 'ms', measure: shell('rm -rf npm/node_modules'), goal: program },
+        {
+          key: 'npm-remove',
+          title: 'rm -rf node_modules',
+          unit: 'ms',
+          measure: shell('rm -rf npm/node_modules'),
+          goal: program,
+        },
       ],
     },
     {
@@ -141,7 +187,11 @@ export function programScenarios(sizes: Sizes): readonly Scenario[] {
           unit: 'ms',
           measure: ({ mnt }) => ({
             argv: ['chroot', mnt, 'sh', '-c', 'exec dpkg -i /debs/*.deb'],
-            env: { DEBIAN_FRONTEND: 'noninteractive', PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' },
+            env: {
+              DEBIAN_FRONTEND: 'noninteractive',
+              PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
+              LC_ALL: 'C',
+            },
           }),
           goal: program,
         },

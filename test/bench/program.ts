@@ -1,6 +1,6 @@
 /**
- * Programs that the benchmark runs. Each has a process group of its own, so that an interrupted run can end all of it: what is left of a
- * pipeline would keep a mount busy.
+ * Programs that the benchmark runs. Each has a process group of its own, so that an interrupted run
+ * can end all of it: what is left of a pipeline would keep a mount busy.
  */
 import { spawn } from 'node:child_process';
 import { outcomeOf, type Outcome } from '../support/command.js';
@@ -21,7 +21,9 @@ export class Interrupted extends Error {
 const groups = new Set<number>();
 let interrupted = false;
 
-/** From now on every program ends at once, and none starts: what runs them unwinds by `Interrupted`. */
+/**
+ * From now on every program ends at once, and none starts: what runs them unwinds by `Interrupted`.
+ */
 export function interrupt(): void {
   interrupted = true;
   for (const group of groups) {
@@ -38,7 +40,10 @@ export function throwIfInterrupted(): void {
 }
 
 /** Runs a program to its end, its stdin empty. Throws `Interrupted`. */
-export async function run(argv: readonly string[], { cwd, env }: ProgramOptions = {}): Promise<Outcome> {
+export async function run(
+  argv: readonly string[],
+  { cwd, env }: ProgramOptions = {},
+): Promise<Outcome> {
   throwIfInterrupted();
   const child = spawn(argv[0]!, argv.slice(1), {
     detached: true,
@@ -56,18 +61,27 @@ export async function run(argv: readonly string[], { cwd, env }: ProgramOptions 
   }
 }
 
-/** As `run`, and throws with the first thing that the program said unless it exits 0. Returns its stdout. */
-export async function succeed(argv: readonly string[], options: ProgramOptions = {}): Promise<string> {
+/**
+ * As `run`, and throws with the first thing that the program said unless it exits 0. Returns its
+ * stdout.
+ */
+export async function succeed(
+  argv: readonly string[],
+  options: ProgramOptions = {},
+): Promise<string> {
   const { status, signal, stdout, stderr } = await run(argv, options);
   if (status === 0) return stdout;
   const said = (stderr.trim() || stdout.trim()).split('\n')[0] ?? '';
-  throw new Error(`${argv.slice(0, 3).join(' ')}: ${said === '' ? `ended by ${status ?? signal ?? 'nobody'}` : said}`);
+  throw new Error(
+    `${argv.slice(0, 3).join(' ')}: ${said === '' ? `ended by ${status ?? signal ?? 'nobody'}` : said}`,
+  );
 }
 
 /** One sentence that says that a program is not there, or undefined. */
 export async function missing(...programs: readonly string[]): Promise<string | undefined> {
   for (const program of programs) {
-    if ((await run(['sh', '-c', `PATH=$PATH:/usr/sbin:/sbin; command -v ${program}`])).status !== 0) return `${program} is not installed`;
+    if ((await run(['sh', '-c', `PATH=$PATH:/usr/sbin:/sbin; command -v ${program}`])).status !== 0)
+      return `${program} is not installed`;
   }
   return undefined;
 }

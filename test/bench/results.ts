@@ -48,9 +48,13 @@ export interface Verdict {
   readonly value?: number;
 }
 
-export const reached = ({ value, limit }: Verdict): boolean | undefined => (value === undefined ? undefined : value <= limit);
+export const reached = ({ value, limit }: Verdict): boolean | undefined =>
+  value === undefined ? undefined : value <= limit;
 
-/** A ratio for targets that are ways to run plyfs would say little: their figures stand beside its own. */
+/**
+ * A ratio for targets that are ways to run plyfs would say little: their figures stand beside its
+ * own.
+ */
 const isOurs = (target: string): boolean => target.startsWith('plyfs');
 
 function shown(value: number | undefined, unit: Unit): string {
@@ -67,14 +71,20 @@ function shownRatio({ median, lowest, highest }: Ratio): string {
 /** Of one target's own figures. */
 function shownSpread(samples: readonly number[], unit: Unit): string {
   const middle = shown(median(samples), unit);
-  return samples.length < 2 ? middle : `${middle} (${shown(Math.min(...samples), unit)}–${shown(Math.max(...samples), unit)})`;
+  return samples.length < 2
+    ? middle
+    : `${middle} (${shown(Math.min(...samples), unit)}–${shown(Math.max(...samples), unit)})`;
 }
 
-const present = (samples: readonly (number | null)[] | undefined): number[] => (samples ?? []).filter((value) => value !== null);
+const present = (samples: readonly (number | null)[] | undefined): number[] =>
+  (samples ?? []).filter((value) => value !== null);
 
 export function verdictsOf(row: Row, ours: string): Verdict[] {
   return Object.entries(row.goal ?? {}).map(([of, limit]) => {
-    const value = of === 'figure' ? median(present(row.samples[ours])) : ratioOf(row.samples[ours] ?? [], row.samples[of] ?? [])?.median;
+    const value =
+      of === 'figure'
+        ? median(present(row.samples[ours]))
+        : ratioOf(row.samples[ours] ?? [], row.samples[of] ?? [])?.median;
     return { key: row.key, of, limit, ...(value === undefined ? {} : { value }) };
   });
 }
@@ -82,20 +92,33 @@ export function verdictsOf(row: Row, ours: string): Verdict[] {
 /** Those that were missed by most come first, those that were not measured last. */
 export function allVerdicts(groups: readonly Group[]): Verdict[] {
   const over = ({ value, limit }: Verdict): number => (value === undefined ? -1 : value / limit);
-  return groups.flatMap(({ targets: [ours = ''], rows }) => rows.flatMap((row) => verdictsOf(row, ours))).sort((a, b) => over(b) - over(a));
+  return groups
+    .flatMap(({ targets: [ours = ''], rows }) => rows.flatMap((row) => verdictsOf(row, ours)))
+    .sort((a, b) => over(b) - over(a));
 }
 
 function shownVerdict(verdict: Verdict, unit: Unit): string {
   const { of, limit, value } = verdict;
-  const goal = of === 'figure' ? `≤ ${limit}${unit === '×' ? '×' : ` ${unit}`}` : `≤ ${limit}× ${of}`;
+  const goal =
+    of === 'figure' ? `≤ ${limit}${unit === '×' ? '×' : ` ${unit}`}` : `≤ ${limit}× ${of}`;
   if (value === undefined) return `${goal} not measured`;
-  return value <= limit ? `${goal} reached` : `${goal} MISSED by ${((value / limit - 1) * 100).toFixed(0)} %`;
+  return value <= limit
+    ? `${goal} reached`
+    : `${goal} MISSED by ${((value / limit - 1) * 100).toFixed(0)} %`;
 }
 
-/** Cells of the table: ours with its spread, medians of others and the ratio of ours over theirs with its spread. */
+/**
+ * Cells of the table: ours with its spread, medians of others and the ratio of ours over theirs
+ * with its spread.
+ */
 export function tableOf({ targets, rows }: Group): string[][] {
   const [ours = '', ...others] = targets;
-  const head = ['workload', ours, ...others.flatMap((name) => (isOurs(name) ? [name] : [name, `${ours} / it`])), 'goal'];
+  const head = [
+    'workload',
+    ours,
+    ...others.flatMap((name) => (isOurs(name) ? [name] : [name, `${ours} / it`])),
+    'goal',
+  ];
   return [
     head,
     ...rows.map((row) => [
@@ -115,7 +138,10 @@ export function tableOf({ targets, rows }: Group): string[][] {
 }
 
 /** A row of what one row is over another; undefined unless both were measured. */
-export function derivedRow({ key, title, over: [dividend, divisor], goal }: Derived, rows: readonly Row[]): Row | undefined {
+export function derivedRow(
+  { key, title, over: [dividend, divisor], goal }: Derived,
+  rows: readonly Row[],
+): Row | undefined {
   const [above, below] = [dividend, divisor].map((name) => rows.find((row) => row.key === name));
   if (above === undefined || below === undefined) return undefined;
   const samples: Row['samples'] = {};
@@ -137,7 +163,10 @@ export function derivedRow({ key, title, over: [dividend, divisor], goal }: Deri
   };
 }
 
-/** How this run stands beside an earlier one, each row as the ratio of its medians, ours and the first other target's (which shows the machine's own change). */
+/**
+ * How this run stands beside an earlier one, each row as the ratio of its medians, ours and the
+ * first other target's (which shows the machine's own change).
+ */
 export function comparisonOf(now: Results, before: Results): string[][] {
   const change = (row: Row, old: Row, name: string): string => {
     const [a, b] = [median(present(row.samples[name])), median(present(old.samples[name]))];
@@ -150,10 +179,17 @@ export function comparisonOf(now: Results, before: Results): string[][] {
       if (old === undefined) return [row.title, 'new', ''];
       // What a row does may have changed with its title: then its figures are not comparable.
       if (old.title !== row.title) return [row.title, `was: ${old.title}`, ''];
-      return [row.title, change(row, old, ours), reference === '' ? '' : `${change(row, old, reference)} ${reference}`];
+      return [
+        row.title,
+        change(row, old, ours),
+        reference === '' ? '' : `${change(row, old, reference)} ${reference}`,
+      ];
     }),
   );
-  return [['workload', `now over ${before.date.slice(0, 10)}`, 'and what it is compared with'], ...rows];
+  return [
+    ['workload', `now over ${before.date.slice(0, 10)}`, 'and what it is compared with'],
+    ...rows,
+  ];
 }
 
 /** Throws when the text is not a run of this program's. */
@@ -164,7 +200,13 @@ export function parseResults(text: string, path: string): Results {
   } catch {
     throw new Error(`${path} is not JSON: name a file that \`make bench\` wrote.`);
   }
-  if (typeof value !== 'object' || value === null || !('version' in value) || value.version !== 1 || !('groups' in value)) {
+  if (
+    typeof value !== 'object' ||
+    value === null ||
+    !('version' in value) ||
+    value.version !== 1 ||
+    !('groups' in value)
+  ) {
     throw new Error(`${path} is not a result of \`make bench\`: name a file that it wrote.`);
   }
   return value as Results;

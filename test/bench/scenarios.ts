@@ -35,7 +35,12 @@ export const quickSizes: Sizes = {
 };
 
 export function scenariosOf(sizes: Sizes): readonly Scenario[] {
-  return [...metadataScenarios(sizes), ...dataScenarios(sizes), ...depthScenarios(sizes), ...programScenarios(sizes)];
+  return [
+    ...metadataScenarios(sizes),
+    ...dataScenarios(sizes),
+    ...depthScenarios(sizes),
+    ...programScenarios(sizes),
+  ];
 }
 
 export const derivedRows: readonly Derived[] = depthRatios;

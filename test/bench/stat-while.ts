@@ -1,8 +1,10 @@
 /**
- * stat-while DIRECTORY COMMAND...: how long stat(2) takes while a command runs, the 99th percentile in milliseconds.
+ * stat-while DIRECTORY COMMAND...: how long stat(2) takes while a command runs, the 99th percentile
+ * in milliseconds.
  *
- * The files of the directory are looked at in turn, so that most are asked of the file system for the first time. One answer that
- * takes as long as the command is a result, too: it is the only one there is.
+ * The files of the directory are looked at in turn, so that most are asked of the file system for
+ * the first time. One answer that takes as long as the command is a result, too: it is the only one
+ * there is.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -29,7 +31,9 @@ while (running) {
   if (path === undefined) throw new Error(`${directory} holds nothing`);
   const started = performance.now();
   // Names that no other look at the directory brought: what is there, and what is not.
-  lstatSync(join(path, times.length % 2 === 0 ? 'f0' : `absent${times.length}`), { throwIfNoEntry: false });
+  lstatSync(join(path, times.length % 2 === 0 ? 'f0' : `absent${times.length}`), {
+    throwIfNoEntry: false,
+  });
   times.push(performance.now() - started);
   Atomics.wait(nap, 0, 0, PAUSE);
   await setImmediate();

@@ -15,15 +15,21 @@ export interface Ratio {
 }
 
 /**
- * `ours` over `theirs`, round by round: what disturbed a round disturbed both. Rounds that lack one of them do not count;
- * undefined when none is left.
+ * `ours` over `theirs`, round by round: what disturbed a round disturbed both. Rounds that lack one
+ * of them do not count; undefined when none is left.
  */
-export function ratioOf(ours: readonly (number | null)[], theirs: readonly (number | null)[]): Ratio | undefined {
+export function ratioOf(
+  ours: readonly (number | null)[],
+  theirs: readonly (number | null)[],
+): Ratio | undefined {
   const ratios: number[] = [];
   for (const [round, value] of ours.entries()) {
     const other = theirs[round];
-    if (value !== null && other !== null && other !== undefined && other > 0) ratios.push(value / other);
+    if (value !== null && other !== null && other !== undefined && other > 0)
+      ratios.push(value / other);
   }
   const middle = median(ratios);
-  return middle === undefined ? undefined : { median: middle, lowest: Math.min(...ratios), highest: Math.max(...ratios) };
+  return middle === undefined
+    ? undefined
+    : { median: middle, lowest: Math.min(...ratios), highest: Math.max(...ratios) };
 }

@@ -34,11 +34,19 @@ interface Ready {
   readonly stack: Stack;
 }
 
-/** The rows of `plyfs`, and those of its passthrough mode, which has goals of its own. None when nothing was asked for. */
+/**
+ * The rows of `plyfs`, and those of its passthrough mode, which has goals of its own. None when
+ * nothing was asked for.
+ */
 export async function measureUnions(run: UnionRun): Promise<Group[]> {
-  const asked = new Set(derivedRows.filter(({ key }) => run.wanted(key)).flatMap(({ over }) => over));
-  const wantedStep = ({ key }: Scenario, step: Step): boolean => run.wanted(key, step.key) || asked.has(step.key);
-  const chosen = scenariosOf(run.sizes).filter((scenario) => scenario.steps.some((step) => wantedStep(scenario, step)));
+  const asked = new Set(
+    derivedRows.filter(({ key }) => run.wanted(key)).flatMap(({ over }) => over),
+  );
+  const wantedStep = ({ key }: Scenario, step: Step): boolean =>
+    run.wanted(key, step.key) || asked.has(step.key);
+  const chosen = scenariosOf(run.sizes).filter((scenario) =>
+    scenario.steps.some((step) => wantedStep(scenario, step)),
+  );
   if (chosen.length === 0) return [];
 
   const { ready, absent } = await prepare(chosen, run);
@@ -48,7 +56,9 @@ export async function measureUnions(run: UnionRun): Promise<Group[]> {
     const why = absent.get(scenario);
     for (const step of scenario.steps.filter((step) => wantedStep(scenario, step))) {
       const { key, title, unit, goal, passthroughGoal } = step;
-      const samples = Object.fromEntries(run.present.map(({ name }) => [name, [] as (number | null)[]]));
+      const samples = Object.fromEntries(
+        run.present.map(({ name }) => [name, [] as (number | null)[]]),
+      );
       rows.set(key, {
         ...{ key, title, unit, samples, failures: [] },
         ...(goal === undefined ? {} : { goal }),
@@ -63,19 +73,25 @@ export async function measureUnions(run: UnionRun): Promise<Group[]> {
   for (const derived of derivedRows) {
     const row = derivedRow(derived, measured);
     // Beside what it comes from.
-    if (row !== undefined) measured.splice(measured.findIndex(({ key }) => key === derived.over[1]) + 1, 0, row);
+    if (row !== undefined)
+      measured.splice(measured.findIndex(({ key }) => key === derived.over[1]) + 1, 0, row);
   }
   const names = run.present.map(({ name }) => name);
   const groups: Group[] = [{ targets: names, rows: measured }];
   const passthroughRows = measured.flatMap((row) => {
     const goal = passthroughGoals.get(row.key);
-    return goal === undefined ? [] : [{ ...row, key: `${row.key}-passthrough`, goal, failures: [] }];
+    return goal === undefined
+      ? []
+      : [{ ...row, key: `${row.key}-passthrough`, goal, failures: [] }];
   });
-  if (passthroughRows.length > 0) groups.push({ targets: ['plyfs-passthrough', 'kernel'], rows: passthroughRows });
+  if (passthroughRows.length > 0)
+    groups.push({ targets: ['plyfs-passthrough', 'kernel'], rows: passthroughRows });
   return groups;
 }
 
-/** Makes stacks and layers. What cannot be prepared here is absent, with a sentence that says why. */
+/**
+ * Makes stacks and layers. What cannot be prepared here is absent, with a sentence that says why.
+ */
 async function prepare(chosen: readonly Scenario[], { base, size, sizes, shared, say }: UnionRun) {
   say(`making layers: ${size.entries} entries in ${size.layers}`);
   const stacks: Record<StackName, Stack> = {
@@ -86,7 +102,12 @@ async function prepare(chosen: readonly Scenario[], { base, size, sizes, shared,
   };
   if (chosen.some(({ stack }) => stack === 'deep' || stack === 'flat')) {
     const entries = 7000 + sizes.deepNames;
-    stacks.deep = makeStack(`${base}/deep`, { layers: LAYERS_OF_DEEP, entries, smallFiles: 40, mergedNames: sizes.deepNames });
+    stacks.deep = makeStack(`${base}/deep`, {
+      layers: LAYERS_OF_DEEP,
+      entries,
+      smallFiles: 40,
+      mergedNames: sizes.deepNames,
+    });
     stacks.flat = { lowers: stacks.deep.lowers.slice(-1), entries: sizes.deepNames };
   }
   const ready: Ready[] = [];
@@ -100,7 +121,11 @@ async function prepare(chosen: readonly Scenario[], { base, size, sizes, shared,
       if (why === undefined) {
         if (scenario.prepare !== undefined) say(`preparing ${scenario.key}`);
         await scenario.prepare?.(shared, stack, layer);
-        ready.push({ scenario, stack: scenario.layer === undefined ? stack : { ...stack, lowers: [...stack.lowers, layer] } });
+        ready.push({
+          scenario,
+          stack:
+            scenario.layer === undefined ? stack : { ...stack, lowers: [...stack.lowers, layer] },
+        });
       } else {
         absent.set(scenario, why);
       }
@@ -124,14 +149,19 @@ async function measure(
       const turn = (round + 1) % present.length;
       for (const target of [...present.slice(turn), ...present.slice(0, turn)]) {
         if (round < 0 && target !== warmer) continue;
-        say(`${round < 0 ? 'warming up' : `round ${round + 1}/${rounds}`}: ${scenario.key} on ${target.name}`);
+        say(
+          `${round < 0 ? 'warming up' : `round ${round + 1}/${rounds}`}: ${scenario.key} on ${target.name}`,
+        );
         const wanted = (step: Step): boolean => wantedStep(scenario, step);
         const figures = await runScenario(scenario, target, stack, `${base}/run`, shared, wanted);
         if (round < 0) continue;
         for (const step of scenario.steps.filter(wanted)) {
           const row = rows.get(step.key)!;
           const figure = figures.get(step.key) ?? null;
-          if (figure instanceof Error && row.failures.every((known) => !known.startsWith(`${target.name}:`))) {
+          if (
+            figure instanceof Error &&
+            row.failures.every((known) => !known.startsWith(`${target.name}:`))
+          ) {
             row.failures.push(`${target.name}: ${figure.message}`);
           }
           row.samples[target.name]!.push(figure instanceof Error ? null : figure);

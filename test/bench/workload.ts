@@ -1,8 +1,9 @@
 /**
- * What is measured. A scenario is one mount and what is done to it in order; each timed step is a row of the table.
+ * What is measured. A scenario is one mount and what is done to it in order; each timed step is a
+ * row of the table.
  *
- * A step's figure is the time of one whole process seen from outside, unless it says otherwise. What must be there first is made by
- * `before`, which is not timed.
+ * A step's figure is the time of one whole process seen from outside, unless it says otherwise.
+ * What must be there first is made by `before`, which is not timed.
  */
 import type { Stack } from './layers.js';
 import type { TargetName } from './targets.js';
@@ -21,13 +22,19 @@ export interface Scene {
   readonly daemon: number | undefined;
   /** Milliseconds from starting the mount program until the mount answered. */
   readonly mountTime: number;
-  /** Of the daemon when nothing but the mount's root had been asked for, in bytes; undefined without one. */
+  /**
+   * Of the daemon when nothing but the mount's root had been asked for, in bytes; undefined without
+   * one.
+   */
   readonly memoryAtMount: number | undefined;
 }
 
 export type Unit = 'ms' | 'MB' | 'B' | '×';
 
-/** Highest ratio of plyfs over these that is aimed at; `figure`: highest figure of its own, in the row's unit. */
+/**
+ * Highest ratio of plyfs over these that is aimed at; `figure`: highest figure of its own, in the
+ * row's unit.
+ */
 export type Goal = Readonly<Partial<Record<TargetName | 'docker' | 'podman' | 'figure', number>>>;
 
 /** A command that is timed. */
@@ -50,13 +57,19 @@ export interface Step {
   readonly passthroughGoal?: Goal;
 }
 
-/** `default`: the large stack. `deep`: 125 layers. `flat`: the bottom of these alone. `own`: nothing but the scenario's layer. */
+/**
+ * `default`: the large stack. `deep`: 125 layers. `flat`: the bottom of these alone. `own`: nothing
+ * but the scenario's layer.
+ */
 export type StackName = 'default' | 'deep' | 'flat' | 'own';
 
 export interface Scenario {
   readonly key: string;
   readonly stack?: Exclude<StackName, 'default'>;
-  /** A directory that `prepare` fills, used as one more layer below the others. Scenarios that name the same share it. */
+  /**
+   * A directory that `prepare` fills, used as one more layer below the others. Scenarios that name
+   * the same share it.
+   */
   readonly layer?: string;
   /** One sentence that says why this cannot be measured here, or undefined. */
   unavailable?(): Promise<string | undefined>;
@@ -92,7 +105,13 @@ export interface Sizes {
   readonly debianPackages: readonly string[];
 }
 
-/** A shell line with the mount as its current directory; `$2` is `shared`, `$3` scratch space outside the mount. */
+/**
+ * A shell line with the mount as its current directory; `$2` is `shared`, `$3` scratch space
+ * outside the mount.
+ */
 export function shell(line: string): (scene: Scene) => Command {
-  return ({ mnt, shared, scratch }) => ({ argv: ['sh', '-c', line, 'sh', mnt, shared, scratch], cwd: mnt });
+  return ({ mnt, shared, scratch }) => ({
+    argv: ['sh', '-c', line, 'sh', mnt, shared, scratch],
+    cwd: mnt,
+  });
 }

@@ -21,25 +21,44 @@ for (const namespaces of [
   ['unshare', '-m'],
   ['unshare', '-rm'],
 ]) {
-  t.test(`${namespaces.join(' ')}: the upper directory can be mounted next`, { skip }, async (t) => {
-    const { mountpoint, options, upper } = await layers(t);
-    const words = [plyfsProgram, plyProgram, options, mountpoint];
-    t.match(await run([...namespaces, 'sh', '-c', MOUNT, ...words]), { status: 0, stderr: '' });
-    const [first] = daemonsOf(mountpoint);
-    t.type(first, 'number', 'a process that serves keeps its namespace');
+  t.test(
+    `${namespaces.join(' ')}: the upper directory can be mounted next`,
+    { skip },
+    async (t) => {
+      const { mountpoint, options, upper } = await layers(t);
+      const words = [plyfsProgram, plyProgram, options, mountpoint];
+      t.match(await run([...namespaces, 'sh', '-c', MOUNT, ...words]), { status: 0, stderr: '' });
+      const [first] = daemonsOf(mountpoint);
+      t.type(first, 'number', 'a process that serves keeps its namespace');
 
-    const second = await run([...namespaces, 'sh', '-c', `${MOUNT} && echo new >"$3/new" && umount "$3"`, ...words]);
-    t.match(second, { status: 0, stderr: '' });
-    t.equal(readFileSync(`${upper}/new`, 'utf8'), 'new\n');
-    t.notOk(daemonsOf(mountpoint).includes(first as number), 'the former mount has ended');
-  });
+      const second = await run([
+        ...namespaces,
+        'sh',
+        '-c',
+        `${MOUNT} && echo new >"$3/new" && umount "$3"`,
+        ...words,
+      ]);
+      t.match(second, { status: 0, stderr: '' });
+      t.equal(readFileSync(`${upper}/new`, 'utf8'), 'new\n');
+      t.notOk(daemonsOf(mountpoint).includes(first as number), 'the former mount has ended');
+    },
+  );
 }
 
 t.test('a mount that somebody can reach stays', { skip }, async (t) => {
   const { mountpoint, options } = await layers(t);
   const user = spawn(
     'unshare',
-    ['-m', 'sh', '-c', `${MOUNT} && echo there && cat && umount "$3"`, plyfsProgram, plyProgram, options, mountpoint],
+    [
+      '-m',
+      'sh',
+      '-c',
+      `${MOUNT} && echo there && cat && umount "$3"`,
+      plyfsProgram,
+      plyProgram,
+      options,
+      mountpoint,
+    ],
     {
       stdio: ['pipe', 'pipe', 'inherit'],
     },
@@ -51,7 +70,9 @@ t.test('a mount that somebody can reach stays', { skip }, async (t) => {
   });
   await once(user.stdout, 'data');
   const [daemon] = daemonsOf(mountpoint);
-  const name = readdirSync(runtimeDirectory()).find((entry) => entry.endsWith(`-${daemon as number}`));
+  const name = readdirSync(runtimeDirectory()).find((entry) =>
+    entry.endsWith(`-${daemon as number}`),
+  );
   const socket = connect(`${runtimeDirectory()}/${name as string}`);
   const answered = once(socket, 'data');
   socket.write('leave\n');

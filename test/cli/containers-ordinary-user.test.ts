@@ -1,4 +1,7 @@
-/** Containers of an ordinary user: owners that are kept beside the files end up in the layer, and the user deletes all of it. */
+/**
+ * Containers of an ordinary user: owners that are kept beside the files end up in the layer, and
+ * the user deletes all of it.
+ */
 import { chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import t from 'tap';
 import { succeed } from '../support/command.js';
@@ -14,7 +17,9 @@ t.test('created, changed, committed, copied and removed', { skip }, async (t) =>
   for (const path of ['mnt', 'home']) chownSync(`${base}/${path}`, NOBODY, NOBODY);
   const program = copyProgram(base);
   const ply = (...words: string[]): Promise<string> =>
-    succeed([...asNobody, `${program}/bin/ply`, '--root', `${base}/home/root`, ...words], { cwd: `${base}/home` });
+    succeed([...asNobody, `${program}/bin/ply`, '--root', `${base}/home/root`, ...words], {
+      cwd: `${base}/home`,
+    });
   const script =
     'mkdir -p etc bin; touch etc/shadow bin/su; chown 0:42 etc/shadow; chmod 640 etc/shadow; chmod 4755 bin/su; tar -cf ../image.tar etc bin';
   await succeed(['sh', '-ec', script], { cwd: `${base}/tree` });
@@ -40,7 +45,9 @@ t.test('created, changed, committed, copied and removed', { skip }, async (t) =>
   await ply('save', '-q', '-o', 'saved.tar', 'new:1');
   mkdirSync(`${base}/saved`);
   await succeed(['tar', '-xf', `${base}/home/saved.tar`, '-C', `${base}/saved`]);
-  const [{ Layers }] = JSON.parse(readFileSync(`${base}/saved/manifest.json`, 'utf8')) as [{ Layers: string[] }];
+  const [{ Layers }] = JSON.parse(readFileSync(`${base}/saved/manifest.json`, 'utf8')) as [
+    { Layers: string[] },
+  ];
   const top = Layers.at(-1)!;
   t.equal(
     (await succeed(['sha256sum', `${base}/saved/${top}`])).slice(0, 64),

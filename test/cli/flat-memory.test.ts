@@ -1,4 +1,7 @@
-/** Memory does not grow with what is moved: each command that moves data, with more of it than ply may take. */
+/**
+ * Memory does not grow with what is moved: each command that moves data, with more of it than ply
+ * may take.
+ */
 import { createReadStream, createWriteStream, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable, type Writable } from 'node:stream';
@@ -16,7 +19,10 @@ t.setTimeout(600_000);
 
 /** Bytes that each command moves. */
 const MOVED = 256 << 20;
-/** Bytes: ply takes 60 to 110 MB with small inputs (Node's own 45, code, pieces on their way), whatever is kept comes on top. */
+/**
+ * Bytes: ply takes 60 to 110 MB with small inputs (Node's own 45, code, pieces on their way),
+ * whatever is kept comes on top.
+ */
 const MEMORY = 200 << 20;
 const piece = Buffer.alloc(1 << 20);
 
@@ -32,7 +38,8 @@ function tarOfZeros(): Readable {
   return tar as unknown as Readable;
 }
 
-const gzipped = (to: Writable): Promise<void> => pipeline(tarOfZeros(), createGzip({ level: 1 }), to);
+const gzipped = (to: Writable): Promise<void> =>
+  pipeline(tarOfZeros(), createGzip({ level: 1 }), to);
 const plain = (to: Writable): Promise<void> => pipeline(tarOfZeros(), to);
 const swallow = async (from: Readable): Promise<void> => {
   for await (const _ of from);
@@ -44,7 +51,10 @@ t.test('each command', { skip: !isRoot && 'layers with their owners need root' }
   mkdirSync(join(base, 'out'));
   const saved = join(base, 'saved.tar');
   let count = 0;
-  const flat = async (words: readonly string[], options: Parameters<typeof watchedPly>[1] = {}): Promise<void> => {
+  const flat = async (
+    words: readonly string[],
+    options: Parameters<typeof watchedPly>[1] = {},
+  ): Promise<void> => {
     const { status, peak = 0, stderr } = await watchedPly(['--root', root, ...words], options);
     t.equal(status, 0, `${words.join(' ')}${stderr}`);
     t.ok(peak > 0 && peak < MEMORY, `${words[0]!} took ${Math.round(peak / (1 << 20))} MB`);
@@ -56,7 +66,9 @@ t.test('each command', { skip: !isRoot && 'layers with their owners need root' }
   await flat(['save', '-o', join(base, 'out/saved.tar'), 'zeros:1']);
   rmSync(join(base, 'out/saved.tar'));
   await plyOn(root)('rmi', '-f', 'zeros:1', 'zeros:2');
-  await flat(['load'], { feed: (to) => pipeline(createReadStream(saved), createGzip({ level: 1 }), to) });
+  await flat(['load'], {
+    feed: (to) => pipeline(createReadStream(saved), createGzip({ level: 1 }), to),
+  });
   await plyOn(root)('rmi', '-f', 'zeros:1');
   await flat(['load', '-i', saved]);
   rmSync(saved);

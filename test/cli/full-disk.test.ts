@@ -16,7 +16,10 @@ interface Scene {
   readonly ply: Ply;
 }
 
-/** A data root on a file system of its own, with the images one:1 and two:1 and four containers of the first. */
+/**
+ * A data root on a file system of its own, with the images one:1 and two:1 and four containers of
+ * the first.
+ */
 async function scene(t: Test): Promise<Scene> {
   const base = await workspace(t, 'disk');
   const disk = `${base}/disk`;
@@ -33,8 +36,20 @@ async function scene(t: Test): Promise<Scene> {
 
 /** Each of these writes something new before, or instead of, what it takes away. */
 async function takeAllAway(t: Test, ply: Ply): Promise<void> {
-  t.match(await ply.outcome('create', '--name', 'e', 'one:1', 'true'), { status: 1, stderr: /ENOSPC|no space/i }, 'the disk is full');
-  for (const words of [['rename', 'a', 'z'], ['reset', 'b'], ['rm', 'c'], ['rmi', 'two:1'], ['gc'], ['prune', '-f'], ['rmi', 'one:1']]) {
+  t.match(
+    await ply.outcome('create', '--name', 'e', 'one:1', 'true'),
+    { status: 1, stderr: /ENOSPC|no space/i },
+    'the disk is full',
+  );
+  for (const words of [
+    ['rename', 'a', 'z'],
+    ['reset', 'b'],
+    ['rm', 'c'],
+    ['rmi', 'two:1'],
+    ['gc'],
+    ['prune', '-f'],
+    ['rmi', 'one:1'],
+  ]) {
     t.match(await ply.outcome(...words), { status: 0, stderr: '' }, words.join(' '));
   }
   t.same(await ply.json('ps', '-a'), []);

@@ -1,10 +1,20 @@
 /**
- * A data root in which somebody put something else in the place of a file: each file that a store has, each kind of thing, each command. None
- * waits, none takes memory for it, none follows a link, and what fails says why.
+ * A data root in which somebody put something else in the place of a file: each file that a store
+ * has, each kind of thing, each command. None waits, none takes memory for it, none follows a link,
+ * and what fails says why.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
@@ -19,7 +29,9 @@ import { workspace } from '../suites/workspace.js';
 
 t.setTimeout(600_000);
 
-/** Bytes: what ply takes at most when nothing is wrong (70 MB), doubled. `/dev/zero` gave 8.8 GB. */
+/**
+ * Bytes: what ply takes at most when nothing is wrong (70 MB), doubled. `/dev/zero` gave 8.8 GB.
+ */
 const MEMORY = 160 << 20;
 
 const obstacles: Readonly<Record<string, (path: string) => void | Promise<void>>> = {
@@ -64,89 +76,112 @@ async function storeIn(base: string): Promise<string> {
   await ply('create', '--name', 'box', 'one:1', '/bin/true');
   // What a command that was killed leaves, and what dockerd has.
   writeFileSync(join(root, 'plyfs/leases', 'e'.repeat(64)), '');
-  for (const database of ['volumes/metadata.db', 'network/files/local-kv.db', 'buildkit/cache.db']) {
+  for (const database of [
+    'volumes/metadata.db',
+    'network/files/local-kv.db',
+    'buildkit/cache.db',
+  ]) {
     mkdirSync(join(root, dirname(database)), { recursive: true });
     writeFileSync(join(root, database), '');
   }
   await ply('create', '--name', 'd'.repeat(64), 'one:1');
-  const mountId = readFileSync(join(root, 'image/overlay2/layerdb/mounts', 'd'.repeat(64), 'mount-id'), 'latin1');
+  const mountId = readFileSync(
+    join(root, 'image/overlay2/layerdb/mounts', 'd'.repeat(64), 'mount-id'),
+    'latin1',
+  );
   rmSync(join(root, `plyfs/containers/overlay2/${mountId}.json`));
   mkdirSync(join(root, 'containers', 'd'.repeat(64)), { recursive: true });
-  writeFileSync(join(root, 'containers', 'd'.repeat(64), 'config.v2.json'), '{"Name":"/of-docker"}');
+  writeFileSync(
+    join(root, 'containers', 'd'.repeat(64), 'config.v2.json'),
+    '{"Name":"/of-docker"}',
+  );
   return root;
 }
 
-t.test('something else in the place of each file', { skip: !isRoot && 'devices need root' }, async (t) => {
-  const base = await workspace(t);
-  const original = await storeIn(base);
-  const commands: readonly (readonly string[])[] = [
-    ['images', '-a'],
-    ['fsck', '--deep'],
-    ['ps', '-a', '-s'],
-    ['gc'],
-    ['layers', 'two:1'],
-    ['history', 'two:1'],
-    ['save', '-o', '/dev/null', 'two:1'],
-    ['load', '-q', '-i', join(base, 'image.tar')],
-    ['info'],
-    ['inspect', 'two:1', 'box'],
-    ['create', 'two:1'],
-    ['tag', 'two:1', 'three:1'],
-    ['rmi', '-f', 'two:1'],
-    ['diff', 'box'],
-    ['commit', 'box', 'four:1'],
-    ['rm', 'box'],
-    ['tree', 'two:1'],
-    ['explain', 'two:1', '/a/file'],
-    ['prune', '-f'],
-    ['reset', 'box'],
-    ['export', '-o', '/dev/null', 'box'],
-    ['rename', 'box', 'chest'],
-  ];
-  const files = filesOf(original);
-  for (const needed of [
-    'repositories.json',
-    'store.lock',
-    'format',
-    'tar-split.json.gz',
-    'link',
-    'lower',
-    'cache-id',
-    'config.v2.json',
-    'parent',
-  ])
-    t.ok(
-      files.some((file) => basename(file) === needed),
-      `there is a ${needed}`,
+t.test(
+  'something else in the place of each file',
+  { skip: !isRoot && 'devices need root' },
+  async (t) => {
+    const base = await workspace(t);
+    const original = await storeIn(base);
+    const commands: readonly (readonly string[])[] = [
+      ['images', '-a'],
+      ['fsck', '--deep'],
+      ['ps', '-a', '-s'],
+      ['gc'],
+      ['layers', 'two:1'],
+      ['history', 'two:1'],
+      ['save', '-o', '/dev/null', 'two:1'],
+      ['load', '-q', '-i', join(base, 'image.tar')],
+      ['info'],
+      ['inspect', 'two:1', 'box'],
+      ['create', 'two:1'],
+      ['tag', 'two:1', 'three:1'],
+      ['rmi', '-f', 'two:1'],
+      ['diff', 'box'],
+      ['commit', 'box', 'four:1'],
+      ['rm', 'box'],
+      ['tree', 'two:1'],
+      ['explain', 'two:1', '/a/file'],
+      ['prune', '-f'],
+      ['reset', 'box'],
+      ['export', '-o', '/dev/null', 'box'],
+      ['rename', 'box', 'chest'],
+    ];
+    const files = filesOf(original);
+    for (const needed of [
+      'repositories.json',
+      'store.lock',
+      'format',
+      'tar-split.json.gz',
+      'link',
+      'lower',
+      'cache-id',
+      'config.v2.json',
+      'parent',
+    ])
+      t.ok(
+        files.some((file) => basename(file) === needed),
+        `there is a ${needed}`,
+      );
+    const [fifo, link, ...others] = Object.keys(obstacles);
+    let next = 0;
+    const cases = files.flatMap((file, index) =>
+      [fifo!, link!, others[index % others.length]!].map((obstacle) => ({
+        file,
+        obstacle,
+        command: commands[next++ % commands.length]!,
+      })),
     );
-  const [fifo, link, ...others] = Object.keys(obstacles);
-  let next = 0;
-  const cases = files.flatMap((file, index) =>
-    [fifo!, link!, others[index % others.length]!].map((obstacle) => ({ file, obstacle, command: commands[next++ % commands.length]! })),
-  );
-  figure(t, cases.length, 'commands on a hostile data root');
-  const workers = [1, 2, 3].map(async (worker) => {
-    const root = join(base, `copy-${worker}`);
-    for (let each = cases.pop(); each !== undefined; each = cases.pop()) {
-      const { file, obstacle, command } = each;
-      rmSync(root, { recursive: true, force: true });
-      execFileSync('cp', ['-a', original, root]);
-      rmSync(join(root, file));
-      await obstacles[obstacle]!(join(root, file));
-      const outcome = await watchedPly(['--root', root, '--writable', ...command]);
-      const what = `${command[0]!} with ${obstacle} for ${file}`;
-      const sentence = outcome.stderr + outcome.stdout;
-      const good =
-        !outcome.hung && outcome.status !== null && (outcome.peak ?? 0) < MEMORY && !/internal|TypeError|\n {4}at /.test(sentence);
-      if (!good) t.fail(what, { outcome });
-      // The file, its directory, or the layer, image or container that it is of.
-      const [owner] = /[0-9a-f]{64}/.exec(file) ?? [];
-      const named = sentence.includes(join(root, dirname(file))) || (owner !== undefined && sentence.includes(owner));
-      if (outcome.status !== 0 && !named) t.fail(`${what} names what is wrong`, { outcome });
-    }
-  });
-  await Promise.all(workers);
-});
+    figure(t, cases.length, 'commands on a hostile data root');
+    const workers = [1, 2, 3].map(async (worker) => {
+      const root = join(base, `copy-${worker}`);
+      for (let each = cases.pop(); each !== undefined; each = cases.pop()) {
+        const { file, obstacle, command } = each;
+        rmSync(root, { recursive: true, force: true });
+        execFileSync('cp', ['-a', original, root]);
+        rmSync(join(root, file));
+        await obstacles[obstacle]!(join(root, file));
+        const outcome = await watchedPly(['--root', root, '--writable', ...command]);
+        const what = `${command[0]!} with ${obstacle} for ${file}`;
+        const sentence = outcome.stderr + outcome.stdout;
+        const good =
+          !outcome.hung &&
+          outcome.status !== null &&
+          (outcome.peak ?? 0) < MEMORY &&
+          !/internal|TypeError|\n {4}at /.test(sentence);
+        if (!good) t.fail(what, { outcome });
+        // The file, its directory, or the layer, image or container that it is of.
+        const [owner] = /[0-9a-f]{64}/.exec(file) ?? [];
+        const named =
+          sentence.includes(join(root, dirname(file))) ||
+          (owner !== undefined && sentence.includes(owner));
+        if (outcome.status !== 0 && !named) t.fail(`${what} names what is wrong`, { outcome });
+      }
+    });
+    await Promise.all(workers);
+  },
+);
 
 t.test(
   'directories of a root are no links, and the root itself may be one',
@@ -155,7 +190,10 @@ t.test(
     const base = await workspace(t);
     const root = await storeIn(base);
     symlinkSync(root, join(base, 'link'));
-    t.equal(await plyOn(join(base, 'link'))('images', '-q', '--format', '{{.Repository}}'), 'one\ntwo');
+    t.equal(
+      await plyOn(join(base, 'link'))('images', '-q', '--format', '{{.Repository}}'),
+      'one\ntwo',
+    );
     const directories = [
       'plyfs',
       'plyfs/leases',
@@ -180,22 +218,31 @@ t.test(
   },
 );
 
-t.test('TERM ends a command that waits for what does not come', { skip: !isRoot && 'layers with their owners need root' }, async (t) => {
-  const base = await workspace(t);
-  const root = await storeIn(base);
-  const holder = spawn('flock', [join(root, 'plyfs/store.lock'), '-c', 'echo held; cat'], { stdio: ['pipe', 'pipe', 'inherit'] });
-  await says(holder, holder.stdout, 'held');
-  for (const [signal, status] of [
-    ['SIGTERM', 143],
-    ['SIGINT', 130],
-  ] as const) {
-    const child = spawn(plyProgram, ['--root', root, 'tag', 'one:1', 'three:1'], { stdio: ['ignore', 'pipe', 'pipe'] });
-    const outcome = outcomeOf(child);
-    // proc_locks(5): a lock that is waited for.
-    while (!new RegExp(`-> FLOCK.* ${child.pid!} `).test(readFileSync('/proc/locks', 'latin1'))) await turn();
-    child.kill(signal);
-    t.equal((await outcome).status, status, signal);
-  }
-  holder.stdin.end();
-  await once(holder, 'close');
-});
+t.test(
+  'TERM ends a command that waits for what does not come',
+  { skip: !isRoot && 'layers with their owners need root' },
+  async (t) => {
+    const base = await workspace(t);
+    const root = await storeIn(base);
+    const holder = spawn('flock', [join(root, 'plyfs/store.lock'), '-c', 'echo held; cat'], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    await says(holder, holder.stdout, 'held');
+    for (const [signal, status] of [
+      ['SIGTERM', 143],
+      ['SIGINT', 130],
+    ] as const) {
+      const child = spawn(plyProgram, ['--root', root, 'tag', 'one:1', 'three:1'], {
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
+      const outcome = outcomeOf(child);
+      // proc_locks(5): a lock that is waited for.
+      while (!new RegExp(`-> FLOCK.* ${child.pid!} `).test(readFileSync('/proc/locks', 'latin1')))
+        await turn();
+      child.kill(signal);
+      t.equal((await outcome).status, status, signal);
+    }
+    holder.stdin.end();
+    await once(holder, 'close');
+  },
+);

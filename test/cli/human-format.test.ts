@@ -1,6 +1,12 @@
 /** Expected texts: the tests and the comments of go-units (size_test.go, duration_test.go). */
 import t from 'tap';
-import { ellipsis, humanAge, humanDuration, humanSize, shortId } from '../../src/cli/human-format.js';
+import {
+  ellipsis,
+  humanAge,
+  humanDuration,
+  humanSize,
+  shortId,
+} from '../../src/cli/human-format.js';
 
 t.test('sizes', (t) => {
   const cases: [number, string][] = [
@@ -47,7 +53,10 @@ t.test('durations', (t) => {
     [7 * 365 * day, '7 years'],
   ];
   for (const [milliseconds, text] of cases) t.equal(humanDuration(milliseconds), text);
-  t.equal(humanAge(new Date('2024-05-01T00:00:00Z'), new Date('2024-05-15T01:00:00Z')), '2 weeks ago');
+  t.equal(
+    humanAge(new Date('2024-05-01T00:00:00Z'), new Date('2024-05-15T01:00:00Z')),
+    '2 weeks ago',
+  );
   t.equal(humanAge(undefined), 'N/A');
   t.end();
 });

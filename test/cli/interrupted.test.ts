@@ -44,7 +44,11 @@ t.test('load and import while their input is silent', { skip: noRoot }, async (t
       ['SIGINT', 130],
       ['SIGTERM', 143],
     ] as const) {
-      const ended = await interrupted(['--root', `${base}/root`, ...words], input.subarray(0, 2_000_000), signal);
+      const ended = await interrupted(
+        ['--root', `${base}/root`, ...words],
+        input.subarray(0, 2_000_000),
+        signal,
+      );
       t.equal(ended.status, status, `${words[0]} ${signal}`);
       t.notMatch(ended.stderr, /^ply:/m, 'no sentence about what was asked for');
       t.same(readdirSync(`${base}/root/overlay2`), ['l'], 'no layer');
@@ -67,7 +71,9 @@ t.test('save to a file', { skip: noRoot }, async (t) => {
   const saved = `${base}/saved.tar`;
   // On a busy machine it may be done before the signal comes.
   for (let attempt = 0; attempt < 20; attempt++) {
-    const child = spawn(plyProgram, ['--root', `${base}/root`, 'save', '-o', saved, 'one:1'], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(plyProgram, ['--root', `${base}/root`, 'save', '-o', saved, 'one:1'], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     const outcome = outcomeOf(child);
     await once(child.stderr, 'data');
     child.kill('SIGINT');

@@ -1,4 +1,7 @@
-/** Commands that walk a container's own directory, when something is mounted in it: it is not the container's, and stays whole. */
+/**
+ * Commands that walk a container's own directory, when something is mounted in it: it is not the
+ * container's, and stays whole.
+ */
 import { chownSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
@@ -52,13 +55,17 @@ for (const driver of ['overlay2', 'vfs']) {
         words.join(' '),
       );
     }
-    const mounts = (await succeed(['findmnt', '-rno', 'TARGET'])).split('\n').filter((path) => path.startsWith(`${base}/root/`));
+    const mounts = (await succeed(['findmnt', '-rno', 'TARGET']))
+      .split('\n')
+      .filter((path) => path.startsWith(`${base}/root/`));
     const tmpfs = mounts.find((path) => path.endsWith('/dir')) ?? '';
     t.same(readdirSync(tmpfs), ['precious'], 'neither deleted nor added to');
     await succeed(['umount', ...mounts]);
     await ply('gc');
     t.equal(
-      (await succeed(['find', `${base}/root`, '-name', 'covered'])).split('\n').filter((path) => path.includes('-removing')).length,
+      (await succeed(['find', `${base}/root`, '-name', 'covered']))
+        .split('\n')
+        .filter((path) => path.includes('-removing')).length,
       0,
     );
     t.equal(await succeed(['cat', `${base}/foreign`]), 'precious');
@@ -69,7 +76,14 @@ await t.test('an ordinary user is told', { skip }, async (t) => {
   const base = await workspace(t, 'tree/dir');
   await succeed(['tar', '-C', `${base}/tree`, '-cf', `${base}/image.tar`, '.']);
   chownSync(base, NOBODY, NOBODY);
-  const ply = [...asNobody, 'env', `HOME=${base}`, join(copyProgram(base), 'bin/ply'), '--root', `${base}/root`];
+  const ply = [
+    ...asNobody,
+    'env',
+    `HOME=${base}`,
+    join(copyProgram(base), 'bin/ply'),
+    '--root',
+    `${base}/root`,
+  ];
   await succeed([...ply, 'import', `${base}/image.tar`, 'base:1']);
   await succeed([...ply, 'create', '--name', 'c', 'base:1']);
   const [id = ''] = (await succeed([...ply, 'ps', '-aq', '--no-trunc'])).trim().split('\n');
@@ -79,8 +93,14 @@ await t.test('an ordinary user is told', { skip }, async (t) => {
   await succeed(['mount', '-t', 'tmpfs', '-o', `uid=${NOBODY}`, 'tmpfs', `${own}/in`]);
   writeFileSync(`${own}/in/precious`, 'precious');
   for (const command of ['diff', 'rm']) {
-    t.match(await run([...ply, command, 'c']), { status: 1, stderr: /^ply: [^\n]*mounted[^\n]*: unmount it[^\n]*\n$/ }, command);
+    t.match(
+      await run([...ply, command, 'c']),
+      { status: 1, stderr: /^ply: [^\n]*mounted[^\n]*: unmount it[^\n]*\n$/ },
+      command,
+    );
   }
-  const [place = ''] = (await succeed(['findmnt', '-rno', 'TARGET'])).split('\n').filter((path) => path.startsWith(`${base}/root/`));
+  const [place = ''] = (await succeed(['findmnt', '-rno', 'TARGET']))
+    .split('\n')
+    .filter((path) => path.startsWith(`${base}/root/`));
   t.same(readdirSync(place), ['precious']);
 });

@@ -1,4 +1,7 @@
-/** What an ordinary user does with images by ply, in the data root that ply chooses for them: nothing of it needs root. */
+/**
+ * What an ordinary user does with images by ply, in the data root that ply chooses for them:
+ * nothing of it needs root.
+ */
 import { chownSync, existsSync, writeFileSync } from 'node:fs';
 import t from 'tap';
 import { mountAt } from '../../src/sys/mount-table.js';
@@ -11,7 +14,9 @@ import { NOBODY, asNobody, copyProgram, isRoot, openFuseDevice } from '../suppor
 import { workspace } from '../suites/workspace.js';
 
 t.setTimeout(180_000);
-const skip = !isRoot && 'the test becomes another user, which takes root; as an ordinary user the other tests are this one';
+const skip =
+  !isRoot &&
+  'the test becomes another user, which takes root; as an ordinary user the other tests are this one';
 
 t.test('load, images, mount, change, umount, mount again, save, rm, rmi', { skip }, async (t) => {
   openFuseDevice(t);
@@ -32,7 +37,13 @@ t.test('load, images, mount, change, umount, mount again, save, rm, rmi', { skip
       { name: 'root/notes', mode: 0o600, content: 'x' },
       { name: 'home/', type: 'directory', mode: 0o755 },
       { name: 'home/app/', type: 'directory', mode: 0o750, uid: 1000, gid: 1000 },
-      { name: 'home/app/link', type: 'symlink', linkname: '../../etc/shadow', uid: 1000, gid: 1000 },
+      {
+        name: 'home/app/link',
+        type: 'symlink',
+        linkname: '../../etc/shadow',
+        uid: 1000,
+        gid: 1000,
+      },
       { name: 'old', content: 'to be deleted\n' },
     ]),
     await tarOf([
@@ -41,29 +52,62 @@ t.test('load, images, mount, change, umount, mount again, save, rm, rmi', { skip
       { name: 'run/pipe', type: 'fifo', mode: 0o600, uid: 33 },
     ]),
   ];
-  writeFileSync(`${directory}/image.tar`, await archiveOf(docker20([{ image: imageOfTars(layers), tags: ['sample:1'] }])));
-  for (const path of [home, `${home}/mnt`, `${home}/run`, `${home}/tmp`]) chownSync(path, NOBODY, NOBODY);
+  writeFileSync(
+    `${directory}/image.tar`,
+    await archiveOf(docker20([{ image: imageOfTars(layers), tags: ['sample:1'] }])),
+  );
+  for (const path of [home, `${home}/mnt`, `${home}/run`, `${home}/tmp`])
+    chownSync(path, NOBODY, NOBODY);
   const program = copyProgram(directory);
-  const env = { PATH: process.env['PATH'] ?? '', HOME: '/nonexistent', XDG_DATA_HOME: `${home}/data`, XDG_RUNTIME_DIR: `${home}/run` };
+  const env = {
+    PATH: process.env['PATH'] ?? '',
+    HOME: '/nonexistent',
+    XDG_DATA_HOME: `${home}/data`,
+    XDG_RUNTIME_DIR: `${home}/run`,
+  };
   const words = [...asNobody, `${program}/bin/ply`];
-  const ply = async (...rest: string[]): Promise<string> => textOf((await succeed([...words, ...rest], { env })) as ByteString).trim();
-  const shell = (script: string): Promise<string> => succeed([...asNobody, 'sh', '-euc', `cd ${mnt}; ${script}`], { env });
+  const ply = async (...rest: string[]): Promise<string> =>
+    textOf((await succeed([...words, ...rest], { env })) as ByteString).trim();
+  const shell = (script: string): Promise<string> =>
+    succeed([...asNobody, 'sh', '-euc', `cd ${mnt}; ${script}`], { env });
   // Symbolic links belong to who made them.
-  const list = "find . -mindepth 1 ! -type l -printf '%P %y %m %U:%G\\n' | sort; stat -c '%t:%T' dev/*";
+  const list =
+    "find . -mindepth 1 ! -type l -printf '%P %y %m %U:%G\\n' | sort; stat -c '%t:%T' dev/*";
 
   t.equal(await ply('load', '-q', '-i', `${directory}/image.tar`), 'Loaded image: sample:1');
   t.ok((await ply('info')).includes(`${home}/data/plyfs\n`), 'below XDG_DATA_HOME');
   t.match(await ply('images', '--format', '{{.Repository}}:{{.Tag}}'), 'sample:1');
-  t.match(await run([...words, 'mount', '--suid', 'sample:1', mnt], { env }), { status: 2, stderr: /only root/ });
+  t.match(await run([...words, 'mount', '--suid', 'sample:1', mnt], { env }), {
+    status: 2,
+    stderr: /only root/,
+  });
   t.equal(await ply('mount', '--name', 'mine', 'sample:1', mnt), 'mine');
   t.match(mountAt(mnt), { type: 'fuse.plyfs' });
   const shown = [
-    ...['bin d 755 0:0', 'bin/locate f 2755 0:7', 'bin/su f 4755 0:0', 'dev d 755 0:0', 'dev/null c 666 0:0', 'dev/sda b 660 0:6'],
-    ...['etc d 755 0:0', 'etc/shadow f 640 0:42', 'home d 755 0:0', 'home/app d 750 1000:1000', 'root d 700 0:0', 'root/notes f 600 0:0'],
+    ...[
+      'bin d 755 0:0',
+      'bin/locate f 2755 0:7',
+      'bin/su f 4755 0:0',
+      'dev d 755 0:0',
+      'dev/null c 666 0:0',
+      'dev/sda b 660 0:6',
+    ],
+    ...[
+      'etc d 755 0:0',
+      'etc/shadow f 640 0:42',
+      'home d 755 0:0',
+      'home/app d 750 1000:1000',
+      'root d 700 0:0',
+      'root/notes f 600 0:0',
+    ],
     ...['run d 1777 0:0', 'run/pipe p 600 33:0', '1:3', '8:0'],
   ];
   t.same((await shell(list)).trim().split('\n'), shown);
-  t.equal(await shell('cat home/app/link root/notes'), 'secret\nx', 'what others may not read, too');
+  t.equal(
+    await shell('cat home/app/link root/notes'),
+    'secret\nx',
+    'what others may not read, too',
+  );
 
   await shell(
     'echo more >>etc/shadow; rm bin/locate dev/sda; chmod 4711 bin/su; mkdir new; echo x >new/file; mv root/notes new/notes; ln etc/shadow new/shadow',
@@ -98,7 +142,11 @@ t.test('load, images, mount, change, umount, mount again, save, rm, rmi', { skip
   t.match(await ply('rmi', 'sample:1'), /^Untagged: sample:1\n(Deleted: sha256:\w{64}\n?)+$/);
   t.same(JSON.parse(await ply('fsck', '--deep', '--json')), { repaired: [], left: [] });
   t.equal(await ply('images', '-q'), '');
-  t.equal(await ply('load', '-q', '-i', `${home}/tmp/saved.tar`), 'Loaded image: sample:1', 'what was saved is the image');
+  t.equal(
+    await ply('load', '-q', '-i', `${home}/tmp/saved.tar`),
+    'Loaded image: sample:1',
+    'what was saved is the image',
+  );
   t.same(daemonsOf(mnt), []);
   await succeed([...asNobody, 'rm', '-rf', `${home}/data`]);
   t.notOk(existsSync(`${home}/data`), 'all of it is the own of who made it');

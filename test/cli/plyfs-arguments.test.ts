@@ -12,8 +12,14 @@ t.test('the forms in which people and programs write a mount', (t) => {
     [['-o', 'lowerdir=/a:/b', '/mnt'], { ...plain, options: ['lowerdir=/a:/b'] }],
     [['-olowerdir=/a', '/mnt'], { ...plain, options: ['lowerdir=/a'] }],
     // mount(8)'s helper: source, mount point, then the options.
-    [['none', '/mnt', '-o', 'rw,lowerdir=/a'], { ...plain, source: 'none', options: ['rw,lowerdir=/a'] }],
-    [['-o', 'lowerdir=/a', 'none', '/mnt', '-o', 'ro'], { ...plain, source: 'none', options: ['lowerdir=/a', 'ro'] }],
+    [
+      ['none', '/mnt', '-o', 'rw,lowerdir=/a'],
+      { ...plain, source: 'none', options: ['rw,lowerdir=/a'] },
+    ],
+    [
+      ['-o', 'lowerdir=/a', 'none', '/mnt', '-o', 'ro'],
+      { ...plain, source: 'none', options: ['lowerdir=/a', 'ro'] },
+    ],
     [['-f', '/mnt'], { ...plain, options: [], foreground: true }],
     [['--foreground', '/mnt'], { ...plain, options: [], foreground: true }],
     [['-d', '/mnt'], { ...plain, options: [], foreground: true, debug: true }],
@@ -37,9 +43,17 @@ t.test('bytes that are not UTF-8 stay what they are', (t) => {
 });
 
 t.test('what is not understood is said in one sentence', (t) => {
-  t.throws(() => parse(), new UsageError('No mount point is named: say where to mount, as in `plyfs -o lowerdir=TOP:BOTTOM DIRECTORY`.'));
+  t.throws(
+    () => parse(),
+    new UsageError(
+      'No mount point is named: say where to mount, as in `plyfs -o lowerdir=TOP:BOTTOM DIRECTORY`.',
+    ),
+  );
   t.throws(() => parse('a', 'b', 'cé'), { code: 'usage', message: /from 'cé' on/ });
-  t.throws(() => parse('-x', '/mnt'), { code: 'usage', message: /^Unknown option '-x': see --help\.$/ });
+  t.throws(() => parse('-x', '/mnt'), {
+    code: 'usage',
+    message: /^Unknown option '-x': see --help\.$/,
+  });
   t.throws(() => parse('/mnt', '-o'), { code: 'usage', message: /^[^\n]*see --help\.$/ });
   t.end();
 });

@@ -1,4 +1,13 @@
-import { existsSync, mkdirSync, readFileSync, readdirSync, readlinkSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { open, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -22,13 +31,16 @@ t.test('mounts, returns when the mount answers, and leaves a daemon behind', asy
   const [daemon, ...others] = daemonsOf(mountpoint);
   t.same(others, []);
   t.equal(readlinkSync(`/proc/${daemon!}/cwd`), '/', 'it keeps no directory busy');
-  for (const fd of [0, 1, 2]) t.equal(readlinkSync(`/proc/${daemon!}/fd/${fd}`), '/dev/null', `descriptor ${fd}`);
+  for (const fd of [0, 1, 2])
+    t.equal(readlinkSync(`/proc/${daemon!}/fd/${fd}`), '/dev/null', `descriptor ${fd}`);
   t.equal(readFileSync(`/proc/${daemon!}/comm`, 'utf8'), 'plyfs\n');
   const stat = readFileSync(`/proc/${daemon!}/stat`, 'utf8')
     .replace(/^.*\) /, '')
     .split(' ');
   t.equal(stat[3], String(daemon), 'it leads a session of its own');
-  const [soft, hard] = /^Max open files\s+(\d+)\s+(\d+)/m.exec(readFileSync(`/proc/${daemon!}/limits`, 'utf8'))!.slice(1);
+  const [soft, hard] = /^Max open files\s+(\d+)\s+(\d+)/m
+    .exec(readFileSync(`/proc/${daemon!}/limits`, 'utf8'))!
+    .slice(1);
   t.equal(soft, hard, 'it may open as many files as it is allowed to');
 
   await succeed(['umount', mountpoint]);
@@ -57,18 +69,21 @@ t.test('unmounted in each of the ways one unmounts', async (t) => {
   }
 });
 
-t.test('a signal while files are open: the mount leaves the tree, the files stay usable, then the daemon ends', async (t) => {
-  const { mountpoint, options, upper } = await layers(t);
-  const daemon = await foreground(t, mountpoint, ['-f', '-o', options, mountpoint]);
-  const outcome = outcomeOf(daemon);
-  const file = await open(join(mountpoint, 'held'), 'w');
-  daemon.kill('SIGTERM');
-  while (mountAt(mountpoint) !== undefined) await run(['true']);
-  await file.write('still here');
-  await file.close();
-  t.match(await outcome, { status: 0, signal: null, stdout: '', stderr: '' });
-  t.equal(await readFile(join(upper, 'held'), 'utf8'), 'still here');
-});
+t.test(
+  'a signal while files are open: the mount leaves the tree, the files stay usable, then the daemon ends',
+  async (t) => {
+    const { mountpoint, options, upper } = await layers(t);
+    const daemon = await foreground(t, mountpoint, ['-f', '-o', options, mountpoint]);
+    const outcome = outcomeOf(daemon);
+    const file = await open(join(mountpoint, 'held'), 'w');
+    daemon.kill('SIGTERM');
+    while (mountAt(mountpoint) !== undefined) await run(['true']);
+    await file.write('still here');
+    await file.close();
+    t.match(await outcome, { status: 0, signal: null, stdout: '', stderr: '' });
+    t.equal(await readFile(join(upper, 'held'), 'utf8'), 'still here');
+  },
+);
 
 const noNamespace = process.getuid?.() !== 0 && 'a mount namespace of its own needs root';
 
@@ -91,7 +106,12 @@ t.test('a mount point with .. and symbolic links, one of which changes meanwhile
   const { directory, mountpoint, options } = await layers(t);
   const link = join(directory, 'link');
   symlinkSync('top/../mnt', link);
-  const daemon = await foreground(t, mountpoint, ['-f', '-o', options, join(directory, 'top/../link')]);
+  const daemon = await foreground(t, mountpoint, [
+    '-f',
+    '-o',
+    options,
+    join(directory, 'top/../link'),
+  ]);
   const outcome = outcomeOf(daemon);
   await succeed(['ln', '-sfn', 'top', link]);
   daemon.kill('SIGTERM');
@@ -138,11 +158,31 @@ t.test('bad input: one sentence, the right status, nothing mounted', async (t) =
     ['too many words', ['-o', options, 'a', mountpoint, 'c'], 2, /'c'/],
     ['an unknown flag', ['-x', '-o', options, mountpoint], 2, /'-x'/],
     ['a value that is not one', ['-o', `${options},xino=maybe`, mountpoint], 2, /xino/],
-    ['an upper without a work', ['-o', `lowerdir=${top},upperdir=${upper}`, mountpoint], 2, /workdir/],
+    [
+      'an upper without a work',
+      ['-o', `lowerdir=${top},upperdir=${upper}`, mountpoint],
+      2,
+      /workdir/,
+    ],
     ['a missing lower', ['-o', `lowerdir=${top}:${missing}`, mountpoint], 1, new RegExp(missing)],
-    ['a lower that is a file', ['-o', `lowerdir=${file}`, mountpoint], 1, new RegExp(`${file}.*not a directory`)],
-    ['a missing upper', ['-o', `lowerdir=${top},upperdir=${missing},workdir=${work}`, mountpoint], 1, new RegExp(missing)],
-    ['a missing work', ['-o', `lowerdir=${top},upperdir=${upper},workdir=${missing}`, mountpoint], 1, new RegExp(missing)],
+    [
+      'a lower that is a file',
+      ['-o', `lowerdir=${file}`, mountpoint],
+      1,
+      new RegExp(`${file}.*not a directory`),
+    ],
+    [
+      'a missing upper',
+      ['-o', `lowerdir=${top},upperdir=${missing},workdir=${work}`, mountpoint],
+      1,
+      new RegExp(missing),
+    ],
+    [
+      'a missing work',
+      ['-o', `lowerdir=${top},upperdir=${upper},workdir=${missing}`, mountpoint],
+      1,
+      new RegExp(missing),
+    ],
     [
       'a lower inside the upper',
       ['-o', `lowerdir=${upper}/lower-in-upper,upperdir=${upper},workdir=${work}`, mountpoint],
@@ -156,8 +196,18 @@ t.test('bad input: one sentence, the right status, nothing mounted', async (t) =
       /work-in-upper/,
     ],
     ['a missing mount point', ['-o', options, missing], 1, new RegExp(`${missing} does not exist`)],
-    ['a mount point that is a file', ['-o', options, file], 1, new RegExp(`${file} is not a directory`)],
-    ['a remount of what is not mounted', ['-o', `remount,${options}`, mountpoint], 1, /not a mount point of plyfs/],
+    [
+      'a mount point that is a file',
+      ['-o', options, file],
+      1,
+      new RegExp(`${file} is not a directory`),
+    ],
+    [
+      'a remount of what is not mounted',
+      ['-o', `remount,${options}`, mountpoint],
+      1,
+      /not a mount point of plyfs/,
+    ],
   ];
   for (const [name, words, status, sentence] of cases) {
     const outcome = await plyfs(...words);
@@ -171,41 +221,64 @@ t.test('bad input: one sentence, the right status, nothing mounted', async (t) =
   t.same(readdirSync(mountpoint), []);
 
   const attached = await run([plyfsProgram, '-f', '-o', `lowerdir=${missing}`, mountpoint]);
-  t.match(attached, { status: 1, stderr: new RegExp(`^plyfs: .*${missing}`) }, 'the same in the foreground');
+  t.match(
+    attached,
+    { status: 1, stderr: new RegExp(`^plyfs: .*${missing}`) },
+    'the same in the foreground',
+  );
 });
 
 const noSecondFileSystem =
-  (!existsSync('/dev/shm') || statSync('/dev/shm').dev === statSync(tmpdir()).dev) && 'there is no second file system';
+  (!existsSync('/dev/shm') || statSync('/dev/shm').dev === statSync(tmpdir()).dev) &&
+  'there is no second file system';
 
 t.test('an upper and a work on different file systems', { skip: noSecondFileSystem }, async (t) => {
   const { mountpoint, top, upper } = await layers(t);
   const work = (await succeed(['mktemp', '-d', '-p', '/dev/shm'])).trim();
   t.teardown(() => succeed(['rm', '-rf', work]));
-  t.match(await plyfs('-o', `lowerdir=${top},upperdir=${upper},workdir=${work}`, mountpoint), { status: 1, stderr: /file system/ });
+  t.match(await plyfs('-o', `lowerdir=${top},upperdir=${upper},workdir=${work}`, mountpoint), {
+    status: 1,
+    stderr: /file system/,
+  });
   t.equal(mountAt(mountpoint), undefined);
 });
 
-t.test('options that change nothing are mentioned, and mount(8) and fstab words are not', async (t) => {
-  const { mountpoint, top } = await layers(t);
-  const words = ['none', mountpoint, '-o', `rw,suid,dev,noauto,user,_netdev,x-systemd.automount,lowerdir=${top},nfs_export=on,shape=round`];
-  const { status, stderr } = await plyfs(...words);
-  t.equal(status, 0);
-  t.match(stderr, /nfs_export=on/);
-  t.match(stderr, /unknown argument ignored: shape=round/);
-  t.notMatch(stderr, /suid|_netdev|systemd/);
-  t.match(mountAt(mountpoint), { source: 'none' });
-});
+t.test(
+  'options that change nothing are mentioned, and mount(8) and fstab words are not',
+  async (t) => {
+    const { mountpoint, top } = await layers(t);
+    const words = [
+      'none',
+      mountpoint,
+      '-o',
+      `rw,suid,dev,noauto,user,_netdev,x-systemd.automount,lowerdir=${top},nfs_export=on,shape=round`,
+    ];
+    const { status, stderr } = await plyfs(...words);
+    t.equal(status, 0);
+    t.match(stderr, /nfs_export=on/);
+    t.match(stderr, /unknown argument ignored: shape=round/);
+    t.notMatch(stderr, /suid|_netdev|systemd/);
+    t.match(mountAt(mountpoint), { source: 'none' });
+  },
+);
 
-t.test('relative paths, and paths of bytes that are not UTF-8, with commas and colons', async (t) => {
-  const { directory, bottom } = await layers(t);
-  // The shell writes what a JavaScript string cannot hold.
-  const script = [
-    'lower=$(printf "lo\\377w,er:x") mnt=$(printf "m\\376 nt")',
-    'mkdir "$lower" "$mnt" && echo odd >"$lower/odd"',
-    `"$0" -o "lowerdir=$(printf "lo\\377w\\\\,er\\\\:x"):${bottom.slice(directory.length + 1)}" "$mnt" && cat "$mnt/odd" "$mnt/low" && umount "$mnt"`,
-  ].join('\n');
-  t.match(await run(['sh', '-c', script, plyfsProgram], { cwd: directory }), { status: 0, stdout: 'odd\nlow\n', stderr: '' });
-});
+t.test(
+  'relative paths, and paths of bytes that are not UTF-8, with commas and colons',
+  async (t) => {
+    const { directory, bottom } = await layers(t);
+    // The shell writes what a JavaScript string cannot hold.
+    const script = [
+      'lower=$(printf "lo\\377w,er:x") mnt=$(printf "m\\376 nt")',
+      'mkdir "$lower" "$mnt" && echo odd >"$lower/odd"',
+      `"$0" -o "lowerdir=$(printf "lo\\377w\\\\,er\\\\:x"):${bottom.slice(directory.length + 1)}" "$mnt" && cat "$mnt/odd" "$mnt/low" && umount "$mnt"`,
+    ].join('\n');
+    t.match(await run(['sh', '-c', script, plyfsProgram], { cwd: directory }), {
+      status: 0,
+      stdout: 'odd\nlow\n',
+      stderr: '',
+    });
+  },
+);
 
 t.test('a mount whose daemon was killed: said, unmounted, and mounted anew', async (t) => {
   const { mountpoint, options } = await layers(t);
@@ -225,7 +298,10 @@ t.test('under the name fuse-overlayfs it is that program', async (t) => {
   const { directory, mountpoint, options, top } = await layers(t);
   const link = join(directory, 'fuse-overlayfs');
   symlinkSync(plyfsProgram, link);
-  t.match(await run([link, '--version']), { status: 0, stdout: /^fuse-overlayfs: version \d+\.\d+\nplyfs version / });
+  t.match(await run([link, '--version']), {
+    status: 0,
+    stdout: /^fuse-overlayfs: version \d+\.\d+\nplyfs version /,
+  });
   // Layers of podman may say "deleted" in AUFS's way.
   writeFileSync(join(top, '.wh.low'), '');
   t.match(await run([link, '-o', `${options},volatile`, mountpoint]), { status: 0, stdout: '' });
@@ -236,7 +312,10 @@ t.test('under the name fuse-overlayfs it is that program', async (t) => {
 t.test('ply mounts lists it', async (t) => {
   const { mountpoint, top } = await layers(t);
   await succeed([plyfsProgram, '-o', `lowerdir=${top},fsname=mine`, mountpoint]);
-  t.match(await succeed([join(root, 'bin/ply'), 'mounts']), new RegExp(`^${mountpoint} +ro +${process.getuid!()} +mine$`, 'm'));
+  t.match(
+    await succeed([join(root, 'bin/ply'), 'mounts']),
+    new RegExp(`^${mountpoint} +ro +${process.getuid!()} +mine$`, 'm'),
+  );
 });
 
 t.test('--version and --help', async (t) => {
@@ -247,5 +326,9 @@ t.test('--version and --help', async (t) => {
   });
   t.match(await plyfs('-V'), { status: 0, stdout: /^plyfs version/ });
   for (const word of ['-h', '--help'])
-    t.match(await plyfs(word), { status: 0, stdout: /^usage: plyfs .*lowerdir=.*upperdir=/s, stderr: '' });
+    t.match(await plyfs(word), {
+      status: 0,
+      stdout: /^usage: plyfs .*lowerdir=.*upperdir=/s,
+      stderr: '',
+    });
 });

@@ -17,27 +17,52 @@ interface Mounted {
   readonly mnt: string;
 }
 
-async function mountBoth(t: Test, words: readonly string[], { upper = true } = {}): Promise<readonly [ours: Mounted, kernels: Mounted]> {
+async function mountBoth(
+  t: Test,
+  words: readonly string[],
+  { upper = true } = {},
+): Promise<readonly [ours: Mounted, kernels: Mounted]> {
   const one = async (mounter: Mounter): Promise<Mounted> => {
     const base = await workspace(t, 'top', 'low', 'upper', 'work', 'mnt');
-    for (const layer of ['low', 'upper']) await writeFile(`${base}/${layer}/${layer}`, '#!/bin/sh\n');
+    for (const layer of ['low', 'upper'])
+      await writeFile(`${base}/${layer}/${layer}`, '#!/bin/sh\n');
     await chmod(`${base}/low/low`, 0o755);
     const writable = upper ? { upper: `${base}/upper`, work: `${base}/work` } : {};
-    await mounter.mount({ lowers: [`${base}/top`, `${base}/low`], ...writable, options: words }, `${base}/mnt`);
+    await mounter.mount(
+      { lowers: [`${base}/top`, `${base}/low`], ...writable, options: words },
+      `${base}/mnt`,
+    );
     return { mounter, base, mnt: `${base}/mnt` };
   };
   return [await one(plyfs), await one(kernel)];
 }
 
-/** As mount(8) does it: by its helper, which starts plyfs with what the mount table says and its user's words. */
+/**
+ * As mount(8) does it: by its helper, which starts plyfs with what the mount table says and its
+ * user's words.
+ */
 function remount({ mounter, mnt }: Mounted, words: string): Promise<{ status: number | null }> {
   const options = mountAt(mnt)?.options.join(',') ?? '';
   return run(
-    mounter.name === 'kernel' ? ['mount', '-o', `remount,${words}`, mnt] : [programUnderTest(), '-o', `${options},remount,${words}`, mnt],
+    mounter.name === 'kernel'
+      ? ['mount', '-o', `remount,${words}`, mnt]
+      : [programUnderTest(), '-o', `${options},remount,${words}`, mnt],
   );
 }
 
-const known = ['ro', 'rw', 'nosuid', 'nodev', 'noexec', 'noatime', 'nodiratime', 'relatime', 'sync', 'dirsync', 'lazytime'];
+const known = [
+  'ro',
+  'rw',
+  'nosuid',
+  'nodev',
+  'noexec',
+  'noatime',
+  'nodiratime',
+  'relatime',
+  'sync',
+  'dirsync',
+  'lazytime',
+];
 
 /** What the mount table says, whether something can be made and whether a program runs. */
 async function stateOf({ mnt }: Mounted): Promise<object> {
@@ -84,7 +109,10 @@ t.test('writable is what has an upper directory', { skip }, async (t) => {
 
 t.test('what is no mount of plyfs is not remounted', async (t) => {
   const base = await workspace(t, 'mnt');
-  t.match(await run([programUnderTest(), '-o', 'remount,ro', `${base}/mnt`]), { status: 1, stderr: /mnt is not a mount point of plyfs/ });
+  t.match(await run([programUnderTest(), '-o', 'remount,ro', `${base}/mnt`]), {
+    status: 1,
+    stderr: /mnt is not a mount point of plyfs/,
+  });
 });
 
 t.test('layers of a running mount stay, and that is said', { skip }, async (t) => {
@@ -94,16 +122,24 @@ t.test('layers of a running mount stay, and that is said', { skip }, async (t) =
   t.ok(mountAt(mnt)?.options.includes('noexec'));
 });
 
-t.test('access times of files of the upper, at their first reading; those of a lower stay', { skip }, async (t) => {
-  const old = new Date('2001-02-03T04:05:06Z');
-  for (const words of ['noatime', 'relatime', 'strictatime']) {
-    for (const { mounter, base, mnt } of await mountBoth(t, [words])) {
-      for (const layer of ['low', 'upper']) {
-        await utimes(`${base}/${layer}/${layer}`, old, old);
-        await succeed(['cat', `${mnt}/${layer}`]);
-        const { atime } = await stat(`${base}/${layer}/${layer}`);
-        t.equal(atime.getTime() === old.getTime(), layer === 'low' || words === 'noatime', `${mounter.name}, ${words}: ${layer}`);
+t.test(
+  'access times of files of the upper, at their first reading; those of a lower stay',
+  { skip },
+  async (t) => {
+    const old = new Date('2001-02-03T04:05:06Z');
+    for (const words of ['noatime', 'relatime', 'strictatime']) {
+      for (const { mounter, base, mnt } of await mountBoth(t, [words])) {
+        for (const layer of ['low', 'upper']) {
+          await utimes(`${base}/${layer}/${layer}`, old, old);
+          await succeed(['cat', `${mnt}/${layer}`]);
+          const { atime } = await stat(`${base}/${layer}/${layer}`);
+          t.equal(
+            atime.getTime() === old.getTime(),
+            layer === 'low' || words === 'noatime',
+            `${mounter.name}, ${words}: ${layer}`,
+          );
+        }
       }
     }
-  }
-});
+  },
+);

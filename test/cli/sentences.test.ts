@@ -1,4 +1,7 @@
-/** What a user reads when the system refuses something: what, where, why in words, and never the text of a library. */
+/**
+ * What a user reads when the system refuses something: what, where, why in words, and never the
+ * text of a library.
+ */
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import t from 'tap';
 import { run } from '../support/command.js';
@@ -10,7 +13,10 @@ import { workspace } from '../suites/workspace.js';
 t.setTimeout(120_000);
 const skip = !isRoot && 'acts as another user';
 
-/** `ENOENT: no such file …, open '/x'` is how node:fs speaks, `EACCES: readdir` how an errno alone does. */
+/**
+ * `ENOENT: no such file …, open '/x'` is how node:fs speaks, `EACCES: readdir` how an errno alone
+ * does.
+ */
 const ofPrograms = /\bE[A-Z]{3,}: |, [a-z]+ '\/|(^|: )E[A-Z]{3,}\.?$/m;
 
 interface Case {
@@ -39,21 +45,43 @@ t.test('refusals of the system', { skip }, async (t) => {
       user: 'nobody',
       says: [`${base}/private`, 'permission'],
     },
-    { words: [plyProgram, '--root', `${base}/file/root`, 'import', `${base}/file`], says: [`${base}/file`, 'not a directory'] },
-    { words: [plyProgram, ...ply, 'load', '-i', `${base}/none`], says: [`${base}/none`, 'no such file'] },
+    {
+      words: [plyProgram, '--root', `${base}/file/root`, 'import', `${base}/file`],
+      says: [`${base}/file`, 'not a directory'],
+    },
+    {
+      words: [plyProgram, ...ply, 'load', '-i', `${base}/none`],
+      says: [`${base}/none`, 'no such file'],
+    },
     { words: [plyProgram, ...ply, 'load', '-i', base], says: [base] },
     { words: [plyProgram, ...ply, 'import', base], says: [base, 'directory'] },
-    { words: [plyfsProgram, '-o', `lowerdir=${base}/none`, `${base}/mnt`], says: [`${base}/none`, 'does not exist'] },
-    { words: [plyfsProgram, '-o', `lowerdir=${base}/private`, `${base}/mnt`], user: 'nobody', says: [`${base}/private`, 'permission'] },
+    {
+      words: [plyfsProgram, '-o', `lowerdir=${base}/none`, `${base}/mnt`],
+      says: [`${base}/none`, 'does not exist'],
+    },
+    {
+      words: [plyfsProgram, '-o', `lowerdir=${base}/private`, `${base}/mnt`],
+      user: 'nobody',
+      says: [`${base}/private`, 'permission'],
+    },
     {
       words: [plyfsProgram, '-o', `lowerdir=${base}`, `${base}/private/root`],
       user: 'nobody',
       says: [`${base}/private/root`, /permission/],
     },
-    { words: [plyfsProgram, '-o', `trace=${base}/none/t,lowerdir=${base}/root`, `${base}/mnt`], says: [`${base}/none/t`, 'no such file'] },
+    {
+      words: [plyfsProgram, '-o', `trace=${base}/none/t,lowerdir=${base}/root`, `${base}/mnt`],
+      says: [`${base}/none/t`, 'no such file'],
+    },
   ];
   for (const { words, user, says } of cases) {
-    const argv = user === undefined ? words : [...asNobody, ...words.map((word) => word.replace(/^.*(\/bin\/ply(fs)?)$/, `${program}$1`))];
+    const argv =
+      user === undefined
+        ? words
+        : [
+            ...asNobody,
+            ...words.map((word) => word.replace(/^.*(\/bin\/ply(fs)?)$/, `${program}$1`)),
+          ];
     const { status, stderr } = await run(argv);
     const about = `${words.join(' ').replaceAll(base, '')}: ${stderr.replaceAll(base, '').trim()}`;
     t.not(status, 0, about);

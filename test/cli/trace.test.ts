@@ -59,16 +59,22 @@ function hasAll(t: Test, events: readonly Event[]): void {
   let at = 0;
   for (const event of wanted) {
     const found = events.findIndex(
-      (each, i) => i >= at && Object.entries(event).every(([key, value]) => each[key as keyof Event] === value),
+      (each, i) =>
+        i >= at &&
+        Object.entries(event).every(([key, value]) => each[key as keyof Event] === value),
     );
     t.ok(found >= 0, `${event.type} ${event.path}, after ${at} others`);
     if (found >= 0) at = found + 1;
   }
-  for (const { microseconds } of events.filter(({ type }) => type === 'copy-up')) t.ok(microseconds! > 0, 'a copy-up takes its time');
+  for (const { microseconds } of events.filter(({ type }) => type === 'copy-up'))
+    t.ok(microseconds! > 0, 'a copy-up takes its time');
 }
 
 /** Resolves when it is following. */
-async function follow(t: Test, ...words: string[]): Promise<{ child: ChildProcess; lines: () => Promise<string[]> }> {
+async function follow(
+  t: Test,
+  ...words: string[]
+): Promise<{ child: ChildProcess; lines: () => Promise<string[]> }> {
   const child = spawn(plyProgram, ['trace', ...words], { stdio: ['ignore', 'pipe', 'pipe'] });
   t.teardown(() => child.kill('SIGKILL'));
   const outcome = outcomeOf(child);
@@ -82,7 +88,8 @@ async function follow(t: Test, ...words: string[]): Promise<{ child: ChildProces
   };
 }
 
-const parsed = (lines: readonly string[]): Event[] => lines.map((line) => JSON.parse(line) as Event);
+const parsed = (lines: readonly string[]): Event[] =>
+  lines.map((line) => JSON.parse(line) as Event);
 
 t.test('ply trace follows a mount until that ends', async (t) => {
   const { mountpoint, options } = await scene(t);
@@ -95,9 +102,14 @@ t.test('ply trace follows a mount until that ends', async (t) => {
   const lines = await one.lines();
   t.match(lines.join('\n'), /^lookup \/dir\/file: layer 2$/m);
   t.match(lines.join('\n'), /^copy-up \/dir\/file: 12 bytes from layer 2, \d+ µs$/m);
-  for (const line of ['whiteout /low', 'opaque /full', 'lookup /absent: nothing there']) t.ok(lines.includes(line), line);
+  for (const line of ['whiteout /low', 'opaque /full', 'lookup /absent: nothing there'])
+    t.ok(lines.includes(line), line);
   t.match(lines.join('\n'), /^exdev \/dir: /m);
-  t.equal((await other.lines()).filter((line) => line === 'whiteout /low').length, 1, 'several may listen');
+  t.equal(
+    (await other.lines()).filter((line) => line === 'whiteout /low').length,
+    1,
+    'several may listen',
+  );
   await ended(daemon!);
   t.same(
     readdirSync(runtimeDirectory()).filter((name) => name.endsWith(`-${daemon!}`)),
@@ -109,7 +121,9 @@ t.test('ply trace follows a mount until that ends', async (t) => {
 t.test('ply trace --format json, and Ctrl-C', async (t) => {
   const { mountpoint, options } = await scene(t);
   await plyfs('-o', options, mountpoint);
-  const child = spawn(plyProgram, ['trace', '--format', 'json', mountpoint], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(plyProgram, ['trace', '--format', 'json', mountpoint], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   t.teardown(() => child.kill('SIGKILL'));
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   // It follows from some moment on: something happens again and again until it is told of.
@@ -124,7 +138,12 @@ t.test('ply trace --format json, and Ctrl-C', async (t) => {
     running = false;
     await busy;
   }
-  t.match(JSON.parse(first.value as string), { type: 'lookup', layer: null, path: /^\/nothing\d+$/, time: /^\d{4}-\d\d-\d\dT[\d:.]+Z$/ });
+  t.match(JSON.parse(first.value as string), {
+    type: 'lookup',
+    layer: null,
+    path: /^\/nothing\d+$/,
+    time: /^\d{4}-\d\d-\d\dT[\d:.]+Z$/,
+  });
   await succeed(['sh', '-c', CHANGES], { cwd: mountpoint });
   const events: Event[] = [];
   for (let line = await lines.next(); line.done !== true; line = await lines.next()) {
@@ -142,7 +161,10 @@ t.test('-o trace=FILE, from the beginning, appended', async (t) => {
   const { directory, mountpoint, options } = await scene(t);
   const file = `${directory}/a, b`;
   writeFileSync(file, 'what was there\n');
-  t.match(await plyfs('-o', `${options},trace=${directory}/a\\, b,trace_format=json`, mountpoint), { status: 0, stderr: '' });
+  t.match(await plyfs('-o', `${options},trace=${directory}/a\\, b,trace_format=json`, mountpoint), {
+    status: 0,
+    stderr: '',
+  });
   const [daemon] = daemonsOf(mountpoint);
   await succeed(['sh', '-c', CHANGES], { cwd: mountpoint });
   await succeed(['umount', mountpoint]);
@@ -150,13 +172,18 @@ t.test('-o trace=FILE, from the beginning, appended', async (t) => {
   const [before, ...lines] = readFileSync(file, 'utf8').trim().split('\n');
   t.equal(before, 'what was there');
   hasAll(t, parsed(lines));
-  t.match(await plyfs('-o', `lowerdir=${directory}/top,trace=${directory}/none/file`, mountpoint), { status: 1, stderr: /none\/file/ });
+  t.match(await plyfs('-o', `lowerdir=${directory}/top,trace=${directory}/none/file`, mountpoint), {
+    status: 1,
+    stderr: /none\/file/,
+  });
   t.equal(mountAt(mountpoint), undefined);
 });
 
 t.test('-o trace=- stays in the foreground', async (t) => {
   const { mountpoint, options } = await scene(t);
-  const outcome = outcomeOf(await foreground(t, mountpoint, [mountpoint, '-o', options, '-o', 'rw,trace=-']));
+  const outcome = outcomeOf(
+    await foreground(t, mountpoint, [mountpoint, '-o', options, '-o', 'rw,trace=-']),
+  );
   // Names that would steer a terminal, or break the line.
   await succeed(['sh', '-c', 'ls; touch "$(printf "x\\ny\\033[1m")"; rm low'], { cwd: mountpoint });
   await succeed(['umount', mountpoint]);
@@ -227,7 +254,9 @@ t.test('who asks wrongly is not heard, and a false answer is not believed', asyn
       socket.resume().end(`${answer}\n`);
     });
     t.teardown(() => liar.close());
-    await new Promise<void>((resolve) => liar.listen(join(runtimeDirectory(), `${socketPrefix(device)}${i}`), resolve));
+    await new Promise<void>((resolve) =>
+      liar.listen(join(runtimeDirectory(), `${socketPrefix(device)}${i}`), resolve),
+    );
   }
   await t.rejects(askStack({ ...entry, device }), { code: 'mount-silent' });
   t.equal(heard.size, answers.length);
@@ -247,10 +276,31 @@ t.test(
     const program = copyProgram(base);
     const mounting = [...asNobody, 'env', '-u', 'XDG_RUNTIME_DIR', `${program}/bin/plyfs`];
     await succeed([...mounting, '-o', `lowerdir=${base}/lower`, `${base}/mnt`]);
-    const own = await run([...asNobody, 'env', '-u', 'XDG_RUNTIME_DIR', `${program}/bin/ply`, 'explain', `${base}/mnt/file`]);
+    const own = await run([
+      ...asNobody,
+      'env',
+      '-u',
+      'XDG_RUNTIME_DIR',
+      `${program}/bin/ply`,
+      'explain',
+      `${base}/mnt/file`,
+    ]);
     t.match(own, { status: 0, stdout: /^\/file: a file of 1 byte\n/ });
-    t.match(await ply('explain', `${base}/mnt/file`), { status: 0, stdout: /^\/file: a file of 1 byte\n/ });
-    const other = ['setpriv', '--reuid=12345', '--regid=12345', '--clear-groups', 'env', '-u', 'XDG_RUNTIME_DIR'];
-    t.match(await run([...other, `${program}/bin/ply`, 'explain', `${base}/mnt/file`]), { status: 1 });
+    t.match(await ply('explain', `${base}/mnt/file`), {
+      status: 0,
+      stdout: /^\/file: a file of 1 byte\n/,
+    });
+    const other = [
+      'setpriv',
+      '--reuid=12345',
+      '--regid=12345',
+      '--clear-groups',
+      'env',
+      '-u',
+      'XDG_RUNTIME_DIR',
+    ];
+    t.match(await run([...other, `${program}/bin/ply`, 'explain', `${base}/mnt/file`]), {
+      status: 1,
+    });
   },
 );

@@ -1,11 +1,28 @@
-/** Containers, through the use cases that `ply` calls: made, found, changed, committed, copied from and to. */
+/**
+ * Containers, through the use cases that `ply` calls: made, found, changed, committed, copied from
+ * and to.
+ */
 import { spawn } from 'node:child_process';
-import { existsSync, lstatSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, watch, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  watch,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { bytesOf } from '../../src/base/bytes.js';
 import { commitContainer } from '../../src/engine/commit-container.js';
-import { containerChanges, renameContainer, resetContainer } from '../../src/engine/container-changes.js';
+import {
+  containerChanges,
+  renameContainer,
+  resetContainer,
+} from '../../src/engine/container-changes.js';
 import { copyIn, copyOut, copyOutAsTar, copyTarIn } from '../../src/engine/copy-files.js';
 import { createContainer } from '../../src/engine/create-container.js';
 import { openDataRoot, type DataRoot } from '../../src/engine/data-root.js';
@@ -40,11 +57,23 @@ async function scene(t: Test): Promise<Scene> {
   const base = await workspace(t, 'mnt', 'host');
   const root = await openDataRoot({ root: `${base}/root`, write: true });
   t.teardown(() => root.close());
-  const tar = await tarOf({ 'etc/': directory, 'etc/motd': 'hello\n', 'data/': directory, 'data/old': 'old\n' });
+  const tar = await tarOf({
+    'etc/': directory,
+    'etc/motd': 'hello\n',
+    'data/': directory,
+    'data/old': 'old\n',
+  });
   await importImage(root, sourceOf(tar), {
     name: 'base:1',
     message: '',
-    changes: ['CMD ["sh"]', 'ENTRYPOINT ["env"]', 'ENV A=1 B=2', 'LABEL k=v', 'USER me', 'CMD ["sh"]'],
+    changes: [
+      'CMD ["sh"]',
+      'ENTRYPOINT ["env"]',
+      'ENV A=1 B=2',
+      'LABEL k=v',
+      'USER me',
+      'CMD ["sh"]',
+    ],
   });
   return { base, mnt: `${base}/mnt`, root };
 }
@@ -63,14 +92,24 @@ else {
       labels: new Map([['x', 'y']]),
       hostname: 'host',
     });
-    t.match(made, { name: 'one', image: 'base:1', config: { env: ['A=1', 'B=3', 'C=4'], cmd: ['sh'], entrypoint: ['env'], user: 'me' } });
+    t.match(made, {
+      name: 'one',
+      image: 'base:1',
+      config: { env: ['A=1', 'B=3', 'C=4'], cmd: ['sh'], entrypoint: ['env'], user: 'me' },
+    });
     t.same([...made.config.labels].sort(), [
       ['k', 'v'],
       ['x', 'y'],
     ]);
-    const other = await createContainer(root, made.imageId!.slice(0, 20), { entrypoint: [], workdir: '/w' });
+    const other = await createContainer(root, made.imageId!.slice(0, 20), {
+      entrypoint: [],
+      workdir: '/w',
+    });
     t.match(other.name, /^[a-z]+_[a-z_]+\d*$/);
-    t.match(other, { image: 'base:1', config: { entrypoint: [], cmd: [], workingDir: '/w', hostname: other.id.slice(0, 12) } });
+    t.match(other, {
+      image: 'base:1',
+      config: { entrypoint: [], cmd: [], workingDir: '/w', hostname: other.id.slice(0, 12) },
+    });
     const command = await createContainer(root, 'base:1', { name: 'three', command: ['ls', '-l'] });
     t.match(command.config, { entrypoint: ['env'], cmd: ['ls', '-l'] });
 
@@ -81,7 +120,9 @@ else {
     t.throws(() => findContainer(again, 'nobody'), { code: 'container-missing' });
     t.throws(() => findContainer(again, ''), { code: 'container-missing' });
     await t.rejects(createContainer(root, 'base:1', { name: 'one' }), { code: 'mount-exists' });
-    await t.rejects(createContainer(root, 'base:1', { name: '../one' }), { code: 'mount-name-invalid' });
+    await t.rejects(createContainer(root, 'base:1', { name: '../one' }), {
+      code: 'mount-name-invalid',
+    });
     await t.rejects(createContainer(root, 'none:1'), { code: 'object-missing' });
     t.same(
       (await listContainers(root)).map(({ name, state }) => `${name} ${state}`),
@@ -108,7 +149,11 @@ else {
     const { root, mnt } = await scene(t);
     await mountImage(root, 'base:1', { directory: bytesOf(mnt), name: 'plain' });
     writeFileSync(`${mnt}/new`, '');
-    t.match(findContainer(root, 'plain'), { name: 'plain', image: 'base:1', config: { cmd: ['sh'] } });
+    t.match(findContainer(root, 'plain'), {
+      name: 'plain',
+      image: 'base:1',
+      config: { cmd: ['sh'] },
+    });
     t.same(await lines(root, 'plain'), ['A /new']);
     await unmount(bytesOf('plain'), lazy, async () => root);
     await createContainer(root, 'base:1', { name: 'made' });
@@ -121,73 +166,109 @@ else {
     );
   });
 
-  await t.test('committed: while mounted, with changes to how it is run, and twice at once', async (t) => {
-    const { root, mnt, base } = await scene(t);
-    const container = await createContainer(root, 'base:1', { name: 'one', command: ['do', 'it'], env: ['C=3'] });
-    const empty = await commitContainer(root, 'one', { name: 'empty:1' });
-    t.equal(empty.chainId, undefined);
-    const emptyImage = root.images.get(empty.id)!;
-    t.match(emptyImage.config.history.at(-1), { emptyLayer: true, createdBy: 'do it' });
-    t.equal(emptyImage.config.diffIds.length, 1);
+  await t.test(
+    'committed: while mounted, with changes to how it is run, and twice at once',
+    async (t) => {
+      const { root, mnt, base } = await scene(t);
+      const container = await createContainer(root, 'base:1', {
+        name: 'one',
+        command: ['do', 'it'],
+        env: ['C=3'],
+      });
+      const empty = await commitContainer(root, 'one', { name: 'empty:1' });
+      t.equal(empty.chainId, undefined);
+      const emptyImage = root.images.get(empty.id)!;
+      t.match(emptyImage.config.history.at(-1), { emptyLayer: true, createdBy: 'do it' });
+      t.equal(emptyImage.config.diffIds.length, 1);
 
-    await mountImage(root, 'one', { directory: bytesOf(mnt) });
-    writeFileSync(`${mnt}/etc/motd`, 'changed\n');
-    rmSync(`${mnt}/data/old`);
-    const changes = ['CMD ["/x"]', 'ENV C=5 D=6', 'WORKDIR /w', 'USER you', 'EXPOSE 80', 'LABEL a=b', 'VOLUME /v'];
-    const { id, tag, chainId } = await commitContainer(root, 'one', { name: 'new', author: 'Me', message: 'msg', changes });
-    t.equal(tag, 'new:latest');
-    const image = root.images.get(id)!;
-    t.equal(image.parent, container.imageId);
-    t.match(image.config, {
-      author: 'Me',
-      history: [{}, { createdBy: 'do it', comment: 'msg', author: 'Me', emptyLayer: false }],
-      run: {
-        cmd: ['/x'],
-        entrypoint: ['env'],
-        env: ['A=1', 'B=2', 'C=5', 'D=6'],
-        workingDir: '/w',
-        user: 'you',
-        exposedPorts: ['80/tcp'],
-        volumes: ['/v'],
-      },
-    });
-    t.same([...image.config.run.labels].sort(), [
-      ['a', 'b'],
-      ['k', 'v'],
-    ]);
-    const entered = await commitContainer(root, 'one', { changes: ['ENTRYPOINT ["/e"]'] });
-    t.match(root.images.get(entered.id)!.config.run, { entrypoint: ['/e'], cmd: [] }, 'a command was meant for the former entrypoint');
-    t.equal(entered.chainId, chainId, 'the same changes are the same layer');
-    await t.rejects(commitContainer(root, 'one', { changes: ['FROM x'] }), { code: 'usage' });
-    await t.rejects(commitContainer(root, 'one', { name: 'UPPER' }), { code: 'reference-invalid' });
+      await mountImage(root, 'one', { directory: bytesOf(mnt) });
+      writeFileSync(`${mnt}/etc/motd`, 'changed\n');
+      rmSync(`${mnt}/data/old`);
+      const changes = [
+        'CMD ["/x"]',
+        'ENV C=5 D=6',
+        'WORKDIR /w',
+        'USER you',
+        'EXPOSE 80',
+        'LABEL a=b',
+        'VOLUME /v',
+      ];
+      const { id, tag, chainId } = await commitContainer(root, 'one', {
+        name: 'new',
+        author: 'Me',
+        message: 'msg',
+        changes,
+      });
+      t.equal(tag, 'new:latest');
+      const image = root.images.get(id)!;
+      t.equal(image.parent, container.imageId);
+      t.match(image.config, {
+        author: 'Me',
+        history: [{}, { createdBy: 'do it', comment: 'msg', author: 'Me', emptyLayer: false }],
+        run: {
+          cmd: ['/x'],
+          entrypoint: ['env'],
+          env: ['A=1', 'B=2', 'C=5', 'D=6'],
+          workingDir: '/w',
+          user: 'you',
+          exposedPorts: ['80/tcp'],
+          volumes: ['/v'],
+        },
+      });
+      t.same([...image.config.run.labels].sort(), [
+        ['a', 'b'],
+        ['k', 'v'],
+      ]);
+      const entered = await commitContainer(root, 'one', { changes: ['ENTRYPOINT ["/e"]'] });
+      t.match(
+        root.images.get(entered.id)!.config.run,
+        { entrypoint: ['/e'], cmd: [] },
+        'a command was meant for the former entrypoint',
+      );
+      t.equal(entered.chainId, chainId, 'the same changes are the same layer');
+      await t.rejects(commitContainer(root, 'one', { changes: ['FROM x'] }), { code: 'usage' });
+      await t.rejects(commitContainer(root, 'one', { name: 'UPPER' }), {
+        code: 'reference-invalid',
+      });
 
-    const tar = await contentOf(root.layers.tar(chainId!));
-    t.equal(diffIdOf(tar), image.config.diffIds.at(-1));
-    writeFileSync(`${base}/layer.tar`, tar);
-    t.same(
-      (await succeed(['tar', '-tf', `${base}/layer.tar`])).split('\n').filter((name) => name !== ''),
-      ['data/', 'data/.wh.old', 'etc/', 'etc/motd'],
-    );
+      const tar = await contentOf(root.layers.tar(chainId!));
+      t.equal(diffIdOf(tar), image.config.diffIds.at(-1));
+      writeFileSync(`${base}/layer.tar`, tar);
+      t.same(
+        (await succeed(['tar', '-tf', `${base}/layer.tar`]))
+          .split('\n')
+          .filter((name) => name !== ''),
+        ['data/', 'data/.wh.old', 'etc/', 'etc/motd'],
+      );
 
-    writeFileSync(`${mnt}/more`, 'x'.repeat(100_000));
-    const both = await Promise.all([commitContainer(root, 'one', { name: 'twice:1' }), commitContainer(root, 'one', { name: 'twice:2' })]);
-    t.equal(both[0].chainId, both[1].chainId);
-    for (const { id } of both) t.equal(root.images.get(id)?.config.diffIds.length, 2);
-    // What the container was made of goes; what was committed has what it needs.
-    await removeMounted(root, 'one', { force: true });
-    await removeImage(root, 'base:1', { force: true });
-    t.same((await checkRoot(root, { deep: true })).left, []);
-  });
+      writeFileSync(`${mnt}/more`, 'x'.repeat(100_000));
+      const both = await Promise.all([
+        commitContainer(root, 'one', { name: 'twice:1' }),
+        commitContainer(root, 'one', { name: 'twice:2' }),
+      ]);
+      t.equal(both[0].chainId, both[1].chainId);
+      for (const { id } of both) t.equal(root.images.get(id)?.config.diffIds.length, 2);
+      // What the container was made of goes; what was committed has what it needs.
+      await removeMounted(root, 'one', { force: true });
+      await removeImage(root, 'base:1', { force: true });
+      t.same((await checkRoot(root, { deep: true })).left, []);
+    },
+  );
 
   await t.test('copied to the host, by the rules of docker cp', async (t) => {
     const { root, base } = await scene(t);
     await createContainer(root, 'base:1', { name: 'one' });
     const host = `${base}/host`;
-    const out = (from: string, to: string) => copyOut(root, 'one', bytesOf(from), bytesOf(`${host}/${to}`));
+    const out = (from: string, to: string) =>
+      copyOut(root, 'one', bytesOf(from), bytesOf(`${host}/${to}`));
     await out('/etc/motd', 'file');
     t.equal(readFileSync(`${host}/file`, 'utf8'), 'hello\n');
     await out('etc/motd', '');
-    t.equal(readFileSync(`${host}/motd`, 'utf8'), 'hello\n', 'into a directory, under its own name');
+    t.equal(
+      readFileSync(`${host}/motd`, 'utf8'),
+      'hello\n',
+      'into a directory, under its own name',
+    );
     await out('/data', 'made');
     t.same(readdirSync(`${host}/made`), ['old'], 'a directory that was not there is the copy');
     await out('/data', 'made');
@@ -201,7 +282,11 @@ else {
     await t.rejects(out('/etc/motd/', 'x'), { code: 'copy-path-missing' });
     await t.rejects(out('/none', 'x'), { code: 'copy-path-missing' });
     mkdirSync(`${host}/motd.d/motd`, { recursive: true });
-    await t.rejects(out('/etc/motd', 'motd.d'), { code: 'copy-conflict' }, 'no directory is replaced by a file');
+    await t.rejects(
+      out('/etc/motd', 'motd.d'),
+      { code: 'copy-conflict' },
+      'no directory is replaced by a file',
+    );
     t.same(
       (await root.layers.shown()).map(({ target }) => target),
       [],
@@ -215,7 +300,8 @@ else {
     mkdirSync(`${base}/host/dir/sub`, { recursive: true });
     writeFileSync(`${base}/host/dir/sub/f`, 'f\n');
     await succeed(['chown', '-R', '12:34', `${base}/host/dir`]);
-    const into = (from: string, to: string) => copyIn(root, 'one', bytesOf(`${base}/host/${from}`), bytesOf(to));
+    const into = (from: string, to: string) =>
+      copyIn(root, 'one', bytesOf(`${base}/host/${from}`), bytesOf(to));
     await into('dir', '/data');
     await into('dir/.', '/etc');
     await t.rejects(into('dir', '/etc/motd'), { code: 'copy-conflict' });
@@ -232,9 +318,16 @@ else {
     await into('dir/sub/f', '/new');
     t.equal(readFileSync(`${mnt}/new`, 'utf8'), 'f\n');
     t.match(lstatSync(`${mnt}/data/dir/sub/f`), { uid: 12, gid: 34 });
-    await copyTarIn(root, 'one', sourceOf(await tarOf({ 'deep/er/file': 'x', '.wh.name': 'a name like another' })), bytesOf('/data'));
+    await copyTarIn(
+      root,
+      'one',
+      sourceOf(await tarOf({ 'deep/er/file': 'x', '.wh.name': 'a name like another' })),
+      bytesOf('/data'),
+    );
     t.same(readdirSync(`${mnt}/data`).sort(), ['.wh.name', 'deep', 'dir', 'old']);
-    await t.rejects(copyTarIn(root, 'one', sourceOf(await tarOf({ x: '' })), bytesOf('/new')), { code: 'copy-conflict' });
+    await t.rejects(copyTarIn(root, 'one', sourceOf(await tarOf({ x: '' })), bytesOf('/new')), {
+      code: 'copy-conflict',
+    });
 
     let listed = '';
     await copyOutAsTar(root, 'one', bytesOf('/data/dir'), async (tar) => {
@@ -244,7 +337,8 @@ else {
     t.match(listed, /12\/34 .* dir\/sub\/f\n/);
     writeFileSync(`${base}/all.tar`, await contentOf(exportContainer(root, 'one')));
     const names = (await succeed(['tar', '-tf', `${base}/all.tar`])).split('\n');
-    for (const name of ['.dockerenv', 'data/dir/sub/f', 'etc/motd', 'new', 'proc/']) t.ok(names.includes(name), name);
+    for (const name of ['.dockerenv', 'data/dir/sub/f', 'etc/motd', 'new', 'proc/'])
+      t.ok(names.includes(name), name);
   });
 
   await t.test('no link leads out of a container', async (t) => {
@@ -259,25 +353,39 @@ else {
     symlinkSync(`${outside}/secret`, `${mnt}/etc/secret`);
     mkdirSync(`${mnt}/data/dir`);
     for (const path of ['/absolute/secret', '/relative/secret', '/etc/../absolute/secret'])
-      await t.rejects(copyOut(root, 'one', bytesOf(path), bytesOf(`${base}/got`)), { code: 'copy-path-missing' }, path);
-    await t.rejects(copyOut(root, 'one', bytesOf('/etc/secret'), bytesOf(`${base}/got`), { followLink: true }), {
+      await t.rejects(
+        copyOut(root, 'one', bytesOf(path), bytesOf(`${base}/got`)),
+        { code: 'copy-path-missing' },
+        path,
+      );
+    await t.rejects(
+      copyOut(root, 'one', bytesOf('/etc/secret'), bytesOf(`${base}/got`), { followLink: true }),
+      {
+        code: 'copy-path-missing',
+      },
+    );
+    await t.rejects(copyIn(root, 'one', bytesOf(`${outside}/secret`), bytesOf('/absolute/made')), {
       code: 'copy-path-missing',
     });
-    await t.rejects(copyIn(root, 'one', bytesOf(`${outside}/secret`), bytesOf('/absolute/made')), { code: 'copy-path-missing' });
     t.notOk(existsSync(`${outside}/made`));
     // A link is copied as one, and what follows is not written through it.
     await copyOut(root, 'one', bytesOf('/etc/secret'), bytesOf(`${base}/link`));
     t.ok(lstatSync(`${base}/link`).isSymbolicLink());
     const through = await tarOf({ link: { type: 'symlink', linkname: outside }, 'link/made': 'x' });
     await copyTarIn(root, 'one', sourceOf(through), bytesOf('/data')).catch(() => undefined);
-    await t.rejects(copyTarIn(root, 'one', sourceOf(await tarOf({ '../../../out': 'x' })), bytesOf('/data')), { code: 'archive-hostile' });
+    await t.rejects(
+      copyTarIn(root, 'one', sourceOf(await tarOf({ '../../../out': 'x' })), bytesOf('/data')),
+      { code: 'archive-hostile' },
+    );
     t.same(readdirSync(outside).sort(), ['dir', 'secret']);
     // A directory of the host's that is a link is not written through either.
     symlinkSync(outside, `${base}/mnt2`);
     mkdirSync(`${base}/target`);
     symlinkSync(outside, `${base}/target/dir`);
     writeFileSync(`${mnt}/data/dir/made`, 'x');
-    await t.rejects(copyOut(root, 'one', bytesOf('/data/dir'), bytesOf(`${base}/target`)), { code: 'copy-conflict' });
+    await t.rejects(copyOut(root, 'one', bytesOf('/data/dir'), bytesOf(`${base}/target`)), {
+      code: 'copy-conflict',
+    });
     t.same(readdirSync(outside).sort(), ['dir', 'secret']);
   });
 
@@ -293,7 +401,9 @@ else {
     await ended(daemon!);
     t.match(await listContainers(root), [{ name: 'one', state: 'dead', mountpoints: [mnt] }]);
     t.same(await lines(root, 'one'), ['A /new'], 'what is on disk can be told');
-    await t.rejects(copyOut(root, 'one', bytesOf('/new'), bytesOf(`${mnt}/../got`)), { code: 'mount-dead' });
+    await t.rejects(copyOut(root, 'one', bytesOf('/new'), bytesOf(`${mnt}/../got`)), {
+      code: 'mount-dead',
+    });
     await t.rejects(contentOf(exportContainer(root, 'one')), { code: 'mount-dead' });
     await unmount(bytesOf('one'), lazy, async () => root);
     t.equal(mountAt(mnt), undefined);
@@ -311,9 +421,13 @@ else {
     const options = `lowerdir=${below.join(':')},upperdir=${own},workdir=${work!},fsname=${join(own, '..')}`;
     // Goes when its input ends.
     const script = `"$0" -o "$1" "$2" && echo there > "$2/inside" && touch ${base}/host/ready && cat && umount "$2"`;
-    const child = spawn('unshare', ['-m', 'sh', '-c', script, join(checkout, 'bin/plyfs'), options, mnt], {
-      stdio: ['pipe', 'ignore', 'inherit'],
-    });
+    const child = spawn(
+      'unshare',
+      ['-m', 'sh', '-c', script, join(checkout, 'bin/plyfs'), options, mnt],
+      {
+        stdio: ['pipe', 'ignore', 'inherit'],
+      },
+    );
     const exited = new Promise((resolve) => child.on('exit', resolve));
     t.teardown(() => child.stdin.end());
     await new Promise<void>((resolve) => {
@@ -329,7 +443,9 @@ else {
     t.same(await lines(root, 'one'), ['A /inside']);
     t.same(await prunable(root), []);
     await t.rejects(removeMounted(root, 'one', { force: true }), { code: 'layer-in-use' });
-    await t.rejects(copyIn(root, 'one', bytesOf(`${base}/host/ready`), bytesOf('/')), { code: 'layer-in-use' });
+    await t.rejects(copyIn(root, 'one', bytesOf(`${base}/host/ready`), bytesOf('/')), {
+      code: 'layer-in-use',
+    });
     child.stdin.end();
     await exited;
     await resetContainer(root, 'one');
@@ -343,7 +459,11 @@ else {
     mkdirSync(`${own}/etc`);
     writeFileSync(`${own}/etc/motd`, 'from outside\n');
     await succeed(['mknod', `${own}/nothing`, 'c', '0', '0']);
-    t.same(await lines(root, 'one'), ['C /etc', 'C /etc/motd'], 'a whiteout of nothing is no change');
+    t.same(
+      await lines(root, 'one'),
+      ['C /etc', 'C /etc/motd'],
+      'a whiteout of nothing is no change',
+    );
     t.ok((await commitContainer(root, 'one')).chainId);
 
     const record = `${root.root}/plyfs/containers/overlay2/${id}.json`;

@@ -5,7 +5,10 @@ const only = process.env['PLYFS_FAULT_SCENARIO'];
 
 /** Those of the names given, else all. Throws for a name that is none. */
 export function choose(...names: readonly string[]): Record<string, FaultScenario> {
-  for (const name of names) if (scenarios[name] === undefined) throw new Error(`there is no scenario "${name}"`);
-  const taken = Object.entries(scenarios).filter(([name]) => names.length === 0 || names.includes(name));
+  for (const name of names)
+    if (scenarios[name] === undefined) throw new Error(`there is no scenario "${name}"`);
+  const taken = Object.entries(scenarios).filter(
+    ([name]) => names.length === 0 || names.includes(name),
+  );
   return Object.fromEntries(taken.filter(([name]) => only === undefined || name.includes(only)));
 }

@@ -1,4 +1,7 @@
-/** Every system call of some operations fails, one at a time; test/soak/faults.test.ts has all of them. */
+/**
+ * Every system call of some operations fails, one at a time; test/soak/faults.test.ts has all of
+ * them.
+ */
 import t from 'tap';
 import { kernel, unavailable } from '../suites/mounters.js';
 import { choose } from './choice.js';

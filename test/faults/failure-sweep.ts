@@ -1,12 +1,14 @@
 /**
  * Lets every system call that an operation makes on the layers fail, one at a time (scenarios.ts).
  *
- * Either the caller is told the errno, and then the union shows what it showed before and the same operation succeeds afterwards;
- * or the call could be done without, and the operation has succeeded. Nothing is left in the workdir, and at last the
- * kernel's overlay shows of every trial the state after the operation.
+ * Either the caller is told the errno, and then the union shows what it showed before and the same
+ * operation succeeds afterwards; or the call could be done without, and the operation has
+ * succeeded. Nothing is left in the workdir, and at last the kernel's overlay shows of every trial
+ * the state after the operation.
  *
- * A caller may be told of a failure when all was done but the reading of the attributes that the answer brings.
- * As after a kill, the modification time of a directory is not promised where the call that would have put it back failed.
+ * A caller may be told of a failure when all was done but the reading of the attributes that the
+ * answer brings. As after a kill, the modification time of a directory is not promised where the
+ * call that would have put it back failed.
  */
 import type { Test } from 'tap';
 import { E, Errno, errnoName } from '../../src/base/errno.js';
@@ -16,7 +18,16 @@ import { withoutStrayWhiteouts } from '../suites/oracle/differences.js';
 import { differences, type Tree } from '../suites/tree.js';
 import { CHANGES, FaultPlan, LOOKS } from './fault-plan.js';
 import type { FaultScenario } from './scenarios.js';
-import { layTrials, leftovers, shownOf, startOfTest, Trial, unmountWholly, withNewNumber, withoutDirectoryTimes } from './trials.js';
+import {
+  layTrials,
+  leftovers,
+  shownOf,
+  startOfTest,
+  Trial,
+  unmountWholly,
+  withNewNumber,
+  withoutDirectoryTimes,
+} from './trials.js';
 
 /** What a call can fail with, and which calls. */
 const failures = [
@@ -44,7 +55,10 @@ class FailureSweep {
     return first;
   }
 
-  /** The states before and after, and how many calls of each set of kinds lead from one to the other. */
+  /**
+   * The states before and after, and how many calls of each set of kinds lead from one to the
+   * other.
+   */
   async reference(): Promise<{ before: Tree; after: Tree; calls: number[] }> {
     const first = await this.lay(1 + failures.length);
     await this.union.mount(this.plan.mounter);
@@ -123,7 +137,8 @@ class FailureSweep {
       // What cannot be removed stays until the union is unmounted.
       const sweeping = log.slice(0, plan.at).includes('unlinkat');
       const left = leftovers(this.union).filter((name) => !this.left.has(name));
-      if (left.length > 0 && !sweeping) this.t.fail(`${what}: nothing is left in the workdir`, { left });
+      if (left.length > 0 && !sweeping)
+        this.t.fail(`${what}: nothing is left in the workdir`, { left });
       for (const name of left) this.left.add(name);
       if (failed !== undefined) {
         const again = await trial.act();
@@ -137,7 +152,9 @@ class FailureSweep {
   }
 
   private compare(found: Tree, wanted: Tree, lax: boolean, what: string): void {
-    const lines = lax ? differences(withoutDirectoryTimes(found), withoutDirectoryTimes(wanted)) : differences(found, wanted);
+    const lines = lax
+      ? differences(withoutDirectoryTimes(found), withoutDirectoryTimes(wanted))
+      : differences(found, wanted);
     if (lines.length > 0) this.t.fail(what, { lines });
   }
 
@@ -145,9 +162,13 @@ class FailureSweep {
     await this.union.mount(kernel);
     const actor = await Actor.start();
     const { newNumber } = this.scenario;
-    const wanted = withoutDirectoryTimes(newNumber === undefined ? after : withNewNumber(after, newNumber));
+    const wanted = withoutDirectoryTimes(
+      newNumber === undefined ? after : withNewNumber(after, newNumber),
+    );
     for (let i = from; i < to; i++) {
-      const found = withoutStrayWhiteouts(withoutDirectoryTimes(await shownOf(actor, this.union, `t${i}`, this.since, this.scenario)));
+      const found = withoutStrayWhiteouts(
+        withoutDirectoryTimes(await shownOf(actor, this.union, `t${i}`, this.since, this.scenario)),
+      );
       const lines = differences(found, wanted);
       if (lines.length > 0) this.t.fail(`the kernel shows the same of t${i}`, { lines });
     }
@@ -158,7 +179,10 @@ class FailureSweep {
 }
 
 /** Every scenario as a subtest. Returns how many failures were injected. Needs root. */
-export async function failureSweep(t: Test, scenarios: Readonly<Record<string, FaultScenario>>): Promise<number> {
+export async function failureSweep(
+  t: Test,
+  scenarios: Readonly<Record<string, FaultScenario>>,
+): Promise<number> {
   let injected = 0;
   for (const [name, scenario] of Object.entries(scenarios)) {
     await t.test(name, async (t) => {

@@ -1,4 +1,7 @@
-/** The test's side of native/fault-plan.h: a file that a daemon maps, through which it is told which of its system calls fails or kills it. */
+/**
+ * The test's side of native/fault-plan.h: a file that a daemon maps, through which it is told which
+ * of its system calls fails or kills it.
+ */
 import { closeSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
 import { succeed } from '../support/command.js';
 import { mountAt } from '../support/mounts.js';

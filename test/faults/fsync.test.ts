@@ -1,6 +1,7 @@
 /**
- * What fsync(2) has returned for is there: on an ext4 in a file, of which a copy is made and looked at while the mount goes on. The copy
- * is what a disk holds at the moment when the power goes: what is only in memory is not in it.
+ * What fsync(2) has returned for is there: on an ext4 in a file, of which a copy is made and looked
+ * at while the mount goes on. The copy is what a disk holds at the moment when the power goes: what
+ * is only in memory is not in it.
  */
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm } from 'node:fs/promises';
@@ -21,14 +22,23 @@ interface Scene {
   /** The upper on disk. */
   readonly disk: Actor;
   readonly plan: FaultPlan;
-  /** Mounts a copy of the disk and tells what the union over it shows of a path; undefined: nothing. */
+  /**
+   * Mounts a copy of the disk and tells what the union over it shows of a path; undefined: nothing.
+   */
   survives(path: string): Promise<string | undefined>;
 }
 
-async function flushed(t: Test, options: readonly string[], run: (scene: Scene) => Promise<void>): Promise<void> {
+async function flushed(
+  t: Test,
+  options: readonly string[],
+  run: (scene: Scene) => Promise<void>,
+): Promise<void> {
   const base = await workspace(t, 'lower', 'disk', 'copy', 'mnt', 'seen');
   // Nothing is written of itself for as long as the test takes.
-  const reason = await mountExt4(`${base}/image`, `${base}/disk`, { mebibytes: 16, options: ['commit=600'] });
+  const reason = await mountExt4(`${base}/image`, `${base}/disk`, {
+    mebibytes: 16,
+    options: ['commit=600'],
+  });
   if (reason !== undefined) {
     t.plan(0, reason);
     return;
@@ -36,10 +46,16 @@ async function flushed(t: Test, options: readonly string[], run: (scene: Scene) 
   for (const name of ['upper', 'work']) await mkdir(`${base}/disk/${name}`);
   await mkdir(`${base}/lower/closed/deep`, { recursive: true, mode: 0o700 });
   const outside = await Actor.start({ cwd: base });
-  for (const name of ['file', 'other']) await outside.put(`lower/closed/deep/${name}`, `content of ${name}`);
+  for (const name of ['file', 'other'])
+    await outside.put(`lower/closed/deep/${name}`, `content of ${name}`);
   const plan = new FaultPlan(`${base}/plan`);
   t.teardown(() => plan.close());
-  const spec = { lowers: [`${base}/lower`], upper: `${base}/disk/upper`, work: `${base}/disk/work`, options };
+  const spec = {
+    lowers: [`${base}/lower`],
+    upper: `${base}/disk/upper`,
+    work: `${base}/disk/work`,
+    options,
+  };
   await plan.mounter.mount(spec, `${base}/mnt`);
   await succeed(['sync', '-f', `${base}/disk`]);
   const mnt = await Actor.start({ cwd: `${base}/mnt` });
@@ -48,12 +64,19 @@ async function flushed(t: Test, options: readonly string[], run: (scene: Scene) 
   const survives = async (path: string): Promise<string | undefined> => {
     await succeed(['cp', '--sparse=always', `${base}/image`, `${base}/image2`]);
     await mountImage(`${base}/image2`, `${base}/copy`);
-    await plyfs.mount({ lowers: spec.lowers, upper: `${base}/copy/upper`, work: `${base}/copy/work` }, `${base}/seen`);
+    await plyfs.mount(
+      { lowers: spec.lowers, upper: `${base}/copy/upper`, work: `${base}/copy/work` },
+      `${base}/seen`,
+    );
     try {
-      return existsSync(`${base}/seen/${path}`) ? await readFile(`${base}/seen/${path}`, 'latin1') : undefined;
+      return existsSync(`${base}/seen/${path}`)
+        ? await readFile(`${base}/seen/${path}`, 'latin1')
+        : undefined;
     } finally {
       await unmount(`${base}/seen`);
-      await succeed(['umount', `${base}/copy`]).catch(() => succeed(['umount', '-l', `${base}/copy`]));
+      await succeed(['umount', `${base}/copy`]).catch(() =>
+        succeed(['umount', '-l', `${base}/copy`]),
+      );
       await rm(`${base}/image2`);
     }
   };
@@ -68,8 +91,14 @@ async function flushed(t: Test, options: readonly string[], run: (scene: Scene) 
 }
 
 /** Whether the upper's file was flushed by a call that succeeded. */
-function wasFlushed(s: Scene, inode: bigint, calls: readonly string[] = ['fsync', 'fdatasync']): boolean {
-  return s.plan.log.some(({ name, inode: of, result }) => calls.includes(name) && of === inode && result === 0n);
+function wasFlushed(
+  s: Scene,
+  inode: bigint,
+  calls: readonly string[] = ['fsync', 'fdatasync'],
+): boolean {
+  return s.plan.log.some(
+    ({ name, inode: of, result }) => calls.includes(name) && of === inode && result === 0n,
+  );
 }
 
 t.setTimeout(120_000);
@@ -86,7 +115,9 @@ async function flushesNothing(s: Scene): Promise<void> {
   );
 }
 
-const cases: Readonly<Record<string, { readonly options?: readonly string[]; run(s: Scene): Promise<void> }>> = {
+const cases: Readonly<
+  Record<string, { readonly options?: readonly string[]; run(s: Scene): Promise<void> }>
+> = {
   'a new file in a new directory, by fsync': {
     run: async (s) => {
       await s.mnt.mkdir('new');
@@ -94,7 +125,10 @@ const cases: Readonly<Record<string, { readonly options?: readonly string[]; run
       await s.mnt.write(fd, 'all of it');
       s.plan.arm({ action: 'count', kinds: CHANGES });
       await s.mnt.fsync(fd);
-      s.t.ok(wasFlushed(s, (await s.disk.lstat('new/file')).ino), 'fsync(2) reached the file of the upper');
+      s.t.ok(
+        wasFlushed(s, (await s.disk.lstat('new/file')).ino),
+        'fsync(2) reached the file of the upper',
+      );
       s.t.equal(await s.survives('new/file'), 'all of it');
     },
   },
@@ -106,7 +140,11 @@ const cases: Readonly<Record<string, { readonly options?: readonly string[]; run
       await s.mnt.fdatasync(fd);
       const { ino } = await s.disk.lstat('closed/deep/file');
       s.t.ok(wasFlushed(s, ino), 'the file of the upper is flushed');
-      s.t.equal(await s.survives('closed/deep/file'), 'CONTENT of file', 'under its name, which it has in the upper since the write');
+      s.t.equal(
+        await s.survives('closed/deep/file'),
+        'CONTENT of file',
+        'under its name, which it has in the upper since the write',
+      );
       await s.mnt.write(fd, 'again', 0);
       s.plan.arm({ action: 'count', kinds: CHANGES });
       await s.mnt.fdatasync(fd);
@@ -120,7 +158,10 @@ const cases: Readonly<Record<string, { readonly options?: readonly string[]; run
       const directory = await s.mnt.open('closed/deep', O_RDONLY | O_DIRECTORY);
       s.plan.arm({ action: 'count', kinds: CHANGES });
       await s.mnt.fsync(directory);
-      s.t.ok(wasFlushed(s, (await s.disk.lstat('closed/deep')).ino), 'fsync(2) reached the directory of the upper');
+      s.t.ok(
+        wasFlushed(s, (await s.disk.lstat('closed/deep')).ino),
+        'fsync(2) reached the directory of the upper',
+      );
       s.t.equal(await s.survives('closed/deep/renamed'), 'content of file');
       s.t.equal(await s.survives('closed/deep/file'), undefined, 'its former name is hidden');
     },
@@ -149,5 +190,7 @@ const cases: Readonly<Record<string, { readonly options?: readonly string[]; run
   },
 };
 for (const [name, { options = [], ...rest }] of Object.entries(cases)) {
-  await t.test(name, { skip: missing ?? false }, (t) => flushed(t, options, (scene) => rest.run(scene)));
+  await t.test(name, { skip: missing ?? false }, (t) =>
+    flushed(t, options, (scene) => rest.run(scene)),
+  );
 }

@@ -1,8 +1,9 @@
 /**
- * A file system with the upper and the workdir that fills up at every step of an operation: the free space is swept from none to enough.
+ * A file system with the upper and the workdir that fills up at every step of an operation: the
+ * free space is swept from none to enough.
  *
- * An operation that finds no space says ENOSPC and leaves the union as it was; with space again the same operation succeeds, and nothing
- * is left in the workdir.
+ * An operation that finds no space says ENOSPC and leaves the union as it was; with space again the
+ * same operation succeeds, and nothing is left in the workdir.
  */
 import type { Test } from 'tap';
 import { mkdirSync } from 'node:fs';
@@ -11,7 +12,16 @@ import { plyfs, unmount, type Mounter } from '../suites/mounters.js';
 import { differences, type Tree } from '../suites/tree.js';
 import { workspace } from '../suites/workspace.js';
 import type { FaultScenario } from './scenarios.js';
-import { layTrials, leftovers, startOfTest, Trial, unmountWholly, withoutDirectoryTimes, withoutNumbers, type Place } from './trials.js';
+import {
+  layTrials,
+  leftovers,
+  startOfTest,
+  Trial,
+  unmountWholly,
+  withoutDirectoryTimes,
+  withoutNumbers,
+  type Place,
+} from './trials.js';
 
 /** What runs out. */
 export interface Shortage {
@@ -22,7 +32,10 @@ export interface Shortage {
 }
 
 export interface SmallDisk {
-  /** Mounts a small file system at `dir`; resolves to why it cannot be. `image`: a file to be made, if one is needed. */
+  /**
+   * Mounts a small file system at `dir`; resolves to why it cannot be. `image`: a file to be made,
+   * if one is needed.
+   */
   mount(dir: string, image: string): Promise<string | undefined>;
   shortage(dir: string): Shortage;
 }
@@ -34,7 +47,11 @@ const MOST_UNITS = 1800;
 const TRIALS = 2 + 16 + 7 + Math.ceil(MOST_UNITS / 97);
 
 /** Each scenario as a subtest. Returns how often there was no space. */
-export async function fullDiskSweep(t: Test, disk: SmallDisk, scenarios: Readonly<Record<string, FaultScenario>>): Promise<number> {
+export async function fullDiskSweep(
+  t: Test,
+  disk: SmallDisk,
+  scenarios: Readonly<Record<string, FaultScenario>>,
+): Promise<number> {
   let full = 0;
   for (const [name, scenario] of Object.entries(scenarios)) {
     await t.test(name, async (t) => {
@@ -48,7 +65,12 @@ export async function fullDiskSweep(t: Test, disk: SmallDisk, scenarios: Readonl
       const place = { base: `${base}/small`, lower: `${base}/lower1`, mnt: `${base}/mnt` };
       await layTrials(place, scenario, 0, TRIALS);
       const { options = [] } = scenario;
-      const spec = { lowers: [place.lower], upper: `${place.base}/upper`, work: `${place.base}/work`, options };
+      const spec = {
+        lowers: [place.lower],
+        upper: `${place.base}/upper`,
+        work: `${place.base}/work`,
+        options,
+      };
       await plyfs.mount(spec, place.mnt);
       const shortage = disk.shortage(place.base);
       t.teardown(() => shortage.close());
@@ -81,12 +103,20 @@ async function mountsAgain(
   t.same(lines, [], 'on a full disk a fresh mount shows the same');
 }
 
-/** Without times, which differ between trials, and inode numbers, whose origin cannot be told across file systems. */
+/**
+ * Without times, which differ between trials, and inode numbers, whose origin cannot be told across
+ * file systems.
+ */
 function comparable(tree: Tree): Tree {
   return withoutNumbers(withoutTimes(tree));
 }
 
-async function sweep(t: Test, place: Place, scenario: FaultScenario, shortage: Shortage): Promise<{ refusals: number; after: Tree }> {
+async function sweep(
+  t: Test,
+  place: Place,
+  scenario: FaultScenario,
+  shortage: Shortage,
+): Promise<{ refusals: number; after: Tree }> {
   const since = startOfTest();
   const untouched = await Trial.start(place, scenario, 0);
   await untouched.prepare();
@@ -116,13 +146,19 @@ async function sweep(t: Test, place: Place, scenario: FaultScenario, shortage: S
         return { refusals, after };
       }
       refusals++;
-      if (!(failed instanceof Errno && failed.errno === E.ENOSPC)) t.fail(`${what}: the caller is told ENOSPC`, { failed });
-      // A file system may take note of the time before it finds that there is no space (ext4: file_modified before the block is allocated).
+      if (!(failed instanceof Errno && failed.errno === E.ENOSPC))
+        t.fail(`${what}: the caller is told ENOSPC`, { failed });
+      // A file system may take note of the time before it finds that there is no space (ext4:
+      // file_modified before the block is allocated).
       const lines = differences(withoutTimes(shown), withoutTimes(before));
       if (lines.length > 0) t.fail(`${what}: the union is as it was`, { lines });
       const again = await trial.act();
-      if (again !== undefined) t.fail(`${what}, then given more: the operation succeeds`, { again });
-      const done = differences(withoutDirectoryTimes(await trial.shown(since)), withoutDirectoryTimes(after));
+      if (again !== undefined)
+        t.fail(`${what}, then given more: the operation succeeds`, { again });
+      const done = differences(
+        withoutDirectoryTimes(await trial.shown(since)),
+        withoutDirectoryTimes(after),
+      );
       if (done.length > 0) t.fail(`${what}, then given more`, { done });
     } finally {
       await trial.end();

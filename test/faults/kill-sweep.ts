@@ -1,13 +1,16 @@
 /**
- * Kills the daemon before and after every system call that an operation makes on the layers (scenarios.ts).
+ * Kills the daemon before and after every system call that an operation makes on the layers
+ * (scenarios.ts).
  *
- * After each kill: the mount point answers ENOTCONN, can be unmounted, and a fresh mount of the same layers shows the state before
- * the operation or the one after it; what the dead daemon left in the workdir is gone. At last the workdir is empty, and the
- * kernel's overlay shows the same of every trial.
+ * After each kill: the mount point answers ENOTCONN, can be unmounted, and a fresh mount of the
+ * same layers shows the state before the operation or the one after it; what the dead daemon left
+ * in the workdir is gone. At last the workdir is empty, and the kernel's overlay shows the same of
+ * every trial.
  *
- * Not promised after a kill is the modification time of a directory into which something was just copied up: the file system
- * changes it with the entry, and it is put back by a second call. Nor are times of directories where deletions are kept in marker
- * files: there the marker is made before the object goes.
+ * Not promised after a kill is the modification time of a directory into which something was just
+ * copied up: the file system changes it with the entry, and it is put back by a second call. Nor
+ * are times of directories where deletions are kept in marker files: there the marker is made
+ * before the object goes.
  */
 import { dirname } from 'node:path';
 import type { Test } from 'tap';
@@ -49,7 +52,10 @@ export interface Grounds {
   readonly asTheKernels: boolean;
 }
 
-const ordinary: Grounds = { make: (t, options) => Union.create(t, plyfs, 1, options), asTheKernels: true };
+const ordinary: Grounds = {
+  make: (t, options) => Union.create(t, plyfs, 1, options),
+  asTheKernels: true,
+};
 
 /** The two states an operation may leave, and how many calls it makes on the way. */
 interface Reference {
@@ -148,21 +154,34 @@ class Sweep {
       (error: unknown) => error,
     );
     await outside.end();
-    if (!(answer instanceof Errno && answer.errno === ENOTCONN)) this.t.fail('the dead mount answers ENOTCONN', { answer });
+    if (!(answer instanceof Errno && answer.errno === ENOTCONN))
+      this.t.fail('the dead mount answers ENOTCONN', { answer });
   }
 
   /** Fails unless the trial shows one of two states. */
-  private remember(index: number, found: Tree, before: Tree, after: Tree, what: string, placing = false): void {
+  private remember(
+    index: number,
+    found: Tree,
+    before: Tree,
+    after: Tree,
+    what: string,
+    placing = false,
+  ): void {
     this.seen.set(`t${index}`, found);
     const { newNumber } = this.scenario;
-    const lasting = (tree: Tree) => (newNumber === undefined ? tree : withNewNumber(tree, newNumber));
+    const lasting = (tree: Tree) =>
+      newNumber === undefined ? tree : withNewNumber(tree, newNumber);
     const known = (tree: Tree) => (this.asTheKernels ? lasting(tree) : withoutNumbers(tree));
     const timeless = placing || !this.asTheKernels;
-    const comparable = (tree: Tree) => (timeless ? withoutDirectoryTimes(known(tree)) : known(tree));
+    const comparable = (tree: Tree) =>
+      timeless ? withoutDirectoryTimes(known(tree)) : known(tree);
     const seen = comparable(found);
     const apart = [before, after].map((state) => differences(seen, comparable(state)));
     if (apart.some((lines) => lines.length === 0)) return;
-    this.t.fail(`${what}: the state before the operation or after it`, { fromBefore: apart[0], fromAfter: apart[1] });
+    this.t.fail(`${what}: the state before the operation or after it`, {
+      fromBefore: apart[0],
+      fromAfter: apart[1],
+    });
   }
 
   /** The kernel mounts the layers and shows the same of every trial. */
@@ -172,7 +191,9 @@ class Sweep {
     await this.union.mount(kernel);
     const actor = await Actor.start();
     for (const [name, wanted] of this.seen) {
-      const found = withoutStrayWhiteouts(await shownOf(actor, this.union, name, this.since, this.scenario));
+      const found = withoutStrayWhiteouts(
+        await shownOf(actor, this.union, name, this.since, this.scenario),
+      );
       const { newNumber } = this.scenario;
       const lines =
         newNumber === undefined

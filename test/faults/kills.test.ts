@@ -1,4 +1,7 @@
-/** The daemon is killed before every system call of some operations; test/integration/kills.test.ts has more, test/soak/faults.test.ts all of them. */
+/**
+ * The daemon is killed before every system call of some operations; test/integration/kills.test.ts
+ * has more, test/soak/faults.test.ts all of them.
+ */
 import t from 'tap';
 import { kernel, unavailable } from '../suites/mounters.js';
 import { choose } from './choice.js';

@@ -1,9 +1,18 @@
 /**
- * Reads layers as `ply` does, over and over, while each look at the files fails once: the first argument is the plan that the environment names, the second an empty directory.
- * Prints a JSON line for each failure: what was done, which call failed, and what came of it. Needs root.
+ * Reads layers as `ply` does, over and over, while each look at the files fails once: the first
+ * argument is the plan that the environment names, the second an empty directory. Prints a JSON
+ * line for each failure: what was done, which call failed, and what came of it. Needs root.
  */
 import { createHash } from 'node:crypto';
-import { chmodSync, chownSync, linkSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { applyLayer, type ApplyOptions } from '../../src/archive/apply-layer.js';
 import { compareTrees, type Change } from '../../src/archive/changes.js';
@@ -29,17 +38,27 @@ const plan = new FaultPlan(planPath);
 const CAPABILITY = Buffer.from('0100000200200000000000000000000000000000', 'hex');
 
 function attribute(path: string, name: string, value: string | Buffer): void {
-  check(sys.setxattrat(AT_FDCWD, bytesOf(path), bytesOf(name), Buffer.from(value), 0), `${name} of ${path}`);
+  check(
+    sys.setxattrat(AT_FDCWD, bytesOf(path), bytesOf(name), Buffer.from(value), 0),
+    `${name} of ${path}`,
+  );
 }
 
 function whiteout(path: string): void {
   check(sys.mknodat(AT_FDCWD, bytesOf(path), S_IFCHR, 0, 0), path);
 }
 
-/** Directories with everything that is only known by looking again: attributes, markers, names below. */
+/**
+ * Directories with everything that is only known by looking again: attributes, markers, names
+ * below.
+ */
 function scene(form: 'overlay' | 'aufs', override: boolean): { own: string; below: string[] } {
   const at = join(base, `${form}${override ? '-override' : ''}`);
-  const [own, middle, low] = ['own', 'middle', 'low'].map((name) => join(at, name)) as [string, string, string];
+  const [own, middle, low] = ['own', 'middle', 'low'].map((name) => join(at, name)) as [
+    string,
+    string,
+    string,
+  ];
   for (const [layer, ...names] of [
     [own, 'changed', 'opaque', 'new', 'etc', 'dev'],
     [middle, 'changed', 'etc', 'dev'],
@@ -51,14 +70,18 @@ function scene(form: 'overlay' | 'aufs', override: boolean): { own: string; belo
     writeFileSync(path, content);
     if (override) attribute(path, 'user.containers.override_stat', '7:8:0751:file');
   };
-  for (const path of ['changed/a', 'changed/b', 'opaque/old', 'gone/x', 'deleted']) file(join(low, path));
+  for (const path of ['changed/a', 'changed/b', 'opaque/old', 'gone/x', 'deleted'])
+    file(join(low, path));
   for (const path of ['changed/a', 'opaque/new', 'new/f', 'ping']) file(join(own, path), 'x');
   file(join(middle, 'ping'), 'x');
-  for (const layer of [own, middle]) attribute(join(layer, 'ping'), 'security.capability', CAPABILITY);
+  for (const layer of [own, middle])
+    attribute(join(layer, 'ping'), 'security.capability', CAPABILITY);
   attribute(join(own, 'new/f'), 'user.note', 'value');
   linkSync(join(own, 'new/f'), join(own, 'new/second'));
   symlinkSync('../f', join(own, 'new/link'));
-  if (form === 'aufs') for (const marker of ['opaque/.wh..wh..opq', '.wh.deleted', 'changed/.wh.b']) writeFileSync(join(own, marker), '');
+  if (form === 'aufs')
+    for (const marker of ['opaque/.wh..wh..opq', '.wh.deleted', 'changed/.wh.b'])
+      writeFileSync(join(own, marker), '');
   else {
     for (const path of ['deleted', 'changed/b']) whiteout(join(own, path));
     attribute(join(own, 'opaque'), 'trusted.overlay.opaque', 'y');
@@ -81,7 +104,8 @@ async function digestOf(source: ByteSource): Promise<string> {
   return hash.digest('hex');
 }
 
-const linesOf = (changes: readonly Change[] | undefined): string => (changes ?? []).map(({ kind, path }) => `${kind} ${path}`).join('\n');
+const linesOf = (changes: readonly Change[] | undefined): string =>
+  (changes ?? []).map(({ kind, path }) => `${kind} ${path}`).join('\n');
 const packed = (directory: string, options: Partial<PackOptions> = {}): Promise<string> =>
   digestOf(packTree(directory, { form: 'overlay', ownership: 'real', ...options }));
 
@@ -117,14 +141,20 @@ async function applied(options: Pick<ApplyOptions, 'whiteouts' | 'ownership'>): 
   }
   await applyLayer(new LayerReader(inPieces(layer)), into, options);
   plan.disarm();
-  return packed(into, { form: options.whiteouts === 'aufs' ? 'aufs' : 'overlay', ownership: options.ownership });
+  return packed(into, {
+    form: options.whiteouts === 'aufs' ? 'aufs' : 'overlay',
+    ownership: options.ownership,
+  });
 }
 
 /** What an init layer is, without times, which are those of now. */
 function treeOf(directory: string): string {
   const stat = readdirSync(directory, { recursive: true, withFileTypes: true });
   return stat
-    .map((each) => `${each.parentPath.slice(directory.length)}/${each.name} ${each.isDirectory() ? 'd' : 'f'}`)
+    .map(
+      (each) =>
+        `${each.parentPath.slice(directory.length)}/${each.name} ${each.isDirectory() ? 'd' : 'f'}`,
+    )
     .sort()
     .join('\n');
 }
@@ -142,13 +172,15 @@ linkSync(join(vfs.directoryOf('parent'), 'f'), join(vfs.directoryOf('parent'), '
 
 const operations: Readonly<Record<string, () => string | Promise<string>>> = {
   'diff of an overlay': () => linesOf(upperChanges({ ...overlay, form: 'overlay' })),
-  'diff of an overlay that keeps owners': () => linesOf(upperChanges({ ...kept, form: 'overlay' }, { ownership: 'override' })),
+  'diff of an overlay that keeps owners': () =>
+    linesOf(upperChanges({ ...kept, form: 'overlay' }, { ownership: 'override' })),
   'diff of an upper with markers': () => linesOf(upperChanges({ ...aufs, form: 'aufs' })),
   'commit of an overlay': () => packed(overlay.own),
   'commit of an overlay that keeps owners': () => packed(kept.own, { ownership: 'override' }),
   'commit of an upper with markers': () => packed(aufs.own, { form: 'aufs' }),
   'naive diff': () => linesOf(compareTrees(overlay.own, overlay.below[1])),
-  'naive commit': () => digestOf(packChanges(overlay.own, compareTrees(overlay.own, overlay.below[0]))),
+  'naive commit': () =>
+    digestOf(packChanges(overlay.own, compareTrees(overlay.own, overlay.below[0]))),
   'size of a layer': () => String(treeSize(overlay.own)),
   'init layer': () => {
     const own = freshDirectory();
@@ -179,7 +211,8 @@ for (const [operation, run] of Object.entries(operations)) {
       came = (await run()) === expected ? 'same' : 'other';
     } catch (error) {
       said = String(error);
-      came = error instanceof PlyfsError && error.message.includes(errnoName(E.EIO)) ? 'told' : 'thrown';
+      came =
+        error instanceof PlyfsError && error.message.includes(errnoName(E.EIO)) ? 'told' : 'thrown';
     }
     plan.disarm();
     if (plan.calls < at) break;

@@ -1,6 +1,7 @@
 /**
- * What a disk shows after the power went: on an ext4 in a file, which is stopped by its own means (EXT4_IOC_SHUTDOWN) after its journal was
- * committed. That is the worst moment for a file whose data was left to be written later: its name is there.
+ * What a disk shows after the power went: on an ext4 in a file, which is stopped by its own means
+ * (EXT4_IOC_SHUTDOWN) after its journal was committed. That is the worst moment for a file whose
+ * data was left to be written later: its name is there.
  */
 import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
 import t, { type Test } from 'tap';
@@ -21,17 +22,30 @@ const FILES = 60;
 
 const contentOf = (i: number): string => `content of file ${i}, `.repeat(1 + i * 17);
 
-/** Files of the upper by name, with their content, after each of many lower files was copied up and the power went. */
-async function afterPowerCut(t: Test, options: readonly string[]): Promise<Map<string, string> | undefined> {
+/**
+ * Files of the upper by name, with their content, after each of many lower files was copied up and
+ * the power went.
+ */
+async function afterPowerCut(
+  t: Test,
+  options: readonly string[],
+): Promise<Map<string, string> | undefined> {
   const base = await workspace(t, 'lower/dir', 'disk', 'mnt', 'seen');
-  const reason = await mountExt4(`${base}/image`, `${base}/disk`, { mebibytes: 64, block: 4096, options: ['commit=600'] });
+  const reason = await mountExt4(`${base}/image`, `${base}/disk`, {
+    mebibytes: 64,
+    block: 4096,
+    options: ['commit=600'],
+  });
   if (reason !== undefined) {
     t.plan(0, reason);
     return undefined;
   }
   for (const name of ['upper', 'work']) await mkdir(`${base}/disk/${name}`);
   for (let i = 0; i < FILES; i++) await writeFile(`${base}/lower/dir/${i}`, contentOf(i));
-  await plyfs.mount({ lowers: [`${base}/lower`], upper: `${base}/disk/upper`, work: `${base}/disk/work`, options }, `${base}/mnt`);
+  await plyfs.mount(
+    { lowers: [`${base}/lower`], upper: `${base}/disk/upper`, work: `${base}/disk/work`, options },
+    `${base}/mnt`,
+  );
   await succeed(['sync', '-f', `${base}/disk`]);
   const [daemon] = daemonsOf(`${base}/mnt`);
   if (daemon === undefined) throw new Error('no daemon serves the mount');
@@ -46,11 +60,13 @@ async function afterPowerCut(t: Test, options: readonly string[]): Promise<Map<s
   await ended(daemon);
   await unmountDead(`${base}/mnt`);
 
-  // Of a copy: the stopped file system lives on for as long as a process that ends holds a file of it.
+  // Of a copy: the stopped file system lives on for as long as a process that ends holds a file of
+  // it.
   await succeed(['cp', '--sparse=always', `${base}/image`, `${base}/image2`]);
   await mountImage(`${base}/image2`, `${base}/seen`);
   const found = new Map<string, string>();
-  for (const name of await readdir(`${base}/seen/upper/dir`)) found.set(name, await readFile(`${base}/seen/upper/dir/${name}`, 'latin1'));
+  for (const name of await readdir(`${base}/seen/upper/dir`))
+    found.set(name, await readFile(`${base}/seen/upper/dir/${name}`, 'latin1'));
   return found;
 }
 
@@ -61,11 +77,16 @@ await t.test('no copy has its name without its data', { skip: missing ?? false }
   const found = await afterPowerCut(t, []);
   if (found === undefined) return;
   t.equal(found.size, FILES, 'the journal with their names was committed');
-  for (const [name, content] of found) if (content !== contentOf(Number(name))) t.fail(`${name}: ${content.length} bytes`);
+  for (const [name, content] of found)
+    if (content !== contentOf(Number(name))) t.fail(`${name}: ${content.length} bytes`);
 });
 
-await t.test('a mount that flushes nothing leaves such names: the test can tell', { skip: missing ?? false }, async (t) => {
-  const found = await afterPowerCut(t, ['volatile']);
-  if (found === undefined) return;
-  t.ok([...found].some(([name, content]) => content !== contentOf(Number(name))));
-});
+await t.test(
+  'a mount that flushes nothing leaves such names: the test can tell',
+  { skip: missing ?? false },
+  async (t) => {
+    const found = await afterPowerCut(t, ['volatile']);
+    if (found === undefined) return;
+    t.ok([...found].some(([name, content]) => content !== contentOf(Number(name))));
+  },
+);

@@ -1,10 +1,19 @@
 /**
- * Single operations on a union, each in a directory of its own: what a crash, a failing call or a full disk may cut short.
+ * Single operations on a union, each in a directory of its own: what a crash, a failing call or a
+ * full disk may cut short.
  *
- * An operation ends in one of two states, the one before it and the one after it: `act` is one system call as far as the union is concerned.
+ * An operation ends in one of two states, the one before it and the one after it: `act` is one
+ * system call as far as the union is concerned.
  */
 import type { Actor } from '../suites/actor.js';
-import { O_RDWR, O_TRUNC, O_WRONLY, RENAME_EXCHANGE, S_IFCHR, S_IFIFO } from '../suites/constants.js';
+import {
+  O_RDWR,
+  O_TRUNC,
+  O_WRONLY,
+  RENAME_EXCHANGE,
+  S_IFCHR,
+  S_IFIFO,
+} from '../suites/constants.js';
 
 export interface FaultScenario {
   /** Mount options. */
@@ -15,8 +24,9 @@ export interface FaultScenario {
   prepare?(mnt: Actor): Promise<void>;
   act(mnt: Actor): Promise<unknown>;
   /**
-   * Paths whose inode number is another after the next mount: a copy of one of several names carries no origin (src/union/copy-up.ts,
-   * `setOrigin`), nor does what takes an emptied directory's place before it is replaced.
+   * Paths whose inode number is another after the next mount: a copy of one of several names
+   * carries no origin (src/union/copy-up.ts, `setOrigin`), nor does what takes an emptied
+   * directory's place before it is replaced.
    */
   readonly newNumber?: readonly string[];
   /** By somebody else than root. */
@@ -95,13 +105,41 @@ const copyUps: Record<string, FaultScenario> = {
     prepare: (mnt) => raise(mnt),
     act: (mnt) => writeTo(mnt, 'file', 'A'),
   },
-  'copy-up by chmod': { lay: (lower) => layFile(lower), prepare: above, act: (mnt) => mnt.chmod(FILE, 0o600) },
-  'copy-up by chown': { lay: (lower) => layFile(lower), prepare: above, act: (mnt) => mnt.lchown(FILE, 7, 8) },
-  'copy-up by utimens': { lay: (lower) => layFile(lower), prepare: above, act: (mnt) => mnt.utimens(FILE, [11, 22], [33, 44]) },
-  'copy-up by setxattr': { lay: (lower) => layFile(lower), prepare: above, act: (mnt) => mnt.setxattr(FILE, 'user.note', 'another') },
-  'copy-up by removexattr': { lay: (lower) => layFile(lower), prepare: above, act: (mnt) => mnt.removexattr(FILE, 'user.note') },
-  'copy-up by truncate to less': { lay: (lower) => layFile(lower), prepare: above, act: (mnt) => mnt.truncate(FILE, 5000) },
-  'copy-up by truncate to more': { lay: (lower) => layFile(lower), prepare: above, act: (mnt) => mnt.truncate(FILE, 50_000) },
+  'copy-up by chmod': {
+    lay: (lower) => layFile(lower),
+    prepare: above,
+    act: (mnt) => mnt.chmod(FILE, 0o600),
+  },
+  'copy-up by chown': {
+    lay: (lower) => layFile(lower),
+    prepare: above,
+    act: (mnt) => mnt.lchown(FILE, 7, 8),
+  },
+  'copy-up by utimens': {
+    lay: (lower) => layFile(lower),
+    prepare: above,
+    act: (mnt) => mnt.utimens(FILE, [11, 22], [33, 44]),
+  },
+  'copy-up by setxattr': {
+    lay: (lower) => layFile(lower),
+    prepare: above,
+    act: (mnt) => mnt.setxattr(FILE, 'user.note', 'another'),
+  },
+  'copy-up by removexattr': {
+    lay: (lower) => layFile(lower),
+    prepare: above,
+    act: (mnt) => mnt.removexattr(FILE, 'user.note'),
+  },
+  'copy-up by truncate to less': {
+    lay: (lower) => layFile(lower),
+    prepare: above,
+    act: (mnt) => mnt.truncate(FILE, 5000),
+  },
+  'copy-up by truncate to more': {
+    lay: (lower) => layFile(lower),
+    prepare: above,
+    act: (mnt) => mnt.truncate(FILE, 50_000),
+  },
   'copy-up by open with O_TRUNC': {
     lay: (lower) => layFile(lower),
     prepare: above,
@@ -119,7 +157,11 @@ const copyUps: Record<string, FaultScenario> = {
       }
     },
   },
-  'copy-up by link': { lay: (lower) => layFile(lower), prepare: above, act: (mnt) => mnt.link(FILE, 'closed/name') },
+  'copy-up by link': {
+    lay: (lower) => layFile(lower),
+    prepare: above,
+    act: (mnt) => mnt.link(FILE, 'closed/name'),
+  },
   'copy-up of a symbolic link': {
     lay: async (lower) => {
       await lower.mkdir('dir');
@@ -142,7 +184,10 @@ const copyUps: Record<string, FaultScenario> = {
     prepare: (mnt) => raise(mnt),
     act: (mnt) => mnt.lchown('device', 1, 2),
   },
-  'copy-up of directories by chmod': { lay: (lower) => layFile(lower), act: (mnt) => mnt.chmod('closed/deep', 0o755) },
+  'copy-up of directories by chmod': {
+    lay: (lower) => layFile(lower),
+    act: (mnt) => mnt.chmod('closed/deep', 0o755),
+  },
   'copy-up of a file with several names to the index': {
     options: ['index=on'],
     lay: laySeveral,
@@ -211,8 +256,16 @@ const copyUps: Record<string, FaultScenario> = {
 };
 
 const renames: Record<string, FaultScenario> = {
-  'rename of a file of the lower': { lay: layNames, prepare: (mnt) => raise(mnt, 'dir'), act: (mnt) => mnt.rename('one', 'dir/new') },
-  'rename of a file of the lower over another': { lay: layNames, prepare: (mnt) => raise(mnt), act: (mnt) => mnt.rename('one', 'two') },
+  'rename of a file of the lower': {
+    lay: layNames,
+    prepare: (mnt) => raise(mnt, 'dir'),
+    act: (mnt) => mnt.rename('one', 'dir/new'),
+  },
+  'rename of a file of the lower over another': {
+    lay: layNames,
+    prepare: (mnt) => raise(mnt),
+    act: (mnt) => mnt.rename('one', 'two'),
+  },
   'rename of a file of the upper over nothing': {
     lay: layNames,
     prepare: (mnt) => mnt.put('new', 'new'),
@@ -347,10 +400,26 @@ const redirects: Record<string, FaultScenario> = {
 
 const removals: Record<string, FaultScenario> = {
   'unlink of a name of the lower': { lay: layNames, act: (mnt) => mnt.unlink('dir/inside') },
-  'unlink of a copied-up name': { lay: layNames, prepare: (mnt) => raise(mnt, 'one'), act: (mnt) => mnt.unlink('one') },
-  'unlink of a name of the upper': { lay: layNames, prepare: (mnt) => mnt.put('new', 'new'), act: (mnt) => mnt.unlink('new') },
-  'rmdir of a directory of the lower': { lay: layNames, prepare: (mnt) => raise(mnt), act: (mnt) => mnt.rmdir('empty') },
-  'rmdir of a copied-up directory': { lay: layNames, prepare: (mnt) => raise(mnt, 'empty'), act: (mnt) => mnt.rmdir('empty') },
+  'unlink of a copied-up name': {
+    lay: layNames,
+    prepare: (mnt) => raise(mnt, 'one'),
+    act: (mnt) => mnt.unlink('one'),
+  },
+  'unlink of a name of the upper': {
+    lay: layNames,
+    prepare: (mnt) => mnt.put('new', 'new'),
+    act: (mnt) => mnt.unlink('new'),
+  },
+  'rmdir of a directory of the lower': {
+    lay: layNames,
+    prepare: (mnt) => raise(mnt),
+    act: (mnt) => mnt.rmdir('empty'),
+  },
+  'rmdir of a copied-up directory': {
+    lay: layNames,
+    prepare: (mnt) => raise(mnt, 'empty'),
+    act: (mnt) => mnt.rmdir('empty'),
+  },
   'rmdir of a directory that holds whiteouts': {
     lay: async (lower) => {
       await layNames(lower);
@@ -379,15 +448,30 @@ const creations: Record<string, FaultScenario> = {
   'symlink over a whiteout': overWhiteout((mnt) => mnt.symlink('target', 'dir')),
   'link over a whiteout': overWhiteout((mnt) => mnt.link('one', 'dir')),
   'mkdir in a directory of the lower': { lay: layNames, act: (mnt) => mnt.mkdir('dir/new') },
-  'creation by a user': { lay: layAs, user: true, prepare: (mnt) => raise(mnt, 'open'), act: (mnt) => mnt.mknod('open/new', 0o100640) },
+  'creation by a user': {
+    lay: layAs,
+    user: true,
+    prepare: (mnt) => raise(mnt, 'open'),
+    act: (mnt) => mnt.mknod('open/new', 0o100640),
+  },
   'creation by a user of a set-id file': {
     lay: layAs,
     user: true,
     prepare: (mnt) => raise(mnt, 'open'),
     act: (mnt) => mnt.mknod('open/new', 0o106755),
   },
-  'mkdir by a user': { lay: layAs, user: true, prepare: (mnt) => raise(mnt, 'open'), act: (mnt) => mnt.mkdir('open/new') },
-  'symlink by a user': { lay: layAs, user: true, prepare: (mnt) => raise(mnt, 'open'), act: (mnt) => mnt.symlink('target', 'open/new') },
+  'mkdir by a user': {
+    lay: layAs,
+    user: true,
+    prepare: (mnt) => raise(mnt, 'open'),
+    act: (mnt) => mnt.mkdir('open/new'),
+  },
+  'symlink by a user': {
+    lay: layAs,
+    user: true,
+    prepare: (mnt) => raise(mnt, 'open'),
+    act: (mnt) => mnt.symlink('target', 'open/new'),
+  },
 };
 
 async function layAs(lower: Actor): Promise<void> {

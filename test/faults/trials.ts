@@ -1,8 +1,10 @@
 /**
- * A scenario of scenarios.ts in many directories of one union, `t0`, `t1`, …: each is a trial that nothing has touched before.
+ * A scenario of scenarios.ts in many directories of one union, `t0`, `t1`, …: each is a trial that
+ * nothing has touched before.
  *
- * What a trial shows is compared between trials. Times before the test are exact, those of the test itself are all `now`; inode numbers are told
- * as the lower file they belong to, wherever that is now, or as `own`.
+ * What a trial shows is compared between trials. Times before the test are exact, those of the test
+ * itself are all `now`; inode numbers are told as the lower file they belong to, wherever that is
+ * now, or as `own`.
  */
 import { readdirSync } from 'node:fs';
 import { ended, succeed } from '../support/command.js';
@@ -28,7 +30,12 @@ export interface Place {
 const lowerOf = ({ base, lower = `${base}/lower1` }: Place): string => lower;
 
 /** Lays the trials `from` to `to - 1` into the lower layer, which must not be mounted. */
-export async function layTrials(place: Place, scenario: FaultScenario, from: number, to: number): Promise<void> {
+export async function layTrials(
+  place: Place,
+  scenario: FaultScenario,
+  from: number,
+  to: number,
+): Promise<void> {
   const lower = lowerOf(place);
   for (let i = from; i < to; i++) {
     const actor = await Actor.start({ cwd: lower });
@@ -54,7 +61,10 @@ export class Trial {
   static async start(place: Place, scenario: FaultScenario, index: number): Promise<Trial> {
     const cwd = `${place.mnt}/t${index}`;
     const root = await Actor.start({ cwd });
-    const user = scenario.user === true ? await Actor.start({ cwd, identity: { uid: NOBODY, gid: NOBODY } }) : root;
+    const user =
+      scenario.user === true
+        ? await Actor.start({ cwd, identity: { uid: NOBODY, gid: NOBODY } })
+        : root;
     return new Trial(place, scenario, `t${index}`, root, user);
   }
 
@@ -93,26 +103,45 @@ export async function shownOf(
   const lower = await treeOf(actor, `${lowerOf(place)}/${name}`, { ino: true });
   const known = new Map([...lower].map(([path, line]) => [/ ino (\d+)/.exec(line)?.[1], path]));
   // Without an index names of one file may part.
-  const shown = await treeOf(actor, `${place.mnt}/${name}`, { ino: true, nlink: options.includes('index=on') });
+  const shown = await treeOf(actor, `${place.mnt}/${name}`, {
+    ino: true,
+    nlink: options.includes('index=on'),
+  });
   const told = (line: string) =>
     line
       .replace(/ mtime (\d+)/, (all, time: string) => (BigInt(time) >= since ? ' mtime now' : all))
-      .replace(/ ino (\d+)/, (_all, ino: string) => ` ino ${known.has(ino) ? `of the lower ${known.get(ino) ?? ''}` : 'own'}`);
+      .replace(
+        / ino (\d+)/,
+        (_all, ino: string) =>
+          ` ino ${known.has(ino) ? `of the lower ${known.get(ino) ?? ''}` : 'own'}`,
+      );
   return new Map([...shown].map(([path, line]) => [path, told(line)]));
 }
 
 /** Without the times of directories. */
 export function withoutDirectoryTimes(tree: Tree): Tree {
-  return new Map([...tree].map(([path, line]) => [path, line.startsWith('dir ') ? line.replace(/ mtime \S+/, '') : line]));
+  return new Map(
+    [...tree].map(([path, line]) => [
+      path,
+      line.startsWith('dir ') ? line.replace(/ mtime \S+/, '') : line,
+    ]),
+  );
 }
 
 /** With inode numbers of their own for the paths that get one at the next mount. */
 export function withNewNumber(tree: Tree, paths: readonly string[]): Tree {
-  return new Map([...tree].map(([path, line]) => [path, paths.includes(path) ? line.replace(/ ino of the lower \S+/, ' ino own') : line]));
+  return new Map(
+    [...tree].map(([path, line]) => [
+      path,
+      paths.includes(path) ? line.replace(/ ino of the lower \S+/, ' ino own') : line,
+    ]),
+  );
 }
 
 export function withoutNumbers(tree: Tree): Tree {
-  return new Map([...tree].map(([path, line]) => [path, line.replace(/ ino (own|of the lower \S+)/, '')]));
+  return new Map(
+    [...tree].map(([path, line]) => [path, line.replace(/ ino (own|of the lower \S+)/, '')]),
+  );
 }
 
 /** Unmounts, and waits until the daemon has let go of the upper. */
@@ -127,7 +156,9 @@ export function leftovers(place: Place): string[] {
   return readdirSync(`${place.base}/work/work`);
 }
 
-/** Nanoseconds since the epoch, a little before now: file systems tell the time of the last tick. */
+/**
+ * Nanoseconds since the epoch, a little before now: file systems tell the time of the last tick.
+ */
 export function startOfTest(): bigint {
   return (BigInt(Date.now()) - 1000n) * 1_000_000n;
 }

@@ -1,4 +1,7 @@
-/** What a stream of requests asks of idle processors (native/awake.h), seen by any program: the latency that the kernel is held to. */
+/**
+ * What a stream of requests asks of idle processors (native/awake.h), seen by any program: the
+ * latency that the kernel is held to.
+ */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, constants, openSync, readFileSync, readSync } from 'node:fs';
@@ -42,7 +45,14 @@ t.test('idle processors stay awake while requests stream, and no longer', { skip
     return true;
   };
   // A request a block, until it is ended.
-  const writer = spawn('dd', ['if=/dev/zero', `of=${mountpoint}/new`, 'bs=512', 'count=1M', 'conv=notrunc', 'status=none']);
+  const writer = spawn('dd', [
+    'if=/dev/zero',
+    `of=${mountpoint}/new`,
+    'bs=512',
+    'count=1M',
+    'conv=notrunc',
+    'status=none',
+  ]);
   t.teardown(() => writer.kill('SIGKILL'));
   t.ok(await becomes((value) => value === 0), 'held while there is work');
   writer.kill('SIGKILL');

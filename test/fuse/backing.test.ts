@@ -18,7 +18,11 @@ function setUp(): { session: FakeSession; changing: Set<NodeId>; files: BackingF
 t.test('one backing id for all handles of a node, taken back with the last', async (t) => {
   const { session, files } = setUp();
   t.same(files.open(node, 3, O_RDONLY, 0), passed);
-  t.same(files.open(node, 5, O_WRONLY, 0o644), passed, 'another descriptor of the same file changes nothing');
+  t.same(
+    files.open(node, 5, O_WRONLY, 0o644),
+    passed,
+    'another descriptor of the same file changes nothing',
+  );
   files.release(node, O_RDONLY);
   t.same(session.calls, ['backingOpen 3']);
   files.release(node, O_WRONLY);
@@ -41,7 +45,11 @@ t.test('the first handle decides: cached until all are closed', async (t) => {
 t.test('what the kernel refuses to pass through is cached, and read anew', async (t) => {
   const { session, files } = setUp();
   session.backingOpen = () => -40;
-  t.same(files.open(node, 3, O_RDONLY, 0), { flags: 0, backingId: 0 }, 'pages of an earlier time may be stale');
+  t.same(
+    files.open(node, 3, O_RDONLY, 0),
+    { flags: 0, backingId: 0 },
+    'pages of an earlier time may be stale',
+  );
   files.release(node, O_RDONLY);
   t.same(session.calls, []);
 });
@@ -62,5 +70,8 @@ t.test('attributes are not kept while a handle may map to write', async (t) => {
 
 t.test('a file with set-id bits is written through us', async (t) => {
   const { files } = setUp();
-  t.same(files.open(node, 3, O_WRONLY, 0o104755), { flags: FOPEN_PASSTHROUGH | FOPEN_DIRECT_IO, backingId: 1003 });
+  t.same(files.open(node, 3, O_WRONLY, 0o104755), {
+    flags: FOPEN_PASSTHROUGH | FOPEN_DIRECT_IO,
+    backingId: 1003,
+  });
 });

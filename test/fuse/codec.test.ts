@@ -1,7 +1,15 @@
 import t from 'tap';
 import type { ByteString } from '../../src/base/bytes.js';
 import { Errno } from '../../src/base/errno.js';
-import { deviceMajor, deviceMinor, DirectoryWriter, encodeDevice, timeoutOf, writeAttr, writeEntry } from '../../src/fuse/reply.js';
+import {
+  deviceMajor,
+  deviceMinor,
+  DirectoryWriter,
+  encodeDevice,
+  timeoutOf,
+  writeAttr,
+  writeEntry,
+} from '../../src/fuse/reply.js';
 import { Slot } from '../../src/fuse/request.js';
 import type { NodeId } from '../../src/vfs/filesystem.js';
 import { message, strings, u32, u64 } from './fake-session.js';
@@ -28,7 +36,12 @@ function errnoOf(action: () => unknown): number {
 }
 
 const forever = timeoutOf(Infinity);
-const timeouts = { entry: forever, attr: timeoutOf(1.5), negative: timeoutOf(0), changing: new Set<number>() };
+const timeouts = {
+  entry: forever,
+  attr: timeoutOf(1.5),
+  negative: timeoutOf(0),
+  changing: new Set<number>(),
+};
 
 t.test('times of the cache', async (t) => {
   t.same(timeoutOf(1.5), { sec: 1, nsec: 5e8 });
@@ -94,7 +107,9 @@ t.test('attributes: large and negative numbers', async (t) => {
 });
 
 t.test('numbers in requests', async (t) => {
-  const slot = slotOf(message(4, 1, Buffer.concat([u64(2 ** 52 + 1, 2n ** 53n, -5, -(2n ** 60n)), u32(7)])));
+  const slot = slotOf(
+    message(4, 1, Buffer.concat([u64(2 ** 52 + 1, 2n ** 53n, -5, -(2n ** 60n)), u32(7)])),
+  );
   t.equal(slot.u64(0, 22), 2 ** 52 + 1);
   t.equal(
     errnoOf(() => slot.u64(8, 27)),
@@ -153,7 +168,11 @@ t.test('the parent group', async (t) => {
   t.equal(group(Buffer.alloc(0)), -1);
   t.equal(group(u32(16, 32, 1, 4242)), 4242);
   t.equal(group(u32(16, 32, 1, 4242), strings('names')), 4242, 'not aligned');
-  t.equal(group(Buffer.concat([u32(8, 1), u32(16, 32, 1, 7)])), 7, 'other extensions are passed over');
+  t.equal(
+    group(Buffer.concat([u32(8, 1), u32(16, 32, 1, 7)])),
+    7,
+    'other extensions are passed over',
+  );
   t.equal(group(u32(16, 32, 0, 0)), -1);
   t.equal(
     errnoOf(() => group(u32(16, 32, 2, 1))),
@@ -167,7 +186,13 @@ t.test('the parent group', async (t) => {
     errnoOf(() => group(u32(24, 32, 1, 1))),
     5,
   );
-  t.match(slotOf(message(9, 1)).caller(0o22), { uid: 1000, gid: 100, pid: 4711, umask: 0o22, interrupted: false });
+  t.match(slotOf(message(9, 1)).caller(0o22), {
+    uid: 1000,
+    gid: 100,
+    pid: 4711,
+    umask: 0o22,
+    interrupted: false,
+  });
 });
 
 t.test('headers', async (t) => {
@@ -194,7 +219,15 @@ t.test('directory records', async (t) => {
   t.equal(plain.used, 64);
   t.equal(plain.entry('x' as ByteString, 14, 8, 3), false);
   const body = slot.bytes.subarray(REPLY);
-  t.same([body.readBigUInt64LE(0), body.readBigUInt64LE(8), body.readUInt32LE(16), body.readUInt32LE(20)], [12n, 1n, 3, 8]);
+  t.same(
+    [
+      body.readBigUInt64LE(0),
+      body.readBigUInt64LE(8),
+      body.readUInt32LE(16),
+      body.readUInt32LE(20),
+    ],
+    [12n, 1n, 3, 8],
+  );
   t.equal(body.toString('latin1', 24, 32), 'abc\0\0\0\0\0');
   t.equal(body.toString('latin1', 56, 64), '12345678');
 

@@ -24,7 +24,11 @@ interface Served {
 }
 
 /** A served file system after the handshake; unmounted when the test ends. */
-async function start(t: Test, options: Partial<ServeOptions> = {}, flags = INIT_FLAGS): Promise<Served> {
+async function start(
+  t: Test,
+  options: Partial<ServeOptions> = {},
+  flags = INIT_FLAGS,
+): Promise<Served> {
   const session = new FakeSession();
   const fs = new MemoryFileSystem(t.testdir());
   const done = serve(session, fs, { ...defaultServeOptions, ...options });
@@ -37,13 +41,15 @@ async function start(t: Test, options: Partial<ServeOptions> = {}, flags = INIT_
       'every slot is given away once, and everything is closed',
     );
   });
-  const ask: Served['ask'] = (opcode, node, body, extensions) => session.request(message(opcode, node, body, extensions));
+  const ask: Served['ask'] = (opcode, node, body, extensions) =>
+    session.request(message(opcode, node, body, extensions));
   await ask(Opcode.INIT, 0, initBody(flags));
   return { session, fs, done, ask };
 }
 
 const createIn = (mode: number, umask = 0o22): Buffer => u32(0x8041, mode, umask, 0);
-const readIn = (offset: number | bigint, size: number): Buffer => Buffer.concat([u64(0, offset), u32(size, 0), u64(0), u32(0, 0)]);
+const readIn = (offset: number | bigint, size: number): Buffer =>
+  Buffer.concat([u64(0, offset), u32(size, 0), u64(0), u32(0, 0)]);
 const mknodIn = (mode: number, rdev = 0, umask = 0o22): Buffer => u32(mode, rdev, umask, 0);
 
 async function makeFile(s: Served, name: string): Promise<number> {
@@ -61,7 +67,11 @@ t.test('INIT', async (t) => {
     },
   };
   const done = serve(session, new MemoryFileSystem(t.testdir()), counting);
-  t.equal((await session.request(message(Opcode.INIT, 0, initBody(0, 0, 8)))).body.readUInt32LE(0), 7, 'a newer major version asks again');
+  t.equal(
+    (await session.request(message(Opcode.INIT, 0, initBody(0, 0, 8)))).body.readUInt32LE(0),
+    7,
+    'a newer major version asks again',
+  );
   t.equal(ready, 0);
   const { result, body } = await session.request(message(Opcode.INIT, 0, initBody(INIT_FLAGS)));
   t.equal(result, 64);
@@ -98,22 +108,46 @@ t.test('names', async (t) => {
   t.equal(missing.body.readBigUInt64LE(0), 0n);
   t.equal(missing.body.readUInt32LE(16), 0xffffffff);
 
-  const made = await s.ask(Opcode.MKNOD, 1, Buffer.concat([mknodIn(0o020644, 0x12300145, 0), strings('dev')]), u32(16, 32, 1, 4242));
+  const made = await s.ask(
+    Opcode.MKNOD,
+    1,
+    Buffer.concat([mknodIn(0o020644, 0x12300145, 0), strings('dev')]),
+    u32(16, 32, 1, 4242),
+  );
   t.equal(made.result, 128);
   t.equal(made.body.readBigUInt64LE(0), 2n);
   t.ok(s.fs.calls.includes('mknod 1 dev 20644 1:74565'));
   t.match(s.fs.callers.at(-1), { uid: 1000, gid: 100, pid: 4711, umask: 0, parentGroup: 4242 });
 
-  t.equal((await s.ask(Opcode.MKDIR, 1, Buffer.concat([u32(0o755, 0o22), strings('dir')]))).result, 128);
+  t.equal(
+    (await s.ask(Opcode.MKDIR, 1, Buffer.concat([u32(0o755, 0o22), strings('dir')]))).result,
+    128,
+  );
   t.equal((await s.ask(Opcode.SYMLINK, 1, strings('link', '../a/b'))).result, 128);
   const link = await s.ask(Opcode.READLINK, 4);
   t.equal(link.body.toString(), '../a/b');
-  t.equal((await s.ask(Opcode.LINK, 3, Buffer.concat([u64(2), strings('hard')]))).body.readBigUInt64LE(0), 2n);
-  t.equal((await s.ask(Opcode.RENAME, 3, Buffer.concat([u64(1), strings('hard', 'moved')]))).result, 0);
-  t.equal((await s.ask(Opcode.RENAME2, 1, Buffer.concat([u64(3), u32(1, 0), strings('moved', 'back')]))).result, 0);
+  t.equal(
+    (await s.ask(Opcode.LINK, 3, Buffer.concat([u64(2), strings('hard')]))).body.readBigUInt64LE(0),
+    2n,
+  );
+  t.equal(
+    (await s.ask(Opcode.RENAME, 3, Buffer.concat([u64(1), strings('hard', 'moved')]))).result,
+    0,
+  );
+  t.equal(
+    (await s.ask(Opcode.RENAME2, 1, Buffer.concat([u64(3), u32(1, 0), strings('moved', 'back')])))
+      .result,
+    0,
+  );
   t.equal((await s.ask(Opcode.UNLINK, 3, strings('back'))).result, 0);
   t.equal((await s.ask(Opcode.RMDIR, 1, strings('dir'))).result, 0);
-  t.same(s.fs.calls.slice(-5), ['link 2 3 hard', 'rename 3 hard 1 moved 0', 'rename 1 moved 3 back 1', 'unlink 3 back', 'rmdir 1 dir']);
+  t.same(s.fs.calls.slice(-5), [
+    'link 2 3 hard',
+    'rename 3 hard 1 moved 0',
+    'rename 1 moved 3 back 1',
+    'unlink 3 back',
+    'rmdir 1 dir',
+  ]);
   t.equal((await s.ask(Opcode.UNLINK, 1, strings('nope'))).result, -E.ENOENT);
   t.equal((await s.ask(Opcode.LOOKUP, 1, strings('..'))).result, -E.EINVAL);
   t.equal((await s.ask(Opcode.LOOKUP, 99, strings('x'))).result, -E.ESTALE);
@@ -137,7 +171,10 @@ t.test('opens and creation without messages', async (t) => {
     Opcode.BMAP,
     Opcode.POLL,
   ]) {
-    const body = opcode === Opcode.CREATE ? Buffer.concat([createIn(0o100644), strings('f')]) : Buffer.alloc(64);
+    const body =
+      opcode === Opcode.CREATE
+        ? Buffer.concat([createIn(0o100644), strings('f')])
+        : Buffer.alloc(64);
     t.equal((await s.ask(opcode, 1, body)).result, -E.ENOSYS, opcodeName(opcode));
   }
   t.equal((await s.ask(Opcode.IOCTL, 1, Buffer.alloc(32))).result, -E.ENOTTY);
@@ -156,12 +193,26 @@ t.test('opens and creation on older kernels', async (t) => {
   t.equal(create.result, 144);
   t.equal(create.body.readUInt32LE(128 + 8), 2);
   t.ok(s.fs.calls.includes('mknod 1 f 100644 0:0'));
-  t.equal((await s.ask(Opcode.SETXATTR, 2, Buffer.concat([u32(1, 0), strings('user.a'), Buffer.from('x')]))).result, 0, 'the short form');
+  t.equal(
+    (
+      await s.ask(
+        Opcode.SETXATTR,
+        2,
+        Buffer.concat([u32(1, 0), strings('user.a'), Buffer.from('x')]),
+      )
+    ).result,
+    0,
+    'the short form',
+  );
 });
 
 t.test('TMPFILE ignores its name', async (t) => {
   const s = await start(t);
-  const { result, body } = await s.ask(Opcode.TMPFILE, 1, Buffer.concat([createIn(0o100600), strings('/')]));
+  const { result, body } = await s.ask(
+    Opcode.TMPFILE,
+    1,
+    Buffer.concat([createIn(0o100600), strings('/')]),
+  );
   t.equal(result, 144);
   t.equal(body.readUInt32LE(40 + 64), 0, 'nlink');
 });
@@ -169,12 +220,32 @@ t.test('TMPFILE ignores its name', async (t) => {
 t.test('SETATTR', async (t) => {
   const s = await start(t);
   const node = await makeFile(s, 'f');
-  const setattr = (valid: number, sec: bigint | number = 0, nsec = 0, size: bigint | number = 0, uid = 5): Promise<Answer> =>
-    s.ask(Opcode.SETATTR, node, Buffer.concat([u32(valid, 0), u64(0, size, 0, sec, sec, 0), u32(nsec, nsec, 0, 0o107755, 0, uid, 6, 0)]));
+  const setattr = (
+    valid: number,
+    sec: bigint | number = 0,
+    nsec = 0,
+    size: bigint | number = 0,
+    uid = 5,
+  ): Promise<Answer> =>
+    s.ask(
+      Opcode.SETATTR,
+      node,
+      Buffer.concat([
+        u32(valid, 0),
+        u64(0, size, 0, sec, sec, 0),
+        u32(nsec, nsec, 0, 0o107755, 0, uid, 6, 0),
+      ]),
+    );
   t.equal((await setattr(1 | 2 | 4 | 8 | 2048, 0, 0, 3)).result, 104);
-  t.equal(s.fs.calls.at(-1), `setattr ${node} {"mode":4077,"uid":5,"gid":6,"size":3,"killSetId":true}`);
+  t.equal(
+    s.fs.calls.at(-1),
+    `setattr ${node} {"mode":4077,"uid":5,"gid":6,"size":3,"killSetId":true}`,
+  );
   await setattr(16 | 32, -1, 7);
-  t.equal(s.fs.calls.at(-1), `setattr ${node} {"atime":{"sec":-1,"nsec":7},"mtime":{"sec":-1,"nsec":7}}`);
+  t.equal(
+    s.fs.calls.at(-1),
+    `setattr ${node} {"atime":{"sec":-1,"nsec":7},"mtime":{"sec":-1,"nsec":7}}`,
+  );
   await setattr(16 | 32 | 128 | 256);
   t.equal(s.fs.calls.at(-1), `setattr ${node} {"atime":"now","mtime":"now"}`);
   t.equal((await setattr(16, 0, 0x3ffffffe)).result, -E.EINVAL, 'UTIME_OMIT does not slip through');
@@ -189,7 +260,11 @@ t.test('READ and WRITE are handed back', async (t) => {
   s.fs.calls.length = 0;
   t.equal((await s.ask(Opcode.READ, node, readIn(0, 4096))).result, 'served');
   const write = (size: number, flags: number): Promise<Answer> =>
-    s.ask(Opcode.WRITE, node, Buffer.concat([u64(0, 0), u32(size, flags), u64(0), u32(0, 0), Buffer.from('abcd')]));
+    s.ask(
+      Opcode.WRITE,
+      node,
+      Buffer.concat([u64(0, 0), u32(size, flags), u64(0), u32(0, 0), Buffer.from('abcd')]),
+    );
   t.equal((await write(4, 4)).result, 'served');
   t.equal((await write(5, 0)).result, -E.EIO, 'less data than it says');
   t.same(s.fs.calls, [`openFile ${node} false`, `openFile ${node} true`, `killSetId ${node}`]);
@@ -213,7 +288,8 @@ t.test('passthrough: opens are told, and name a backing file', async (t) => {
   t.ok(id > 1000);
   const opened = await s.ask(Opcode.OPEN, node, openIn(rdwr));
   t.same([opened.body.readUInt32LE(8), opened.body.readUInt32LE(12)], [1 << 7, id]);
-  const attributes = async (): Promise<bigint> => (await s.ask(Opcode.GETATTR, node, Buffer.alloc(16))).body.readBigUInt64LE(0);
+  const attributes = async (): Promise<bigint> =>
+    (await s.ask(Opcode.GETATTR, node, Buffer.alloc(16))).body.readBigUInt64LE(0);
   t.equal(await attributes(), 0n, 'a mapping may change them at any time');
   s.fs.calls.length = 0;
   await s.ask(Opcode.OPEN, node, openIn(0o1000 | rdonly, kill));
@@ -229,20 +305,35 @@ t.test('other operations on data', async (t) => {
   t.equal((await s.ask(Opcode.FSYNC, node, Buffer.concat([u64(0), u32(1, 0)]))).result, 0);
   t.equal(s.fs.calls.at(-1), `fsync ${node} true`);
   t.equal((await s.ask(Opcode.FSYNCDIR, 1, Buffer.concat([u64(0), u32(0, 0)]))).result, 0);
-  t.equal((await s.ask(Opcode.FALLOCATE, node, Buffer.concat([u64(0, 5, 6), u32(3, 0)]))).result, 0);
+  t.equal(
+    (await s.ask(Opcode.FALLOCATE, node, Buffer.concat([u64(0, 5, 6), u32(3, 0)]))).result,
+    0,
+  );
   t.equal(s.fs.calls.at(-1), `fallocate ${node} 3 5 6`);
-  t.equal((await s.ask(Opcode.FALLOCATE, node, Buffer.concat([u64(0, 2 ** 52, 2 ** 52), u32(0, 0)]))).result, -E.EFBIG);
+  t.equal(
+    (await s.ask(Opcode.FALLOCATE, node, Buffer.concat([u64(0, 2 ** 52, 2 ** 52), u32(0, 0)])))
+      .result,
+    -E.EFBIG,
+  );
   const lseek = (offset: number, whence: number): Promise<Answer> =>
     s.ask(Opcode.LSEEK, node, Buffer.concat([u64(0, offset), u32(whence, 0)]));
   t.equal((await lseek(9, 3)).body.readBigUInt64LE(0), 9n);
   t.equal((await lseek(-1, 3)).result, -E.ENXIO);
   t.equal((await lseek(0, 0)).result, -E.EINVAL);
-  t.equal((await s.ask(Opcode.COPY_FILE_RANGE, node, u64(0, 1, node, 0, 2, 2 ** 40, 0))).result, -E.EOPNOTSUPP);
+  t.equal(
+    (await s.ask(Opcode.COPY_FILE_RANGE, node, u64(0, 1, node, 0, 2, 2 ** 40, 0))).result,
+    -E.EOPNOTSUPP,
+  );
   t.equal(s.fs.calls.at(-1), `copyFileRange ${node} 1 ${node} 2 4294963200`);
   await s.ask(Opcode.COPY_FILE_RANGE_64, node, u64(0, 1, node, 0, 2, 2 ** 40, 0));
   t.equal(s.fs.calls.at(-1), `copyFileRange ${node} 1 ${node} 2 ${2 ** 40}`);
   s.fs.copyFileRange = () => 2 ** 33;
-  t.equal((await s.ask(Opcode.COPY_FILE_RANGE_64, node, u64(0, 1, node, 0, 2, 2 ** 40, 0))).body.readBigUInt64LE(0), 2n ** 33n);
+  t.equal(
+    (
+      await s.ask(Opcode.COPY_FILE_RANGE_64, node, u64(0, 1, node, 0, 2, 2 ** 40, 0))
+    ).body.readBigUInt64LE(0),
+    2n ** 33n,
+  );
   t.equal((await s.ask(Opcode.SYNCFS, 1, u64(0))).result, 0);
   const statfs = await s.ask(Opcode.STATFS, 1);
   t.equal(statfs.result, 80);
@@ -261,7 +352,8 @@ t.test('extended attributes', async (t) => {
   const node = await makeFile(s, 'f');
   const set = (name: string, value: Buffer): Promise<Answer> =>
     s.ask(Opcode.SETXATTR, node, Buffer.concat([u32(value.length, 1, 1, 0), strings(name), value]));
-  const get = (name: string, size: number): Promise<Answer> => s.ask(Opcode.GETXATTR, node, Buffer.concat([u32(size, 0), strings(name)]));
+  const get = (name: string, size: number): Promise<Answer> =>
+    s.ask(Opcode.GETXATTR, node, Buffer.concat([u32(size, 0), strings(name)]));
   t.equal((await set('user.a', Buffer.from('v\0w'))).result, 0);
   t.equal(s.fs.calls.at(-1), `setxattr ${node} user.a 3 1 true`);
   t.same((await get('user.a', 0)).body, u32(3, 0));
@@ -274,16 +366,34 @@ t.test('extended attributes', async (t) => {
   const large = Buffer.alloc(20_000, 7);
   t.equal((await set('user.large', large)).result, 0);
   t.same((await get('user.large', 65536)).body, large);
-  t.equal((await s.ask(Opcode.LISTXATTR, node, u32(1000, 0))).body.toString(), 'user.a\0user.empty\0user.large\0');
+  t.equal(
+    (await s.ask(Opcode.LISTXATTR, node, u32(1000, 0))).body.toString(),
+    'user.a\0user.empty\0user.large\0',
+  );
   t.same((await s.ask(Opcode.LISTXATTR, node, u32(0, 0))).body, u32(29, 0));
   t.equal((await s.ask(Opcode.REMOVEXATTR, node, strings('user.a'))).result, 0);
-  t.equal((await s.ask(Opcode.SETXATTR, node, Buffer.concat([u32(100, 0, 0, 0), strings('user.a'), Buffer.alloc(99)]))).result, -E.EIO);
+  t.equal(
+    (
+      await s.ask(
+        Opcode.SETXATTR,
+        node,
+        Buffer.concat([u32(100, 0, 0, 0), strings('user.a'), Buffer.alloc(99)]),
+      )
+    ).result,
+    -E.EIO,
+  );
 });
 
 t.test('mounts without extended attributes, and read-only ones', async (t) => {
   const s = await start(t, { xattrs: false, readOnly: true });
-  t.equal((await s.ask(Opcode.GETXATTR, 1, Buffer.concat([u32(0, 0), strings('user.a')]))).result, -E.ENOSYS);
-  t.equal((await s.ask(Opcode.MKDIR, 1, Buffer.concat([u32(0o755, 0), strings('d')]))).result, -E.EROFS);
+  t.equal(
+    (await s.ask(Opcode.GETXATTR, 1, Buffer.concat([u32(0, 0), strings('user.a')]))).result,
+    -E.ENOSYS,
+  );
+  t.equal(
+    (await s.ask(Opcode.MKDIR, 1, Buffer.concat([u32(0o755, 0), strings('d')]))).result,
+    -E.EROFS,
+  );
   t.same(s.fs.calls, []);
 });
 
@@ -293,7 +403,11 @@ t.test('listings', async (t) => {
   for (const plus of [false, true]) {
     const names: string[] = [];
     for (let cookie = 0; ;) {
-      const { result, body } = await s.ask(plus ? Opcode.READDIRPLUS : Opcode.READDIR, 1, readIn(cookie, 600));
+      const { result, body } = await s.ask(
+        plus ? Opcode.READDIRPLUS : Opcode.READDIR,
+        1,
+        readIn(cookie, 600),
+      );
       if (result === 0) break;
       const found = dirents(body, plus);
       for (const { name, node } of found) {
@@ -314,16 +428,24 @@ t.test('a listing that fails half-way delivers what holds references', async (t)
     if (cookie === 0) sink.entryPlus('a' as never, 7 as NodeId, s.fs.out, 8, 1);
     throw new Errno(E.EACCES);
   };
-  t.same(dirents((await s.ask(Opcode.READDIRPLUS, 1, readIn(0, 4096))).body, true), [{ name: 'a', node: 7, cookie: 1, type: 8 }]);
+  t.same(dirents((await s.ask(Opcode.READDIRPLUS, 1, readIn(0, 4096))).body, true), [
+    { name: 'a', node: 7, cookie: 1, type: 8 },
+  ]);
   t.equal((await s.ask(Opcode.READDIRPLUS, 1, readIn(1, 4096))).result, -E.EACCES);
 });
 
 t.test('FORGET and BATCH_FORGET take no answer', async (t) => {
   const s = await start(t);
   t.equal((await s.ask(Opcode.FORGET, 5, u64(3))).result, 'released');
-  t.equal((await s.ask(Opcode.BATCH_FORGET, 0, Buffer.concat([u32(2, 0), u64(6, 1, 7, 2)]))).result, 'released');
+  t.equal(
+    (await s.ask(Opcode.BATCH_FORGET, 0, Buffer.concat([u32(2, 0), u64(6, 1, 7, 2)]))).result,
+    'released',
+  );
   t.same(s.fs.calls, ['forget 5 3', 'forget 6 1', 'forget 7 2']);
-  t.equal((await s.ask(Opcode.BATCH_FORGET, 0, Buffer.concat([u32(0xffffffff, 0), u64(8, 1)]))).result, 'released');
+  t.equal(
+    (await s.ask(Opcode.BATCH_FORGET, 0, Buffer.concat([u32(0xffffffff, 0), u64(8, 1)]))).result,
+    'released',
+  );
   t.equal(s.fs.calls.length, 3);
 });
 
@@ -336,7 +458,9 @@ t.test('what asks while many nodes are given back does not wait for all of them'
     forgotten++;
   };
   const references = Array.from({ length: many }, (_, i) => u64(i + 2, 1));
-  const batch = s.session.request(message(Opcode.BATCH_FORGET, 0, Buffer.concat([u32(many, 0), ...references])));
+  const batch = s.session.request(
+    message(Opcode.BATCH_FORGET, 0, Buffer.concat([u32(many, 0), ...references])),
+  );
   t.equal((await s.ask(Opcode.GETATTR, 1, Buffer.alloc(16))).result, 104);
   t.ok(forgotten < many, 'others are served between pieces');
   t.equal((await batch).result, 'released');
@@ -347,7 +471,8 @@ t.test('requests that wait', async (t) => {
   const s = await start(t);
   const node = await makeFile(s, 'f');
   let finish: (() => void) | undefined;
-  s.fs.before = (operation): Awaitable<void> => (operation === 'setattr' ? new Promise((resolve) => (finish = resolve)) : undefined);
+  s.fs.before = (operation): Awaitable<void> =>
+    operation === 'setattr' ? new Promise((resolve) => (finish = resolve)) : undefined;
   const slow = message(Opcode.SETATTR, node, Buffer.concat([u32(8, 0), Buffer.alloc(80)]));
   let answered = false;
   const answer = s.session.request(slow).then((a) => {
@@ -361,10 +486,17 @@ t.test('requests that wait', async (t) => {
   finish?.();
   t.equal((await answer).result, 104);
   t.equal(s.fs.callers.at(-1)?.interrupted, true);
-  t.equal((await s.ask(Opcode.INTERRUPT, 0, u64(slow.readBigUInt64LE(8)))).result, 'released', 'too late is harmless');
+  t.equal(
+    (await s.ask(Opcode.INTERRUPT, 0, u64(slow.readBigUInt64LE(8)))).result,
+    'released',
+    'too late is harmless',
+  );
 
   s.fs.before = () => Promise.reject(new Errno(E.ENOSPC));
-  t.equal((await s.ask(Opcode.MKDIR, 1, Buffer.concat([u32(0o755, 0), strings('d')]))).result, -E.ENOSPC);
+  t.equal(
+    (await s.ask(Opcode.MKDIR, 1, Buffer.concat([u32(0o755, 0), strings('d')]))).result,
+    -E.ENOSPC,
+  );
   s.fs.before = () => Promise.resolve();
   t.equal((await s.ask(Opcode.READ, node, readIn(0, 10))).result, 'served');
 });
@@ -373,7 +505,8 @@ t.test('a resent request is interrupted by its own number', async (t) => {
   const s = await start(t);
   const node = await makeFile(s, 'f');
   let finish: (() => void) | undefined;
-  s.fs.before = (operation): Awaitable<void> => (operation === 'setattr' ? new Promise((resolve) => (finish = resolve)) : undefined);
+  s.fs.before = (operation): Awaitable<void> =>
+    operation === 'setattr' ? new Promise((resolve) => (finish = resolve)) : undefined;
   const slow = message(Opcode.SETATTR, node, Buffer.concat([u32(8, 0), Buffer.alloc(80)]));
   slow.writeUInt8(0x80, 15);
   const answer = s.session.request(slow);
@@ -425,7 +558,11 @@ t.test('what was not expected becomes EIO and a report', async (t) => {
   s.fs.before = () => {
     throw new Errno(E.ENOTSUPP);
   };
-  t.equal((await s.ask(Opcode.GETATTR, 1, Buffer.alloc(16))).result, -E.EOPNOTSUPP, 'no number that the kernel drops');
+  t.equal(
+    (await s.ask(Opcode.GETATTR, 1, Buffer.alloc(16))).result,
+    -E.EOPNOTSUPP,
+    'no number that the kernel drops',
+  );
 });
 
 t.test('traces', async (t) => {
@@ -439,7 +576,11 @@ t.test('traces', async (t) => {
   await s.ask(Opcode.LOOKUP, 1, strings('nope'));
   s.fs.before = () => Promise.resolve();
   await s.ask(Opcode.UNLINK, 1, strings('nope'));
-  t.equal((await s.ask(Opcode.GETATTR, 1, Buffer.alloc(16))).result, 104, 'a failing observer costs nothing');
+  t.equal(
+    (await s.ask(Opcode.GETATTR, 1, Buffer.alloc(16))).result,
+    104,
+    'a failing observer costs nothing',
+  );
   await s.ask(Opcode.READ, 1, readIn(0, 1));
   await s.ask(Opcode.FORGET, 9, u64(1));
   t.match(traces, [
@@ -457,11 +598,22 @@ t.test('the table of requests, what took most time first', async (t) => {
   const table = requestTable(
     [
       { opcode: Opcode.LOOKUP, requests: 4, failed: 0, total: 40, p50: 8, p99: 20, max: 20 },
-      { opcode: Opcode.READ, requests: 42, failed: 1, total: 4200, p50: 90, p99: 1234.5, max: 1500 },
+      {
+        opcode: Opcode.READ,
+        requests: 42,
+        failed: 1,
+        total: 4200,
+        p50: 90,
+        p99: 1234.5,
+        max: 1500,
+      },
     ],
     new Map([[Opcode.READ, [41, 1]]]),
   );
-  t.match(table, /^operation .*\nREAD +42 +41 +1 +4\.2 +100 +90\.0 +1235 +1500\nLOOKUP +4 +0 +0 +0\.0 +10\.0 +8\.0 +20\.0 +20\.0\n$/);
+  t.match(
+    table,
+    /^operation .*\nREAD +42 +41 +1 +4\.2 +100 +90\.0 +1235 +1500\nLOOKUP +4 +0 +0 +0\.0 +10\.0 +8\.0 +20\.0 +20\.0\n$/,
+  );
 });
 
 /** Reproducible noise. */
@@ -477,7 +629,12 @@ t.test('hostile requests: every opcode, every length, each given away once', asy
   const s = await start(t);
   await makeFile(s, 'f');
   const random = noise(42);
-  const noAnswer = new Set<number>([Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT, Opcode.NOTIFY_REPLY]);
+  const noAnswer = new Set<number>([
+    Opcode.FORGET,
+    Opcode.BATCH_FORGET,
+    Opcode.INTERRUPT,
+    Opcode.NOTIFY_REPLY,
+  ]);
   let bad = 0;
   const pending: Promise<void>[] = [];
   const send = (request: Buffer): void => {
@@ -497,7 +654,10 @@ t.test('hostile requests: every opcode, every length, each given away once', asy
         const node = [0, 1, 2, 99][random() & 3] ?? 1;
         send(message(opcode, node, body));
         const lying = message(opcode, node, body);
-        lying.writeUInt32LE([0, 39, 41, 40 + length - 1, 1 << 16, 0xffffffff][random() % 6] ?? 0, 0);
+        lying.writeUInt32LE(
+          [0, 39, 41, 40 + length - 1, 1 << 16, 0xffffffff][random() % 6] ?? 0,
+          0,
+        );
         send(lying);
         const extended = message(opcode, node, body);
         extended.writeUInt16LE(random(), 36);

@@ -1,5 +1,6 @@
 /**
- * A session without a device: requests are put into a queue, answers are collected, and every slot's fate is checked.
+ * A session without a device: requests are put into a queue, answers are collected, and every
+ * slot's fate is checked.
  */
 import { closeSync } from 'node:fs';
 import { Wake } from '../../src/sys/session.js';
@@ -71,7 +72,9 @@ export class FakeSession implements Session {
   answer(slot: number, result: number): void {
     const size = Math.max(0, result);
     if (result > this.replySize || result <= -512) this.wrong++;
-    const body = Buffer.from(Buffer.from(this.slots[slot] ?? new ArrayBuffer(0)).subarray(REPLY, REPLY + size));
+    const body = Buffer.from(
+      Buffer.from(this.slots[slot] ?? new ArrayBuffer(0)).subarray(REPLY, REPLY + size),
+    );
     this.#give(slot, { result, body });
   }
 
@@ -150,7 +153,12 @@ export class FakeSession implements Session {
 let unique = 2;
 
 /** A request as the kernel would write it. `extensions` must be a multiple of 8 bytes. */
-export function message(opcode: number, node: number, body: Buffer = Buffer.alloc(0), extensions: Buffer = Buffer.alloc(0)): Buffer {
+export function message(
+  opcode: number,
+  node: number,
+  body: Buffer = Buffer.alloc(0),
+  extensions: Buffer = Buffer.alloc(0),
+): Buffer {
   const header = Buffer.alloc(40);
   header.writeUInt32LE(40 + body.length + extensions.length, 0);
   header.writeUInt32LE(opcode, 4);

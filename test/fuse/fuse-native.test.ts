@@ -1,6 +1,6 @@
 /**
- * The transport over the npm package fuse-native: mounts of a file system in memory, used by child processes, as this process
- * serves them and must not touch them itself.
+ * The transport over the npm package fuse-native: mounts of a file system in memory, used by child
+ * processes, as this process serves them and must not touch them itself.
  */
 import { spawn } from 'node:child_process';
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
@@ -11,7 +11,11 @@ import t, { type Test } from 'tap';
 import { bytesOf } from '../../src/base/bytes.js';
 import { E, Errno } from '../../src/base/errno.js';
 import { fuseNativeLimits, type FuseNativeLimitId } from '../../src/fuse/fuse-native/limits.js';
-import { serveFuseNative, type FuseNativeMount, type FuseNativeOptions } from '../../src/fuse/fuse-native/serve.js';
+import {
+  serveFuseNative,
+  type FuseNativeMount,
+  type FuseNativeOptions,
+} from '../../src/fuse/fuse-native/serve.js';
 import { Attributes, ROOT_NODE, type Host } from '../../src/vfs/filesystem.js';
 import { readMountTable } from '../../src/sys/mount-table.js';
 import { posixLimits, unionLimits } from '../suites/fuse-native-exclusions.js';
@@ -37,11 +41,18 @@ async function served(t: Test, options: FuseNativeOptions = {}): Promise<Served>
   mkdirSync(mountpoint);
   mkdirSync(data);
   const fs = new MemoryFileSystem(data);
-  const mount = await serveFuseNative(fs, mountpoint, { attrTimeout: 0, entryTimeout: 0, ...options });
+  const mount = await serveFuseNative(fs, mountpoint, {
+    attrTimeout: 0,
+    entryTimeout: 0,
+    ...options,
+  });
   t.teardown(() => mount.unmount(true));
-  // The shell goes there: spawn with `cwd` would have this process wait for a child that waits for this process.
+  // The shell goes there: spawn with `cwd` would have this process wait for a child that waits for
+  // this process.
   const shell = (script: string) =>
-    run(['sh', '-c', `cd "$1" && { ${script}\n}`, 'sh', mountpoint], { env: { ...process.env, LC_ALL: 'C.UTF-8' } });
+    run(['sh', '-c', `cd "$1" && { ${script}\n}`, 'sh', mountpoint], {
+      env: { ...process.env, LC_ALL: 'C.UTF-8' },
+    });
   return {
     fs,
     mountpoint,
@@ -77,19 +88,40 @@ t.test('files and directories', async (t) => {
   await sh('mkdir -p a/b; echo hello >a/b/file; ln -s b/file a/link; mkfifo a/pipe');
   t.equal(await sh('cat a/b/file a/link; readlink a/link'), 'hello\nhello\nb/file\n');
   t.equal(await sh('find . | sort'), '.\n./a\n./a/b\n./a/b/file\n./a/link\n./a/pipe\n');
-  t.equal(await sh('find . -type p; stat -c "%F %a" a/b'), './a/pipe\ndirectory 755\n', 'types are right in listings and attributes');
-  t.equal(await sh('ls -i a/b; stat -c "%i file" a/b/file').then((said) => new Set(said.trim().split('\n')).size), 1, 'd_ino is st_ino');
+  t.equal(
+    await sh('find . -type p; stat -c "%F %a" a/b'),
+    './a/pipe\ndirectory 755\n',
+    'types are right in listings and attributes',
+  );
+  t.equal(
+    await sh('ls -i a/b; stat -c "%i file" a/b/file').then(
+      (said) => new Set(said.trim().split('\n')).size,
+    ),
+    1,
+    'd_ino is st_ino',
+  );
 
   t.match(await fails('cat a/none'), /No such file/);
   t.match(await fails('mkdir a/b'), /File exists/);
   t.match(await fails('rmdir a'), /not empty/);
   t.match(await fails(`touch ${'n'.repeat(256)}`), /too long/);
 
-  t.equal(await sh('echo more >>a/b/file; cat a/b/file; truncate -s 3 a/b/file; cat a/b/file'), 'hello\nmore\nhel');
+  t.equal(
+    await sh('echo more >>a/b/file; cat a/b/file; truncate -s 3 a/b/file; cat a/b/file'),
+    'hello\nmore\nhel',
+  );
   await sh('mv a/b/file a/moved; mv a c');
-  t.equal(await sh('cat c/moved; ls c'), 'helb\nlink\nmoved\npipe\n', 'renamed, with what is below');
+  t.equal(
+    await sh('cat c/moved; ls c'),
+    'helb\nlink\nmoved\npipe\n',
+    'renamed, with what is below',
+  );
   t.match(await fails('cat a/moved'), /No such file/, 'the old path is forgotten');
-  t.equal(await sh('mkdir a; echo new >a/moved; cat a/moved c/moved'), 'new\nhel', 'and may be used again');
+  t.equal(
+    await sh('mkdir a; echo new >a/moved; cat a/moved c/moved'),
+    'new\nhel',
+    'and may be used again',
+  );
 
   t.equal(await sh('ln c/moved c/other; stat -c %h c/other; rm c/moved; cat c/other'), '2\nhel');
   await sh('chmod 640 c/other; chown 12:34 c/other');
@@ -107,19 +139,36 @@ t.test('files and directories', async (t) => {
   await mount.unmount();
 });
 
-t.test('mknod and devices', { skip: isRoot ? false : 'only root may make device nodes' }, async (t) => {
-  const { sh } = await served(t);
-  t.equal(await sh('mknod d b 259 70000; stat -c "%F %Hr %Lr" d'), 'block special file 259 70000\n');
-});
+t.test(
+  'mknod and devices',
+  { skip: isRoot ? false : 'only root may make device nodes' },
+  async (t) => {
+    const { sh } = await served(t);
+    t.equal(
+      await sh('mknod d b 259 70000; stat -c "%F %Hr %Lr" d'),
+      'block special file 259 70000\n',
+    );
+  },
+);
 
 t.test('data', async (t) => {
   const { fs, sh } = await served(t);
-  await sh('head -c 3000000 /dev/zero | tr "\\0" x >big; dd if=big of=big bs=1000 count=3000 seek=5000 conv=notrunc 2>/dev/null');
+  await sh(
+    'head -c 3000000 /dev/zero | tr "\\0" x >big; dd if=big of=big bs=1000 count=3000 seek=5000 conv=notrunc 2>/dev/null',
+  );
   t.equal(await sh('stat -c %s big'), '8000000\n');
-  t.equal(await sh('tr -d x <big | wc -c; tr -d "\\0" <big | wc -c'), '2000000\n6000000\n', 'a hole is left');
+  t.equal(
+    await sh('tr -d x <big | wc -c; tr -d "\\0" <big | wc -c'),
+    '2000000\n6000000\n',
+    'a hole is left',
+  );
 
   await sh('echo one >file');
-  t.equal(await sh('exec 3<file 4<file; cat <&3; echo two >>file; cat <&4'), 'one\none\ntwo\n', 'an earlier handle reads later data');
+  t.equal(
+    await sh('exec 3<file 4<file; cat <&3; echo two >>file; cat <&4'),
+    'one\none\ntwo\n',
+    'an earlier handle reads later data',
+  );
   await sh('sync file');
   t.match(fs.calls.at(-1), /^fsync /);
 
@@ -152,7 +201,11 @@ t.test('times', async (t) => {
   t.equal(await sh('stat -c "%.3X %.3Y" file'), '1234567890.123 1234567890.123\n');
   const script = `require('fs').utimesSync(process.argv[1], 1000.5, 4102444800.25)`;
   await succeed([process.execPath, '-e', script, join(mountpoint, 'file')]);
-  t.equal(await sh('stat -c "%.3X %.3Y" file'), '1000.500 4102444800.250\n', 'both times arrive, in their places');
+  t.equal(
+    await sh('stat -c "%.3X %.3Y" file'),
+    '1000.500 4102444800.250\n',
+    'both times arrive, in their places',
+  );
   await sh('touch -d @-5 file');
   t.equal(await sh('stat -c %.3Y file'), '0.000\n', limit('time-resolution'));
   await sh('touch -d @7 file; touch -m -d @9 file');
@@ -180,7 +233,8 @@ for flags, errno in ((1, 17), (2, 61)):
   try: os.setxattr(sys.argv[1], 'user.big' if flags == 1 else 'user.none', b'', flags)
   except OSError as error: assert error.errno == errno
   else: raise AssertionError(flags)`;
-  if ((await run(['python3', '-c', ''])).status === 0) await succeed(['python3', '-c', python, join(mountpoint, 'file')]);
+  if ((await run(['python3', '-c', ''])).status === 0)
+    await succeed(['python3', '-c', python, join(mountpoint, 'file')]);
 });
 
 t.test('without extended attributes', async (t) => {
@@ -206,15 +260,22 @@ t.test('names', async (t) => {
 
 t.test('free space in more than 32 bits', async (t) => {
   const { sh } = await served(t, { source: 'a,b' });
-  t.equal(await sh('df --output=source,fstype,size,used -B1G . | tail -n 1 | tr -s " "'), 'a,b fuse.plyfs 65536 32768\n');
+  t.equal(
+    await sh('df --output=source,fstype,size,used -B1G . | tail -n 1 | tr -s " "'),
+    'a,b fuse.plyfs 65536 32768\n',
+  );
 });
 
 t.test('references are given back as paths are forgotten', async (t) => {
   const { fs, sh, mount } = await served(t, { maxPaths: 4 });
-  await sh('for i in 1 2 3 4 5 6 7 8 9; do mkdir -p $i/$i/$i; echo $i >$i/$i/$i/file; done; cat */*/*/file >/dev/null');
+  await sh(
+    'for i in 1 2 3 4 5 6 7 8 9; do mkdir -p $i/$i/$i; echo $i >$i/$i/$i/file; done; cat */*/*/file >/dev/null',
+  );
   const held = [...fs.counts.values()].reduce((sum, count) => sum + count, 0);
   t.ok(held <= 4, `${held} lookups are held`);
-  await sh('exec 3<1/1/1/file; cat 2/2/2/file 3/3/3/file 4/4/4/file >/dev/null; cat <&3 >/dev/null');
+  await sh(
+    'exec 3<1/1/1/file; cat 2/2/2/file 3/3/3/file 4/4/4/file >/dev/null; cat <&3 >/dev/null',
+  );
   await mount.unmount();
   t.equal(fs.counts.size, 0);
 });
@@ -258,7 +319,9 @@ t.test('requests overlap', async (t) => {
 t.test('ends', async (t) => {
   t.test('refused while in use, then lazily', async (t) => {
     const { mount, mountpoint, fs } = await served(t);
-    const holder = spawn('sh', ['-c', 'cd "$1" && echo in && cat', 'sh', mountpoint], { stdio: ['pipe', 'pipe', 'inherit'] });
+    const holder = spawn('sh', ['-c', 'cd "$1" && echo in && cat', 'sh', mountpoint], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
     await once(holder.stdout, 'data');
     await t.rejects(mount.unmount(), { code: 'unmount-failed' });
     t.ok(mounted(mountpoint));
@@ -287,18 +350,22 @@ t.test('ends', async (t) => {
   });
 });
 
-t.test('over a mount point, which is seen again afterwards', { skip: isRoot ? false : 'only root may mount a tmpfs' }, async (t) => {
-  const directory = await temporaryDirectory(t);
-  const mountpoint = join(directory, 'tmpfs');
-  mkdirSync(mountpoint);
-  mkdirSync(join(directory, 'data'));
-  await succeed(['mount', '-t', 'tmpfs', 'tmpfs', mountpoint]);
-  writeFileSync(join(mountpoint, 'below'), '');
-  const mount = await serveFuseNative(new MemoryFileSystem(join(directory, 'data')), mountpoint);
-  t.equal(await succeed(['ls', mountpoint]), '');
-  await mount.unmount();
-  t.equal(await succeed(['ls', mountpoint]), 'below\n');
-});
+t.test(
+  'over a mount point, which is seen again afterwards',
+  { skip: isRoot ? false : 'only root may mount a tmpfs' },
+  async (t) => {
+    const directory = await temporaryDirectory(t);
+    const mountpoint = join(directory, 'tmpfs');
+    mkdirSync(mountpoint);
+    mkdirSync(join(directory, 'data'));
+    await succeed(['mount', '-t', 'tmpfs', 'tmpfs', mountpoint]);
+    writeFileSync(join(mountpoint, 'below'), '');
+    const mount = await serveFuseNative(new MemoryFileSystem(join(directory, 'data')), mountpoint);
+    t.equal(await succeed(['ls', mountpoint]), '');
+    await mount.unmount();
+    t.equal(await succeed(['ls', mountpoint]), 'below\n');
+  },
+);
 
 t.test('refused', async (t) => {
   const directory = await temporaryDirectory(t);
@@ -307,8 +374,12 @@ t.test('refused', async (t) => {
   await t.rejects(serveFuseNative(fs, join(directory, 'none')), { code: 'mountpoint-unusable' });
   await t.rejects(serveFuseNative(fs, join(directory, 'file')), { code: 'mountpoint-unusable' });
   await t.rejects(serveFuseNative(fs, `/${'d/'.repeat(600)}`), { code: 'mountpoint-unusable' });
-  await t.rejects(serveFuseNative(fs, directory, { source: 's'.repeat(1000) }), { code: 'mount-failed' });
-  await t.rejects(serveFuseNative(fs, directory, { mountOptions: ['no_such_option'] }), { code: 'mount-failed' });
+  await t.rejects(serveFuseNative(fs, directory, { source: 's'.repeat(1000) }), {
+    code: 'mount-failed',
+  });
+  await t.rejects(serveFuseNative(fs, directory, { mountOptions: ['no_such_option'] }), {
+    code: 'mount-failed',
+  });
   t.notOk(mounted(directory));
 });
 
@@ -353,7 +424,11 @@ t.test(limit('interrupt'), async (t) => {
   await waiting;
   child.kill('SIGKILL');
   t.equal(await sh('stat -c %F .'), 'directory\n');
-  t.match({ exitCode: child.exitCode, signalCode: child.signalCode }, { exitCode: null, signalCode: null }, 'it waits for its answer');
+  t.match(
+    { exitCode: child.exitCode, signalCode: child.signalCode },
+    { exitCode: null, signalCode: null },
+    'it waits for its answer',
+  );
   release();
   await ended;
   t.equal(child.signalCode, 'SIGKILL');
@@ -397,12 +472,17 @@ t.test(limit('invalidation'), async (t) => {
 
 t.test(limit('speed'), async (t) => {
   const asked: string[] = [];
-  const { sh } = await served(t, { trace: ({ operation, name }) => asked.push(`${operation} ${name ?? ''}`) });
+  const { sh } = await served(t, {
+    trace: ({ operation, name }) => asked.push(`${operation} ${name ?? ''}`),
+  });
   await sh('mkdir -p a/b; echo >a/b/file');
   asked.length = 0;
   await sh('stat a/b/file; stat a/b/file');
   for (const path of ['/a', '/a/b', '/a/b/file']) {
-    t.ok(asked.filter((one) => one === `GETATTR ${path}`).length >= 2, `${path} is asked for each time`);
+    t.ok(
+      asked.filter((one) => one === `GETATTR ${path}`).length >= 2,
+      `${path} is asked for each time`,
+    );
   }
 });
 
@@ -416,13 +496,16 @@ t.test(limit('architecture'), (t) => {
   t.end();
 });
 
-t.test('limits are told apart by id, and each is shown here or by a case that the suites leave out', (t) => {
-  const ids = fuseNativeLimits.map(({ id }) => id);
-  t.equal(new Set(ids).size, ids.length);
-  const excluding = new Set([...Object.values(posixLimits), ...Object.values(unionLimits)]);
-  t.same(
-    ids.filter((id) => !shown.has(id) && !excluding.has(id)),
-    [],
-  );
-  t.end();
-});
+t.test(
+  'limits are told apart by id, and each is shown here or by a case that the suites leave out',
+  (t) => {
+    const ids = fuseNativeLimits.map(({ id }) => id);
+    t.equal(new Set(ids).size, ids.length);
+    const excluding = new Set([...Object.values(posixLimits), ...Object.values(unionLimits)]);
+    t.same(
+      ids.filter((id) => !shown.has(id) && !excluding.has(id)),
+      [],
+    );
+    t.end();
+  },
+);

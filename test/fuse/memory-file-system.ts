@@ -1,5 +1,6 @@
 /**
- * A file system for tests: names and attributes in memory, data in files of a directory of the host.
+ * A file system for tests: names and attributes in memory, data in files of a directory of the
+ * host.
  */
 import { closeSync, fstatSync, ftruncateSync, fsyncSync, openSync } from 'node:fs';
 import { join } from 'node:path';
@@ -174,8 +175,10 @@ export class MemoryFileSystem implements FileSystem {
       if (change.uid !== undefined) found.uid = change.uid;
       if (change.gid !== undefined) found.gid = change.gid;
       if (change.size !== undefined) ftruncateSync(found.fd, change.size);
-      if (change.atime !== undefined && change.atime !== 'now') found.atime = [change.atime.sec, change.atime.nsec];
-      if (change.mtime !== undefined && change.mtime !== 'now') found.mtime = [change.mtime.sec, change.mtime.nsec];
+      if (change.atime !== undefined && change.atime !== 'now')
+        found.atime = [change.atime.sec, change.atime.nsec];
+      if (change.mtime !== undefined && change.mtime !== 'now')
+        found.mtime = [change.mtime.sec, change.mtime.nsec];
       this.#fill(found, out);
     });
   }
@@ -184,7 +187,15 @@ export class MemoryFileSystem implements FileSystem {
     return this.#do('readlink', String(node), () => this.#node(node).target);
   }
 
-  mknod(parent: NodeId, name: Name, mode: number, major: number, minor: number, caller: Caller, out: Attributes): Awaitable<NodeId> {
+  mknod(
+    parent: NodeId,
+    name: Name,
+    mode: number,
+    major: number,
+    minor: number,
+    caller: Caller,
+    out: Attributes,
+  ): Awaitable<NodeId> {
     return this.#do('mknod', `${parent} ${name} ${mode.toString(8)} ${major}:${minor}`, () => {
       const node = this.#add(parent, name, mode, caller, out);
       node.rdev = [major, minor];
@@ -193,11 +204,27 @@ export class MemoryFileSystem implements FileSystem {
     });
   }
 
-  mkdir(parent: NodeId, name: Name, mode: number, caller: Caller, out: Attributes): Awaitable<NodeId> {
-    return this.#do('mkdir', `${parent} ${name} ${mode.toString(8)}`, () => this.#add(parent, name, S_IFDIR | mode, caller, out).id);
+  mkdir(
+    parent: NodeId,
+    name: Name,
+    mode: number,
+    caller: Caller,
+    out: Attributes,
+  ): Awaitable<NodeId> {
+    return this.#do(
+      'mkdir',
+      `${parent} ${name} ${mode.toString(8)}`,
+      () => this.#add(parent, name, S_IFDIR | mode, caller, out).id,
+    );
   }
 
-  symlink(parent: NodeId, name: Name, target: ByteString, caller: Caller, out: Attributes): Awaitable<NodeId> {
+  symlink(
+    parent: NodeId,
+    name: Name,
+    target: ByteString,
+    caller: Caller,
+    out: Attributes,
+  ): Awaitable<NodeId> {
     return this.#do('symlink', `${parent} ${name} ${target}`, () => {
       const node = this.#add(parent, name, S_IFLNK | 0o777, caller, out);
       node.target = target;
@@ -206,7 +233,13 @@ export class MemoryFileSystem implements FileSystem {
     });
   }
 
-  link(node: NodeId, newParent: NodeId, newName: Name, caller: Caller, out: Attributes): Awaitable<void> {
+  link(
+    node: NodeId,
+    newParent: NodeId,
+    newName: Name,
+    caller: Caller,
+    out: Attributes,
+  ): Awaitable<void> {
     return this.#do('link', `${node} ${newParent} ${newName}`, () => {
       this.callers.push(caller);
       const found = this.#node(node);
@@ -244,7 +277,13 @@ export class MemoryFileSystem implements FileSystem {
     });
   }
 
-  rename(parent: NodeId, name: Name, newParent: NodeId, newName: Name, flags: number): Awaitable<void> {
+  rename(
+    parent: NodeId,
+    name: Name,
+    newParent: NodeId,
+    newName: Name,
+    flags: number,
+  ): Awaitable<void> {
     return this.#do('rename', `${parent} ${name} ${newParent} ${newName} ${flags}`, () => {
       const child = this.#child(parent, name);
       this.#node(parent).children.delete(name);
@@ -267,7 +306,9 @@ export class MemoryFileSystem implements FileSystem {
   readonly movable = new Set<NodeId>();
 
   backingFile(node: NodeId, write: boolean): Awaitable<number> {
-    return this.#do('backingFile', `${node} ${write}`, () => (this.movable.has(node) ? -1 : this.#node(node).fd));
+    return this.#do('backingFile', `${node} ${write}`, () =>
+      this.movable.has(node) ? -1 : this.#node(node).fd,
+    );
   }
 
   killSetId(node: NodeId): void {
@@ -289,7 +330,13 @@ export class MemoryFileSystem implements FileSystem {
     return this.#do('lseek', `${node} ${offset} ${whence}`, () => offset);
   }
 
-  copyFileRange(from: NodeId, fromOffset: number, to: NodeId, toOffset: number, length: number): Awaitable<number> {
+  copyFileRange(
+    from: NodeId,
+    fromOffset: number,
+    to: NodeId,
+    toOffset: number,
+    length: number,
+  ): Awaitable<number> {
     return this.#do('copyFileRange', `${from} ${fromOffset} ${to} ${toOffset} ${length}`, () => {
       throw new Errno(E.EOPNOTSUPP);
     });
@@ -298,14 +345,22 @@ export class MemoryFileSystem implements FileSystem {
   readdir(node: NodeId, cookie: number, plus: boolean, sink: DirectorySink): Awaitable<void> {
     return this.#do('readdir', `${node} ${cookie} ${plus}`, () => {
       const directory = this.#node(node);
-      const entries: [string, Node][] = [['.', directory], ['..', directory.parent ?? directory], ...directory.children];
+      const entries: [string, Node][] = [
+        ['.', directory],
+        ['..', directory.parent ?? directory],
+        ...directory.children,
+      ];
       for (let i = cookie; i < entries.length; i++) {
         const [name, child] = entries[i] as [string, Node];
         const type = (child.mode & S_IFMT) >>> 12;
         if (plus && i >= 2) {
           const { out } = this;
           this.#fill(child, out);
-          if (!sink.fits(name.length) || !sink.entryPlus(name as ByteString, child.id, out, type, i + 1)) return;
+          if (
+            !sink.fits(name.length) ||
+            !sink.entryPlus(name as ByteString, child.id, out, type, i + 1)
+          )
+            return;
           child.lookups++;
         } else if (!sink.entry(name as ByteString, child.id, type, i + 1)) return;
       }
@@ -324,7 +379,16 @@ export class MemoryFileSystem implements FileSystem {
 
   statfs(out: FileSystemStatistics): Awaitable<void> {
     return this.#do('statfs', '', () => {
-      Object.assign(out, { bsize: 4096, frsize: 4096, blocks: 2 ** 40, bfree: 6, bavail: 5, files: 4, ffree: 3, namelen: 255 });
+      Object.assign(out, {
+        bsize: 4096,
+        frsize: 4096,
+        blocks: 2 ** 40,
+        bfree: 6,
+        bavail: 5,
+        files: 4,
+        ffree: 3,
+        namelen: 255,
+      });
     });
   }
 
@@ -334,11 +398,20 @@ export class MemoryFileSystem implements FileSystem {
 
   listxattr(node: NodeId): Awaitable<Uint8Array> {
     return this.#do('listxattr', String(node), () =>
-      Buffer.from([...this.#node(node).xattrs.keys()].map((name) => `${name}\0`).join(''), 'latin1'),
+      Buffer.from(
+        [...this.#node(node).xattrs.keys()].map((name) => `${name}\0`).join(''),
+        'latin1',
+      ),
     );
   }
 
-  setxattr(node: NodeId, name: ByteString, value: Uint8Array, flags: number, killSetGid: boolean): Awaitable<void> {
+  setxattr(
+    node: NodeId,
+    name: ByteString,
+    value: Uint8Array,
+    flags: number,
+    killSetGid: boolean,
+  ): Awaitable<void> {
     return this.#do('setxattr', `${node} ${name} ${value.length} ${flags} ${killSetGid}`, () => {
       this.#node(node).xattrs.set(name, Uint8Array.from(value));
     });
@@ -359,7 +432,11 @@ export class MemoryFileSystem implements FileSystem {
   }
 
   setFlags(node: NodeId, extended: boolean, value: Uint8Array): Awaitable<void> {
-    return this.#do('setFlags', `${node} ${extended} ${Buffer.from(value).toString('hex')}`, () => undefined);
+    return this.#do(
+      'setFlags',
+      `${node} ${extended} ${Buffer.from(value).toString('hex')}`,
+      () => undefined,
+    );
   }
 
   usage(): FileSystemUsage {

@@ -7,7 +7,8 @@ function parse(...lists: string[]): ParsedOptions {
   return parseMountOptions(lists.map(bytesOf));
 }
 
-const lowers = (options: ParsedOptions): string[] => options.union.lowers.map((layer) => layer.path);
+const lowers = (options: ParsedOptions): string[] =>
+  options.union.lowers.map((layer) => layer.path);
 
 t.test('layers', async (t) => {
   t.same(lowers(parse('lowerdir=/a:/b:c')), ['/a', '/b', 'c']);
@@ -20,8 +21,15 @@ t.test('layers', async (t) => {
   t.equal(all.mount.readOnly, false);
   t.equal(parse('lowerdir=/l').mount.readOnly, true, 'without an upper the mount is read-only');
   t.equal(parse('ro,lowerdir=/l,upperdir=/u,workdir=/w').mount.readOnly, true);
-  t.same(parse('lowerdir=/a,upperdir=/u,workdir=/w,upper_whiteout=aufs').union.upper, { path: '/u', work: '/w', form: 'aufs' });
-  t.match(parse('lowerdir=/a,permissions=off'), { mount: { permissions: false, allowOther: false }, union: { acl: false } });
+  t.same(parse('lowerdir=/a,upperdir=/u,workdir=/w,upper_whiteout=aufs').union.upper, {
+    path: '/u',
+    work: '/w',
+    form: 'aufs',
+  });
+  t.match(parse('lowerdir=/a,permissions=off'), {
+    mount: { permissions: false, allowOther: false },
+    union: { acl: false },
+  });
   t.throws(() => parse('lowerdir=/a,permissions=off,allow_other'), { code: 'usage' });
   t.same(parse('lowerdir=/a:/b,whiteout=aufs').union.lowers, [
     { path: '/a', form: 'aufs' },
@@ -59,18 +67,28 @@ t.test('defaults', async (t) => {
 });
 
 t.test('ownership', async (t) => {
-  const { ownership } = parse('lowerdir=/l,uidmapping=0:1000:1:1:110000:65536,gidmapping=5:6:7,xattr_permissions=2').union;
+  const { ownership } = parse(
+    'lowerdir=/l,uidmapping=0:1000:1:1:110000:65536,gidmapping=5:6:7,xattr_permissions=2',
+  ).union;
   t.same(ownership.uidMapping, [
     { onDisk: 0, shown: 1000, length: 1 },
     { onDisk: 1, shown: 110000, length: 65536 },
   ]);
   t.same(ownership.gidMapping, [{ onDisk: 5, shown: 6, length: 7 }]);
   t.equal(ownership.xattrPermissions, 2);
-  const fromPodman = parse('lowerdir=/l,uidmapping=:0:1:1000,gidmapping=:0:1:999:999:2000:1').union.ownership;
-  t.same(fromPodman.uidMapping, [{ onDisk: 0, shown: 1, length: 1000 }], 'with a colon before the first');
+  const fromPodman = parse('lowerdir=/l,uidmapping=:0:1:1000,gidmapping=:0:1:999:999:2000:1').union
+    .ownership;
+  t.same(
+    fromPodman.uidMapping,
+    [{ onDisk: 0, shown: 1, length: 1000 }],
+    'with a colon before the first',
+  );
   t.equal(fromPodman.gidMapping.length, 2);
   t.match(parse('lowerdir=/l,squash_to_root').union.ownership, { squashToUid: 0, squashToGid: 0 });
-  t.match(parse('lowerdir=/l,squash_to_uid=7,squash_to_root').union.ownership, { squashToUid: 7, squashToGid: 0 });
+  t.match(parse('lowerdir=/l,squash_to_uid=7,squash_to_root').union.ownership, {
+    squashToUid: 7,
+    squashToGid: 0,
+  });
 });
 
 t.test('switches', async (t) => {
@@ -99,7 +117,9 @@ t.test('switches', async (t) => {
 
 t.test('the mount', async (t) => {
   t.strictSame(
-    parse('lowerdir=/l,ro,allow_other,suid,dev,noexec,noatime,nodiratime,lazytime,sync,dirsync,fsname=a\\,b,subtype=x.y').mount,
+    parse(
+      'lowerdir=/l,ro,allow_other,suid,dev,noexec,noatime,nodiratime,lazytime,sync,dirsync,fsname=a\\,b,subtype=x.y',
+    ).mount,
     {
       readOnly: true,
       allowOther: true,
@@ -158,5 +178,6 @@ t.test('what is wrong', async (t) => {
     ['lowerdir=/l,transport=pigeon', /one of native, fuse-native/],
     ['lowerdir=/l,subtype=a b', /subtype/],
   ];
-  for (const [text, message] of cases) t.throws(() => parse(text), { code: 'usage', message }, text);
+  for (const [text, message] of cases)
+    t.throws(() => parse(text), { code: 'usage', message }, text);
 });

@@ -1,6 +1,6 @@
 /**
- * The native transport for real: /dev/fuse, mount(2), and programs in child processes, as this process serves the mount and
- * must not touch it itself.
+ * The native transport for real: /dev/fuse, mount(2), and programs in child processes, as this
+ * process serves the mount and must not touch it itself.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -32,7 +32,11 @@ interface Served {
   readonly sh: (script: string) => Promise<Outcome>;
 }
 
-async function start(t: Test, options: Partial<ServeOptions> = {}, mount: MountOptions = { readOnly: false }): Promise<Served> {
+async function start(
+  t: Test,
+  options: Partial<ServeOptions> = {},
+  mount: MountOptions = { readOnly: false },
+): Promise<Served> {
   const directory = await temporaryDirectory(t);
   const mountpoint = join(directory, 'mnt, \\é');
   const data = join(directory, 'data');
@@ -47,7 +51,9 @@ async function start(t: Test, options: Partial<ServeOptions> = {}, mount: MountO
     await done;
   });
   const sh: Served['sh'] = (script) =>
-    run(['sh', '-c', `cd "$1" && { ${script}\n}`, 'sh', mountpoint], { env: { ...process.env, LC_ALL: 'C.UTF-8' } });
+    run(['sh', '-c', `cd "$1" && { ${script}\n}`, 'sh', mountpoint], {
+      env: { ...process.env, LC_ALL: 'C.UTF-8' },
+    });
   return { fs, session, mounted, done, sh };
 }
 
@@ -64,7 +70,10 @@ t.test('files, directories, links and attributes', async (t) => {
     rm -r d null; ls
   `);
   t.equal(stderr, '');
-  t.equal(stdout, 'one\ntwo\none\ntwo\n2 640 regular file\nb\nhard\nl\n-631152000\n1:3\n1000000\n255\n');
+  t.equal(
+    stdout,
+    'one\ntwo\none\ntwo\n2 640 regular file\nb\nhard\nl\n-631152000\n1:3\n1000000\n255\n',
+  );
   const counts = session.counts();
   t.equal(counts.get(Opcode.OPEN)?.[1], 1, 'files are opened without a message after the first');
   t.equal(counts.get(Opcode.OPENDIR)?.[1], 1);
@@ -91,7 +100,10 @@ t.test('a large directory is listed once each', async (t) => {
 
 t.test('a file that is unlinked while open stays readable', async (t) => {
   const { sh } = await start(t);
-  t.equal((await sh('echo text > f; exec 3<>f; rm f; cat <&3; stat -L -c %h /proc/self/fd/3')).stdout, 'text\n0\n');
+  t.equal(
+    (await sh('echo text > f; exec 3<>f; rm f; cat <&3; stat -L -c %h /proc/self/fd/3')).stdout,
+    'text\n0\n',
+  );
 });
 
 t.test('operations that wait leave others to go on', async (t) => {
@@ -123,8 +135,8 @@ t.test('unmounting what is in use, and what is gone', async (t) => {
   fs.before = (operation) => {
     if (operation === 'lookup') announce();
   };
-  // The lookup tells that the shell is in the mount, where it stays until something is written into the pipe: opened before, because `..` leads
-  // nowhere from what is detached.
+  // The lookup tells that the shell is in the mount, where it stays until something is written into
+  // the pipe: opened before, because `..` leads nowhere from what is detached.
   const user = sh('mkfifo ../pipe; exec 3<>../pipe; test -e name; read -r _ <&3');
   await there;
   t.equal(await mounted.unmount(false), -E.EBUSY);
@@ -139,10 +151,13 @@ t.test('one process serves several mounts, idle and busy', async (t) => {
   const [first, second] = [await start(t), await start(t)];
   const mounts = [first, second];
   for (let round = 0; round < 3; round++) {
-    for (const { sh } of mounts) t.equal((await sh('mkdir -p d; ls')).stdout, 'd\n', 'one, while nobody uses the other');
+    for (const { sh } of mounts)
+      t.equal((await sh('mkdir -p d; ls')).stdout, 'd\n', 'one, while nobody uses the other');
   }
   const script = 'for i in $(seq 300); do echo $i > f$i; test -e none$i; done; cat f* | wc -l';
-  const outcomes = await Promise.all([...mounts, ...mounts].map(({ sh }, i) => sh(`mkdir w${i}; cd w${i}; ${script}`)));
+  const outcomes = await Promise.all(
+    [...mounts, ...mounts].map(({ sh }, i) => sh(`mkdir w${i}; cd w${i}; ${script}`)),
+  );
   for (const { stdout } of outcomes) t.equal(stdout, '300\n');
 
   // What waits in one does not stop the other, nor the timers of the process.
@@ -186,23 +201,31 @@ t.test('devices work, unless nodev says they do not', async (t) => {
   t.equal((await (await start(t, {}, { readOnly: false, dev: false })).sh(script)).stdout, '');
 });
 
-t.test('permissions of a file on a file system without ACLs', { skip: !isRoot && 'another user needs root' }, async (t) => {
-  const { sh, fs } = await start(t);
-  await sh(`echo text > f; chown 5:${NOBODY} f; chmod 640 f`);
-  const asked: string[] = [];
-  fs.before = (operation) => {
-    if (operation !== 'getxattr') return;
-    asked.push(operation);
-    throw new Errno(E.EOPNOTSUPP);
-  };
-  const { stdout, stderr } = await sh(`${asNobody.join(' ')} cat f`);
-  t.match({ stdout, stderr }, { stdout: 'text\n', stderr: '' });
-  t.not(asked.length, 0);
-});
+t.test(
+  'permissions of a file on a file system without ACLs',
+  { skip: !isRoot && 'another user needs root' },
+  async (t) => {
+    const { sh, fs } = await start(t);
+    await sh(`echo text > f; chown 5:${NOBODY} f; chmod 640 f`);
+    const asked: string[] = [];
+    fs.before = (operation) => {
+      if (operation !== 'getxattr') return;
+      asked.push(operation);
+      throw new Errno(E.EOPNOTSUPP);
+    };
+    const { stdout, stderr } = await sh(`${asNobody.join(' ')} cat f`);
+    t.match({ stdout, stderr }, { stdout: 'text\n', stderr: '' });
+    t.not(asked.length, 0);
+  },
+);
 
 t.test('mount points that will not do', async (t) => {
   const directory = await temporaryDirectory(t);
   writeFileSync(join(directory, 'file'), '');
-  t.throws(() => mountNative(bytesOf(join(directory, 'none')), { readOnly: false }), { code: 'mountpoint-missing' });
-  t.throws(() => mountNative(bytesOf(join(directory, 'file')), { readOnly: false }), { code: 'mountpoint-not-directory' });
+  t.throws(() => mountNative(bytesOf(join(directory, 'none')), { readOnly: false }), {
+    code: 'mountpoint-missing',
+  });
+  t.throws(() => mountNative(bytesOf(join(directory, 'file')), { readOnly: false }), {
+    code: 'mountpoint-not-directory',
+  });
 });

@@ -12,19 +12,23 @@ function readAheadOf(mountpoint: string): string {
 
 const skip = await unavailable(t, plyfs);
 
-t.test('a mount reads further ahead than the 128 KiB it begins with', { skip: skip ?? false }, async (t) => {
-  const scene = await UnionScene.create(t, plyfs, 1, []);
-  try {
-    await scene.mount();
-    const setting = readAheadOf(scene.union.mnt);
+t.test(
+  'a mount reads further ahead than the 128 KiB it begins with',
+  { skip: skip ?? false },
+  async (t) => {
+    const scene = await UnionScene.create(t, plyfs, 1, []);
     try {
-      accessSync(setting, constants.W_OK);
-    } catch {
-      t.comment(`not raised here: ${setting} cannot be written`);
-      return;
+      await scene.mount();
+      const setting = readAheadOf(scene.union.mnt);
+      try {
+        accessSync(setting, constants.W_OK);
+      } catch {
+        t.comment(`not raised here: ${setting} cannot be written`);
+        return;
+      }
+      t.ok(Number(readFileSync(setting, 'utf8')) > 128);
+    } finally {
+      await scene.end();
     }
-    t.ok(Number(readFileSync(setting, 'utf8')) > 128);
-  } finally {
-    await scene.end();
-  }
-});
+  },
+);

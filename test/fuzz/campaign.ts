@@ -1,7 +1,8 @@
 /**
  * Random inputs until the time is up.
  *
- * Settings, from the environment: PLYFS_SEED (the first seed) and PLYFS_FUZZ_SECONDS (how long each campaign lasts).
+ * Settings, from the environment: PLYFS_SEED (the first seed) and PLYFS_FUZZ_SECONDS (how long each
+ * campaign lasts).
  */
 import fc from 'fast-check';
 import type { Test } from 'tap';
@@ -19,7 +20,8 @@ export function fuzzSettings(otherwise: { seconds: number; seed?: number }): Fuz
     const value = process.env[name];
     if (value === undefined || value === '') return fallback;
     const number = Number(value);
-    if (!Number.isFinite(number) || number < 0) throw new Error(`${name} is '${value}': give a number.`);
+    if (!Number.isFinite(number) || number < 0)
+      throw new Error(`${name} is '${value}': give a number.`);
     return number;
   };
   return {
@@ -28,7 +30,10 @@ export function fuzzSettings(otherwise: { seconds: number; seed?: number }): Fuz
   };
 }
 
-/** Checks random inputs; `check` throws for one that shows a fault. `batch`: inputs of one seed; a failure is found again by its seed alone. */
+/**
+ * Checks random inputs; `check` throws for one that shows a fault. `batch`: inputs of one seed; a
+ * failure is found again by its seed alone.
+ */
 export async function campaign<T>(
   t: Test,
   what: string,
@@ -52,7 +57,10 @@ export async function campaign<T>(
       const { errorInstance } = result;
       t.fail(`${what}: PLYFS_SEED=${seed} tries it again`, {
         counterexample,
-        error: errorInstance instanceof Error ? (errorInstance.stack ?? errorInstance.message) : String(errorInstance),
+        error:
+          errorInstance instanceof Error
+            ? (errorInstance.stack ?? errorInstance.message)
+            : String(errorInstance),
       });
       break;
     }

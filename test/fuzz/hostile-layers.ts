@@ -1,6 +1,7 @@
 /**
- * Layers whose attributes and markers are lies: everything is walked, changed and removed, mounted again and walked once more. Whatever
- * they say, answers are errnos, walks end, lower layers stay as they are, and nothing outside is touched or shown.
+ * Layers whose attributes and markers are lies: everything is walked, changed and removed, mounted
+ * again and walked once more. Whatever they say, answers are errnos, walks end, lower layers stay
+ * as they are, and nothing outside is touched or shown.
  */
 import { lstatSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import fc from 'fast-check';
@@ -78,7 +79,9 @@ const overlay = fc.constantFrom(
 const attributeName = fc.oneof(
   {
     weight: 6,
-    arbitrary: fc.tuple(fc.constantFrom('trusted.overlay.', 'trusted.overlay.', 'user.overlay.'), overlay).map((parts) => parts.join('')),
+    arbitrary: fc
+      .tuple(fc.constantFrom('trusted.overlay.', 'trusted.overlay.', 'user.overlay.'), overlay)
+      .map((parts) => parts.join('')),
   },
   {
     weight: 3,
@@ -111,12 +114,28 @@ const telling: Arb<readonly (readonly [string, Buffer])[]> = fc.oneof(
 
 const entry: Arb<Entry> = fc.record({
   path,
-  kind: fc.constantFrom(...(['file', 'file', 'file', 'dir', 'dir', 'dir', 'symlink', 'fifo', 'whiteout', 'link'] as const)),
+  kind: fc.constantFrom(
+    ...([
+      'file',
+      'file',
+      'file',
+      'dir',
+      'dir',
+      'dir',
+      'symlink',
+      'fifo',
+      'whiteout',
+      'link',
+    ] as const),
+  ),
   target: fc.oneof(path, fc.constantFrom('../../outside', '/', '.', '../outside/secret', 'a')),
   size: fc.constantFrom(0, 0, 5, 5000),
   attributes: telling,
 });
-const layer = fc.record({ root: telling, entries: fc.array(entry, { minLength: 2, maxLength: 12, size: 'max' }) });
+const layer = fc.record({
+  root: telling,
+  entries: fc.array(entry, { minLength: 2, maxLength: 12, size: 'max' }),
+});
 type LayerOnDisk = typeof layer extends Arb<infer T> ? T : never;
 
 /** Makes a layer; what the file system refuses is left out. */
@@ -131,7 +150,8 @@ function lay(root: string, { root: own, entries }: LayerOnDisk): void {
     }
   };
   const mark = (name: string, attributes: Entry['attributes']) => {
-    for (const [attribute, bytes] of attributes) sys.setxattrat(fd, bytesOf(name), attribute as ByteString, bytes, 0);
+    for (const [attribute, bytes] of attributes)
+      sys.setxattrat(fd, bytesOf(name), attribute as ByteString, bytes, 0);
   };
   for (const one of entries) {
     const at = `${root}/${one.path}`;
@@ -179,7 +199,8 @@ function held(root: string): string[] {
   return found.sort();
 }
 
-const read = (cookie: number, size: number): Buffer => Buffer.concat([u64(0, cookie), u32(size, 0), u64(0), u32(0, 0)]);
+const read = (cookie: number, size: number): Buffer =>
+  Buffer.concat([u64(0, cookie), u32(size, 0), u64(0), u32(0, 0)]);
 
 interface Met extends ListedEntry {
   readonly parent: number;
@@ -221,12 +242,19 @@ class Walk {
         const looked = await this.ask(Opcode.LOOKUP, node, strings(entry.name));
         const id = looked.length === 128 ? Number(looked.readBigUInt64LE(0)) : 0;
         if (id === 0) continue;
-        if (entry.node !== 0 && entry.node !== id) throw new Error(`${entry.name} is node ${entry.node} when listed, ${id} when looked up`);
+        if (entry.node !== 0 && entry.node !== id)
+          throw new Error(`${entry.name} is node ${entry.node} when listed, ${id} when looked up`);
         await this.ask(Opcode.GETATTR, id, Buffer.alloc(16));
         await this.ask(Opcode.READLINK, id);
         await this.ask(Opcode.READ, id, read(0, 4096));
-        await this.ask(Opcode.GETXATTR, id, Buffer.concat([u32(1000, 0), strings('security.capability')]));
-        const attributes = (await this.ask(Opcode.LISTXATTR, id, u32(4096, 0))).toString('latin1').split('\0');
+        await this.ask(
+          Opcode.GETXATTR,
+          id,
+          Buffer.concat([u32(1000, 0), strings('security.capability')]),
+        );
+        const attributes = (await this.ask(Opcode.LISTXATTR, id, u32(4096, 0)))
+          .toString('latin1')
+          .split('\0');
         for (const name of attributes.slice(0, -1)) {
           if (/override_stat|fuseoverlayfs/.test(name)) throw new Error(`${name} is shown`);
           await this.ask(Opcode.GETXATTR, id, Buffer.concat([u32(4096, 0), strings(name)]));
@@ -238,7 +266,8 @@ class Walk {
 
   /** Changes what was met, each in some way. */
   async change(ways: readonly number[]): Promise<void> {
-    const setattr = (valid: number) => Buffer.concat([u32(valid, 0), u64(0, 3, 0, 5, 6, 0), u32(7, 8, 0, 0o640, 0, 1, 1, 0)]);
+    const setattr = (valid: number) =>
+      Buffer.concat([u32(valid, 0), u64(0, 3, 0, 5, 6, 0), u32(7, 8, 0, 0o640, 0, 1, 1, 0)]);
     for (const [i, { node, parent, name }] of this.met.entries()) {
       const id = node === 0 ? 1 : node;
       switch ((ways[i % ways.length] ?? 0) % 9) {
@@ -249,10 +278,18 @@ class Walk {
           await this.ask(Opcode.SETATTR, id, setattr(8 | 16 | 32));
           break;
         case 2:
-          await this.ask(Opcode.SETXATTR, id, Buffer.concat([u32(1, 0, 0, 0), strings('user.b'), Buffer.from('v')]));
+          await this.ask(
+            Opcode.SETXATTR,
+            id,
+            Buffer.concat([u32(1, 0, 0, 0), strings('user.b'), Buffer.from('v')]),
+          );
           break;
         case 3:
-          await this.ask(Opcode.RENAME2, parent, Buffer.concat([u64(1), u32(0, 0), strings(name, `moved${i}`)]));
+          await this.ask(
+            Opcode.RENAME2,
+            parent,
+            Buffer.concat([u64(1), u32(0, 0), strings(name, `moved${i}`)]),
+          );
           break;
         case 4:
           await this.ask(Opcode.LINK, parent, Buffer.concat([u64(id), strings(`linked${i}`)]));
@@ -265,10 +302,18 @@ class Walk {
           break;
         case 7:
           await this.ask(Opcode.MKDIR, parent, Buffer.concat([u32(0o755, 0), strings(`made${i}`)]));
-          await this.ask(Opcode.RENAME2, parent, Buffer.concat([u64(parent), u32(2, 0), strings(name, `made${i}`)]));
+          await this.ask(
+            Opcode.RENAME2,
+            parent,
+            Buffer.concat([u64(parent), u32(2, 0), strings(name, `made${i}`)]),
+          );
           break;
         case 8:
-          await this.ask(Opcode.WRITE, id, Buffer.concat([u64(0, 0), u32(1, 0), u64(0), u32(0, 0), Buffer.from('w')]));
+          await this.ask(
+            Opcode.WRITE,
+            id,
+            Buffer.concat([u64(0, 0), u32(1, 0), u64(0), u32(0, 0), Buffer.from('w')]),
+          );
           break;
       }
     }
@@ -297,8 +342,15 @@ const input = fc.record({
 
 type Input = typeof input extends Arb<infer T> ? T : never;
 
-/** Makes the layers in `base`, lets `run` do what it will with them, and takes them away. Throws if a lower one was changed. */
-async function onLayers(base: string, { lowers, upper }: Input, run: (lowers: string[]) => Promise<void>): Promise<void> {
+/**
+ * Makes the layers in `base`, lets `run` do what it will with them, and takes them away. Throws if
+ * a lower one was changed.
+ */
+async function onLayers(
+  base: string,
+  { lowers, upper }: Input,
+  run: (lowers: string[]) => Promise<void>,
+): Promise<void> {
   const names = [...lowers.map((_, i) => `lower${i + 1}`), 'upper', 'work', 'mnt'];
   for (const name of names) mkdirSync(`${base}/${name}`);
   try {
@@ -307,7 +359,8 @@ async function onLayers(base: string, { lowers, upper }: Input, run: (lowers: st
     lay(`${base}/upper`, upper);
     const before = paths.map(held);
     await run(paths);
-    if (JSON.stringify(paths.map(held)) !== JSON.stringify(before)) throw new Error('a lower layer was changed');
+    if (JSON.stringify(paths.map(held)) !== JSON.stringify(before))
+      throw new Error('a lower layer was changed');
   } finally {
     await unmountAll(`${base}/mnt`);
     for (const name of names) rmSync(`${base}/${name}`, { recursive: true, force: true });
@@ -315,7 +368,12 @@ async function onLayers(base: string, { lowers, upper }: Input, run: (lowers: st
 }
 
 /** Whatever can be read is; what cannot says so, and is removed all the same. */
-const lines = ['find . -type f -exec cat {} +', 'getfattr -Rhm - -d .', 'find . -type f -exec chmod a+r {} +', 'rm -rf ./*'];
+const lines = [
+  'find . -type f -exec cat {} +',
+  'getfattr -Rhm - -d .',
+  'find . -type f -exec chmod a+r {} +',
+  'rm -rf ./*',
+];
 
 /** On real mounts, where the kernel looks at the answers, and the data path is not a test's. */
 export async function fuzzHostileMounts(t: Test, settings: FuzzSettings): Promise<void> {
@@ -327,9 +385,19 @@ export async function fuzzHostileMounts(t: Test, settings: FuzzSettings): Promis
         ...(one.redirectDir ? ['redirect_dir=on'] : []),
         `xattr_permissions=${one.xattrPermissions}`,
       ];
-      await plyfs.mount({ lowers, upper: `${base}/upper`, work: `${base}/work`, options }, `${base}/mnt`);
+      await plyfs.mount(
+        { lowers, upper: `${base}/upper`, work: `${base}/work`, options },
+        `${base}/mnt`,
+      );
       for (const line of lines) {
-        const { status } = await run(['timeout', '20', 'sh', '-c', `cd "$0" && { ${line}; } >/dev/null`, `${base}/mnt`]);
+        const { status } = await run([
+          'timeout',
+          '20',
+          'sh',
+          '-c',
+          `cd "$0" && { ${line}; } >/dev/null`,
+          `${base}/mnt`,
+        ]);
         if (status === 124) throw new Error(`no end: ${line}`);
       }
       await unmount(`${base}/mnt`);
@@ -386,7 +454,11 @@ export async function fuzzHostileLayers(t: Test, settings: FuzzSettings): Promis
 }
 
 /** Undefined where the layers are refused with a sentence. */
-function opened(base: string, lowers: readonly string[], options: ServedOptions): ServedUnion | undefined {
+function opened(
+  base: string,
+  lowers: readonly string[],
+  options: ServedOptions,
+): ServedUnion | undefined {
   try {
     return new ServedUnion(base, lowers, options);
   } catch (error) {

@@ -1,7 +1,10 @@
 /** Values that look like what overlays write, and are not quite. */
 import fc from 'fast-check';
 
-const number = fc.oneof(fc.nat(5000), fc.constantFrom(4_294_967_294, 4_294_967_295, 4_294_967_296, 99_999_999_999));
+const number = fc.oneof(
+  fc.nat(5000),
+  fc.constantFrom(4_294_967_294, 4_294_967_295, 4_294_967_296, 99_999_999_999),
+);
 
 /** `uid:gid:mode[:type]` */
 export const overrideLike = fc
@@ -10,24 +13,70 @@ export const overrideLike = fc
     number,
     fc.oneof(fc.nat(0o177777), number).map((mode) => mode.toString(8)),
     fc.oneof(
-      fc.constantFrom('', ':dir', ':file', ':symlink', ':pipe', ':socket', ':', ':nothing', ':block', ':char-', ':dir\0\0', ':file:more'),
-      fc.tuple(fc.constantFrom('block', 'char'), number, number).map(([kind, major, minor]) => `:${kind}-${major}-${minor}`),
+      fc.constantFrom(
+        '',
+        ':dir',
+        ':file',
+        ':symlink',
+        ':pipe',
+        ':socket',
+        ':',
+        ':nothing',
+        ':block',
+        ':char-',
+        ':dir\0\0',
+        ':file:more',
+      ),
+      fc
+        .tuple(fc.constantFrom('block', 'char'), number, number)
+        .map(([kind, major, minor]) => `:${kind}-${major}-${minor}`),
     ),
     fc.constantFrom('', '', '', '\0', ' ', '\n', '9'.repeat(300)),
   )
-  .map(([uid, gid, mode, type, end]) => Buffer.from(`${uid}:${gid}:${mode}${type}${end}`, 'latin1'));
+  .map(([uid, gid, mode, type, end]) =>
+    Buffer.from(`${uid}:${gid}:${mode}${type}${end}`, 'latin1'),
+  );
 
-const component = fc.constantFrom('a', 'b', 'c', 'dir', '.', '..', '', 'n'.repeat(255), 'n'.repeat(256), 'outside', '\xff', 'a\0b');
+const component = fc.constantFrom(
+  'a',
+  'b',
+  'c',
+  'dir',
+  '.',
+  '..',
+  '',
+  'n'.repeat(255),
+  'n'.repeat(256),
+  'outside',
+  '\xff',
+  'a\0b',
+);
 
 /** A path, absolute or not, that may lead anywhere. */
 export const redirectLike = fc
   .oneof(
-    fc.tuple(fc.boolean(), fc.array(component, { maxLength: 6 })).map(([absolute, parts]) => (absolute ? '/' : '') + parts.join('/')),
-    fc.constantFrom('a', 'b', '/a', '/b/a', '/a/b/c', '/../outside', '../outside', '/outside', '/a/'.repeat(500), 'x'.repeat(3000)),
+    fc
+      .tuple(fc.boolean(), fc.array(component, { maxLength: 6 }))
+      .map(([absolute, parts]) => (absolute ? '/' : '') + parts.join('/')),
+    fc.constantFrom(
+      'a',
+      'b',
+      '/a',
+      '/b/a',
+      '/a/b/c',
+      '/../outside',
+      '../outside',
+      '/outside',
+      '/a/'.repeat(500),
+      'x'.repeat(3000),
+    ),
   )
   .map((text) => Buffer.from(text, 'latin1'));
 
-/** struct ovl_fb with a handle of one's own (`struct file_handle` as name_to_handle_at(2) gives it), bent or not. */
+/**
+ * struct ovl_fb with a handle of one's own (`struct file_handle` as name_to_handle_at(2) gives it),
+ * bent or not.
+ */
 export function originLike(uuid: Buffer, handle: Buffer): fc.Arbitrary<Buffer> {
   return fc
     .record({
@@ -48,8 +97,15 @@ export function originLike(uuid: Buffer, handle: Buffer): fc.Arbitrary<Buffer> {
       length: fc.constantFrom('right', 'right', 'right', 'short', 'long', 'zero'),
     })
     .map((one) => {
-      const value = Buffer.concat([Buffer.from([one.version, one.magic, 0, one.flags, one.type]), one.uuid, one.id]);
-      value[2] = { right: value.length, short: value.length - 1, long: value.length + 1, zero: 0 }[one.length] & 0xff;
+      const value = Buffer.concat([
+        Buffer.from([one.version, one.magic, 0, one.flags, one.type]),
+        one.uuid,
+        one.id,
+      ]);
+      value[2] =
+        { right: value.length, short: value.length - 1, long: value.length + 1, zero: 0 }[
+          one.length
+        ] & 0xff;
       return value;
     });
 }

@@ -1,4 +1,7 @@
-/** Values of attributes of any bytes, for some seconds. `make soak` goes on for as long as it is told. */
+/**
+ * Values of attributes of any bytes, for some seconds. `make soak` goes on for as long as it is
+ * told.
+ */
 import t from 'tap';
 import { fuzzSettings } from './campaign.js';
 import { fuzzLayerValues } from './layer-values.js';

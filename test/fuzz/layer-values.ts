@@ -1,4 +1,7 @@
-/** What layers say in extended attributes, as any bytes: each parser understands it or leaves it, and what it prints it understands. */
+/**
+ * What layers say in extended attributes, as any bytes: each parser understands it or leaves it,
+ * and what it prints it understands.
+ */
 import { closeSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
 import fc from 'fast-check';
 import type { Test } from 'tap';
@@ -26,8 +29,12 @@ export async function fuzzLayerValues(t: Test, settings: FuzzSettings): Promise<
     if (!before.equals(value)) throw new Error('the value was changed');
     if (parsed === undefined) return;
     const { uid, gid, mode, type, major, minor } = parsed;
-    const sound = [uid, gid].every((id) => Number.isInteger(id) && id >= 0 && id < 0xffff_ffff) && mode >= 0 && mode <= 0o7777;
-    if (!sound || (type & ~0o170000) !== 0 || major >= 4096 || minor >= 2 ** 20) throw new Error(JSON.stringify(parsed));
+    const sound =
+      [uid, gid].every((id) => Number.isInteger(id) && id >= 0 && id < 0xffff_ffff) &&
+      mode >= 0 &&
+      mode <= 0o7777;
+    if (!sound || (type & ~0o170000) !== 0 || major >= 4096 || minor >= 2 ** 20)
+      throw new Error(JSON.stringify(parsed));
   });
 
   const override = fc
@@ -39,30 +46,49 @@ export async function fuzzLayerValues(t: Test, settings: FuzzSettings): Promise<
       major: fc.nat(4095),
       minor: fc.nat(2 ** 20 - 1),
     })
-    .map((one) => (one.type === 0o060000 || one.type === 0o020000 ? one : { ...one, major: 0, minor: 0 }));
+    .map((one) =>
+      one.type === 0o060000 || one.type === 0o020000 ? one : { ...one, major: 0, minor: 0 },
+    );
   await campaign(t, 'override_stat as it is written', override, share, (one) => {
     const again = parseOverrideStat(formatOverrideStat(one));
-    if (JSON.stringify(again) !== JSON.stringify(one)) throw new Error(`${JSON.stringify(one)} became ${JSON.stringify(again)}`);
+    if (JSON.stringify(again) !== JSON.stringify(one))
+      throw new Error(`${JSON.stringify(one)} became ${JSON.stringify(again)}`);
   });
 
-  await campaign(t, 'redirect', fc.tuple(redirectLike, redirectLike, fc.nat(5)), share, ([first, second, after]) => {
-    const trails = [first, second].map((value) => parseRedirect(value.toString('latin1') as ByteString));
-    for (const trail of trails) {
-      if (trail === undefined) continue;
-      const leads =
-        trail.path.length > 0 && trail.path.every((name) => name !== '' && name !== '.' && name !== '..' && !name.includes('/'));
-      if (!leads || (!trail.absolute && trail.path.length !== 1)) throw new Error(JSON.stringify(trail));
-    }
-    const [trail, turn] = trails;
-    if (trail === undefined || turn === undefined || after >= trail.path.length) return;
-    const turned = redirected(trail, after, turn);
-    if (turned.path.length < after + 1 || turned.path.includes('..' as never)) throw new Error(JSON.stringify(turned));
-  });
+  await campaign(
+    t,
+    'redirect',
+    fc.tuple(redirectLike, redirectLike, fc.nat(5)),
+    share,
+    ([first, second, after]) => {
+      const trails = [first, second].map((value) =>
+        parseRedirect(value.toString('latin1') as ByteString),
+      );
+      for (const trail of trails) {
+        if (trail === undefined) continue;
+        const leads =
+          trail.path.length > 0 &&
+          trail.path.every(
+            (name) => name !== '' && name !== '.' && name !== '..' && !name.includes('/'),
+          );
+        if (!leads || (!trail.absolute && trail.path.length !== 1))
+          throw new Error(JSON.stringify(trail));
+      }
+      const [trail, turn] = trails;
+      if (trail === undefined || turn === undefined || after >= trail.path.length) return;
+      const turned = redirected(trail, after, turn);
+      if (turned.path.length < after + 1 || turned.path.includes('..' as never))
+        throw new Error(JSON.stringify(turned));
+    },
+  );
 
   const aclLike = fc
     .tuple(
       fc.constantFrom(2, 2, 2, 1, 0),
-      fc.array(fc.tuple(fc.constantFrom(1, 2, 4, 8, 16, 32, 0, 64), fc.nat(8), fc.nat(0xffff_ffff)), { maxLength: 12 }),
+      fc.array(
+        fc.tuple(fc.constantFrom(1, 2, 4, 8, 16, 32, 0, 64), fc.nat(8), fc.nat(0xffff_ffff)),
+        { maxLength: 12 },
+      ),
       fc.nat(3),
     )
     .map(([version, entries, cut]) => {
@@ -75,14 +101,20 @@ export async function fuzzLayerValues(t: Test, settings: FuzzSettings): Promise<
       }
       return value.subarray(0, value.length - cut);
     });
-  await campaign(t, 'default ACLs', fc.tuple(fc.oneof(bytes, aclLike), fc.nat(0o7777)), share, ([value, mode]) => {
-    const before = Buffer.from(value);
-    const inherited = inheritAcl(value, mode);
-    if (!before.equals(value)) throw new Error('the value was changed');
-    // Permissions are taken, never given.
-    if (inherited !== undefined && (inherited.mode & ~mode) !== 0)
-      throw new Error(`${mode.toString(8)} became ${inherited.mode.toString(8)}`);
-  });
+  await campaign(
+    t,
+    'default ACLs',
+    fc.tuple(fc.oneof(bytes, aclLike), fc.nat(0o7777)),
+    share,
+    ([value, mode]) => {
+      const before = Buffer.from(value);
+      const inherited = inheritAcl(value, mode);
+      if (!before.equals(value)) throw new Error('the value was changed');
+      // Permissions are taken, never given.
+      if (inherited !== undefined && (inherited.mode & ~mode) !== 0)
+        throw new Error(`${mode.toString(8)} became ${inherited.mode.toString(8)}`);
+    },
+  );
 
   const base = await workspace(t, 'lower');
   writeFileSync(`${base}/lower/file`, 'x');

@@ -1,4 +1,7 @@
-/** Option lists and command lines of any words, for some seconds. `make soak` goes on for as long as it is told. */
+/**
+ * Option lists and command lines of any words, for some seconds. `make soak` goes on for as long as
+ * it is told.
+ */
 import t from 'tap';
 import { fuzzSettings } from './campaign.js';
 import { fuzzOptions } from './options.js';

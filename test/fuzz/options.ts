@@ -1,4 +1,7 @@
-/** The words of command lines and of `-o`: whatever they are, a sentence for their author or what he meant. */
+/**
+ * The words of command lines and of `-o`: whatever they are, a sentence for their author or what he
+ * meant.
+ */
 import fc from 'fast-check';
 import type { Test } from 'tap';
 import type { ByteString } from '../../src/base/bytes.js';
@@ -9,7 +12,9 @@ import { campaign, type FuzzSettings } from './campaign.js';
 
 /** One character a byte, as names are on disk and on the command line: no NUL. */
 const text = (maxLength: number) =>
-  fc.array(fc.integer({ min: 1, max: 255 }), { maxLength }).map((codes) => String.fromCharCode(...codes) as ByteString);
+  fc
+    .array(fc.integer({ min: 1, max: 255 }), { maxLength })
+    .map((codes) => String.fromCharCode(...codes) as ByteString);
 
 const known = fc.constantFrom(
   ...'lowerdir lowerdir+ upperdir workdir uidmapping gidmapping squash_to_uid squash_to_root xattr_permissions timeout xino redirect_dir'.split(
@@ -18,7 +23,9 @@ const known = fc.constantFrom(
   ...'whiteout transport fsname subtype fsync volatile writeback passthrough noxattrs noacl static_nlink acl ro rw remount suid nodev atime context'.split(
     ' ',
   ),
-  ...'metacopy index defaults x-systemd.automount constructor __proto__ toString hasOwnProperty debug userxattr'.split(' '),
+  ...'metacopy index defaults x-systemd.automount constructor __proto__ toString hasOwnProperty debug userxattr'.split(
+    ' ',
+  ),
 );
 const value = fc.oneof(
   fc.constantFrom(
@@ -59,12 +66,16 @@ function orUsage<T>(parse: () => T): T | undefined {
   try {
     return parse();
   } catch (error) {
-    if (error instanceof UsageError && error.message !== '' && !error.message.includes('undefined')) return undefined;
+    if (error instanceof UsageError && error.message !== '' && !error.message.includes('undefined'))
+      return undefined;
     throw error;
   }
 }
 
-/** As overlayfs and mount(8) want a path in an option, quoted where a path could be taken for something else. */
+/**
+ * As overlayfs and mount(8) want a path in an option, quoted where a path could be taken for
+ * something else.
+ */
 function escaped(path: string): string {
   return path.replace(/[\\,:"]/g, '\\$&');
 }
@@ -75,12 +86,19 @@ export async function fuzzOptions(t: Test, settings: FuzzSettings): Promise<void
     const parsed = orUsage(() => parseMountOptions(words));
     if (parsed === undefined) return;
     const { union, timeout, mount } = parsed;
-    if (union.lowers.length === 0 || union.lowers.some(({ path }) => path === '' || path.includes('\0')))
+    if (
+      union.lowers.length === 0 ||
+      union.lowers.some(({ path }) => path === '' || path.includes('\0'))
+    )
       throw new Error('a lower that is none');
     if (union.upper === undefined && !mount.readOnly) throw new Error('writable without an upper');
     if (Number.isNaN(timeout) || timeout < 0) throw new Error(`a timeout of ${timeout}`);
-    for (const { onDisk, shown, length } of [...union.ownership.uidMapping, ...union.ownership.gidMapping]) {
-      if (length < 1 || onDisk + length > 0xffff_ffff || shown + length > 0xffff_ffff) throw new Error('a mapping beyond the ids');
+    for (const { onDisk, shown, length } of [
+      ...union.ownership.uidMapping,
+      ...union.ownership.gidMapping,
+    ]) {
+      if (length < 1 || onDisk + length > 0xffff_ffff || shown + length > 0xffff_ffff)
+        throw new Error('a mapping beyond the ids');
     }
   });
 
@@ -92,13 +110,28 @@ export async function fuzzOptions(t: Test, settings: FuzzSettings): Promise<void
     fsname: path,
     plus: fc.boolean(),
   });
-  await campaign(t, 'paths in mount options', paths, third, ({ lowers, upper, work, fsname, plus }) => {
-    const lowerdir = plus ? lowers.map((one) => `lowerdir+=${escaped(one)}`).join(',') : `lowerdir=${lowers.map(escaped).join(':')}`;
-    const printed = `${lowerdir},upperdir=${escaped(upper)},workdir=${escaped(work)},fsname=${escaped(fsname)}` as ByteString;
-    const { union, mount } = parseMountOptions([printed]);
-    const got = [union.lowers.map((layer) => layer.path), union.upper?.path, union.upper?.work, mount.fsname];
-    if (JSON.stringify(got) !== JSON.stringify([lowers, upper, work, fsname])) throw new Error(`${JSON.stringify(got)} from ${printed}`);
-  });
+  await campaign(
+    t,
+    'paths in mount options',
+    paths,
+    third,
+    ({ lowers, upper, work, fsname, plus }) => {
+      const lowerdir = plus
+        ? lowers.map((one) => `lowerdir+=${escaped(one)}`).join(',')
+        : `lowerdir=${lowers.map(escaped).join(':')}`;
+      const printed =
+        `${lowerdir},upperdir=${escaped(upper)},workdir=${escaped(work)},fsname=${escaped(fsname)}` as ByteString;
+      const { union, mount } = parseMountOptions([printed]);
+      const got = [
+        union.lowers.map((layer) => layer.path),
+        union.upper?.path,
+        union.upper?.work,
+        mount.fsname,
+      ];
+      if (JSON.stringify(got) !== JSON.stringify([lowers, upper, work, fsname]))
+        throw new Error(`${JSON.stringify(got)} from ${printed}`);
+    },
+  );
 
   const word = fc.oneof(
     fc.constantFrom(
@@ -124,9 +157,19 @@ export async function fuzzOptions(t: Test, settings: FuzzSettings): Promise<void
     text(15),
     value,
   );
-  await campaign(t, 'command lines', fc.array(word as fc.Arbitrary<ByteString>, { maxLength: 7 }), third, (words) => {
-    const command = orUsage(() => parsePlyfsArguments(words));
-    if (command?.kind === 'mount' && (typeof command.mountpoint !== 'string' || command.options.some((one) => typeof one !== 'string')))
-      throw new Error('a mount without a mount point');
-  });
+  await campaign(
+    t,
+    'command lines',
+    fc.array(word as fc.Arbitrary<ByteString>, { maxLength: 7 }),
+    third,
+    (words) => {
+      const command = orUsage(() => parsePlyfsArguments(words));
+      if (
+        command?.kind === 'mount' &&
+        (typeof command.mountpoint !== 'string' ||
+          command.options.some((one) => typeof one !== 'string'))
+      )
+        throw new Error('a mount without a mount point');
+    },
+  );
 }

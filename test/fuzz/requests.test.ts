@@ -1,4 +1,6 @@
-/** Requests that no kernel sends, for some seconds. `make soak` goes on for as long as it is told. */
+/**
+ * Requests that no kernel sends, for some seconds. `make soak` goes on for as long as it is told.
+ */
 import t from 'tap';
 import { fuzzSettings } from './campaign.js';
 import { fuzzRequests } from './requests.js';

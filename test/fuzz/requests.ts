@@ -1,6 +1,7 @@
 /**
- * Requests that no kernel sends, by the layouts of those it does: fields at the edges of their types, names that are none or do not
- * end, lengths and counts that lie, nodes that are not there. Served by a union over real directories.
+ * Requests that no kernel sends, by the layouts of those it does: fields at the edges of their
+ * types, names that are none or do not end, lengths and counts that lie, nodes that are not there.
+ * Served by a union over real directories.
  */
 import { mkdirSync, rmSync } from 'node:fs';
 import fc from 'fast-check';
@@ -16,16 +17,49 @@ import { openDescriptors, ServedUnion } from './served-union.js';
 
 type Arb<T> = fc.Arbitrary<T>;
 
-const word = fc.oneof(fc.nat(20), fc.constantFrom(0, 1, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff), fc.nat(0xffff_ffff));
-const edge = fc.constantFrom(0n, 1n, 2n ** 31n, 2n ** 32n, 2n ** 53n - 1n, 2n ** 53n, 2n ** 63n - 1n, 2n ** 63n, 2n ** 64n - 1n);
+const word = fc.oneof(
+  fc.nat(20),
+  fc.constantFrom(0, 1, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff),
+  fc.nat(0xffff_ffff),
+);
+const edge = fc.constantFrom(
+  0n,
+  1n,
+  2n ** 31n,
+  2n ** 32n,
+  2n ** 53n - 1n,
+  2n ** 53n,
+  2n ** 63n - 1n,
+  2n ** 63n,
+  2n ** 64n - 1n,
+);
 const long = fc.oneof(fc.nat(5000).map(BigInt), edge);
 /** Of data: nothing that would fill a disk if it were done, and what cannot be done. */
-const extent = fc.oneof(fc.nat(100_000).map(BigInt), fc.constantFrom(2n ** 53n, 2n ** 62n, 2n ** 63n, 2n ** 64n - 1n));
+const extent = fc.oneof(
+  fc.nat(100_000).map(BigInt),
+  fc.constantFrom(2n ** 53n, 2n ** 62n, 2n ** 63n, 2n ** 64n - 1n),
+);
 /** Ids are given out from 1 upwards. */
-const node = fc.oneof({ weight: 12, arbitrary: fc.integer({ min: 1, max: 12 }).map(BigInt) }, { weight: 1, arbitrary: edge });
+const node = fc.oneof(
+  { weight: 12, arbitrary: fc.integer({ min: 1, max: 12 }).map(BigInt) },
+  { weight: 1, arbitrary: edge },
+);
 
 const bytes = fc.uint8Array({ maxLength: 40 }).map((data) => Buffer.from(data));
-const known = fc.constantFrom('file', 'dir', 'inside', 'link', 'dangling', 'fifo', 'socket', 'second', 'new', 'new2', 'dir2', 'below');
+const known = fc.constantFrom(
+  'file',
+  'dir',
+  'inside',
+  'link',
+  'dangling',
+  'fifo',
+  'socket',
+  'second',
+  'new',
+  'new2',
+  'dir2',
+  'below',
+);
 const name = fc.oneof(
   { weight: 12, arbitrary: known.map((text) => Buffer.from(text)) },
   {
@@ -50,10 +84,17 @@ const name = fc.oneof(
   { weight: 1, arbitrary: bytes },
 );
 const NUL = Buffer.from([0]);
-const string = fc.tuple(name, fc.integer({ min: 0, max: 15 })).map(([text, end]) => (end === 0 ? text : Buffer.concat([text, NUL])));
+const string = fc
+  .tuple(name, fc.integer({ min: 0, max: 15 }))
+  .map(([text, end]) => (end === 0 ? text : Buffer.concat([text, NUL])));
 
 const mode = fc.oneof(
-  fc.tuple(fc.constantFrom(0, 0o010000, 0o020000, 0o040000, 0o100000, 0o120000, 0o140000, 0o170000), fc.nat(0o7777)).map(([a, b]) => a | b),
+  fc
+    .tuple(
+      fc.constantFrom(0, 0o010000, 0o020000, 0o040000, 0o100000, 0o120000, 0o140000, 0o170000),
+      fc.nat(0o7777),
+    )
+    .map(([a, b]) => a | b),
   word,
 );
 
@@ -74,11 +115,19 @@ const attribute = fc
   )
   .map((text) => Buffer.from(`${text}\0`));
 
-const words = (...fields: Arb<number>[]): Arb<Buffer> => fc.tuple(...fields).map((values) => u32(...values));
-const longs = (...fields: Arb<bigint>[]): Arb<Buffer> => fc.tuple(...fields).map((values) => u64(...values));
-const all = (...parts: Arb<Buffer>[]): Arb<Buffer> => fc.tuple(...parts).map((buffers) => Buffer.concat(buffers));
+const words = (...fields: Arb<number>[]): Arb<Buffer> =>
+  fc.tuple(...fields).map((values) => u32(...values));
+const longs = (...fields: Arb<bigint>[]): Arb<Buffer> =>
+  fc.tuple(...fields).map((values) => u64(...values));
+const all = (...parts: Arb<Buffer>[]): Arb<Buffer> =>
+  fc.tuple(...parts).map((buffers) => Buffer.concat(buffers));
 const nothing = fc.constant(Buffer.alloc(0));
-const range = all(longs(long, extent), words(fc.oneof(fc.nat(5000), word), word), longs(long), words(word, word));
+const range = all(
+  longs(long, extent),
+  words(fc.oneof(fc.nat(5000), word), word),
+  longs(long),
+  words(word, word),
+);
 
 /** The body of each kind of request. */
 const bodies: Readonly<Record<number, Arb<Buffer>>> = {
@@ -104,7 +153,11 @@ const bodies: Readonly<Record<number, Arb<Buffer>>> = {
   [Opcode.STATFS]: nothing,
   [Opcode.RELEASE]: all(longs(long), words(word, word), longs(long)),
   [Opcode.FSYNC]: all(longs(long), words(word, word)),
-  [Opcode.SETXATTR]: all(words(fc.oneof(fc.nat(40), word), fc.oneof(fc.nat(3), word), word, word), attribute, bytes),
+  [Opcode.SETXATTR]: all(
+    words(fc.oneof(fc.nat(40), word), fc.oneof(fc.nat(3), word), word, word),
+    attribute,
+    bytes,
+  ),
   [Opcode.GETXATTR]: all(words(fc.oneof(fc.nat(300), word), word), attribute),
   [Opcode.LISTXATTR]: words(fc.oneof(fc.nat(300), word), word),
   [Opcode.REMOVEXATTR]: attribute,
@@ -124,18 +177,38 @@ const bodies: Readonly<Record<number, Arb<Buffer>>> = {
   [Opcode.IOCTL]: all(longs(long), words(word, word), longs(long), words(word, word)),
   [Opcode.POLL]: all(longs(long, long), words(word, word)),
   [Opcode.NOTIFY_REPLY]: bytes,
-  [Opcode.BATCH_FORGET]: all(words(fc.oneof(fc.nat(4), word), word), longs(node, fc.constant(1n)), fc.oneof(nothing, longs(node, long))),
+  [Opcode.BATCH_FORGET]: all(
+    words(fc.oneof(fc.nat(4), word), word),
+    longs(node, fc.constant(1n)),
+    fc.oneof(nothing, longs(node, long)),
+  ),
   [Opcode.FALLOCATE]: all(longs(long, extent, extent), words(fc.oneof(fc.nat(0x40), word), word)),
   [Opcode.READDIRPLUS]: range,
   [Opcode.RENAME2]: all(longs(node), words(fc.oneof(fc.nat(7), word), word), string, string),
   [Opcode.LSEEK]: all(longs(long, extent), words(fc.oneof(fc.nat(5), word), word)),
-  [Opcode.COPY_FILE_RANGE]: longs(long, extent, node, long, extent, extent, fc.constantFrom(0n, 0n, 1n)),
+  [Opcode.COPY_FILE_RANGE]: longs(
+    long,
+    extent,
+    node,
+    long,
+    extent,
+    extent,
+    fc.constantFrom(0n, 0n, 1n),
+  ),
   [Opcode.SETUPMAPPING]: longs(long, long, long, long),
   [Opcode.REMOVEMAPPING]: all(words(word, word), longs(long, long)),
   [Opcode.SYNCFS]: longs(long),
   [Opcode.TMPFILE]: all(words(word, mode, word, word), string),
   [Opcode.STATX]: all(words(word, word), longs(long), words(word, word)),
-  [Opcode.COPY_FILE_RANGE_64]: longs(long, extent, node, long, extent, extent, fc.constantFrom(0n, 0n, 1n)),
+  [Opcode.COPY_FILE_RANGE_64]: longs(
+    long,
+    extent,
+    node,
+    long,
+    extent,
+    extent,
+    fc.constantFrom(0n, 0n, 1n),
+  ),
 };
 
 interface Forged {
@@ -173,7 +246,9 @@ const forged: Arb<Forged> = fc
     {
       weight: 1,
       arbitrary: fc.tuple(
-        fc.oneof(fc.constantFrom(0, 7, 19, 54, 4096), word).filter((opcode) => opcode !== Opcode.INIT),
+        fc
+          .oneof(fc.constantFrom(0, 7, 19, 54, 4096), word)
+          .filter((opcode) => opcode !== Opcode.INIT),
         bytes,
       ),
     },
@@ -185,7 +260,20 @@ const forged: Arb<Forged> = fc
       body: fc.constant(body),
       pid: fc.constantFrom(process.pid, 0, 4711, 0xffff_ffff),
       extension,
-      lie: fc.constantFrom(...(['none', 'none', 'none', 'none', 'none', 'none', 'none', 'cut', 'length', 'extensions'] as const)),
+      lie: fc.constantFrom(
+        ...([
+          'none',
+          'none',
+          'none',
+          'none',
+          'none',
+          'none',
+          'none',
+          'cut',
+          'length',
+          'extensions',
+        ] as const),
+      ),
       by: word,
     }),
   );
@@ -198,7 +286,10 @@ function wire(one: Forged): Buffer {
     case 'none':
       return request;
     case 'cut': {
-      const short = request.subarray(0, Math.max(40, request.length - (one.by % (one.body.length + 1))));
+      const short = request.subarray(
+        0,
+        Math.max(40, request.length - (one.by % (one.body.length + 1))),
+      );
       short.writeUInt32LE(short.length, 0);
       return short;
     }
@@ -225,7 +316,8 @@ export async function fuzzRequests(t: Test, settings: FuzzSettings): Promise<voi
   const disk = await Actor.start({ cwd: base });
   t.teardown(() => disk.end());
   const lowers = [`${base}/lower1`, `${base}/lower2`];
-  const held = () => Promise.all(lowers.map((lower) => treeOf(disk, lower, { nlink: true, ino: true })));
+  const held = () =>
+    Promise.all(lowers.map((lower) => treeOf(disk, lower, { nlink: true, ino: true })));
   const before = await held();
   let descriptors: number | undefined;
 
@@ -236,26 +328,32 @@ export async function fuzzRequests(t: Test, settings: FuzzSettings): Promise<voi
     /** So many are under way at once. */
     atOnce: fc.constantFrom(1, 40),
   });
-  await campaign(t, 'requests', input, settings, async ({ requests, flags, redirectDir, atOnce }) => {
-    for (const name of ['upper', 'work']) {
-      rmSync(`${base}/${name}`, { recursive: true, force: true });
-      mkdirSync(`${base}/${name}`);
-    }
-    const union = new ServedUnion(base, lowers, { redirectDir });
-    try {
-      await union.begin(flags);
-      for (let i = 0; i < requests.length; i += atOnce)
-        await Promise.all(requests.slice(i, i + atOnce).map((one) => union.request(wire(one))));
-      const { result } = await union.ask(Opcode.GETATTR, 1, Buffer.alloc(16));
-      if (result !== 104) throw new Error(`the root's attributes after all that: ${result}`);
-    } finally {
-      await union.end();
-    }
-    // The first one opens what stays open.
-    const open = openDescriptors();
-    descriptors ??= open;
-    if (open > descriptors) throw new Error(`${open - descriptors} descriptors were left open`);
-  });
+  await campaign(
+    t,
+    'requests',
+    input,
+    settings,
+    async ({ requests, flags, redirectDir, atOnce }) => {
+      for (const name of ['upper', 'work']) {
+        rmSync(`${base}/${name}`, { recursive: true, force: true });
+        mkdirSync(`${base}/${name}`);
+      }
+      const union = new ServedUnion(base, lowers, { redirectDir });
+      try {
+        await union.begin(flags);
+        for (let i = 0; i < requests.length; i += atOnce)
+          await Promise.all(requests.slice(i, i + atOnce).map((one) => union.request(wire(one))));
+        const { result } = await union.ask(Opcode.GETATTR, 1, Buffer.alloc(16));
+        if (result !== 104) throw new Error(`the root's attributes after all that: ${result}`);
+      } finally {
+        await union.end();
+      }
+      // The first one opens what stays open.
+      const open = openDescriptors();
+      descriptors ??= open;
+      if (open > descriptors) throw new Error(`${open - descriptors} descriptors were left open`);
+    },
+  );
   const after = await held();
   t.same(
     before.map((tree, i) => differences(after[i] ?? new Map(), tree)),

@@ -1,6 +1,6 @@
 /**
- * A union of directories on disk, served to requests that a test writes: no mount, no kernel, and no process of its own, so that
- * thousands can be tried in seconds.
+ * A union of directories on disk, served to requests that a test writes: no mount, no kernel, and
+ * no process of its own, so that thousands can be tried in seconds.
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { readdirSync } from 'node:fs';
@@ -15,7 +15,12 @@ import { FakeSession, initBody, message, type Answer } from '../fuse/fake-sessio
 /** An answer that takes longer is a hang. */
 const PATIENCE_MS = 20_000;
 
-const NO_ANSWER: ReadonlySet<number> = new Set([Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT, Opcode.NOTIFY_REPLY]);
+const NO_ANSWER: ReadonlySet<number> = new Set([
+  Opcode.FORGET,
+  Opcode.BATCH_FORGET,
+  Opcode.INTERRUPT,
+  Opcode.NOTIFY_REPLY,
+]);
 const ON_DATA: ReadonlySet<number> = new Set([Opcode.READ, Opcode.WRITE]);
 
 /** `form`: of the lower layers. */
@@ -27,7 +32,9 @@ export class ServedUnion {
   readonly #unexpected: string[] = [];
   readonly #listener = (report: unknown): void => {
     const { operation, node, error } = report as UnexpectedError;
-    this.#unexpected.push(`${operation} ${node}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    this.#unexpected.push(
+      `${operation} ${node}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+    );
   };
 
   /** Throws PlyfsError for layers that cannot be united. `base` holds `upper` and `work`. */
@@ -38,7 +45,10 @@ export class ServedUnion {
         ...defaultUnionOptions,
         // Nothing is to survive a crash here, and flushing costs what other tests need.
         fsync: false,
-        lowers: lowers.map((lower) => ({ path: path(lower), ...(form === undefined ? {} : { form }) })),
+        lowers: lowers.map((lower) => ({
+          path: path(lower),
+          ...(form === undefined ? {} : { form }),
+        })),
         upper: { path: path(`${base}/upper`), work: path(`${base}/work`) },
         ...options,
       },
@@ -70,7 +80,11 @@ export class ServedUnion {
       const answer = await Promise.race([this.session.request(request), late]);
       const { result } = answer;
       const right =
-        result === 'released' ? NO_ANSWER.has(opcode) : result === 'served' ? ON_DATA.has(opcode) : !NO_ANSWER.has(opcode) && result > -512;
+        result === 'released'
+          ? NO_ANSWER.has(opcode)
+          : result === 'served'
+            ? ON_DATA.has(opcode)
+            : !NO_ANSWER.has(opcode) && result > -512;
       if (!right) throw new Error(`opcode ${opcode} was answered ${result}`);
       return answer;
     } finally {
@@ -87,8 +101,10 @@ export class ServedUnion {
       unsubscribe('plyfs:fuse:error', this.#listener);
     }
     const { wrong, held, closed } = this.session;
-    if (wrong > 0 || held > 0 || closed !== 1) throw new Error(`${wrong} slots given away wrongly, ${held} never, closed ${closed} times`);
-    if (this.#unexpected.length > 0) throw new Error(`not an errno:\n${this.#unexpected.slice(0, 3).join('\n')}`);
+    if (wrong > 0 || held > 0 || closed !== 1)
+      throw new Error(`${wrong} slots given away wrongly, ${held} never, closed ${closed} times`);
+    if (this.#unexpected.length > 0)
+      throw new Error(`not an errno:\n${this.#unexpected.slice(0, 3).join('\n')}`);
   }
 }
 

@@ -9,7 +9,9 @@ import { DriverScene, id } from '../suites/driver/scene.js';
 
 t.setTimeout(300_000);
 const skip = fuseMounter.unsupported() ?? false;
-await t.test('fuse-overlayfs', { skip }, (t) => driverSuite(t, { definition: fuseOverlayfs, mounter: 'fuse' }));
+await t.test('fuse-overlayfs', { skip }, (t) =>
+  driverSuite(t, { definition: fuseOverlayfs, mounter: 'fuse' }),
+);
 
 t.test(
   'a read-write layer as fuse-overlayfs leaves it, with devices and markers, is read and written',
@@ -41,7 +43,13 @@ t.test(
       await actor.rmdir('opaque');
     });
     t.same(await scene.paths(id(2)), ['deleted', 'gone/', 'gone/new']);
-    t.same(await scene.changes(id(2), id(1)), ['C /deleted', 'C /gone', 'D /gone/file', 'A /gone/new', 'D /opaque']);
+    t.same(await scene.changes(id(2), id(1)), [
+      'C /deleted',
+      'C /gone',
+      'D /gone/file',
+      'A /gone/new',
+      'D /opaque',
+    ]);
     await scene.end();
   },
 );

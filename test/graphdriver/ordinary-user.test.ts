@@ -1,4 +1,7 @@
-/** Drivers in the hands of an ordinary user: owners and devices of layers kept aside, mounts through fusermount3. */
+/**
+ * Drivers in the hands of an ordinary user: owners and devices of layers kept aside, mounts through
+ * fusermount3.
+ */
 import { chownSync, mkdirSync, writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { succeed } from '../support/command.js';
@@ -7,9 +10,14 @@ import { NOBODY, asNobody, copyProgram, isRoot, openFuseDevice } from '../suppor
 import { workspace } from '../suites/workspace.js';
 
 t.setTimeout(180_000);
-const skip = !isRoot && 'the test becomes another user, which takes root; as an ordinary user the other tests are this one';
+const skip =
+  !isRoot &&
+  'the test becomes another user, which takes root; as an ordinary user the other tests are this one';
 
-/** What it says of a read-write layer on a layer made of layer.tar: mounted, changed, and its tar applied to another. */
+/**
+ * What it says of a read-write layer on a layer made of layer.tar: mounted, changed, and its tar
+ * applied to another.
+ */
 const script = `
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -77,7 +85,14 @@ async function tell(t: Test, name: string): Promise<Told> {
   mkdirSync(`${directory}/run`);
   chownSync(`${directory}/run`, NOBODY, NOBODY);
   const env = { ...process.env, XDG_RUNTIME_DIR: `${directory}/run` };
-  const words = ['node', `${directory}/script.mjs`, program, name, `${directory}/data/${name}`, `${directory}/layer.tar`];
+  const words = [
+    'node',
+    `${directory}/script.mjs`,
+    program,
+    name,
+    `${directory}/data/${name}`,
+    `${directory}/layer.tar`,
+  ];
   return JSON.parse(await succeed([...asNobody, ...words], { env })) as Told;
 }
 
@@ -88,8 +103,21 @@ for (const name of ['overlay2', 'fuse-overlayfs', 'aufs']) {
     t.equal(told.unsupported, undefined);
     const same = ['closed d 700 9:9', 'closed/file f 600 9:9'];
     const special = ['null c 666 0:0', 'pipe p 644 0:0'];
-    t.same(told.base.trim().split('\n'), [...same, 'gone f 644 0:0', 'null c 666 0:0', 'owned f 4755 7:8', 'pipe p 644 0:0']);
-    const after = [...same, `gone d 755 ${NOBODY}:${NOBODY}`, `new f 644 ${NOBODY}:${NOBODY}`, special[0], 'owned f 640 7:8', special[1]];
+    t.same(told.base.trim().split('\n'), [
+      ...same,
+      'gone f 644 0:0',
+      'null c 666 0:0',
+      'owned f 4755 7:8',
+      'pipe p 644 0:0',
+    ]);
+    const after = [
+      ...same,
+      `gone d 755 ${NOBODY}:${NOBODY}`,
+      `new f 644 ${NOBODY}:${NOBODY}`,
+      special[0],
+      'owned f 640 7:8',
+      special[1],
+    ];
     t.same(told.written.trim().split('\n'), after);
     t.same(told.changes, ['C /gone', 'A /new', 'C /owned']);
     t.same(told.again.trim().split('\n'), after, 'its tar says the same');

@@ -6,4 +6,6 @@ import { driverSuite } from '../suites/driver-suite.js';
 
 t.setTimeout(300_000);
 const skip = fuseMounter.unsupported() ?? false;
-await t.test('overlay2', { skip }, (t) => driverSuite(t, { definition: overlay2, mounter: 'fuse' }));
+await t.test('overlay2', { skip }, (t) =>
+  driverSuite(t, { definition: overlay2, mounter: 'fuse' }),
+);

@@ -8,7 +8,13 @@ import { selectDriver, type SelectionOptions } from '../../src/graphdriver/selec
 import { isRoot } from '../support/users.js';
 import { workspace } from '../suites/workspace.js';
 
-const defaults: SelectionOptions = { env: {}, options: [], mounter: 'fuse', readOnly: false, probe: true };
+const defaults: SelectionOptions = {
+  env: {},
+  options: [],
+  mounter: 'fuse',
+  readOnly: false,
+  probe: true,
+};
 const fuse = fuseMounter.unsupported();
 
 /** The name of the driver chosen, or the error's code. */
@@ -43,22 +49,34 @@ t.test('a fresh root has the first that works', { skip: fuse ?? false }, async (
   t.equal(await choice(await rootOf(t)), 'overlay2');
 });
 
-t.test('a driver that is named is the one: an option before the environment, and both before what the root was used with', async (t) => {
-  const root = await rootOf(t, 'fuse-overlayfs');
-  t.equal(await choice(root, { explicit: 'vfs', env: { DOCKER_DRIVER: 'overlay2' } }), 'vfs');
-  t.equal(await choice(root, { env: { DOCKER_DRIVER: 'vfs' } }), 'vfs');
-  t.equal(await choice(root, { explicit: 'nonsense' }), 'driver-unknown');
-  t.equal(await choice(root, { explicit: 'toString' }), 'driver-unknown');
-});
+t.test(
+  'a driver that is named is the one: an option before the environment, and both before what the root was used with',
+  async (t) => {
+    const root = await rootOf(t, 'fuse-overlayfs');
+    t.equal(await choice(root, { explicit: 'vfs', env: { DOCKER_DRIVER: 'overlay2' } }), 'vfs');
+    t.equal(await choice(root, { env: { DOCKER_DRIVER: 'vfs' } }), 'vfs');
+    t.equal(await choice(root, { explicit: 'nonsense' }), 'driver-unknown');
+    t.equal(await choice(root, { explicit: 'toString' }), 'driver-unknown');
+  },
+);
 
-t.test('a root is used with the driver it has been used with', { skip: fuse ?? false }, async (t) => {
-  for (const name of ['fuse-overlayfs', 'aufs']) t.equal(await choice(await rootOf(t, name)), name);
-  t.equal(await choice(await rootOf(t, 'vfs')), 'overlay2', 'vfs does not count');
-  const root = await rootOf(t, 'fuse-overlayfs');
-  rmSync(`${root}/fuse-overlayfs/something`);
-  t.equal(await choice(root), 'overlay2', 'an empty directory does not count');
-  t.equal(await choice(root, { env: { DOCKER_DRIVER: '' } }), 'overlay2', 'nor does an empty variable');
-});
+t.test(
+  'a root is used with the driver it has been used with',
+  { skip: fuse ?? false },
+  async (t) => {
+    for (const name of ['fuse-overlayfs', 'aufs'])
+      t.equal(await choice(await rootOf(t, name)), name);
+    t.equal(await choice(await rootOf(t, 'vfs')), 'overlay2', 'vfs does not count');
+    const root = await rootOf(t, 'fuse-overlayfs');
+    rmSync(`${root}/fuse-overlayfs/something`);
+    t.equal(await choice(root), 'overlay2', 'an empty directory does not count');
+    t.equal(
+      await choice(root, { env: { DOCKER_DRIVER: '' } }),
+      'overlay2',
+      'nor does an empty variable',
+    );
+  },
+);
 
 t.test('a root used with several is refused in Docker’s words', async (t) => {
   const root = await rootOf(t, 'overlay2', 'aufs');
@@ -84,6 +102,9 @@ t.test(
   { skip: !isRoot && 'the kernel’s overlay takes root' },
   async (t) => {
     // The kernel's overlay does not mount what fuse-overlayfs lays out.
-    t.equal(await choice(await rootOf(t, 'fuse-overlayfs'), { mounter: 'kernel' }), 'driver-unsupported');
+    t.equal(
+      await choice(await rootOf(t, 'fuse-overlayfs'), { mounter: 'kernel' }),
+      'driver-unsupported',
+    );
   },
 );

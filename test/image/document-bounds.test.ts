@@ -1,4 +1,7 @@
-/** Documents from outside: how deep, how many values, how many bytes in sum. What exceeds a bound takes neither memory nor a stack trace to say so. */
+/**
+ * Documents from outside: how deep, how many values, how many bytes in sum. What exceeds a bound
+ * takes neither memory nor a stack trace to say so.
+ */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
@@ -14,16 +17,31 @@ import { archiveOf, docker20, imageOf } from './fixture.js';
 t.setTimeout(300_000);
 const noRoot = !isRoot && 'layers with their owners need root';
 
-/** Bytes: ply lists images in 60 MB, and the largest configuration is in memory as bytes, as text and as what was parsed. */
+/**
+ * Bytes: ply lists images in 60 MB, and the largest configuration is in memory as bytes, as text
+ * and as what was parsed.
+ */
 const MEMORY = 200 << 20;
 
 t.test('JSON is counted as it is parsed', async (t) => {
   const bounds = { depth: 3, values: 12 };
-  const fits = ['{"a":["]}[{,",1,2,{"b\\\\":"\\"[[[["}]}', '[[[]]]', '"\\u005b"', ' 1 ', '[1,2,3,4,5,6,7,8,9,10,11]'];
+  const fits = [
+    '{"a":["]}[{,",1,2,{"b\\\\":"\\"[[[["}]}',
+    '[[[]]]',
+    '"\\u005b"',
+    ' 1 ',
+    '[1,2,3,4,5,6,7,8,9,10,11]',
+  ];
   for (const text of fits) t.same(parseJson(Buffer.from(text), bounds), JSON.parse(text), text);
-  for (const text of ['[[[[]]]]', '{"a":{"b":{"c":[]}}}', '[1,2,3,4,5,6,7,8,9,10,11,12]', '[['.repeat(1e6)])
+  for (const text of [
+    '[[[[]]]]',
+    '{"a":{"b":{"c":[]}}}',
+    '[1,2,3,4,5,6,7,8,9,10,11,12]',
+    '[['.repeat(1e6),
+  ])
     t.throws(() => parseJson(Buffer.from(text), bounds), RangeError, text.slice(0, 30));
-  for (const text of ['', '{', '"', '"\\', '[1,]', '{"a"}']) t.throws(() => parseJson(Buffer.from(text), bounds), SyntaxError, text);
+  for (const text of ['', '{', '"', '"\\', '[1,]', '{"a"}'])
+    t.throws(() => parseJson(Buffer.from(text), bounds), SyntaxError, text);
 });
 
 /** Valid as a configuration of the image but for what is in it. */
@@ -46,9 +64,17 @@ t.test('configurations that are made to take memory', { skip: noRoot }, async (t
   ] as const) {
     writeFileSync(
       join(base, 'bad.tar'),
-      await archiveOf(docker20([{ image: { ...image, config, id: sha256(config) as typeof image.id }, tags: ['bad:1'] }])),
+      await archiveOf(
+        docker20([
+          { image: { ...image, config, id: sha256(config) as typeof image.id }, tags: ['bad:1'] },
+        ]),
+      ),
     );
-    const { status, stderr, peak = 0 } = await watchedPly(['--root', root, 'load', '-q', '-i', join(base, 'bad.tar')]);
+    const {
+      status,
+      stderr,
+      peak = 0,
+    } = await watchedPly(['--root', root, 'load', '-q', '-i', join(base, 'bad.tar')]);
     t.equal(status, 1, what);
     t.match(stderr, problem);
     t.ok(peak > 0 && peak < MEMORY, `${Math.round(peak / (1 << 20))} MB`);
@@ -57,14 +83,19 @@ t.test('configurations that are made to take memory', { skip: noRoot }, async (t
 
   // They are in the root already: another program may have put them there.
   const contents = join(root, 'image/overlay2/imagedb/content/sha256');
-  const put = (config: Buffer): void => writeFileSync(join(contents, hexOf(sha256(config))), config);
+  const put = (config: Buffer): void =>
+    writeFileSync(join(contents, hexOf(sha256(config))), config);
   put(nested);
   put(deep);
   const large = 20;
-  for (let i = 0; i < large; i++) put(configWith(image.config, `"x":"${String(i).padEnd(7_500_000, 'x')}"`));
+  for (let i = 0; i < large; i++)
+    put(configWith(image.config, `"x":"${String(i).padEnd(7_500_000, 'x')}"`));
   const listed = await watchedPly(['--root', root, 'images', '-a', '-q']);
   t.equal(listed.stdout.trim().split('\n').length, large + 1, 'those that are images are listed');
-  t.ok(listed.peak! < MEMORY, `${Math.round(listed.peak! / (1 << 20))} MB for ${large} of the largest configurations`);
+  t.ok(
+    listed.peak! < MEMORY,
+    `${Math.round(listed.peak! / (1 << 20))} MB for ${large} of the largest configurations`,
+  );
   t.match(
     (await plyOn(root).outcome('fsck')).stdout,
     /more than 64 levels deep[^]*more than 100000 values|more than 100000 values[^]*more than 64 levels deep/,
@@ -73,7 +104,13 @@ t.test('configurations that are made to take memory', { skip: noRoot }, async (t
   await plyOn(root)('create', '--name', 'box', 'good:1', '/x');
   const records = join(root, 'plyfs/containers/overlay2');
   const [record] = readdirSync(records);
-  writeFileSync(join(records, record!), configWith(readFileSync(join(records, record!)), `"x":[${Array(2_000_000).fill('[]').join(',')}]`));
+  writeFileSync(
+    join(records, record!),
+    configWith(
+      readFileSync(join(records, record!)),
+      `"x":[${Array(2_000_000).fill('[]').join(',')}]`,
+    ),
+  );
   const shown = await watchedPly(['--root', root, 'ps', '-a']);
   t.ok(shown.peak! < MEMORY, `${Math.round(shown.peak! / (1 << 20))} MB for ps`);
   const names = join(root, 'image/overlay2/repositories.json');
@@ -100,17 +137,30 @@ t.test('headers of an archive, in sum', { skip: noRoot }, async (t) => {
   };
   for (const [what, archive] of Object.entries(cases)) {
     writeFileSync(join(base, 'bad.tar'), archive);
-    const { status, stderr, peak = 0 } = await watchedPly(['--root', join(base, 'root'), 'load', '-q', '-i', join(base, 'bad.tar')]);
+    const {
+      status,
+      stderr,
+      peak = 0,
+    } = await watchedPly(['--root', join(base, 'root'), 'load', '-q', '-i', join(base, 'bad.tar')]);
     t.equal(status, 1, what);
     t.match(stderr, /^ply: .*(extended headers of more than|has a name of)/m);
     t.ok(peak > 0 && peak < MEMORY, `${Math.round(peak / (1 << 20))} MB`);
   }
   // A layer's: each of them within the bound of one.
   const layer = tar(
-    ...Array.from({ length: 3 }, () => [header({ name: 'l', flag: 'L', size: 512 << 10 }), Buffer.alloc(512 << 10, 'n')]).flat(),
+    ...Array.from({ length: 3 }, () => [
+      header({ name: 'l', flag: 'L', size: 512 << 10 }),
+      Buffer.alloc(512 << 10, 'n'),
+    ]).flat(),
     { name: 'f', data: 'f' },
   );
   writeFileSync(join(base, 'layer.tar'), layer);
-  const { status, stderr } = await plyOn(join(base, 'root')).outcome('import', join(base, 'layer.tar'));
-  t.match({ status, stderr }, { status: 1, stderr: /extended headers of 1572864 bytes for one file/ });
+  const { status, stderr } = await plyOn(join(base, 'root')).outcome(
+    'import',
+    join(base, 'layer.tar'),
+  );
+  t.match(
+    { status, stderr },
+    { status: 1, stderr: /extended headers of 1572864 bytes for one file/ },
+  );
 });

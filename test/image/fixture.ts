@@ -17,16 +17,27 @@ export interface Stores extends ImageStores {
   readonly driver: GraphDriver;
 }
 
-export async function openStores(root: string, options: { name?: DriverName; readOnly?: boolean } = {}): Promise<Stores> {
+export async function openStores(
+  root: string,
+  options: { name?: DriverName; readOnly?: boolean } = {},
+): Promise<Stores> {
   const { name = 'overlay2', readOnly = false } = options;
   const { store: layers, driver } = await openStore(root, { name, readOnly });
   const images = ImageStore.open({ root, driverName: name, layers, readOnly });
-  const references = ReferenceStore.open({ root, driverName: name, readOnly, exclusively: (change) => layers.exclusively(change) });
+  const references = ReferenceStore.open({
+    root,
+    driverName: name,
+    readOnly,
+    exclusively: (change) => layers.exclusively(change),
+  });
   return { root, layers, images, references, driver };
 }
 
 /** On an empty root of its own, beside which there is room for files. */
-export async function newStores(t: Test, options: { name?: DriverName } = {}): Promise<Stores & { base: string }> {
+export async function newStores(
+  t: Test,
+  options: { name?: DriverName } = {},
+): Promise<Stores & { base: string }> {
   const base = await workspace(t, 'root');
   const stores = await openStores(join(base, 'root'), options);
   t.teardown(() => stores.layers.close());
@@ -49,14 +60,20 @@ export async function imageOf(
   return imageOfTars(await Promise.all(layers.map((files) => tarOf(files))), changes);
 }
 
-export function imageOfTars(layers: readonly Buffer[], changes: Readonly<Record<string, unknown>> = {}): TestImage {
+export function imageOfTars(
+  layers: readonly Buffer[],
+  changes: Readonly<Record<string, unknown>> = {},
+): TestImage {
   const diffIds = layers.map(diffIdOf);
   const config = Buffer.from(
     JSON.stringify({
       architecture: 'amd64',
       config: { Cmd: ['/bin/sh'], Env: ['PATH=/bin'] },
       created: '2024-05-06T07:08:09.1Z',
-      history: diffIds.map((_, index) => ({ created: '2024-05-06T07:08:09.1Z', created_by: `step ${index}` })),
+      history: diffIds.map((_, index) => ({
+        created: '2024-05-06T07:08:09.1Z',
+        created_by: `step ${index}`,
+      })),
       os: 'linux',
       rootfs: { type: 'layers', diff_ids: diffIds },
       ...changes,
@@ -69,13 +86,16 @@ export function imageOfTars(layers: readonly Buffer[], changes: Readonly<Record<
 export type Member = Buffer | string | { readonly link: string } | { readonly hardLink: string };
 
 /** A tar of these members, in this order. */
-export async function archiveOf(members: Readonly<Record<string, Member>> | readonly (readonly [string, Member])[]): Promise<Buffer> {
+export async function archiveOf(
+  members: Readonly<Record<string, Member>> | readonly (readonly [string, Member])[],
+): Promise<Buffer> {
   const tar = pack();
   const entries: readonly (readonly [string, Member])[] = Array.isArray(members)
     ? (members as readonly (readonly [string, Member])[])
     : Object.entries(members as Readonly<Record<string, Member>>);
   for (const [name, member] of entries) {
-    if (typeof member === 'string' || Buffer.isBuffer(member)) tar.entry({ name, mode: 0o644 }, member);
+    if (typeof member === 'string' || Buffer.isBuffer(member))
+      tar.entry({ name, mode: 0o644 }, member);
     else if ('link' in member) tar.entry({ name, type: 'symlink', linkname: member.link });
     else tar.entry({ name, type: 'link', linkname: member.hardLink });
   }
@@ -83,9 +103,16 @@ export async function archiveOf(members: Readonly<Record<string, Member>> | read
   return contentOf(tar as AsyncIterable<Buffer>);
 }
 
-/** As `docker save` wrote it from 1.10 to 24, its manifest last. A layer that was there before is a symbolic link, as there. */
+/**
+ * As `docker save` wrote it from 1.10 to 24, its manifest last. A layer that was there before is a
+ * symbolic link, as there.
+ */
 export function docker20(
-  images: readonly { readonly image: TestImage; readonly tags: readonly string[]; readonly parent?: ImageId }[],
+  images: readonly {
+    readonly image: TestImage;
+    readonly tags: readonly string[];
+    readonly parent?: ImageId;
+  }[],
 ): Record<string, Member> {
   const members: Record<string, Member> = {};
   const places = new Map<DiffId, string>();
@@ -151,7 +178,10 @@ export class OciLayout {
 }
 
 /** The members as a directory tree. */
-export async function writeTree(directory: string, members: Readonly<Record<string, Member>>): Promise<void> {
+export async function writeTree(
+  directory: string,
+  members: Readonly<Record<string, Member>>,
+): Promise<void> {
   for (const [name, member] of Object.entries(members)) {
     const path = join(directory, name);
     await mkdir(dirname(path), { recursive: true });
@@ -162,7 +192,11 @@ export async function writeTree(directory: string, members: Readonly<Record<stri
 }
 
 /** A file of the test's, with these bytes. */
-export async function fileOf(stores: { readonly base: string }, name: string, content: Uint8Array): Promise<{ path: string }> {
+export async function fileOf(
+  stores: { readonly base: string },
+  name: string,
+  content: Uint8Array,
+): Promise<{ path: string }> {
   const path = join(stores.base, name);
   await writeFile(path, content);
   return { path };
@@ -176,7 +210,10 @@ export interface WhatIsThere {
   readonly temporary: readonly string[];
 }
 
-/** Everything below the root that a load could leave: layers, the driver's directories, images, names, temporary files. */
+/**
+ * Everything below the root that a load could leave: layers, the driver's directories, images,
+ * names, temporary files.
+ */
 export function whatIsThere({ root, layers, images, references, driver }: Stores): WhatIsThere {
   layers.refresh();
   images.refresh();
@@ -189,8 +226,8 @@ export function whatIsThere({ root, layers, images, references, driver }: Stores
       .map(({ id }) => id)
       .sort(),
     names: references.list().map(({ reference, id }) => `${familiarString(reference)} ${id}`),
-    temporary: [join(root, 'plyfs/tmp'), join(root, 'image', driver.name, 'layerdb/tmp')].flatMap((path) =>
-      existsSync(path) ? readdirSync(path) : [],
+    temporary: [join(root, 'plyfs/tmp'), join(root, 'image', driver.name, 'layerdb/tmp')].flatMap(
+      (path) => (existsSync(path) ? readdirSync(path) : []),
     ),
   };
 }

@@ -1,4 +1,7 @@
-/** Archives that are damaged, lie, or were made to do harm: a clear error, and nothing of them in the store. */
+/**
+ * Archives that are damaged, lie, or were made to do harm: a clear error, and nothing of them in
+ * the store.
+ */
 import { symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
@@ -31,7 +34,10 @@ interface Case {
 }
 
 /** The archive of one image, its `manifest.json` changed. */
-function withManifest(image: TestImage, changes: Readonly<Record<string, unknown>>): Record<string, Member> {
+function withManifest(
+  image: TestImage,
+  changes: Readonly<Record<string, unknown>>,
+): Record<string, Member> {
   const members = docker20([{ image, tags: ['small:1'] }]);
   const [item] = JSON.parse(members['manifest.json'] as string) as Record<string, unknown>[];
   return { ...members, 'manifest.json': JSON.stringify([{ ...item, ...changes }]) };
@@ -39,7 +45,12 @@ function withManifest(image: TestImage, changes: Readonly<Record<string, unknown
 
 /** The archive of one image whose configuration is `text`. */
 function withConfig(image: TestImage, text: string): Record<string, Member> {
-  return docker20([{ image: { ...image, config: Buffer.from(text), id: sha256(text) as TestImage['id'] }, tags: [] }]);
+  return docker20([
+    {
+      image: { ...image, config: Buffer.from(text), id: sha256(text) as TestImage['id'] },
+      tags: [],
+    },
+  ]);
 }
 
 if (!isRoot) t.pass('needs root', { skip: 'layers with owners need root' });
@@ -50,29 +61,49 @@ else {
   const [layerPath] = Object.keys(plain).filter((name) => name.endsWith('layer.tar')) as [string];
   const layout = new OciLayout();
   const descriptor = layout.image(image);
-  const spoiltLayout = (change: (members: Record<string, Member>) => void): Record<string, Member> => {
+  const spoiltLayout = (
+    change: (members: Record<string, Member>) => void,
+  ): Record<string, Member> => {
     const members = layout.finish([descriptor]);
     change(members);
     return members;
   };
   const manifestBlob = `blobs/sha256/${hexOf(descriptor.digest)}`;
-  const loop = (depth: number): object => (depth === 0 ? descriptor : layout.index([loop(depth - 1)]));
+  const loop = (depth: number): object =>
+    depth === 0 ? descriptor : layout.index([loop(depth - 1)]);
 
   const cases: readonly Case[] = [
-    { what: 'an entry that leads out', members: { ...plain, '../../evil': 'x' }, code: 'archive-hostile', message: /lead out/ },
-    { what: 'an entry with .. within', members: { ...plain, 'a/../../evil': 'x' }, code: 'archive-hostile' },
+    {
+      what: 'an entry that leads out',
+      members: { ...plain, '../../evil': 'x' },
+      code: 'archive-hostile',
+      message: /lead out/,
+    },
+    {
+      what: 'an entry with .. within',
+      members: { ...plain, 'a/../../evil': 'x' },
+      code: 'archive-hostile',
+    },
     {
       what: 'a manifest that names a file outside',
       members: withManifest(image, { Config: '../../../etc/passwd' }),
       code: 'archive-hostile',
     },
-    { what: 'a layer that leads out', members: withManifest(image, { Layers: ['/../etc/passwd', layerPath] }), code: 'archive-hostile' },
+    {
+      what: 'a layer that leads out',
+      members: withManifest(image, { Layers: ['/../etc/passwd', layerPath] }),
+      code: 'archive-hostile',
+    },
     {
       what: 'a link to a file outside',
       members: { ...plain, [layerPath]: { link: '../../../../../../etc/passwd' } },
       code: 'layer-missing',
     },
-    { what: 'an absolute link', members: { ...plain, [layerPath]: { link: '/etc/passwd' } }, code: 'layer-missing' },
+    {
+      what: 'an absolute link',
+      members: { ...plain, [layerPath]: { link: '/etc/passwd' } },
+      code: 'layer-missing',
+    },
     {
       what: 'a link to itself',
       members: { ...plain, [layerPath]: { link: 'layer.tar' } },
@@ -81,7 +112,11 @@ else {
     },
     {
       what: 'directories that are links to each other',
-      members: { ...withManifest(image, { Layers: ['a/b/layer.tar', layerPath] }), a: { link: 'c' }, c: { link: 'a' } },
+      members: {
+        ...withManifest(image, { Layers: ['a/b/layer.tar', layerPath] }),
+        a: { link: 'c' },
+        c: { link: 'a' },
+      },
       code: 'archive-hostile',
     },
     {
@@ -95,42 +130,117 @@ else {
       code: 'archive-hostile',
       message: /more than once/,
     },
-    { what: 'two layers of one name', members: [...Object.entries(plain), [`./${layerPath}`, 'x']], code: 'archive-hostile' },
-    { what: 'a huge manifest', members: { ...plain, 'manifest.json': ' '.repeat(MANIFEST_BYTES_MAX + 1) }, code: 'archive-too-large' },
-    { what: 'a huge configuration', members: withConfig(image, ' '.repeat(CONFIG_BYTES_MAX + 1)), code: 'archive-too-large' },
+    {
+      what: 'two layers of one name',
+      members: [...Object.entries(plain), [`./${layerPath}`, 'x']],
+      code: 'archive-hostile',
+    },
+    {
+      what: 'a huge manifest',
+      members: { ...plain, 'manifest.json': ' '.repeat(MANIFEST_BYTES_MAX + 1) },
+      code: 'archive-too-large',
+    },
+    {
+      what: 'a huge configuration',
+      members: withConfig(image, ' '.repeat(CONFIG_BYTES_MAX + 1)),
+      code: 'archive-too-large',
+    },
     {
       what: 'a manifest that is no JSON',
       members: { ...plain, 'manifest.json': '[{"Config":' },
       code: 'archive-invalid',
       message: /not JSON/,
     },
-    { what: 'a deeply nested manifest', members: { ...plain, 'manifest.json': '['.repeat(1_000_000) }, code: 'archive-invalid' },
-    { what: 'a manifest that is null', members: { ...plain, 'manifest.json': 'null' }, code: 'archive-invalid' },
-    { what: 'a manifest of numbers', members: { ...plain, 'manifest.json': '[1]' }, code: 'archive-invalid' },
-    { what: 'no configuration', members: withManifest(image, { Config: null }), code: 'archive-invalid', message: /Config/ },
-    { what: 'a configuration that is not there', members: withManifest(image, { Config: 'missing.json' }), code: 'archive-invalid' },
-    { what: 'layers that are no list', members: withManifest(image, { Layers: 'x' }), code: 'archive-invalid', message: /Layers/ },
-    { what: 'too few layers', members: withManifest(image, { Layers: [layerPath] }), code: 'archive-invalid', message: /length mismatch/ },
-    { what: 'a layer that is not there', members: withManifest(image, { Layers: [layerPath, 'missing'] }), code: 'layer-missing' },
-    { what: 'a tag that is none', members: withManifest(image, { RepoTags: ['small'] }), code: 'archive-invalid' },
-    { what: 'a tag that is no reference', members: withManifest(image, { RepoTags: ['Small:1'] }), code: 'reference-invalid' },
-    { what: 'a tag that looks like an id', members: withManifest(image, { RepoTags: ['sha256:1'] }), code: 'reference-invalid' },
+    {
+      what: 'a deeply nested manifest',
+      members: { ...plain, 'manifest.json': '['.repeat(1_000_000) },
+      code: 'archive-invalid',
+    },
+    {
+      what: 'a manifest that is null',
+      members: { ...plain, 'manifest.json': 'null' },
+      code: 'archive-invalid',
+    },
+    {
+      what: 'a manifest of numbers',
+      members: { ...plain, 'manifest.json': '[1]' },
+      code: 'archive-invalid',
+    },
+    {
+      what: 'no configuration',
+      members: withManifest(image, { Config: null }),
+      code: 'archive-invalid',
+      message: /Config/,
+    },
+    {
+      what: 'a configuration that is not there',
+      members: withManifest(image, { Config: 'missing.json' }),
+      code: 'archive-invalid',
+    },
+    {
+      what: 'layers that are no list',
+      members: withManifest(image, { Layers: 'x' }),
+      code: 'archive-invalid',
+      message: /Layers/,
+    },
+    {
+      what: 'too few layers',
+      members: withManifest(image, { Layers: [layerPath] }),
+      code: 'archive-invalid',
+      message: /length mismatch/,
+    },
+    {
+      what: 'a layer that is not there',
+      members: withManifest(image, { Layers: [layerPath, 'missing'] }),
+      code: 'layer-missing',
+    },
+    {
+      what: 'a tag that is none',
+      members: withManifest(image, { RepoTags: ['small'] }),
+      code: 'archive-invalid',
+    },
+    {
+      what: 'a tag that is no reference',
+      members: withManifest(image, { RepoTags: ['Small:1'] }),
+      code: 'reference-invalid',
+    },
+    {
+      what: 'a tag that looks like an id',
+      members: withManifest(image, { RepoTags: ['sha256:1'] }),
+      code: 'reference-invalid',
+    },
     {
       what: 'layers in another order',
       members: withManifest(image, {
-        Layers: [...(JSON.parse(plain['manifest.json'] as string) as [{ Layers: string[] }])[0].Layers].reverse(),
+        Layers: [
+          ...(JSON.parse(plain['manifest.json'] as string) as [{ Layers: string[] }])[0].Layers,
+        ].reverse(),
       }),
       code: 'layer-digest-mismatch',
     },
-    { what: 'no rootfs', members: withConfig(image, '{}'), code: 'image-invalid', message: /rootfs/ },
+    {
+      what: 'no rootfs',
+      members: withConfig(image, '{}'),
+      code: 'image-invalid',
+      message: /rootfs/,
+    },
     {
       what: 'a rootfs of another kind',
-      members: withConfig(image, JSON.stringify({ ...config, rootfs: { type: 'x', diff_ids: image.diffIds } })),
+      members: withConfig(
+        image,
+        JSON.stringify({ ...config, rootfs: { type: 'x', diff_ids: image.diffIds } }),
+      ),
       code: 'image-invalid',
     },
     {
       what: 'DiffIDs that are none',
-      members: withConfig(image, JSON.stringify({ ...config, rootfs: { type: 'layers', diff_ids: ['sha256:../../x', 'y'] } })),
+      members: withConfig(
+        image,
+        JSON.stringify({
+          ...config,
+          rootfs: { type: 'layers', diff_ids: ['sha256:../../x', 'y'] },
+        }),
+      ),
       code: 'image-invalid',
     },
     {
@@ -145,7 +255,11 @@ else {
       code: 'image-invalid',
       message: /config\.Env/,
     },
-    { what: 'a configuration that is a list', members: withConfig(image, '[]'), code: 'image-invalid' },
+    {
+      what: 'a configuration that is a list',
+      members: withConfig(image, '[]'),
+      code: 'image-invalid',
+    },
     {
       what: 'an image for Windows',
       members: withConfig(image, JSON.stringify({ ...config, os: 'windows' })),
@@ -153,13 +267,22 @@ else {
     },
     {
       what: 'a manifest with another digest',
-      members: spoiltLayout((members) => (members[manifestBlob] = Buffer.from(members[manifestBlob] as Buffer).fill(' ', 0, 1))),
+      members: spoiltLayout(
+        (members) =>
+          (members[manifestBlob] = Buffer.from(members[manifestBlob] as Buffer).fill(' ', 0, 1)),
+      ),
       code: 'blob-digest-mismatch',
     },
-    { what: 'a blob of another size', members: spoiltLayout((members) => (members[manifestBlob] = 'x')), code: 'archive-damaged' },
+    {
+      what: 'a blob of another size',
+      members: spoiltLayout((members) => (members[manifestBlob] = 'x')),
+      code: 'archive-damaged',
+    },
     {
       what: 'a blob that is not there',
-      members: Object.fromEntries(Object.entries(layout.finish([descriptor])).filter(([name]) => name !== manifestBlob)),
+      members: Object.fromEntries(
+        Object.entries(layout.finish([descriptor])).filter(([name]) => name !== manifestBlob),
+      ),
       code: 'archive-invalid',
     },
     {
@@ -172,13 +295,20 @@ else {
       members: layout.finish([{ ...descriptor, digest: `sha512:${'a'.repeat(128)}` }]),
       code: 'archive-invalid',
     },
-    { what: 'a negative size', members: layout.finish([{ ...descriptor, size: -1 }]), code: 'archive-invalid' },
+    {
+      what: 'a negative size',
+      members: layout.finish([{ ...descriptor, size: -1 }]),
+      code: 'archive-invalid',
+    },
     { what: 'indexes within indexes', members: layout.finish([loop(20)]), code: 'archive-hostile' },
     {
       what: 'no image but something else',
       members: layout.finish([
         layout.blob(
-          JSON.stringify({ config: layout.blob('{}', 'application/vnd.cncf.helm.config.v1+json'), layers: [] }),
+          JSON.stringify({
+            config: layout.blob('{}', 'application/vnd.cncf.helm.config.v1+json'),
+            layers: [],
+          }),
           descriptor.mediaType,
         ),
       ]),
@@ -199,7 +329,11 @@ else {
       members: { repositories: JSON.stringify({ small: { 1: 'a'.repeat(64) } }) },
       code: 'archive-invalid',
     },
-    { what: 'an old image without a layer', members: { repositories: '{}', [`${'a'.repeat(64)}/json`]: '{}' }, code: 'archive-invalid' },
+    {
+      what: 'an old image without a layer',
+      members: { repositories: '{}', [`${'a'.repeat(64)}/json`]: '{}' },
+      code: 'archive-invalid',
+    },
   ];
 
   await t.test('in a tar', async (t) => {
@@ -221,10 +355,17 @@ else {
     // The last two blocks only say that it ends, and Go's programs do without them.
     for (let size = whole.length - 1024 - 512; size > 0; size -= 512) {
       await truncate(path, size);
-      await t.rejects(loadImages({ path }, stores), { code: /^(?:archive-(?:damaged|invalid)|layer-missing)$/ }, `${size} bytes`);
+      await t.rejects(
+        loadImages({ path }, stores),
+        { code: /^(?:archive-(?:damaged|invalid)|layer-missing)$/ },
+        `${size} bytes`,
+      );
     }
     await writeFile(path, whole.subarray(0, 1100));
-    await t.rejects(loadImages({ path }, stores), { code: 'archive-damaged', message: /within a header/ });
+    await t.rejects(loadImages({ path }, stores), {
+      code: 'archive-damaged',
+      message: /within a header/,
+    });
     t.same(whatIsThere(stores), before);
   });
 
@@ -236,14 +377,21 @@ else {
       change(bytes);
       return fileOf(stores, 'a.tar', bytes);
     };
-    await t.rejects(loadImages(await spoil((bytes) => bytes.write('7777777', 127)), stores), { code: 'archive-damaged' }, 'a checksum');
+    await t.rejects(
+      loadImages(await spoil((bytes) => bytes.write('7777777', 127)), stores),
+      { code: 'archive-damaged' },
+      'a checksum',
+    );
     await t.rejects(
       loadImages(await spoil((bytes) => sized(bytes, 2 ** 33 - 1)), stores),
       { code: 'archive-damaged', message: /should have/ },
       'a size',
     );
     await t.rejects(
-      loadImages(await fileOf(stores, 'a.tar.gz', Buffer.from('1f8b0800000000000003deadbeef', 'hex')), stores),
+      loadImages(
+        await fileOf(stores, 'a.tar.gz', Buffer.from('1f8b0800000000000003deadbeef', 'hex')),
+        stores,
+      ),
       { code: 'archive-damaged' },
       'gzip',
     );
@@ -255,7 +403,8 @@ else {
     await writeTree(directory, layout.finish([descriptor]));
     const blob = join(directory, manifestBlob);
     const before = whatIsThere(stores);
-    const rejected = (what: string, code: string) => t.rejects(loadImages({ path: directory }, stores), { code }, what);
+    const rejected = (what: string, code: string) =>
+      t.rejects(loadImages({ path: directory }, stores), { code }, what);
     await writeFile(join(stores.base, 'outside'), layout.members[manifestBlob] as Buffer);
     const replace = async (target: string): Promise<void> => {
       await succeed(['rm', '-rf', blob]);
@@ -277,14 +426,24 @@ else {
     const stores = await newStores(t);
     const twice = imageOfTars([image.layers[0]!, image.layers[0]!]);
     const members = docker20([{ image: twice, tags: ['twice:1'] }]);
-    const links = { ...members, deep: { link: '/nested' }, 'nested/here': { link: `../${Object.keys(members)[2]!}` } };
+    const links = {
+      ...members,
+      deep: { link: '/nested' },
+      'nested/here': { link: `../${Object.keys(members)[2]!}` },
+    };
     const [item] = JSON.parse(members['manifest.json'] as string) as [{ Layers: string[] }];
     const manifest = JSON.stringify([{ ...item, Layers: [item.Layers[0], 'deep/here'] }]);
-    const loaded = await loadImages(await fileOf(stores, 'a.tar', await archiveOf({ ...links, 'manifest.json': manifest })), stores);
+    const loaded = await loadImages(
+      await fileOf(stores, 'a.tar', await archiveOf({ ...links, 'manifest.json': manifest })),
+      stores,
+    );
     t.equal(loaded[0]!.image.id, twice.id);
     const others = await newStores(t);
     await writeTree(join(others.base, 'tree'), { ...links, 'manifest.json': manifest });
-    t.equal((await loadImages({ directory: join(others.base, 'tree') }, others))[0]!.image.id, twice.id);
+    t.equal(
+      (await loadImages({ directory: join(others.base, 'tree') }, others))[0]!.image.id,
+      twice.id,
+    );
   });
 }
 

@@ -41,7 +41,11 @@ else {
   await t.test('a root file system is an image of one layer', async (t) => {
     const stores = await newStores(t);
     const reference = parseReference('base:1');
-    const { image } = await importImage(sourceOf(gzipSync(rootfs)), stores, { platform, created, reference });
+    const { image } = await importImage(sourceOf(gzipSync(rootfs)), stores, {
+      platform,
+      created,
+      reference,
+    });
     const text = `{"architecture":"amd64","comment":"Imported from -","config":${configText({})},"created":"2024-05-06T07:08:09.12Z","history":[{"created":"2024-05-06T07:08:09.12Z","comment":"Imported from -"}],"os":"linux","rootfs":{"type":"layers","diff_ids":["${diffId}"]}}`;
     t.equal(Buffer.from(image.raw).toString(), text);
     t.equal(stores.references.get(reference), image.id);
@@ -50,7 +54,12 @@ else {
       historyOf(image, stores).map(({ comment, size }) => [comment, size]),
       [['Imported from -', 1006]],
     );
-    const other = await importImage(sourceOf(rootfs), stores, { platform, created, message: 'mine', reference });
+    const other = await importImage(sourceOf(rootfs), stores, {
+      platform,
+      created,
+      message: 'mine',
+      reference,
+    });
     t.equal(other.replaced, image.id);
     t.equal(other.image.config.history[0]!.comment, 'mine');
     t.equal(stores.layers.layers().length, 1, 'the same layer');
@@ -58,14 +67,22 @@ else {
 
   await t.test('another platform', async (t) => {
     const stores = await newStores(t);
-    const { image } = await importImage(sourceOf(rootfs), stores, { platform: { os: 'linux', architecture: 'arm', variant: 'v7' } });
-    t.same(image.config.platform, { os: 'linux', architecture: 'arm', variant: 'v7' });
-    await t.rejects(importImage(sourceOf(rootfs), stores, { platform: { os: 'windows', architecture: 'amd64' } }), {
-      code: 'platform-unsupported',
+    const { image } = await importImage(sourceOf(rootfs), stores, {
+      platform: { os: 'linux', architecture: 'arm', variant: 'v7' },
     });
+    t.same(image.config.platform, { os: 'linux', architecture: 'arm', variant: 'v7' });
+    await t.rejects(
+      importImage(sourceOf(rootfs), stores, { platform: { os: 'windows', architecture: 'amd64' } }),
+      {
+        code: 'platform-unsupported',
+      },
+    );
   });
 
-  const made: readonly (readonly [changes: readonly string[], fields: Readonly<Record<string, string>>])[] = [
+  const made: readonly (readonly [
+    changes: readonly string[],
+    fields: Readonly<Record<string, string>>,
+  ])[] = [
     [
       [
         'CMD ["/bin/sh"]',
@@ -96,17 +113,28 @@ else {
       },
     ],
     [
-      ['ENV A=$B C="x ${A}y"', 'ENV A=1', "ENV D=$A E=\\$A F='$A'", 'ENV G="a\\nb\\"c\\\\" H=a\\ b'],
+      [
+        'ENV A=$B C="x ${A}y"',
+        'ENV A=1',
+        "ENV D=$A E=\\$A F='$A'",
+        'ENV G="a\\nb\\"c\\\\" H=a\\ b',
+      ],
       { Env: '["A=1","C=x y","D=1","E=$A","F=$A","G=a\\\\nb\\"c\\\\","H=a b"]' },
     ],
     [['ENV A=1', 'ENV A=2 B=$A ${A}c=3'], { Env: '["A=2","B=1","1c=3"]' }],
     [['ENV A=${B:-def} C=${A:+set} D=${A:-x}'], { Env: '["A=def","C=","D=x"]' }],
     [['EXPOSE 80/TCP', 'EXPOSE 80'], { ExposedPorts: '{"80/tcp":{}}' }],
     [['EXPOSE 1.2.3.4:80:90'], { ExposedPorts: '{"90/tcp":{}}' }],
-    [['ENV P=80', 'EXPOSE $P ${P}0/udp'], { Env: '["P=80"]', ExposedPorts: '{"80/tcp":{},"800/udp":{}}' }],
+    [
+      ['ENV P=80', 'EXPOSE $P ${P}0/udp'],
+      { Env: '["P=80"]', ExposedPorts: '{"80/tcp":{},"800/udp":{}}' },
+    ],
     [['USER  root  '], { User: '"root"' }],
     [['USER $X:${Y:-3}'], { User: '":3"' }],
-    [['CMD echo "hi   there"', 'ENTRYPOINT ["a", "b"]'], { Cmd: '["/bin/sh","-c","echo \\"hi   there\\""]', Entrypoint: '["a","b"]' }],
+    [
+      ['CMD echo "hi   there"', 'ENTRYPOINT ["a", "b"]'],
+      { Cmd: '["/bin/sh","-c","echo \\"hi   there\\""]', Entrypoint: '["a","b"]' },
+    ],
     [['CMD'], { Cmd: '["/bin/sh","-c"]' }],
     [['CMD []'], { Cmd: '[]' }],
     [['CMD ["a"'], { Cmd: '["/bin/sh","-c","[\\"a\\""]' }],
@@ -134,7 +162,9 @@ else {
         changes.join('; '),
       );
     }
-    const { image } = await importImage(sourceOf(rootfs), stores, { changes: ['STOPSIGNAL SIGINT'] });
+    const { image } = await importImage(sourceOf(rootfs), stores, {
+      changes: ['STOPSIGNAL SIGINT'],
+    });
     t.equal(image.config.run.stopSignal, 'SIGINT', 'which Docker takes since 25');
   });
 
@@ -163,19 +193,35 @@ else {
       'USER',
       '',
     ];
-    for (const change of refused) await t.rejects(importImage(sourceOf(rootfs), stores, { changes: [change] }), { code: 'usage' }, change);
+    for (const change of refused)
+      await t.rejects(
+        importImage(sourceOf(rootfs), stores, { changes: [change] }),
+        { code: 'usage' },
+        change,
+      );
     t.same(whatIsThere(stores), before);
   });
 
   await t.test('what cannot be imported leaves nothing', async (t) => {
     const stores = await newStores(t);
     const before = whatIsThere(stores);
-    const rejected = (bytes: Buffer, options: ImportOptions, expected: { code: string } | { name: string }) =>
-      t.rejects(importImage(sourceOf(bytes), stores, options), expected);
+    const rejected = (
+      bytes: Buffer,
+      options: ImportOptions,
+      expected: { code: string } | { name: string },
+    ) => t.rejects(importImage(sourceOf(bytes), stores, options), expected);
     await rejected(rootfs.subarray(0, 700), {}, { code: 'archive-damaged' });
-    await rejected(rootfs, { reference: parseReference('sha256:x') }, { code: 'reference-invalid' });
+    await rejected(
+      rootfs,
+      { reference: parseReference('sha256:x') },
+      { code: 'reference-invalid' },
+    );
     const controller = new AbortController();
-    await rejected(rootfs, { signal: controller.signal, onProgress: () => controller.abort() }, { name: 'AbortError' });
+    await rejected(
+      rootfs,
+      { signal: controller.signal, onProgress: () => controller.abort() },
+      { name: 'AbortError' },
+    );
     t.same(whatIsThere(stores), before);
   });
 }

@@ -11,7 +11,9 @@ const alone: Exclusively = (change) => change();
 const open = (root: string, readOnly = false): ReferenceStore =>
   ReferenceStore.open({ root, driverName: 'overlay2', readOnly, exclusively: alone });
 
-async function newRoot(t: Parameters<typeof workspace>[0]): Promise<{ root: string; path: string }> {
+async function newRoot(
+  t: Parameters<typeof workspace>[0],
+): Promise<{ root: string; path: string }> {
   const root = await workspace(t, 'image/overlay2');
   return { root, path: join(root, 'image/overlay2/repositories.json') };
 }
@@ -19,7 +21,11 @@ async function newRoot(t: Parameters<typeof workspace>[0]): Promise<{ root: stri
 await t.test("the file is Docker's", async (t) => {
   const { root, path } = await newRoot(t);
   const store = open(root);
-  t.equal(readFileSync(path, 'utf8'), '{"Repositories":{}}', 'never missing: dockerd makes it so, too');
+  t.equal(
+    readFileSync(path, 'utf8'),
+    '{"Repositories":{}}',
+    'never missing: dockerd makes it so, too',
+  );
   const digest = sha256('manifest');
   store.set(parseReference('small:legacy'), one, { force: false });
   store.set(parseReference('127.0.0.1:5099/x:2'), two, { force: false });
@@ -49,7 +55,9 @@ await t.test('what names mean', async (t) => {
   t.equal(store.get(parseReference(`a:2@${digest}`)), one, 'the digest counts');
   t.same(store.of(one).map(familiarString), ['a:1', `a@${digest}`, 'b:1']);
   t.same(
-    store.ofRepository(parseReference('a')).map(({ reference, id }) => [familiarString(reference), id]),
+    store
+      .ofRepository(parseReference('a'))
+      .map(({ reference, id }) => [familiarString(reference), id]),
     [
       ['a:1', one],
       ['a:2', two],
@@ -63,12 +71,20 @@ await t.test('a name is not taken from an image by accident', async (t) => {
   const store = open(root);
   const digest = sha256('manifest');
   t.equal(store.set(parseReference('a:1'), one, { force: false }), undefined);
-  t.throws(() => store.set(parseReference('a:1'), two, { force: false }), { code: 'reference-conflict' });
+  t.throws(() => store.set(parseReference('a:1'), two, { force: false }), {
+    code: 'reference-conflict',
+  });
   t.equal(store.get(parseReference('a:1')), one);
   t.equal(store.set(parseReference('a:1'), two, { force: true }), one);
   store.set(parseReference(`a@${digest}`), one, { force: true });
-  t.throws(() => store.set(parseReference(`a@${digest}`), two, { force: true }), { code: 'reference-conflict' }, 'a digest never');
-  t.throws(() => store.set(parseReference('sha256:1'), one, { force: true }), { code: 'reference-invalid' });
+  t.throws(
+    () => store.set(parseReference(`a@${digest}`), two, { force: true }),
+    { code: 'reference-conflict' },
+    'a digest never',
+  );
+  t.throws(() => store.set(parseReference('sha256:1'), one, { force: true }), {
+    code: 'reference-invalid',
+  });
 });
 
 await t.test('two programs that change other names lose nothing', async (t) => {
@@ -95,7 +111,13 @@ await t.test('what another program wrote', async (t) => {
   );
   store.set(parseReference('y:1'), one, { force: false });
   t.match(readFileSync(path, 'utf8'), /"x:2":"md5:abc","x:odd!"/, 'and not lost');
-  for (const text of ['', '[]', '{"Repositories":[]}', '{"Repositories":{"x":{"x:1":1}}}', '{"Repositories":']) {
+  for (const text of [
+    '',
+    '[]',
+    '{"Repositories":[]}',
+    '{"Repositories":{"x":{"x:1":1}}}',
+    '{"Repositories":',
+  ]) {
     writeFileSync(path, text);
     t.throws(() => open(root), { code: 'references-damaged' }, JSON.stringify(text));
     t.equal(readFileSync(path, 'utf8'), text, 'it is left as it is');
@@ -106,6 +128,8 @@ await t.test('a root that is only read', async (t) => {
   const { root, path } = await newRoot(t);
   const store = open(root, true);
   t.same(store.list(), []);
-  t.throws(() => store.set(parseReference('a:1'), one, { force: true }), { code: 'root-read-only' });
+  t.throws(() => store.set(parseReference('a:1'), one, { force: true }), {
+    code: 'root-read-only',
+  });
   t.throws(() => readFileSync(path), { code: 'ENOENT' }, 'nothing is written');
 });

@@ -1,6 +1,7 @@
 /**
- * One Containerfile built by buildah over plyfs, over fuse-overlayfs and over the kernel's overlay, as root and as an ordinary user: every
- * file of the three images is the same, but for what the others are known to do otherwise.
+ * One Containerfile built by buildah over plyfs, over fuse-overlayfs and over the kernel's overlay,
+ * as root and as an ordinary user: every file of the three images is the same, but for what the
+ * others are known to do otherwise.
  */
 import t, { type Test } from 'tap';
 import { chmod, link, symlink, writeFile } from 'node:fs/promises';
@@ -34,22 +35,25 @@ find . \\( -type c -o -type b \\) -exec stat -c 'device|%n|%t:%T' {} +
 getfattr -R -P -h -d -m - -e hex .`;
 
 /**
- * By path: type, mode, owner, target, content, device, xattrs, the path that names the same file first, and the times that the layer or
- * \`touch\` gave.
+ * By path: type, mode, owner, target, content, device, xattrs, the path that names the same file
+ * first, and the times that the layer or \`touch\` gave.
  */
 function treeOfListing(listing: string): Tree {
   const tree = new Map<string, string>();
   const names = new Map<string, string>();
-  const add = (path: string, text: string): void => void tree.set(path, `${tree.get(path) ?? ''} ${text}`);
+  const add = (path: string, text: string): void =>
+    void tree.set(path, `${tree.get(path) ?? ''} ${text}`);
   let file = '';
   const lines = listing.split('\n');
-  // By path, so that of the names of one file the same comes first in every tree. What getfattr prints keeps its order.
+  // By path, so that of the names of one file the same comes first in every tree. What getfattr
+  // prints keeps its order.
   const entries = lines.filter((line) => line.startsWith('entry|')).sort();
   for (const line of [...entries, ...lines.filter((line) => !line.startsWith('entry|'))]) {
     const [kind, ...fields] = line.split('|') as [string, ...string[]];
     const [first = '', second = ''] = fields;
     if (kind === 'entry') {
-      const [path = '', type = '', mode = '', owner = '', inode = '', time = '', target = ''] = fields;
+      const [path = '', type = '', mode = '', owner = '', inode = '', time = '', target = ''] =
+        fields;
       add(path, `${type} ${mode} ${owner}${target === '' ? '' : ` -> ${target}`}`);
       if (Number(time) <= 1_100_000_000) add(path, `of ${time}`);
       const same = names.get(inode);
@@ -66,7 +70,16 @@ function treeOfListing(listing: string): Tree {
 /** The image built by a client, as it shows it. */
 async function built(client: ContainerClient, context: string, base: string): Promise<Tree> {
   await client.podman('import', '-q', base, 'localhost/base:1');
-  await client.buildah('bud', '-q', '--isolation', 'chroot', '--layers', '-t', 'localhost/built:1', context);
+  await client.buildah(
+    'bud',
+    '-q',
+    '--isolation',
+    'chroot',
+    '--layers',
+    '-t',
+    'localhost/built:1',
+    context,
+  );
   const look = `c=$(buildah from built:1)
 list() {
 ${lister}
@@ -77,19 +90,35 @@ buildah umount "$c" >/dev/null`;
 }
 
 /** Differences but for those of known paths. */
-function unexplained(found: Tree, wanted: Tree, known: readonly { readonly path: RegExp }[]): string[] {
-  return differences(found, wanted).filter((line) => !known.some(({ path }) => path.test(line.slice(2, line.indexOf(':')))));
+function unexplained(
+  found: Tree,
+  wanted: Tree,
+  known: readonly { readonly path: RegExp }[],
+): string[] {
+  return differences(found, wanted).filter(
+    (line) => !known.some(({ path }) => path.test(line.slice(2, line.indexOf(':')))),
+  );
 }
 
 const failsOfFuseOverlayfs = [
-  { path: /^data(\/|$)/, reason: 'a copy-up loses the set-group-id bit of a directory, and what is made in it gets another group' },
+  {
+    path: /^data(\/|$)/,
+    reason:
+      'a copy-up loses the set-group-id bit of a directory, and what is made in it gets another group',
+  },
   { path: /^bin\/powerful$/, reason: 'a copy-up loses set-id bits' },
   { path: /^usr$/, reason: 'a copy-up below a directory changes its time' },
-  { path: /^etc\/greeting$/, reason: 'an xattr set on a file of a lower layer is not in the image' },
+  {
+    path: /^etc\/greeting$/,
+    reason: 'an xattr set on a file of a lower layer is not in the image',
+  },
 ];
 
 const kernelDifferences = [
-  { path: /^moved\/a\/b\/file$/, reason: 'a copy-up through one name of a hard link separates it from the others' },
+  {
+    path: /^moved\/a\/b\/file$/,
+    reason: 'a copy-up through one name of a hard link separates it from the others',
+  },
 ];
 
 async function context(t: Test): Promise<{ context: string; base: string }> {
@@ -104,7 +133,8 @@ async function context(t: Test): Promise<{ context: string; base: string }> {
   return { context: `${directory}/context`, base: await baseLayer(`${directory}/base`) };
 }
 
-if (!isRoot) t.pass('needs root', { skip: 'the test makes a host of its own, and becomes another user' });
+if (!isRoot)
+  t.pass('needs root', { skip: 'the test makes a host of its own, and becomes another user' });
 else {
   const files = await context(t);
   for (const [name, uid] of [
@@ -113,7 +143,10 @@ else {
   ] as const) {
     await t.test(name, async (t) => {
       const host = await privateHost(t, await workspace(t), 'nobody:200000:65536\n');
-      const over = async (client: string, overlay: Readonly<Record<string, string>>): Promise<[ContainerClient, Tree]> => {
+      const over = async (
+        client: string,
+        overlay: Readonly<Record<string, string>>,
+      ): Promise<[ContainerClient, Tree]> => {
         const made = await containerClient(host, client, { uid, overlay });
         return [made, await built(made, files.context, files.base)];
       };
@@ -123,18 +156,37 @@ else {
       t.match(shown('bin/powerful'), /^ f 4755 0:0 of 1000000000 .* security\.capability=/);
       t.match(shown('etc/greeting'), /user\.color=0x677265656e/);
       t.equal(shown('moved/a').slice(0, 14), ' d 700 33:44');
-      t.match(shown('moved/a/again') + shown('moved/a/b/file'), /names moved\/a\//, 'hard links stay');
+      t.match(
+        shown('moved/a/again') + shown('moved/a/b/file'),
+        /names moved\/a\//,
+        'hard links stay',
+      );
       t.match(shown('copied/sub/again') + shown('copied/file'), /names copied\//);
       t.match(shown('etc/passwd'), / of 1100000000 /);
       t.notMatch(shown('etc/passwd'), /user\.note/);
-      for (const path of ['bin/stat', 'gone/file', 'data/deep/file', 'data/two', 'moved/a/link', 'srv/a'])
+      for (const path of [
+        'bin/stat',
+        'gone/file',
+        'data/deep/file',
+        'data/two',
+        'moved/a/link',
+        'srv/a',
+      ])
         t.equal(shown(path), 'nothing', path);
       t.same(
-        unexplained(ours, (await over('fuse', { mount_program: '/usr/bin/fuse-overlayfs' }))[1], failsOfFuseOverlayfs),
+        unexplained(
+          ours,
+          (await over('fuse', { mount_program: '/usr/bin/fuse-overlayfs' }))[1],
+          failsOfFuseOverlayfs,
+        ),
         [],
         'as over fuse-overlayfs',
       );
-      t.same(unexplained(ours, (await over('kernel', {}))[1], kernelDifferences), [], 'as over the kernel’s overlay');
+      t.same(
+        unexplained(ours, (await over('kernel', {}))[1], kernelDifferences),
+        [],
+        'as over the kernel’s overlay',
+      );
 
       // An image that was built by it, in the hands of ply.
       const saved = `${host.base}/plyfs/tmp/built.tar`;
@@ -145,7 +197,11 @@ else {
       await ply('mount', '--ro', 'localhost/built:1', `${base}/mnt`);
       const loaded = treeOfListing(await succeed(['sh', '-eu', '-c', lister, 'sh', `${base}/mnt`]));
       // A user's podman makes no devices, but keeps them in the archive.
-      t.same(unexplained(loaded, ours, uid === 0 ? [] : [{ path: /^dev\/zero$/ }]), [], 'and as ply shows it');
+      t.same(
+        unexplained(loaded, ours, uid === 0 ? [] : [{ path: /^dev\/zero$/ }]),
+        [],
+        'and as ply shows it',
+      );
       await ply('umount', `${base}/mnt`);
     });
   }

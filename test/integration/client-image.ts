@@ -1,4 +1,7 @@
-/** The layer that images for container programs start from: busybox, the tools of xattrs and capabilities, and files of every kind. */
+/**
+ * The layer that images for container programs start from: busybox, the tools of xattrs and
+ * capabilities, and files of every kind.
+ */
 import { chmod, copyFile, link, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { succeed } from '../support/command.js';
@@ -6,10 +9,14 @@ import { succeed } from '../support/command.js';
 /** All entries of the layer are of that time, in seconds. */
 const LAYER_TIME = 1_000_000_000;
 
-const applets = 'sh ls cat rm mv mkdir ln chmod chown cp id touch echo mkfifo stat test readlink'.split(' ');
+const applets =
+  'sh ls cat rm mv mkdir ln chmod chown cp id touch echo mkfifo stat test readlink'.split(' ');
 const tools = ['/usr/sbin/setcap', '/usr/bin/setfattr'];
 
-/** Makes `directory` and its tar beside it, whose path it returns. Needs root. `devices`: with a device node, and a FIFO. */
+/**
+ * Makes `directory` and its tar beside it, whose path it returns. Needs root. `devices`: with a
+ * device node, and a FIFO.
+ */
 export async function baseLayer(directory: string, { devices = true } = {}): Promise<string> {
   for (const name of ['bin', 'etc', 'data/deep', 'gone', 'tmp', 'dev', 'proc', 'sys', 'usr/bin'])
     await mkdir(`${directory}/${name}`, { recursive: true });
@@ -44,7 +51,13 @@ export async function baseLayer(directory: string, { devices = true } = {}): Pro
   await succeed(['setcap', 'cap_net_raw+ep', at('bin/powerful')]);
   await succeed(['setfattr', '-n', 'user.note', '-v', 'kept', at('etc/passwd')]);
   const tar = `${directory}.tar`;
-  const words = ['--sort=name', `--mtime=@${LAYER_TIME}`, '--numeric-owner', '--xattrs', '--xattrs-include=*'];
+  const words = [
+    '--sort=name',
+    `--mtime=@${LAYER_TIME}`,
+    '--numeric-owner',
+    '--xattrs',
+    '--xattrs-include=*',
+  ];
   await succeed(['tar', ...words, '-C', directory, '-cf', tar, '.']);
   return tar;
 }

@@ -1,4 +1,7 @@
-/** What a chroot borrows from this machine to reach its Debian archive: sources, resolver, proxies, certificates. */
+/**
+ * What a chroot borrows from this machine to reach its Debian archive: sources, resolver, proxies,
+ * certificates.
+ */
 import { copyFile, readFile, readdir, rm } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { succeed } from '../support/command.js';
@@ -16,21 +19,36 @@ export interface HostSources {
 export async function hostSources(): Promise<HostSources> {
   const release = await readFile('/etc/os-release', 'utf8');
   const suite = /^VERSION_CODENAME=(\w+)$/m.exec(release)?.[1];
-  if (suite === undefined) throw new Error('/etc/os-release names no VERSION_CODENAME: this test needs a Debian machine');
+  if (suite === undefined)
+    throw new Error('/etc/os-release names no VERSION_CODENAME: this test needs a Debian machine');
   const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
   // What apt would fetch, whatever form its sources have: `apt-get indextargets` knows.
-  const found = await succeed(['apt-get', 'indextargets', '--format', '$(REPO_URI) $(RELEASE) $(COMPONENT)', 'Created-By: Packages']);
+  const found = await succeed([
+    'apt-get',
+    'indextargets',
+    '--format',
+    '$(REPO_URI) $(RELEASE) $(COMPONENT)',
+    'Created-By: Packages',
+  ]);
   const wanted = found.split('\n').filter((line) => {
     const [, release, component] = line.split(' ');
-    return component === 'main' && (release === suite || release === `${suite}-updates` || release === `${suite}-security`);
+    return (
+      component === 'main' &&
+      (release === suite || release === `${suite}-updates` || release === `${suite}-security`)
+    );
   });
-  if (wanted.length === 0) throw new Error(`apt has no source of ${suite} main: add one to its sources`);
+  if (wanted.length === 0)
+    throw new Error(`apt has no source of ${suite} main: add one to its sources`);
   const options: string[] = [];
   for (const name of await readdir('/etc/apt/apt.conf.d')) {
     const lines = (await readFile(`/etc/apt/apt.conf.d/${name}`, 'utf8')).split('\n');
     options.push(...lines.filter((line) => /^\s*Acquire::[^{]*;\s*$/.test(line)));
   }
-  return { suite, list: [...new Set(wanted)].map((line) => `deb [signed-by=${keyring}] ${line}`).join('\n'), options };
+  return {
+    suite,
+    list: [...new Set(wanted)].map((line) => `deb [signed-by=${keyring}] ${line}`).join('\n'),
+    options,
+  };
 }
 
 const certificateVariables = [
@@ -50,7 +68,9 @@ export interface Lent {
   end(): Promise<void>;
 }
 
-/** Binds /proc and /dev into `root`, and lends it the resolver and the certificates of this machine. */
+/**
+ * Binds /proc and /dev into `root`, and lends it the resolver and the certificates of this machine.
+ */
 export async function lendHost(root: string): Promise<Lent> {
   const lent: string[] = [];
   const environment: Record<string, string> = {};

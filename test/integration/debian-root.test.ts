@@ -1,14 +1,23 @@
 /**
- * A Debian root file system in four lower layers and an upper, used as a root: packages installed in a chroot,
- * a program compiled and run, a repository cloned; then the upper mounted by the program and by the kernel,
- * and both show the same tree.
+ * A Debian root file system in four lower layers and an upper, used as a root: packages installed
+ * in a chroot, a program compiled and run, a repository cloned; then the upper mounted by the
+ * program and by the kernel, and both show the same tree.
  */
 import t from 'tap';
 import { access, mkdir, writeFile } from 'node:fs/promises';
 import { run, succeed } from '../support/command.js';
 import { Actor } from '../suites/actor.js';
 import { figure, givesBack, WatchedPlyfs } from '../suites/load/watched.js';
-import { fuseOverlayfs, kernel, overlayPrefix, plyfs, unavailable, Union, unmount, type Mounter } from '../suites/mounters.js';
+import {
+  fuseOverlayfs,
+  kernel,
+  overlayPrefix,
+  plyfs,
+  unavailable,
+  Union,
+  unmount,
+  type Mounter,
+} from '../suites/mounters.js';
 import { sameTree, treeOf } from '../suites/tree.js';
 import { workspace } from '../suites/workspace.js';
 import { hostSources, lendHost } from './debian-host.js';
@@ -35,8 +44,8 @@ async function bootstrap(base: string): Promise<string> {
 }
 
 /**
- * Splits `rootfs` over four layers, the last the lowest: /usr below, what else there is above it, then a layer
- * that deletes and replaces parts of both, then one that brings back some of it.
+ * Splits `rootfs` over four layers, the last the lowest: /usr below, what else there is above it,
+ * then a layer that deletes and replaces parts of both, then one that brings back some of it.
  */
 async function split(rootfs: string, union: Union): Promise<void> {
   const [top = '', second = '', third = '', bottom = ''] = union.lowers;
@@ -48,10 +57,15 @@ async function split(rootfs: string, union: Union): Promise<void> {
     '-c',
     `cd '${rootfs}' && for x in bin sbin lib lib32 lib64 libx32; do if [ -e $x ]; then cp -a $x '${bottom}'/; fi; done`,
   ]);
-  await succeed(['sh', '-c', `cd '${rootfs}' && for x in *; do case $x in usr|bin|sbin|lib*) ;; *) cp -a "$x" '${third}'/;; esac; done`]);
+  await succeed([
+    'sh',
+    '-c',
+    `cd '${rootfs}' && for x in *; do case $x in usr|bin|sbin|lib*) ;; *) cp -a "$x" '${third}'/;; esac; done`,
+  ]);
 
   const actor = await Actor.start({ cwd: union.base });
-  // Junk below that the second layer deletes and replaces: the result is the root file system again.
+  // Junk below that the second layer deletes and replaces: the result is the root file system
+  // again.
   await mkdir(`${bottom}/usr/share/junk/deep/deeper`, { recursive: true });
   await writeFile(`${bottom}/usr/share/junk/deep/deeper/file`, 'to be deleted');
   await mkdir(`${third}/opt/old/sub`, { recursive: true });
@@ -120,14 +134,33 @@ async function usedAsRoot(target: Mounter, rootfs: string): Promise<void> {
       try {
         await t.test('apt-get installs a package with dependencies, dpkg verifies', async (t) => {
           await inside('apt-get', '-qq', 'update');
-          await inside('apt-get', '-qq', '-y', '--no-install-recommends', 'install', 'sqlite3', 'tree', 'python3');
+          await inside(
+            'apt-get',
+            '-qq',
+            '-y',
+            '--no-install-recommends',
+            'install',
+            'sqlite3',
+            'tree',
+            'python3',
+          );
           t.match(
-            await inside('dpkg-query', '-W', '-f', '${Status}\n', 'sqlite3', 'libsqlite3-0', 'tree'),
+            await inside(
+              'dpkg-query',
+              '-W',
+              '-f',
+              '${Status}\n',
+              'sqlite3',
+              'libsqlite3-0',
+              'tree',
+            ),
             /^(install ok installed\n){3}$/,
           );
           t.match(await inside('sqlite3', ':memory:', 'select 6 * 7'), /^42/);
           t.equal(await verified(mnt), '', 'dpkg --verify');
-          const installed = (await inside('dpkg-query', '-W', '-f', '${Package}\n')).trim().split('\n').length;
+          const installed = (await inside('dpkg-query', '-W', '-f', '${Package}\n'))
+            .trim()
+            .split('\n').length;
           figure(t, mounter, `${installed} packages verified by dpkg in a chroot`);
           await inside('apt-get', '-qq', '-y', 'remove', 'tree');
           await t.rejects(access(`${mnt}/usr/bin/tree`));
@@ -137,7 +170,14 @@ async function usedAsRoot(target: Mounter, rootfs: string): Promise<void> {
           await writeFile(`${mnt}/root/program.c`, program);
           await inside('gcc', '-O1', '-o', '/root/program', '/root/program.c');
           t.equal(await inside('/root/program'), 'compiled, 6 bytes\n');
-          t.match(await inside('python3', '-c', 'import json, sys; print(json.dumps(sys.version_info[:1]))'), '[3]');
+          t.match(
+            await inside(
+              'python3',
+              '-c',
+              'import json, sys; print(json.dumps(sys.version_info[:1]))',
+            ),
+            '[3]',
+          );
         });
 
         await t.test('git clones a local repository and finds it whole', async (t) => {
@@ -164,20 +204,24 @@ async function usedAsRoot(target: Mounter, rootfs: string): Promise<void> {
       }
     });
 
-    await t.test('mounted again by both, the upper shows the same tree', { skip: (await unavailable(t, kernel)) ?? false }, async (t) => {
-      const actor = await Actor.start();
-      try {
-        const live = await treeOf(actor, mnt);
-        t.ok(live.size > 5000, `${live.size} entries`);
-        t.notOk([...live.values()].some((text) => text.startsWith('unreadable')));
-        await union.remount();
-        sameTree(t, await treeOf(actor, mnt), live, 'mounted again by the same program');
-        await union.remount(kernel);
-        sameTree(t, await treeOf(actor, mnt), live, 'mounted by the kernel');
-      } finally {
-        await actor.end();
-      }
-    });
+    await t.test(
+      'mounted again by both, the upper shows the same tree',
+      { skip: (await unavailable(t, kernel)) ?? false },
+      async (t) => {
+        const actor = await Actor.start();
+        try {
+          const live = await treeOf(actor, mnt);
+          t.ok(live.size > 5000, `${live.size} entries`);
+          t.notOk([...live.values()].some((text) => text.startsWith('unreadable')));
+          await union.remount();
+          sameTree(t, await treeOf(actor, mnt), live, 'mounted again by the same program');
+          await union.remount(kernel);
+          sameTree(t, await treeOf(actor, mnt), live, 'mounted by the kernel');
+        } finally {
+          await actor.end();
+        }
+      },
+    );
     if ((await run(['mountpoint', '-q', mnt])).status === 0) await unmount(mnt);
   });
 }
@@ -191,13 +235,19 @@ t.setTimeout(600_000);
 const base = await workspace(t);
 const missing = await run(['sh', '-c', 'command -v mmdebstrap']);
 if (process.getuid?.() !== 0) t.pass('needs root', { skip: 'a chroot needs root' });
-else if (missing.status !== 0) t.pass('needs mmdebstrap', { skip: 'mmdebstrap is not installed: apt-get install mmdebstrap' });
+else if (missing.status !== 0)
+  t.pass('needs mmdebstrap', { skip: 'mmdebstrap is not installed: apt-get install mmdebstrap' });
 else {
   const rootfs = await bootstrap(base);
   // What the test expects is proved on the kernel's overlay; a peer shows what it tells apart.
-  const mounters: Readonly<Record<string, Mounter>> = { plyfs, kernel, 'fuse-overlayfs': fuseOverlayfs };
+  const mounters: Readonly<Record<string, Mounter>> = {
+    plyfs,
+    kernel,
+    'fuse-overlayfs': fuseOverlayfs,
+  };
   const named = process.env['UNION_MOUNTER'] ?? 'plyfs';
   const mounter = mounters[named];
-  if (!mounter) throw new Error(`UNION_MOUNTER is "${named}": it must be plyfs, kernel or fuse-overlayfs`);
+  if (!mounter)
+    throw new Error(`UNION_MOUNTER is "${named}": it must be plyfs, kernel or fuse-overlayfs`);
   await usedAsRoot(mounter, rootfs);
 }

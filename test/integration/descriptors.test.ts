@@ -1,4 +1,7 @@
-/** Far more files than there are descriptors: 100,000 with 20,000, and 20,000 with 1,024; read, written, and mapped. */
+/**
+ * Far more files than there are descriptors: 100,000 with 20,000, and 20,000 with 1,024; read,
+ * written, and mapped.
+ */
 import t, { type Test } from 'tap';
 import { isRoot } from '../support/users.js';
 import { Actor } from '../suites/actor.js';
@@ -16,7 +19,11 @@ const MAPPED = 4000;
 
 const pathOf = (i: number): string => `d${Math.floor(i / IN_DIRECTORY)}/f${i}`;
 
-async function inTurn(from: number, to: number, one: (i: number) => Promise<unknown>): Promise<void> {
+async function inTurn(
+  from: number,
+  to: number,
+  one: (i: number) => Promise<unknown>,
+): Promise<void> {
   for (let i = from; i < to; i += AT_ONCE) {
     await Promise.all(Array.from({ length: Math.min(AT_ONCE, to - i) }, (_, k) => one(i + k)));
   }
@@ -46,7 +53,8 @@ async function many(t: Test, files: number, limit: number): Promise<number> {
     const write = i % 10 === 0;
     const fd = await mnt.open(pathOf(i), write ? O_RDWR : O_RDONLY);
     if (write) await mnt.write(fd, 'w', 0);
-    if ((await mnt.read(fd, 20, 0)) !== (write ? `w${String(i).slice(1)}` : String(i))) wrong.push(i);
+    if ((await mnt.read(fd, 20, 0)) !== (write ? `w${String(i).slice(1)}` : String(i)))
+      wrong.push(i);
     await mnt.close(fd);
     if (i % 1000 === 0) look();
   });
@@ -87,8 +95,12 @@ for (const [files, limit] of [
   [20_000, 1024],
   [100_000, 20_000],
 ] as const) {
-  await t.test(`${files} files and ${limit} descriptors`, { skip, timeout: 1_200_000 }, async (t) => {
-    opened += await many(t, files, limit);
-  });
+  await t.test(
+    `${files} files and ${limit} descriptors`,
+    { skip, timeout: 1_200_000 },
+    async (t) => {
+      opened += await many(t, files, limit);
+    },
+  );
 }
 t.comment(`figure: ${opened} files opened or mapped without running out of descriptors`);

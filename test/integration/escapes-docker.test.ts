@@ -9,13 +9,21 @@ import { figure } from '../support/figures.js';
 import { temporaryDirectory } from '../support/mounts.js';
 import { plyOn } from '../support/ply.js';
 import { startDockerd } from '../support/private-dockerd.js';
-import { compileAttempts, hostThings, outcomesOf, reached, table, type Outcomes } from '../suites/escapes/escapes.js';
+import {
+  compileAttempts,
+  hostThings,
+  outcomesOf,
+  reached,
+  table,
+  type Outcomes,
+} from '../suites/escapes/escapes.js';
 
 t.setTimeout(180_000);
 
 /** Refused by ply, and not by dockerd 20.10. */
 const stricter: Readonly<Record<string, string>> = {
-  image_device: 'the number is that of /dev/null, which the device group of docker allows wherever it lies',
+  image_device:
+    'the number is that of /dev/null, which the device group of docker allows wherever it lies',
   paths_of_groups: 'dockerd gives a cgroup namespace only where cgroups are of version 2 alone',
   virtual_socket: "AF_VSOCK is refused by moby's later profiles, as the one here",
   io_uring: "io_uring is refused by moby's later profiles, as the one here",
@@ -32,7 +40,17 @@ t.test('beside docker', async (t) => {
   const host = await hostThings(t, program, []);
   const columns: Record<string, Outcomes> = {};
   for (const network of ['none', 'host']) {
-    const words = ['run', '--rm', '--network', network, '-v', `${program}:/attempts:ro`, 'image:1', '/attempts', ...host.words];
+    const words = [
+      'run',
+      '--rm',
+      '--network',
+      network,
+      '-v',
+      `${program}:/attempts:ro`,
+      'image:1',
+      '/attempts',
+      ...host.words,
+    ];
     const theirs = outcomesOf(await run([...engine.client, ...words]));
     const ours = outcomesOf(await ply.outcome(...words));
     columns[`docker, ${network}`] = theirs;
@@ -52,8 +70,18 @@ t.test('beside docker', async (t) => {
   }
   const open = new Set(reached(columns['docker, none']!));
   for (const runtime of ['crun', 'runc']) {
-    const options = ['--rm', '--runtime', runtime, '--network', 'none', '-v', `${program}:/attempts:ro`];
-    const outcomes = outcomesOf(await ply.outcome('run', ...options, 'image:1', '/attempts', ...host.words));
+    const options = [
+      '--rm',
+      '--runtime',
+      runtime,
+      '--network',
+      'none',
+      '-v',
+      `${program}:/attempts:ro`,
+    ];
+    const outcomes = outcomesOf(
+      await ply.outcome('run', ...options, 'image:1', '/attempts', ...host.words),
+    );
     columns[`ply by ${runtime}`] = outcomes;
     t.same(
       reached(outcomes).filter((name) => !open.has(name)),
@@ -61,7 +89,11 @@ t.test('beside docker', async (t) => {
       `${runtime} neither, on what ply hands it`,
     );
   }
-  t.not(columns['ply by crun']!.get('image_device'), 'reached', 'crun, which mounts the root once more, opens no device of it');
+  t.not(
+    columns['ply by crun']!.get('image_device'),
+    'reached',
+    'crun, which mounts the root once more, opens no device of it',
+  );
   t.equal(await host.keyValue(), 'secret');
   for (const line of table(columns)) t.comment(line);
   figure(

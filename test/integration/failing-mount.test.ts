@@ -1,4 +1,7 @@
-/** Every system call that mounting makes on the layers fails once: either nothing is mounted, or what is shows and writes what it must. */
+/**
+ * Every system call that mounting makes on the layers fails once: either nothing is mounted, or
+ * what is shows and writes what it must.
+ */
 import { readdirSync } from 'node:fs';
 import t from 'tap';
 import { E } from '../../src/base/errno.js';
@@ -38,14 +41,18 @@ await t.test('a call that mounting makes fails', { skip }, async (t) => {
       if (failed !== undefined) {
         refused++;
         if (mountAt(union.mnt)) t.fail(`${what}: nothing is mounted`);
-        if (!(failed instanceof Error && /: plyfs: /.test(failed.message))) t.fail(`${what}: a sentence says why`, { failed });
+        if (!(failed instanceof Error && /: plyfs: /.test(failed.message)))
+          t.fail(`${what}: a sentence says why`, { failed });
       } else {
         const mnt = await Actor.start({ cwd: union.mnt });
         await mnt.unlink('deleted');
         await mnt.end();
         await unmountWholly(union.mnt);
         const whiteout = await disk.lstat('upper/deleted').catch(() => undefined);
-        if (whiteout?.rdev !== '0:0') t.fail(`${what}: a deletion is a whiteout device, as ever`, { upper: readdirSync(union.upper) });
+        if (whiteout?.rdev !== '0:0')
+          t.fail(`${what}: a deletion is a whiteout device, as ever`, {
+            upper: readdirSync(union.upper),
+          });
         const left = leftovers(union);
         if (left.length > 0) t.fail(`${what}: nothing is left in the workdir`, { left });
         await disk.unlink('upper/deleted').catch(() => disk.unlink('upper/.wh.deleted'));

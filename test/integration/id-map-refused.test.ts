@@ -37,6 +37,10 @@ t.test('one range twice', { skip }, async (t) => {
     'image:1',
     'id',
   ]);
-  t.match(outcome, { status: 125, stdout: '', stderr: /^ply: newuidmap cannot map your ids .*\n$/ });
+  t.match(outcome, {
+    status: 125,
+    stdout: '',
+    stderr: /^ply: newuidmap cannot map your ids .*\n$/,
+  });
   t.match(await user.ply('ps', '--json'), { status: 0, stdout: '[]\n' }, 'the container is gone');
 });

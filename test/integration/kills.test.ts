@@ -1,4 +1,7 @@
-/** One operation of each kind, killed before and after each of its system calls. All of test/faults/scenarios.ts: `make soak`. */
+/**
+ * One operation of each kind, killed before and after each of its system calls. All of
+ * test/faults/scenarios.ts: `make soak`.
+ */
 import t from 'tap';
 import { choose } from '../faults/choice.js';
 import { killSweep } from '../faults/kill-sweep.js';
@@ -26,6 +29,10 @@ const chosen = choose(
 t.setTimeout(2_400_000);
 const skip = (await unavailable(t, kernel)) ?? false;
 
-await t.test('killed before and after every system call', { skip, timeout: 2_100_000 }, async (t) => {
-  t.comment(`figure: ${await killSweep(t, chosen, ['before', 'after'])} kills survived`);
-});
+await t.test(
+  'killed before and after every system call',
+  { skip, timeout: 2_100_000 },
+  async (t) => {
+    t.comment(`figure: ${await killSweep(t, chosen, ['before', 'after'])} kills survived`);
+  },
+);

@@ -17,32 +17,33 @@ struct comparison {
   uint64_t a, b;
 };
 
-static void *library;
+static void* library;
 
-static void *symbol(const char *name) {
-  void *found = dlsym(library, name);
+static void* symbol(const char* name) {
+  void* found = dlsym(library, name);
   if (found == NULL) exit(3);
   return found;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   library = dlopen("libseccomp.so.2", RTLD_NOW);
   if (library == NULL) return 2;
-  int (*resolve)(uint32_t, const char *) = symbol("seccomp_syscall_resolve_name_arch");
+  int (*resolve)(uint32_t, const char*) = symbol("seccomp_syscall_resolve_name_arch");
   if (argc > 1) {
     for (int i = 2; i < argc; i++) printf("%d\n", resolve(strtoul(argv[1], NULL, 0), argv[i]));
     return 0;
   }
-  void *(*init)(uint32_t) = symbol("seccomp_init");
-  int (*add_architecture)(void *, uint32_t) = symbol("seccomp_arch_add");
-  int (*remove_architecture)(void *, uint32_t) = symbol("seccomp_arch_remove");
-  int (*add_rule)(void *, uint32_t, int, unsigned, const struct comparison *) = symbol("seccomp_rule_add_array");
-  int (*export_filter)(void *, int) = symbol("seccomp_export_bpf");
-  int (*native)(const char *) = symbol("seccomp_syscall_resolve_name");
-  void *filter = NULL;
+  void* (*init)(uint32_t) = symbol("seccomp_init");
+  int (*add_architecture)(void*, uint32_t) = symbol("seccomp_arch_add");
+  int (*remove_architecture)(void*, uint32_t) = symbol("seccomp_arch_remove");
+  int (*add_rule)(void*, uint32_t, int, unsigned, const struct comparison*) =
+      symbol("seccomp_rule_add_array");
+  int (*export_filter)(void*, int) = symbol("seccomp_export_bpf");
+  int (*native)(const char*) = symbol("seccomp_syscall_resolve_name");
+  void* filter = NULL;
   char line[4096];
   while (fgets(line, sizeof line, stdin) != NULL) {
-    char *word = strtok(line, " \n");
+    char* word = strtok(line, " \n");
     unsigned long value = strtoul(strtok(NULL, " \n"), NULL, 0);
     if (strcmp(word, "default") == 0) {
       if ((filter = init(value)) == NULL) return 4;
@@ -54,7 +55,7 @@ int main(int argc, char **argv) {
       int call = native(strtok(NULL, " \n"));
       struct comparison comparisons[6];
       unsigned count = 0;
-      for (char *index; count < 6 && (index = strtok(NULL, " \n")) != NULL; count++) {
+      for (char* index; count < 6 && (index = strtok(NULL, " \n")) != NULL; count++) {
         comparisons[count].argument = strtoul(index, NULL, 0);
         comparisons[count].op = atoi(strtok(NULL, " \n"));
         comparisons[count].a = strtoull(strtok(NULL, " \n"), NULL, 0);

@@ -5,4 +5,6 @@ import { WatchedPlyfs } from '../suites/load/watched.js';
 import { plyfs, unavailable } from '../suites/mounters.js';
 
 t.setTimeout(300_000);
-await t.test('git', { skip: (await unavailable(t, plyfs)) ?? false }, (t) => gitOverLower(t, new WatchedPlyfs(t), 1200));
+await t.test('git', { skip: (await unavailable(t, plyfs)) ?? false }, (t) =>
+  gitOverLower(t, new WatchedPlyfs(t), 1200),
+);

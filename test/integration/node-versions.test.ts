@@ -1,4 +1,7 @@
-/** The programs on other releases of Node than the one that built the addon: mount, images, and containers of each kind of user. */
+/**
+ * The programs on other releases of Node than the one that built the addon: mount, images, and
+ * containers of each kind of user.
+ */
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -16,7 +19,10 @@ const VERSIONS = ['22', '24'] as const;
 async function nodeOf(version: string, directory: string): Promise<string> {
   const own = join(directory, `node-${version}`);
   mkdirSync(own);
-  const packed = await succeed(['npm', 'pack', '--silent', `node-linux-${process.arch}@${version}`], { cwd: own });
+  const packed = await succeed(
+    ['npm', 'pack', '--silent', `node-linux-${process.arch}@${version}`],
+    { cwd: own },
+  );
   await succeed(['tar', '-xzf', packed.trim()], { cwd: own });
   return join(own, 'package/bin');
 }
@@ -28,7 +34,9 @@ async function mounts(t: Test, directory: string): Promise<void> {
   const options = `lowerdir=${directory}/lower,upperdir=${directory}/upper,workdir=${directory}/work`;
   t.match(await run([plyfsProgram, '-o', options, mnt]), { status: 0, stderr: '' });
   t.teardown(() => run(['umount', '-l', mnt]));
-  await succeed(['sh', '-ec', 'cat file; echo above >>file; mkdir d; mv file d; ls -R'], { cwd: mnt });
+  await succeed(['sh', '-ec', 'cat file; echo above >>file; mkdir d; mv file d; ls -R'], {
+    cwd: mnt,
+  });
   t.equal(readFileSync(join(directory, 'upper/d/file'), 'utf8'), 'below\nabove\n');
   t.match(await run(['umount', mnt]), { status: 0 });
 }
@@ -36,7 +44,14 @@ async function mounts(t: Test, directory: string): Promise<void> {
 async function images(t: Test, user: ContainerUser, tar: string): Promise<void> {
   const saved = join(user.directory, 'saved.tar');
   const mnt = join(user.directory, 'mnt');
-  await succeed(['setpriv', `--reuid=${user.uid}`, `--regid=${user.uid}`, '--clear-groups', 'mkdir', mnt]);
+  await succeed([
+    'setpriv',
+    `--reuid=${user.uid}`,
+    `--regid=${user.uid}`,
+    '--clear-groups',
+    'mkdir',
+    mnt,
+  ]);
   for (const words of [
     ['import', '-q', tar, 'image:1'],
     ['save', '-q', '-o', saved, 'image:1'],
@@ -55,11 +70,24 @@ function quoted(word: string): string {
 }
 
 async function containers(t: Test, user: ContainerUser): Promise<void> {
-  const words = ['run', '--rm', 'image:1', 'sh', '-c', 'chown 33:44 /plain; stat -c %u:%g /plain; exit 4'];
-  t.match(await user.ply(...words), { status: 4, stdout: '33:44\n', stderr: '' }, 'without a terminal');
+  const words = [
+    'run',
+    '--rm',
+    'image:1',
+    'sh',
+    '-c',
+    'chown 33:44 /plain; stat -c %u:%g /plain; exit 4',
+  ];
+  t.match(
+    await user.ply(...words),
+    { status: 4, stdout: '33:44\n', stderr: '' },
+    'without a terminal',
+  );
   const terminal = [...user.words, 'run', '--rm', '-it', 'image:1', 'sh', '-c', 'tty; exit 4'];
   // script(1) has the program's status with -e, and a terminal for it.
-  const outcome = await run(['script', '-qec', terminal.map(quoted).join(' '), '/dev/null'], { input: '' });
+  const outcome = await run(['script', '-qec', terminal.map(quoted).join(' '), '/dev/null'], {
+    input: '',
+  });
   t.match(outcome, { status: 4, stdout: '/dev/pts/0\r\n', stderr: '' }, 'with one');
   t.match(
     await user.ply('run', '--rm', '--runtime', 'crun', 'image:1', 'sh', '-c', 'echo x; exit 4'),

@@ -1,4 +1,7 @@
-/** The kernel's overlay as oracle: the same scenarios each time, so that a failure is the change's. `make soak` looks for new ones. */
+/**
+ * The kernel's overlay as oracle: the same scenarios each time, so that a failure is the change's.
+ * `make soak` looks for new ones.
+ */
 import t from 'tap';
 import { kernel, unavailable } from '../suites/mounters.js';
 import { oracle, settingsFor } from '../suites/oracle/oracle.js';

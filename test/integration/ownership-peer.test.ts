@@ -1,7 +1,17 @@
-/** The options of ownership, beside the program that defines them: the same operations show and record the same owners. */
+/**
+ * The options of ownership, beside the program that defines them: the same operations show and
+ * record the same owners.
+ */
 import t from 'tap';
 import { succeed } from '../support/command.js';
-import { fuseOverlayfs, plyfs, unavailable, Union, unmount, type Mounter } from '../suites/mounters.js';
+import {
+  fuseOverlayfs,
+  plyfs,
+  unavailable,
+  Union,
+  unmount,
+  type Mounter,
+} from '../suites/mounters.js';
 import { isRoot } from '../support/users.js';
 
 t.setTimeout(120_000);
@@ -16,13 +26,21 @@ const CHANGES = `
   setpriv --reuid 3 --regid 4 --clear-groups sh -c 'echo z >dir/by-user'
   python3 -c 'import os; os.fsync(os.open("new", os.O_RDWR))'`;
 
-/** Every name with type, owner, mode; names of a file's links are counted, those of a directory are not the peer's. */
+/**
+ * Every name with type, owner, mode; names of a file's links are counted, those of a directory are
+ * not the peer's.
+ */
 const LIST = `find . -mindepth 1 ! -name '.wh.*' | sort | while read -r path; do
   if [ -d "$path" ] && [ ! -L "$path" ]; then stat -c '%n %F %u:%g %a' "$path"; else stat -c '%n %F %u:%g %a %h' "$path"; fi; done`;
 
-async function outcome(test: Tap, mounter: Mounter, options: readonly string[]): Promise<Record<string, string>> {
+async function outcome(
+  test: Tap,
+  mounter: Mounter,
+  options: readonly string[],
+): Promise<Record<string, string>> {
   const union = await Union.create(test, mounter, 1, options);
-  const at = (directory: string, script: string): Promise<string> => succeed(['sh', '-c', script], { cwd: directory });
+  const at = (directory: string, script: string): Promise<string> =>
+    succeed(['sh', '-c', script], { cwd: directory });
   await at(union.lowers[0]!, LAYER);
   await union.mount();
   const lower = await at(union.mnt, LIST);
@@ -55,6 +73,7 @@ for (const options of [
 }
 
 /*
- * Not compared: xattr_permissions. fuse-overlayfs 1.10 (Debian 12) writes another attribute than containers/storage reads
- * (user.fuseoverlayfs.override_stat), takes every owner that it copies up for 0, and gives each new file the mode 755.
+ * Not compared: xattr_permissions. fuse-overlayfs 1.10 (Debian 12) writes another attribute than
+ * containers/storage reads (user.fuseoverlayfs.override_stat), takes every owner that it copies up
+ * for 0, and gives each new file the mode 755.
  */

@@ -40,12 +40,21 @@ t.test('subvolumes of btrfs, numbered alike in another mount of it', { skip }, a
   await succeed(['truncate', '-s', '200M', `${base}/image`]);
   await succeed(['mkfs.btrfs', '-q', `${base}/image`]);
   t.equal(await mountImage(`${base}/image`, `${base}/lower`), undefined);
-  for (const dir of ['dir1', 'dir2']) await succeed(['btrfs', 'subvolume', 'create', `${base}/lower/${dir}`]);
+  for (const dir of ['dir1', 'dir2'])
+    await succeed(['btrfs', 'subvolume', 'create', `${base}/lower/${dir}`]);
   await succeed(['sh', '-euc', fillScript, 'sh', `${base}/lower/dir1`, `${base}/lower/dir2`]);
-  await severalDevices(t, base, `${base}/lower`, { merged: true, clash: true, lasting: true, oracle: true });
+  await severalDevices(t, base, `${base}/lower`, {
+    merged: true,
+    clash: true,
+    lasting: true,
+    oracle: true,
+  });
 
   const numbers = async (): Promise<string> => {
-    await plyfs.mount({ lowers: [`${base}/lower`], upper: `${base}/upper`, work: `${base}/work` }, `${base}/mnt`);
+    await plyfs.mount(
+      { lowers: [`${base}/lower`], upper: `${base}/upper`, work: `${base}/work` },
+      `${base}/mnt`,
+    );
     const said = await succeed([
       'sh',
       '-euc',
@@ -69,7 +78,12 @@ t.test('an origin on btrfs is written as the kernel writes it', { skip }, async 
     t.plan(0, missing);
     return;
   }
-  const base = await workspace(t, 'lower', 'mnt', ...['kernel', 'plyfs'].flatMap((by) => [`${by}/upper`, `${by}/work`]));
+  const base = await workspace(
+    t,
+    'lower',
+    'mnt',
+    ...['kernel', 'plyfs'].flatMap((by) => [`${by}/upper`, `${by}/work`]),
+  );
   await succeed(['truncate', '-s', '200M', `${base}/image`]);
   await succeed(['mkfs.btrfs', '-q', `${base}/image`]);
   t.equal(await mountImage(`${base}/image`, `${base}/lower`), undefined);
@@ -78,11 +92,17 @@ t.test('an origin on btrfs is written as the kernel writes it', { skip }, async 
   const origins: string[] = [];
   for (const mounter of [kernel, plyfs]) {
     const own = `${base}/${mounter.name}`;
-    await mounter.mount({ lowers: [`${base}/lower`], upper: `${own}/upper`, work: `${own}/work` }, `${base}/mnt`);
+    await mounter.mount(
+      { lowers: [`${base}/lower`], upper: `${own}/upper`, work: `${own}/work` },
+      `${base}/mnt`,
+    );
     await succeed(['sh', '-euc', 'echo more >>"$1"', 'sh', `${base}/mnt/dir1/f`]);
     await succeed(['umount', `${base}/mnt`]);
     const words = ['getfattr', '--only-values', '-e', 'hex', '-n', 'trusted.overlay.origin'];
-    origins.push((await succeed([...words, `${own}/upper/dir1/f`])) + (await succeed([...words, `${own}/upper/dir1`])));
+    origins.push(
+      (await succeed([...words, `${own}/upper/dir1/f`])) +
+        (await succeed([...words, `${own}/upper/dir1`])),
+    );
   }
   t.equal(origins[1], origins[0]);
   t.ok((origins[0] ?? '').length > 40, 'and names a file');
@@ -96,16 +116,28 @@ t.test('mergerfs that hands on the numbers of its disks', { skip }, async (t) =>
   }
   const base = await workspace(t, 'one', 'two', 'lower', 'upper', 'work', 'mnt');
   await twoDisks(base);
-  await succeed(['mergerfs', '-o', 'use_ino,inodecalc=passthrough', `${base}/one:${base}/two`, `${base}/lower`]);
+  await succeed([
+    'mergerfs',
+    '-o',
+    'use_ino,inodecalc=passthrough',
+    `${base}/one:${base}/two`,
+    `${base}/lower`,
+  ]);
   // Nothing is taken for another's further name: four names of 8 bytes, two files of 11.
   t.equal(treeSize(`${base}/lower`), 4 * 'of dir1\n'.length + 2 * 'below dir1\n'.length);
   let packed = 0;
   for await (const piece of packTree(`${base}/lower`, { form: 'none', ownership: 'real' })) {
-    for (let at = 0; at < piece.length; at += 512) if (piece[at + 156] === '1'.charCodeAt(0)) packed++;
+    for (let at = 0; at < piece.length; at += 512)
+      if (piece[at + 156] === '1'.charCodeAt(0)) packed++;
   }
   t.equal(packed, 0, 'no file is packed as a link to another');
   // It gives each name a node of its own, so nothing proves that two names are one file.
-  await severalDevices(t, base, `${base}/lower`, { merged: false, clash: true, lasting: false, oracle: true });
+  await severalDevices(t, base, `${base}/lower`, {
+    merged: false,
+    clash: true,
+    lasting: false,
+    oracle: true,
+  });
 });
 
 t.test('fuse-overlayfs of two disks', { skip }, async (t) => {
@@ -116,7 +148,17 @@ t.test('fuse-overlayfs of two disks', { skip }, async (t) => {
   }
   const base = await workspace(t, 'one', 'two', 'lower', 'upper', 'work', 'mnt');
   await twoDisks(base);
-  const { status, stderr } = await run(['fuse-overlayfs', '-o', `lowerdir=${base}/one:${base}/two`, `${base}/lower`]);
+  const { status, stderr } = await run([
+    'fuse-overlayfs',
+    '-o',
+    `lowerdir=${base}/one:${base}/two`,
+    `${base}/lower`,
+  ]);
   t.equal(status, 0, stderr);
-  await severalDevices(t, base, `${base}/lower`, { merged: true, clash: true, lasting: false, oracle: true });
+  await severalDevices(t, base, `${base}/lower`, {
+    merged: true,
+    clash: true,
+    lasting: false,
+    oracle: true,
+  });
 });

@@ -1,6 +1,6 @@
 /**
- * SQLite in WAL mode on a 90 MB database that is copied up: many page writes from two connections, a reader beside
- * them, checkpoints, a remount, and `PRAGMA integrity_check` after each.
+ * SQLite in WAL mode on a 90 MB database that is copied up: many page writes from two connections,
+ * a reader beside them, checkpoints, a remount, and `PRAGMA integrity_check` after each.
  */
 import t from 'tap';
 import { writeFile } from 'node:fs/promises';
@@ -21,7 +21,8 @@ db.commit()
 db.close()
 `;
 
-// A database changes its journal mode for one connection alone: nobody waits for the lock that takes (sqlite.org/wal.html).
+// A database changes its journal mode for one connection alone: nobody waits for the lock that
+// takes (sqlite.org/wal.html).
 const wal = `
 import sqlite3, sys
 db = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
@@ -70,8 +71,10 @@ async function databaseSurvives(target: Mounter): Promise<void> {
   await t.test(target.name, { skip: (await unavailable(t, target)) ?? false }, async (t) => {
     const mounter = target === plyfs ? new WatchedPlyfs(t) : target;
     const union = await Union.create(t, mounter, 1);
-    for (const [name, text] of Object.entries({ create, wal, writer, reader, verify })) await writeFile(`${union.base}/${name}.py`, text);
-    const script = (name: string, ...args: string[]) => succeed([python, `${union.base}/${name}.py`, ...args]);
+    for (const [name, text] of Object.entries({ create, wal, writer, reader, verify }))
+      await writeFile(`${union.base}/${name}.py`, text);
+    const script = (name: string, ...args: string[]) =>
+      succeed([python, `${union.base}/${name}.py`, ...args]);
     await script('create', `${union.lowers[0]}/data.db`);
     const size = Number(await succeed(['stat', '-c', '%s', `${union.lowers[0]}/data.db`]));
     t.ok(size > 90_000_000, `the database has ${size} bytes`);
@@ -80,18 +83,34 @@ async function databaseSurvives(target: Mounter): Promise<void> {
     const db = `${union.mnt}/data.db`;
     await givesBack(t, mounter, async () => {
       await script('wal', db);
-      await Promise.all([script('writer', db, '1'), script('writer', db, '2'), script('reader', db)]);
+      await Promise.all([
+        script('writer', db, '1'),
+        script('writer', db, '2'),
+        script('reader', db),
+      ]);
       t.equal(await script('verify', db), 'ok 12000\n');
       await succeed(['cp', db, `${union.base}/copy.db`]);
-      figure(t, mounter, `${size} bytes of database copied up and written in WAL mode, 300 transactions by two writers`);
+      figure(
+        t,
+        mounter,
+        `${size} bytes of database copied up and written in WAL mode, 300 transactions by two writers`,
+      );
     });
     await union.remount();
     t.equal(await script('verify', db), 'ok 12000\n', 'after a remount');
     await script('writer', db, '3');
     t.equal(await script('verify', db), 'ok 18000\n');
     await union.unmount();
-    t.equal(await script('verify', `${union.upper}/data.db`), 'ok 18000\n', 'in the upper directory itself');
-    t.equal(await script('verify', `${union.lowers[0]}/data.db`), 'ok 0\n', 'the lower is untouched');
+    t.equal(
+      await script('verify', `${union.upper}/data.db`),
+      'ok 18000\n',
+      'in the upper directory itself',
+    );
+    t.equal(
+      await script('verify', `${union.lowers[0]}/data.db`),
+      'ok 0\n',
+      'the lower is untouched',
+    );
   });
 }
 

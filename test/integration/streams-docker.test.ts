@@ -11,16 +11,28 @@ import { isRoot } from '../support/users.js';
 t.setTimeout(240_000);
 const skip = !isRoot && 'dockerd takes root';
 
-/** A line for sh, in which `run` stands for the words that run a container of the image, removed at its end; prints what is to be compared. */
+/**
+ * A line for sh, in which `run` stands for the words that run a container of the image, removed at
+ * its end; prints what is to be compared.
+ */
 const cases: readonly (readonly [what: string, line: string])[] = [
   ['binary data, both ways', `run -i image:1 cat <"$data" | sha256sum`],
-  ['much output', `run image:1 sh -c 'i=0; while [ $i -lt 20000 ]; do echo $i; i=$((i+1)); done' | sha256sum`],
+  [
+    'much output',
+    `run image:1 sh -c 'i=0; while [ $i -lt 20000 ]; do echo $i; i=$((i+1)); done' | sha256sum`,
+  ],
   ['the end of input', `printf 'a\\nb' | run -i image:1 sh -c 'cat; echo end'`],
   ['no input', `echo x | run image:1 sh -c 'cat; echo end'`],
   ['what no input is', `run image:1 stat -L -c '%F %t:%T' /proc/self/fd/0 </dev/null`],
-  ['what streams are', `run -i image:1 stat -L -c %F /proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 <"$data" >"$out" 2>&1; cat "$out"`],
+  [
+    'what streams are',
+    `run -i image:1 stat -L -c %F /proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 <"$data" >"$out" 2>&1; cat "$out"`,
+  ],
   ['opened anew', `run image:1 sh -c 'echo a >/dev/stdout; echo b >/dev/stderr' 2>&1`],
-  ['a file that is added to', `echo old >"$out"; run image:1 sh -c 'echo new; echo again >/proc/self/fd/1' >>"$out"; cat "$out"`],
+  [
+    'a file that is added to',
+    `echo old >"$out"; run image:1 sh -c 'echo new; echo again >/proc/self/fd/1' >>"$out"; cat "$out"`,
+  ],
   ['input that is not read', `run -i image:1 sh -c 'exit 3' <"$data"; echo $?`],
   ['input that never comes', `exec 9<>"$silent"; run -i image:1 sh -c 'exit 4' <&9; echo $?`],
   ['input closed within', `run -i image:1 sh -c 'exec <&-; echo go; exit 5' <"$data"; echo $?`],
@@ -29,13 +41,26 @@ const cases: readonly (readonly [what: string, line: string])[] = [
   ['the program closes its output', `run image:1 sh -c 'echo x; exec >&- 2>&-; exit 6'; echo $?`],
 ];
 
-async function outcomeOfCase(line: string, words: readonly string[], base: string): Promise<Pick<Outcome, 'status' | 'stdout'>> {
+async function outcomeOfCase(
+  line: string,
+  words: readonly string[],
+  base: string,
+): Promise<Pick<Outcome, 'status' | 'stdout'>> {
   const script = `
     data=$1 out=$2 silent=$3; shift 3
     words=$*
     run() { $words "$@"; }
     ${line}`;
-  const { status, stdout } = await run(['sh', '-c', script, 'sh', `${base}/data`, `${base}/out`, `${base}/silent`, ...words]);
+  const { status, stdout } = await run([
+    'sh',
+    '-c',
+    script,
+    'sh',
+    `${base}/data`,
+    `${base}/out`,
+    `${base}/silent`,
+    ...words,
+  ]);
   return { status, stdout };
 }
 
@@ -45,7 +70,10 @@ async function compares(t: Test, base: string): Promise<void> {
   const dockers = [...engine.client, 'run', '--rm', '--network', 'none'];
   const own = [plyProgram, '--root', `${base}/root-of-ply`, 'run', '--rm', '--network', 'none'];
   for (const [what, line] of cases) {
-    const [of, theirs] = [await outcomeOfCase(line, own, base), await outcomeOfCase(line, dockers, base)];
+    const [of, theirs] = [
+      await outcomeOfCase(line, own, base),
+      await outcomeOfCase(line, dockers, base),
+    ];
     t.same(of, theirs, what);
     t.not(theirs.stdout, '', 'docker has something to say');
   }

@@ -1,10 +1,22 @@
-/** Several processes on one root at once. What one holds, another does not delete; what two make is there once. */
+/**
+ * Several processes on one root at once. What one holds, another does not delete; what two make is
+ * there once.
+ */
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { ChainId } from '../../src/base/digest.js';
 import type { LayerStore } from '../../src/layer/layer-store.js';
-import { chainOf, contentOf, diffIdOf, isRoot, newStore, openStore, sourceOf, tarOf } from './fixture.js';
+import {
+  chainOf,
+  contentOf,
+  diffIdOf,
+  isRoot,
+  newStore,
+  openStore,
+  sourceOf,
+  tarOf,
+} from './fixture.js';
 import { inProcess } from './processes.js';
 
 t.setTimeout(300_000);
@@ -28,7 +40,12 @@ else {
     const own = await Promise.all([0, 1, 2].map((index) => tarOf({ own: String(index) })));
     for (const [index, tar] of own.entries()) writeFileSync(join(files, `own${index}`), tar);
     const results = await Promise.all(
-      own.map((_, index) => inProcess(root, { action: 'register', tars: ['base', 'top', `own${index}`].map((name) => join(files, name)) })),
+      own.map((_, index) =>
+        inProcess(root, {
+          action: 'register',
+          tars: ['base', 'top', `own${index}`].map((name) => join(files, name)),
+        }),
+      ),
     );
     const expected = own.map((tar) => [
       diffIdOf(base),
@@ -45,33 +62,37 @@ else {
     await clean(t, store);
   });
 
-  await t.test('processes that register and release the same layers over and over, while another reads', async (t) => {
-    const { store, root } = await newStore(t);
-    const files = join(root, '../files');
-    mkdirSync(files);
-    const tars = [base, top].map((tar, index) => {
-      writeFileSync(join(files, String(index)), tar);
-      return join(files, String(index));
-    });
-    let running = true;
-    const writers = Promise.all(
-      [0, 1, 2].map(async () => {
-        for (let round = 0; round < 5; round++) await inProcess(root, { action: 'register', tars, release: true });
-      }),
-    ).finally(() => (running = false));
-    const { store: reader } = await openStore(root, { readOnly: true });
-    const skipped: unknown[] = [];
-    while (running) {
-      reader.refresh();
-      skipped.push(...reader.skipped);
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-    await writers;
-    t.same(skipped, [], 'a reader sees no layer half');
-    store.refresh();
-    t.same(store.layers(), [], 'who releases last deletes');
-    await clean(t, store);
-  });
+  await t.test(
+    'processes that register and release the same layers over and over, while another reads',
+    async (t) => {
+      const { store, root } = await newStore(t);
+      const files = join(root, '../files');
+      mkdirSync(files);
+      const tars = [base, top].map((tar, index) => {
+        writeFileSync(join(files, String(index)), tar);
+        return join(files, String(index));
+      });
+      let running = true;
+      const writers = Promise.all(
+        [0, 1, 2].map(async () => {
+          for (let round = 0; round < 5; round++)
+            await inProcess(root, { action: 'register', tars, release: true });
+        }),
+      ).finally(() => (running = false));
+      const { store: reader } = await openStore(root, { readOnly: true });
+      const skipped: unknown[] = [];
+      while (running) {
+        reader.refresh();
+        skipped.push(...reader.skipped);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      await writers;
+      t.same(skipped, [], 'a reader sees no layer half');
+      store.refresh();
+      t.same(store.layers(), [], 'who releases last deletes');
+      await clean(t, store);
+    },
+  );
 
   await t.test('what another process holds is not deleted', async (t) => {
     const { store, root } = await newStore(t);
@@ -88,7 +109,11 @@ else {
     t.same(await store.release(layer.chainId), [], 'leased');
     other.close();
     store.acquire(layer.chainId);
-    t.equal((await store.release(layer.chainId)).length, 1, 'the lease ended with the store that had it');
+    t.equal(
+      (await store.release(layer.chainId)).length,
+      1,
+      'the lease ended with the store that had it',
+    );
   });
 
   await t.test('a parent stays while a layer on top of it is being made', async (t) => {

@@ -23,16 +23,31 @@ export async function openDriver(
   { readOnly = false, name = 'overlay2' }: { readOnly?: boolean; name?: DriverName } = {},
 ): Promise<GraphDriver> {
   const definition = drivers.find((each) => each.name === name)!;
-  return definition.open({ home: join(root, name), readOnly, probe: true, options: [], mounter: 'fuse' });
+  return definition.open({
+    home: join(root, name),
+    readOnly,
+    probe: true,
+    options: [],
+    mounter: 'fuse',
+  });
 }
 
-export async function openStore(root: string, options: { readOnly?: boolean; name?: DriverName } = {}): Promise<Opened> {
+export async function openStore(
+  root: string,
+  options: { readOnly?: boolean; name?: DriverName } = {},
+): Promise<Opened> {
   const driver = await openDriver(root, options);
-  return { driver, store: await LayerStore.open({ root, driver, readOnly: options.readOnly ?? false }) };
+  return {
+    driver,
+    store: await LayerStore.open({ root, driver, readOnly: options.readOnly ?? false }),
+  };
 }
 
 /** An empty root, and a store open on it. */
-export async function newStore(t: Test, options: { name?: DriverName } = {}): Promise<Opened & { root: string }> {
+export async function newStore(
+  t: Test,
+  options: { name?: DriverName } = {},
+): Promise<Opened & { root: string }> {
   const root = join(await workspace(t, 'root'), 'root');
   const opened = await openStore(root, options);
   t.teardown(() => opened.store.close());
@@ -40,7 +55,9 @@ export async function newStore(t: Test, options: { name?: DriverName } = {}): Pr
 }
 
 /** A tar of these entries. Strings are files. */
-export async function tarOf(entries: Readonly<Record<string, string | Partial<Header>>>): Promise<Buffer> {
+export async function tarOf(
+  entries: Readonly<Record<string, string | Partial<Header>>>,
+): Promise<Buffer> {
   const tar = pack();
   for (const [name, entry] of Object.entries(entries)) {
     const headers = { name, mtime: new Date(1_600_000_000_000), uid: 0, gid: 0 };

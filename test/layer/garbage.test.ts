@@ -1,4 +1,12 @@
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { hexOf } from '../../src/base/digest.js';
@@ -16,7 +24,8 @@ else {
     const layerdb = join(root, 'image/overlay2/layerdb');
     const kept = await store.register(sourceOf(base), undefined);
     const gone = await store.register(sourceOf(top), kept.chainId);
-    // A deletion cut off, as moby begins it; a registration cut off, which names no cache-id yet, and its directory.
+    // A deletion cut off, as moby begins it; a registration cut off, which names no cache-id yet,
+    // and its directory.
     const removing = join(layerdb, 'sha256', `${hexOf(gone.chainId)}-${randomId()}-removing`);
     renameSync(join(layerdb, 'sha256', hexOf(gone.chainId)), removing);
     const writeSet = join(layerdb, 'tmp/write-set-123456789');
@@ -50,7 +59,10 @@ else {
   await t.test('an unfinished deletion does not take what another layer has', async (t) => {
     const { store, driver, root } = await newStore(t);
     const layer = await store.register(sourceOf(base), undefined);
-    for (const name of [`sha256/${hexOf(layer.chainId)}-${randomId()}-removing`, 'tmp/write-set-1']) {
+    for (const name of [
+      `sha256/${hexOf(layer.chainId)}-${randomId()}-removing`,
+      'tmp/write-set-1',
+    ]) {
       mkdirSync(join(root, 'image/overlay2/layerdb', name));
       writeFileSync(join(root, 'image/overlay2/layerdb', name, 'cache-id'), layer.cacheId);
     }
@@ -61,24 +73,27 @@ else {
     t.same(await store.check({ deep: true }), []);
   });
 
-  await t.test('while a layer does not say what it has, nothing that it may have is removed', async (t) => {
-    const { store, driver, root } = await newStore(t);
-    const layer = await store.register(sourceOf(base), undefined);
-    const cacheId = join(root, 'image/overlay2/layerdb/sha256', hexOf(layer.chainId), 'cache-id');
-    rmSync(cacheId);
-    store.refresh();
-    t.same(
-      store.skipped.map(({ reason }) => reason),
-      ['has no cache-id'],
-    );
-    const { repaired, left } = await store.repair();
-    t.same(repaired, []);
-    t.match(left, [{ code: 'layer-skipped' }]);
-    t.ok(driver.exists(layer.cacheId));
-    writeFileSync(cacheId, layer.cacheId);
-    store.refresh();
-    t.same(await store.check({ deep: true }), [], 'put right by hand');
-  });
+  await t.test(
+    'while a layer does not say what it has, nothing that it may have is removed',
+    async (t) => {
+      const { store, driver, root } = await newStore(t);
+      const layer = await store.register(sourceOf(base), undefined);
+      const cacheId = join(root, 'image/overlay2/layerdb/sha256', hexOf(layer.chainId), 'cache-id');
+      rmSync(cacheId);
+      store.refresh();
+      t.same(
+        store.skipped.map(({ reason }) => reason),
+        ['has no cache-id'],
+      );
+      const { repaired, left } = await store.repair();
+      t.same(repaired, []);
+      t.match(left, [{ code: 'layer-skipped' }]);
+      t.ok(driver.exists(layer.cacheId));
+      writeFileSync(cacheId, layer.cacheId);
+      store.refresh();
+      t.same(await store.check({ deep: true }), [], 'put right by hand');
+    },
+  );
 
   await t.test('layers that no image needs, where it is known which do', async (t) => {
     const { store, driver, root } = await newStore(t);
@@ -133,15 +148,18 @@ else {
     );
   });
 
-  await t.test('listing changes nothing, and a root that is open for reading has it listed, too', async (t) => {
-    const { store, root } = await newStore(t);
-    await store.register(sourceOf(base), undefined);
-    const writeSet = join(root, 'image/overlay2/layerdb/tmp/write-set-1');
-    mkdirSync(writeSet);
-    const { store: reader } = await openStore(root, { readOnly: true });
-    t.match(reader.garbage(), [{ kind: 'unfinished', path: writeSet }]);
-    t.match(await reader.check(), [{ code: 'garbage', path: writeSet }]);
-    t.ok(existsSync(writeSet));
-    await t.rejects(reader.collectGarbage(), { code: 'root-read-only' });
-  });
+  await t.test(
+    'listing changes nothing, and a root that is open for reading has it listed, too',
+    async (t) => {
+      const { store, root } = await newStore(t);
+      await store.register(sourceOf(base), undefined);
+      const writeSet = join(root, 'image/overlay2/layerdb/tmp/write-set-1');
+      mkdirSync(writeSet);
+      const { store: reader } = await openStore(root, { readOnly: true });
+      t.match(reader.garbage(), [{ kind: 'unfinished', path: writeSet }]);
+      t.match(await reader.check(), [{ code: 'garbage', path: writeSet }]);
+      t.ok(existsSync(writeSet));
+      await t.rejects(reader.collectGarbage(), { code: 'root-read-only' });
+    },
+  );
 }

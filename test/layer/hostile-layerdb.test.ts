@@ -1,6 +1,18 @@
-/** Roots that nobody could have written by proper means: what is wrong is skipped and said, and nothing outside is touched. */
+/**
+ * Roots that nobody could have written by proper means: what is wrong is skipped and said, and
+ * nothing outside is touched.
+ */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { hexOf, type ChainId, type DiffId } from '../../src/base/digest.js';
@@ -50,7 +62,10 @@ else {
     const cases: Record<string, { reason: RegExp; make: (path: string, root: string) => void }> = {
       'no diff': { reason: /has no diff/, make: (path) => rmSync(join(path, 'diff')) },
       'no cache-id': { reason: /has no cache-id/, make: (path) => rmSync(join(path, 'cache-id')) },
-      'an empty cache-id': { reason: /has a cache-id that is no such id/, make: (path) => truncateSync(join(path, 'cache-id')) },
+      'an empty cache-id': {
+        reason: /has a cache-id that is no such id/,
+        make: (path) => truncateSync(join(path, 'cache-id')),
+      },
       'a cache-id that leads out': {
         reason: /has a cache-id that is no such id/,
         make: (path) => writeFileSync(join(path, 'cache-id'), '../../etc'),
@@ -60,11 +75,26 @@ else {
         reason: /has a size that is not a decimal number/,
         make: (path) => writeFileSync(join(path, 'size'), '7\n'),
       },
-      'a negative size': { reason: /has a size that is not a decimal number/, make: (path) => writeFileSync(join(path, 'size'), '-1') },
-      'another digest': { reason: /is not named by the ChainID/, make: (path) => writeFileSync(join(path, 'diff'), D1) },
-      'a parent that does not belong': { reason: /is not named by the ChainID/, make: (path) => writeFileSync(join(path, 'parent'), C1) },
-      'itself as parent': { reason: /is not named by the ChainID/, make: (path) => writeFileSync(join(path, 'parent'), D0) },
-      'an id in capitals': { reason: /has a diff that is no such id/, make: (path) => writeFileSync(join(path, 'diff'), D0.toUpperCase()) },
+      'a negative size': {
+        reason: /has a size that is not a decimal number/,
+        make: (path) => writeFileSync(join(path, 'size'), '-1'),
+      },
+      'another digest': {
+        reason: /is not named by the ChainID/,
+        make: (path) => writeFileSync(join(path, 'diff'), D1),
+      },
+      'a parent that does not belong': {
+        reason: /is not named by the ChainID/,
+        make: (path) => writeFileSync(join(path, 'parent'), C1),
+      },
+      'itself as parent': {
+        reason: /is not named by the ChainID/,
+        make: (path) => writeFileSync(join(path, 'parent'), D0),
+      },
+      'an id in capitals': {
+        reason: /has a diff that is no such id/,
+        make: (path) => writeFileSync(join(path, 'diff'), D0.toUpperCase()),
+      },
       'a huge file': {
         reason: /has a diff that is a file of more than 1024 bytes/,
         make: (path) => truncateSync(join(path, 'diff'), 2 ** 40),
@@ -120,7 +150,8 @@ else {
 
   await t.test('names that are no ids are nobody’s, and missing parents are told', async (t) => {
     const root = await workspace(t);
-    for (const name of ['abc', '..', `${hexOf(D0)}x`, `${hexOf(D0)}-${randomId()}-removing`]) layerIn(root, name, proper(D0));
+    for (const name of ['abc', '..', `${hexOf(D0)}x`, `${hexOf(D0)}-${randomId()}-removing`])
+      layerIn(root, name, proper(D0));
     layerIn(root, C1, proper(D1, D0));
     const { store } = await openStore(root, { readOnly: true });
     t.same(store.layers(), []);
@@ -131,14 +162,19 @@ else {
     const stored = new Map<ChainId, StoredLayer>();
     let parent: ChainId | undefined;
     for (let depth = 0; depth < 100_000; depth++) {
-      const chainId: ChainId = parent === undefined ? (D0 as string as ChainId) : chainOf(parent, D0);
+      const chainId: ChainId =
+        parent === undefined ? (D0 as string as ChainId) : chainOf(parent, D0);
       stored.set(chainId, { chainId, diffId: D0, parent, size: 0, cacheId: newCacheId() });
       parent = chainId;
     }
     const topFirst = new Map([...stored].reverse());
     t.equal(linkLayers(topFirst, new Map()).layers.get(parent!)?.depth, 100_000);
     topFirst.delete(D0 as string as ChainId);
-    t.equal(linkLayers(topFirst, new Map()).skipped.size, 99_999, 'all that is on top of what is missing');
+    t.equal(
+      linkLayers(topFirst, new Map()).skipped.size,
+      99_999,
+      'all that is on top of what is missing',
+    );
   });
 
   await t.test('mounts', async (t) => {
@@ -157,7 +193,14 @@ else {
     mount('orphan', { 'mount-id': randomId(), parent: C1 });
     const { store } = await openStore(root, { readOnly: true });
     t.same(
-      store.mountedLayers().map(({ name, mountId, initId, parent }) => [name, mountId === id, initId === `${id}-init`, parent?.chainId]),
+      store
+        .mountedLayers()
+        .map(({ name, mountId, initId, parent }) => [
+          name,
+          mountId === id,
+          initId === `${id}-init`,
+          parent?.chainId,
+        ]),
       [
         ['good', true, true, D0],
         ['plain', false, false, undefined],
@@ -178,48 +221,58 @@ else {
     }
   });
 
-  await t.test('two layers that name one directory of the driver: it stays as long as one does', async (t) => {
-    const { store, root, driver } = await newStore(t);
-    const tar = await tarOf({ file: 'content\n' });
-    const layer = await store.register(sourceOf(tar), undefined);
-    layerIn(root, D0, { ...proper(D0), 'cache-id': layer.cacheId });
-    store.refresh();
-    const findings = await store.check();
-    t.same(findings.filter(({ code }) => code === 'directory-shared').length, 2);
-    store.acquire(D0 as string as ChainId);
-    t.equal((await store.release(D0 as string as ChainId)).length, 1);
-    t.ok(driver.exists(layer.cacheId));
-    t.ok((await contentOf(store.tar(layer.chainId))).equals(tar));
-  });
+  await t.test(
+    'two layers that name one directory of the driver: it stays as long as one does',
+    async (t) => {
+      const { store, root, driver } = await newStore(t);
+      const tar = await tarOf({ file: 'content\n' });
+      const layer = await store.register(sourceOf(tar), undefined);
+      layerIn(root, D0, { ...proper(D0), 'cache-id': layer.cacheId });
+      store.refresh();
+      const findings = await store.check();
+      t.same(findings.filter(({ code }) => code === 'directory-shared').length, 2);
+      store.acquire(D0 as string as ChainId);
+      t.equal((await store.release(D0 as string as ChainId)).length, 1);
+      t.ok(driver.exists(layer.cacheId));
+      t.ok((await contentOf(store.tar(layer.chainId))).equals(tar));
+    },
+  );
 
-  await t.test('a layer that cannot be loaded is replaced when it is registered again', async (t) => {
-    const { store, root, driver } = await newStore(t);
-    const tar = await tarOf({ file: 'content\n' });
-    const layer = await store.register(sourceOf(tar), undefined);
-    const path = join(root, 'image/overlay2/layerdb/sha256', hexOf(layer.chainId));
-    rmSync(join(path, 'size'));
-    store.refresh();
-    t.equal(store.get(layer.chainId), undefined);
-    const again = await store.register(sourceOf(tar), undefined);
-    t.not(again.cacheId, layer.cacheId);
-    t.same(driver.ids(), [again.cacheId]);
-    t.same(await store.check({ deep: true }), []);
+  await t.test(
+    'a layer that cannot be loaded is replaced when it is registered again',
+    async (t) => {
+      const { store, root, driver } = await newStore(t);
+      const tar = await tarOf({ file: 'content\n' });
+      const layer = await store.register(sourceOf(tar), undefined);
+      const path = join(root, 'image/overlay2/layerdb/sha256', hexOf(layer.chainId));
+      rmSync(join(path, 'size'));
+      store.refresh();
+      t.equal(store.get(layer.chainId), undefined);
+      const again = await store.register(sourceOf(tar), undefined);
+      t.not(again.cacheId, layer.cacheId);
+      t.same(driver.ids(), [again.cacheId]);
+      t.same(await store.check({ deep: true }), []);
 
-    // With a layer on top, its short name in the driver's home is needed.
-    const child = await store.register(sourceOf(await tarOf({ other: '' })), again.chainId);
-    rmSync(join(path, 'size'));
-    store.refresh();
-    await t.rejects(store.register(sourceOf(tar), undefined), { code: 'layer-damaged' });
-    t.ok(existsSync(join(path, 'diff')));
-    t.ok(driver.exists(child.cacheId));
-  });
+      // With a layer on top, its short name in the driver's home is needed.
+      const child = await store.register(sourceOf(await tarOf({ other: '' })), again.chainId);
+      rmSync(join(path, 'size'));
+      store.refresh();
+      await t.rejects(store.register(sourceOf(tar), undefined), { code: 'layer-damaged' });
+      t.ok(existsSync(join(path, 'diff')));
+      t.ok(driver.exists(child.cacheId));
+    },
+  );
 
   await t.test('a tar-split or a file that is not what it was', async (t) => {
     const { store, root, driver } = await newStore(t);
-    const tar = await tarOf({ file: 'content\n', link: { type: 'symlink', linkname: '/etc/passwd' } });
+    const tar = await tarOf({
+      file: 'content\n',
+      link: { type: 'symlink', linkname: '/etc/passwd' },
+    });
     const layer = await store.register(sourceOf(tar), undefined);
     const { own } = driver.directories(layer.cacheId);
-    const codes = async (deep: boolean): Promise<string[]> => (await store.check({ deep })).map(({ code }) => code);
+    const codes = async (deep: boolean): Promise<string[]> =>
+      (await store.check({ deep })).map(({ code }) => code);
     t.same(await codes(true), []);
 
     writeFileSync(join(own, 'file'), 'CONTENT\n');
@@ -233,7 +286,12 @@ else {
     writeFileSync(join(own, 'file'), 'content\n');
     t.same(await codes(true), []);
 
-    const split = join(root, 'image/overlay2/layerdb/sha256', hexOf(layer.chainId), 'tar-split.json.gz');
+    const split = join(
+      root,
+      'image/overlay2/layerdb/sha256',
+      hexOf(layer.chainId),
+      'tar-split.json.gz',
+    );
     const whole = readFileSync(split);
     const { gzipSync } = await import('node:zlib');
     for (const [what, bytes] of Object.entries({
@@ -259,7 +317,8 @@ else {
     const top = await store.register(sourceOf(await tarOf({ top: '' })), base.chainId);
     const home = join(root, 'overlay2');
     const short = (id: string): string => readFileSync(join(home, id, 'link'), 'latin1');
-    const findings = async (): Promise<unknown[]> => (await store.check()).map(({ code, chainId }) => [code, chainId]);
+    const findings = async (): Promise<unknown[]> =>
+      (await store.check()).map(({ code, chainId }) => [code, chainId]);
     t.same(await findings(), []);
     writeFileSync(join(home, top.cacheId, 'lower'), `l/${short(other.cacheId)}`);
     t.same(await findings(), [['parents-differ', top.chainId]]);

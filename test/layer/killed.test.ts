@@ -1,6 +1,7 @@
 /**
- * A process that is killed after any step of what it does leaves the layer or nothing, and garbage that is known as such.
- * Each action is swept: killed after its first step, after its second, and so on until it ends by itself.
+ * A process that is killed after any step of what it does leaves the layer or nothing, and garbage
+ * that is known as such. Each action is swept: killed after its first step, after its second, and
+ * so on until it ends by itself.
  */
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -25,9 +26,17 @@ interface Prepared {
 }
 
 const shownBy = (store: LayerStore): string =>
-  [...store.layers().map(({ chainId }) => chainId), ...store.mountedLayers().map(({ name }) => name)].sort().join(' ');
+  [
+    ...store.layers().map(({ chainId }) => chainId),
+    ...store.mountedLayers().map(({ name }) => name),
+  ]
+    .sort()
+    .join(' ');
 
-async function sweep(t: Test, prepare: (root: string, directory: string) => Promise<Prepared>): Promise<void> {
+async function sweep(
+  t: Test,
+  prepare: (root: string, directory: string) => Promise<Prepared>,
+): Promise<void> {
   for (let killAt = 1; ; killAt++) {
     const directory = await workspace(t, 'root');
     const root = join(directory, 'root');
@@ -54,7 +63,9 @@ async function sweep(t: Test, prepare: (root: string, directory: string) => Prom
       );
     const known = [
       ...store.layers().map(({ cacheId }) => cacheId as string),
-      ...store.mountedLayers().flatMap(({ mountId, initId }) => [mountId as string, initId as string]),
+      ...store
+        .mountedLayers()
+        .flatMap(({ mountId, initId }) => [mountId as string, initId as string]),
     ];
     t.same([...driver.ids()].sort(), known.sort(), 'nor anything else in the driver’s home');
     t.same(
@@ -85,7 +96,8 @@ else {
   };
 
   /** As the store shows them: sorted. */
-  const both = (parent: ChainId): string => [parent, chainOf(parent, diffIdOf(top))].sort().join(' ');
+  const both = (parent: ChainId): string =>
+    [parent, chainOf(parent, diffIdOf(top))].sort().join(' ');
 
   await t.test('register', (t) =>
     sweep(t, async (root, directory) => {
@@ -105,7 +117,11 @@ else {
       const { store } = await openStore(root);
       const { chainId } = await store.register(sourceOf(top), parent);
       store.close();
-      return { action: { action: 'release', chainId }, kept: [], outcomes: [both(parent), parent, ''] };
+      return {
+        action: { action: 'release', chainId },
+        kept: [],
+        outcomes: [both(parent), parent, ''],
+      };
     }),
   );
 
@@ -121,7 +137,11 @@ else {
     sweep(t, async (root) => {
       const parent = await withBase(root);
       await inProcess(root, { action: 'create', name: 'one', parent, record: '{}' });
-      return { action: { action: 'remove', name: 'one' }, kept: [], outcomes: [`one ${parent}`, parent, ''] };
+      return {
+        action: { action: 'remove', name: 'one' },
+        kept: [],
+        outcomes: [`one ${parent}`, parent, ''],
+      };
     }),
   );
 
@@ -140,7 +160,12 @@ else {
       const parent = await withBase(root);
       const own = await changed(root, parent);
       const all = (): boolean => existsSync(join(own, 'new/file')) || readdirSync(own).length === 0;
-      return { action: { action: 'reset', name: 'one' }, kept: [parent], outcomes: [`one ${parent}`], holds: all };
+      return {
+        action: { action: 'reset', name: 'one' },
+        kept: [parent],
+        outcomes: [`one ${parent}`],
+        holds: all,
+      };
     }),
   );
 
@@ -153,7 +178,12 @@ else {
       await store.release(layer!.chainId);
       store.close();
       const outcomes = [`one ${parent}`, ['one', parent, layer!.chainId].sort().join(' ')];
-      return { action: { action: 'commit', name: 'one' }, kept: [parent], outcomes, holds: () => existsSync(join(own, 'new/file')) };
+      return {
+        action: { action: 'commit', name: 'one' },
+        kept: [parent],
+        outcomes,
+        holds: () => existsSync(join(own, 'new/file')),
+      };
     }),
   );
 

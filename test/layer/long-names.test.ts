@@ -1,4 +1,7 @@
-/** Names of up to 255 bytes are deleted like shorter ones, though the marker for one in a tar is up to four bytes longer than any name. */
+/**
+ * Names of up to 255 bytes are deleted like shorter ones, though the marker for one in a tar is up
+ * to four bytes longer than any name.
+ */
 import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
@@ -12,7 +15,11 @@ const directory = { type: 'directory', mode: 0o755 } as const;
 const [LONGEST, LONGEST_MARKED] = [255, 251];
 const lengths = [251, 252, 255];
 const nameOf = (length: number): string => 'n'.repeat(length);
-const base = { 'd/': directory, 'd/kept': 'x', ...Object.fromEntries(lengths.map((length) => [`d/${nameOf(length)}`, String(length)])) };
+const base = {
+  'd/': directory,
+  'd/kept': 'x',
+  ...Object.fromEntries(lengths.map((length) => [`d/${nameOf(length)}`, String(length)])),
+};
 
 if (!isRoot) t.pass('needs root', { skip: 'layers with owners and devices need root' });
 else {
@@ -25,14 +32,20 @@ else {
       for (const length of lengths) {
         const tar = await tarOf({ 'd/': directory, [`d/.wh.${nameOf(length)}`]: '' });
         if (markers && length > LONGEST_MARKED) {
-          const expected = { code: 'whiteout-unstorable', message: new RegExp(`deletes d/n{${length}}\\. .* overlay2`) };
+          const expected = {
+            code: 'whiteout-unstorable',
+            message: new RegExp(`deletes d/n{${length}}\\. .* overlay2`),
+          };
           await t.rejects(store.register(sourceOf(tar), below.chainId), expected);
           continue;
         }
         const layer = await store.register(sourceOf(tar), below.chainId);
         t.equal(diffIdOf(await contentOf(store.tar(layer.chainId))), layer.diffId);
         const { path } = await store.mountReadOnly(layer.chainId);
-        t.notOk(readdirSync(join(path, 'd')).includes(nameOf(length)), `${length} bytes are deleted`);
+        t.notOk(
+          readdirSync(join(path, 'd')).includes(nameOf(length)),
+          `${length} bytes are deleted`,
+        );
         t.equal(readdirSync(join(path, 'd')).length, lengths.length);
         await driver.put(layer.cacheId);
         figure(t, 1, 'long names deleted');
@@ -43,9 +56,12 @@ else {
         { code: 'archive-hostile' },
         'no name has more',
       );
-      await t.rejects(store.register(sourceOf(await tarOf({ [`d/${'n'.repeat(LONGEST + 1)}`]: '' })), undefined), {
-        code: 'archive-hostile',
-      });
+      await t.rejects(
+        store.register(sourceOf(await tarOf({ [`d/${'n'.repeat(LONGEST + 1)}`]: '' })), undefined),
+        {
+          code: 'archive-hostile',
+        },
+      );
     });
 
     await t.test(`${name}: through a mount`, async (t) => {
@@ -58,7 +74,12 @@ else {
       for (const length of lengths) {
         const remove = (): void => rmSync(join(path, 'd', nameOf(length)));
         if (deletable.includes(length)) remove();
-        else t.throws(remove, { code: 'ENAMETOOLONG' }, 'that its marker has no place is told, and the name stays');
+        else
+          t.throws(
+            remove,
+            { code: 'ENAMETOOLONG' },
+            'that its marker has no place is told, and the name stays',
+          );
       }
       t.same(readdirSync(join(path, 'd')), left);
       t.same(

@@ -1,4 +1,7 @@
-/** What was changed in a read-write layer, read from its own directory: the naive diff of two mounts is the oracle, whatever was done, and by whom it was mounted. */
+/**
+ * What was changed in a read-write layer, read from its own directory: the naive diff of two mounts
+ * is the oracle, whatever was done, and by whom it was mounted.
+ */
 import {
   appendFileSync,
   chmodSync,
@@ -37,15 +40,25 @@ async function image(): Promise<readonly [Buffer, Buffer]> {
   const base: Record<string, string | typeof directory> = {};
   for (const name of names) {
     base[`${name}/`] = directory;
-    for (const inner of names) base[`${name}/${inner}`] = inner === 'a' ? directory : `${name} ${inner}\n`;
+    for (const inner of names)
+      base[`${name}/${inner}`] = inner === 'a' ? directory : `${name} ${inner}\n`;
     for (const inner of names) base[`${name}/a/${inner}`] = `${inner}\n`;
   }
-  return [await tarOf(base), await tarOf({ 'a/.wh.b': '', 'b/.wh..wh..opq': '', 'b/b': 'of the second\n', 'etc/a/hosts': 'changed\n' })];
+  return [
+    await tarOf(base),
+    await tarOf({
+      'a/.wh.b': '',
+      'b/.wh..wh..opq': '',
+      'b/b': 'of the second\n',
+      'etc/a/hosts': 'changed\n',
+    }),
+  ];
 }
 
 /** Does something somewhere; what cannot be done is not. */
 function change(mount: string, random: (below: number) => number): boolean {
-  const path = (): string => join(mount, ...Array.from({ length: 1 + random(3) }, () => names[random(names.length)]!));
+  const path = (): string =>
+    join(mount, ...Array.from({ length: 1 + random(3) }, () => names[random(names.length)]!));
   const one = path();
   const acts: readonly (() => void)[] = [
     () => writeFileSync(one, `new ${random(1000)}\n`),
@@ -76,7 +89,12 @@ function change(mount: string, random: (below: number) => number): boolean {
 
 const CHANGES = 300;
 
-async function asTheNaiveDiff(t: Test, name: DriverName, mounter: Mounter['name'], seed: number): Promise<void> {
+async function asTheNaiveDiff(
+  t: Test,
+  name: DriverName,
+  mounter: Mounter['name'],
+  seed: number,
+): Promise<void> {
   const root = await workspace(t, 'root').then((base) => `${base}/root`);
   const driver = await drivers
     .find((each) => each.name === name)!
@@ -95,7 +113,9 @@ async function asTheNaiveDiff(t: Test, name: DriverName, mounter: Mounter['name'
   const found = await store.changes('changed');
   t.same(
     found.map(({ kind, path }) => `${kind} ${path}`),
-    (await naiveChanges(driver, made.mountId, made.initId ?? top.cacheId)).map(({ kind, path }) => `${kind} ${path}`),
+    (await naiveChanges(driver, made.mountId, made.initId ?? top.cacheId)).map(
+      ({ kind, path }) => `${kind} ${path}`,
+    ),
     `the same changes (seed ${seed})`,
   );
   // While it is mounted.
@@ -131,7 +151,10 @@ else {
       const { store, root, driver } = await newStore(t, { name });
       const target = join(root, '../target');
       mkdirSync(target);
-      const base = await store.register(sourceOf(await tarOf({ 'etc/': directory, 'etc/motd': 'hello\n', gone: 'x' })), undefined);
+      const base = await store.register(
+        sourceOf(await tarOf({ 'etc/': directory, 'etc/motd': 'hello\n', gone: 'x' })),
+        undefined,
+      );
       const { mountId } = await store.createMounted('one', base.chainId, { record: '{}' });
       t.same(await store.changes('one'), []);
       t.equal(await store.commitMounted('one'), undefined, 'an empty change makes no layer');

@@ -1,5 +1,14 @@
 import { spawn } from 'node:child_process';
-import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { DriverName } from '../../src/graphdriver/driver.js';
@@ -72,7 +81,9 @@ else {
     await t.test(`what an init layer shows, on ${name}`, async (t) => {
       const { store, root } = await newStore(t, { name });
       const below = await store.register(
-        sourceOf(await tarOf({ 'dev/': directory(), 'dev/old': '', 'etc/': directory(), 'etc/old': '' })),
+        sourceOf(
+          await tarOf({ 'dev/': directory(), 'dev/old': '', 'etc/': directory(), 'etc/old': '' }),
+        ),
         undefined,
       );
       const top = await store.register(sourceOf(await tarOf(image)), below.chainId);
@@ -81,8 +92,14 @@ else {
       t.teardown(() => store.unmount('one'));
       const kindOf = (file: string): string => {
         const stat = lstatSync(join(path, file));
-        const kind = stat.isDirectory() ? 'directory' : stat.isSymbolicLink() ? readlinkSync(join(path, file)) : `${stat.size} bytes`;
-        return stat.isSymbolicLink() ? kind : `${kind} ${(stat.mode & 0o7777).toString(8)} ${stat.uid}:${stat.gid}`;
+        const kind = stat.isDirectory()
+          ? 'directory'
+          : stat.isSymbolicLink()
+            ? readlinkSync(join(path, file))
+            : `${stat.size} bytes`;
+        return stat.isSymbolicLink()
+          ? kind
+          : `${kind} ${(stat.mode & 0o7777).toString(8)} ${stat.uid}:${stat.gid}`;
       };
       const expected: Record<string, string> = {
         dev: 'directory 700 0:0',
@@ -101,32 +118,55 @@ else {
         '.dockerenv': '0 bytes 755 0:0',
       };
       for (const [file, kind] of Object.entries(expected)) t.equal(kindOf(file), kind, file);
-      t.same(readdirSync(join(path, 'etc')).sort(), ['hostname', 'hosts', 'mtab', 'resolv.conf'], 'nothing from below the link');
+      t.same(
+        readdirSync(join(path, 'etc')).sort(),
+        ['hostname', 'hosts', 'mtab', 'resolv.conf'],
+        'nothing from below the link',
+      );
       t.notOk(existsSync(join(root, '../outside')));
     });
   }
 
-  await t.test('a file where the image deleted a directory, and a directory where a file goes', async (t) => {
-    const { store } = await newStore(t);
-    const below = await store.register(
-      sourceOf(await tarOf({ 'etc/': directory(), 'etc/old': '', 'proc/': directory(), 'proc/old': '' })),
-      undefined,
-    );
-    const top = await store.register(
-      sourceOf(await tarOf({ '.wh.etc': '', 'proc/': directory(), 'proc/.wh..wh..opq': '', 'dev/console/': directory(0o711) })),
-      below.chainId,
-    );
-    await store.createMounted('one', top.chainId);
-    const { path } = await store.mount('one');
-    t.teardown(() => store.unmount('one'));
-    t.notOk(existsSync(join(path, 'etc/old')));
-    t.same(readdirSync(join(path, 'proc')), []);
-    t.equal(statSync(join(path, 'dev/console')).mode & 0o7777, 0o711, 'a directory stays, as Docker leaves it');
-  });
+  await t.test(
+    'a file where the image deleted a directory, and a directory where a file goes',
+    async (t) => {
+      const { store } = await newStore(t);
+      const below = await store.register(
+        sourceOf(
+          await tarOf({ 'etc/': directory(), 'etc/old': '', 'proc/': directory(), 'proc/old': '' }),
+        ),
+        undefined,
+      );
+      const top = await store.register(
+        sourceOf(
+          await tarOf({
+            '.wh.etc': '',
+            'proc/': directory(),
+            'proc/.wh..wh..opq': '',
+            'dev/console/': directory(0o711),
+          }),
+        ),
+        below.chainId,
+      );
+      await store.createMounted('one', top.chainId);
+      const { path } = await store.mount('one');
+      t.teardown(() => store.unmount('one'));
+      t.notOk(existsSync(join(path, 'etc/old')));
+      t.same(readdirSync(join(path, 'proc')), []);
+      t.equal(
+        statSync(join(path, 'dev/console')).mode & 0o7777,
+        0o711,
+        'a directory stays, as Docker leaves it',
+      );
+    },
+  );
 
   const withMountpoint = async (t: Test) => {
     const opened = await newStore(t);
-    const layer = await opened.store.register(sourceOf(await tarOf({ file: 'image\n' })), undefined);
+    const layer = await opened.store.register(
+      sourceOf(await tarOf({ file: 'image\n' })),
+      undefined,
+    );
     const target = join(opened.root, '../target');
     mkdirSync(target);
     return { ...opened, layer, target };
@@ -135,9 +175,15 @@ else {
   await t.test('mounted by one process, unmounted by another', async (t) => {
     const { store, root, layer, target } = await withMountpoint(t);
     await store.createMounted('one', layer.chainId);
-    t.match(await inProcess(root, { action: 'mount', name: 'one', target }), { result: { path: target, by: 'fuse' } });
+    t.match(await inProcess(root, { action: 'mount', name: 'one', target }), {
+      result: { path: target, by: 'fuse' },
+    });
     writeFileSync(join(target, 'new'), 'written\n');
-    t.same(await store.shown(), [{ target, readOnly: false, alive: true, name: 'one' }], 'the mount outlives who made it');
+    t.same(
+      await store.shown(),
+      [{ target, readOnly: false, alive: true, name: 'one' }],
+      'the mount outlives who made it',
+    );
     await t.rejects(store.mount('one', { target: join(root, '..') }), { code: 'layer-in-use' });
     await t.rejects(store.releaseMounted('one'), { code: 'layer-in-use' });
     t.ok(store.mounted('one'), 'still there');
@@ -183,16 +229,25 @@ else {
     const second = join(root, '../second');
     mkdirSync(second);
     await reader.mountReadOnly(layer.chainId, { target: second });
-    t.equal(readFileSync(join(second, 'file'), 'utf8'), 'image\n', 'also from a root that is open for reading');
+    t.equal(
+      readFileSync(join(second, 'file'), 'utf8'),
+      'image\n',
+      'also from a root that is open for reading',
+    );
     await reader.unmountAt(second);
     await reader.unmountAt(target);
     store.addHolder(() => []);
-    t.match(await store.collectGarbage(), { removed: [{ kind: 'layer', chainId: layer.chainId }], failed: [] });
+    t.match(await store.collectGarbage(), {
+      removed: [{ kind: 'layer', chainId: layer.chainId }],
+      failed: [],
+    });
   });
 
   await t.test('a limit where none can be kept', async (t) => {
     const { store, driver } = await newStore(t);
-    await t.rejects(store.createMounted('one', undefined, { size: 1 << 20 }), { code: 'option-unsupported' });
+    await t.rejects(store.createMounted('one', undefined, { size: 1 << 20 }), {
+      code: 'option-unsupported',
+    });
     t.same(store.mountedLayers(), []);
     t.same(driver.ids(), [], 'nothing is left, the init layer neither');
   });
@@ -208,7 +263,8 @@ async function killDaemonOf(target: string): Promise<void> {
     } catch {
       continue;
     }
-    if (words.includes(target) && words.some((word) => word.endsWith('plyfs.js'))) process.kill(Number(entry), 'SIGKILL');
+    if (words.includes(target) && words.some((word) => word.endsWith('plyfs.js')))
+      process.kill(Number(entry), 'SIGKILL');
   }
   while ((await run(['stat', '-f', target])).status === 0);
 }

@@ -12,12 +12,23 @@ export interface Performed {
 
 /** In a process of its own, which ends before this returns. Throws when it fails. */
 export async function inProcess(root: string, action: Action): Promise<Performed> {
-  return JSON.parse(await succeed([process.execPath, program, root, JSON.stringify(action)])) as Performed;
+  return JSON.parse(
+    await succeed([process.execPath, program, root, JSON.stringify(action)]),
+  ) as Performed;
 }
 
 /** The same, killed after `killAt` steps. False when it ended before that. */
-export async function killedInProcess(root: string, action: Action, killAt: number): Promise<boolean> {
-  const { signal, status, stderr } = await run([process.execPath, program, root, JSON.stringify({ ...action, killAt })]);
+export async function killedInProcess(
+  root: string,
+  action: Action,
+  killAt: number,
+): Promise<boolean> {
+  const { signal, status, stderr } = await run([
+    process.execPath,
+    program,
+    root,
+    JSON.stringify({ ...action, killAt }),
+  ]);
   if (signal !== 'SIGKILL' && status !== 0) throw new Error(stderr);
   return signal === 'SIGKILL';
 }

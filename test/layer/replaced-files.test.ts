@@ -1,4 +1,7 @@
-/** Layers whose later entries take the place of earlier ones by way of a link: they show what docker shows of them, and their tar can be had again. */
+/**
+ * Layers whose later entries take the place of earlier ones by way of a link: they show what docker
+ * shows of them, and their tar can be had again.
+ */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -25,7 +28,13 @@ interface Case {
 
 const cases: Readonly<Record<string, Case>> = {
   'a file through a link to its directory': {
-    entries: [directory('usr'), directory('usr/lib'), file('usr/lib/x.so', 'one'), link('lib', 'usr/lib'), file('lib/x.so', 'other')],
+    entries: [
+      directory('usr'),
+      directory('usr/lib'),
+      file('usr/lib/x.so', 'one'),
+      link('lib', 'usr/lib'),
+      file('lib/x.so', 'other'),
+    ],
     shown: { 'usr/lib/x.so': 'other', 'lib/x.so': 'other' },
   },
   'several of one content, large and empty ones': {
@@ -39,24 +48,59 @@ const cases: Readonly<Record<string, Case>> = {
     shown: { 'd/a': 'a', 'd/b': 'b', 'd/c': large, 'd/e': 'e' },
   },
   'a directory that the tar does not name becomes a link': {
-    entries: [directory('b'), file('b/f', 'two'), file('a/f', 'one'), file('a/g', 'gone'), link('a', 'b')],
+    entries: [
+      directory('b'),
+      file('b/f', 'two'),
+      file('a/f', 'one'),
+      file('a/g', 'gone'),
+      link('a', 'b'),
+    ],
     shown: { 'a/f': 'two', 'b/f': 'two' },
   },
   'a directory replaced through a link to its parent': {
-    entries: [directory('d'), file('d/f', 'x'), directory('d/e'), file('d/e/g', 'y'), link('s', '.'), file('s/d', 'a file')],
+    entries: [
+      directory('d'),
+      file('d/f', 'x'),
+      directory('d/e'),
+      file('d/e/g', 'y'),
+      link('s', '.'),
+      file('s/d', 'a file'),
+    ],
     shown: { d: 'a file' },
   },
   'three names for one place': {
-    entries: [directory('d'), link('l', 'd'), link('m', 'l'), file('d/f', '1'), file('l/f', '2'), file('m/f', '3')],
+    entries: [
+      directory('d'),
+      link('l', 'd'),
+      link('m', 'l'),
+      file('d/f', '1'),
+      file('l/f', '2'),
+      file('m/f', '3'),
+    ],
     shown: { 'd/f': '3' },
   },
   'hard links of what is replaced': {
-    entries: [directory('d'), file('d/f', 'old'), { name: 'kept', flag: '1', link: 'd/f' }, link('l', 'd'), file('l/f', 'new')],
+    entries: [
+      directory('d'),
+      file('d/f', 'old'),
+      { name: 'kept', flag: '1', link: 'd/f' },
+      link('l', 'd'),
+      file('l/f', 'new'),
+    ],
     shown: { 'd/f': 'new', kept: 'old' },
   },
   'a link of the layer below, which counts where a layer is a copy': {
-    below: [directory('usr'), directory('usr/lib'), link('lib', 'usr/lib'), file('usr/lib/other', 'below')],
-    entries: [file('usr/lib/x.so', 'one'), file('lib/x.so', 'other'), file('usr/lib/other', 'replaced')],
+    below: [
+      directory('usr'),
+      directory('usr/lib'),
+      link('lib', 'usr/lib'),
+      file('usr/lib/other', 'below'),
+    ],
+    entries: [
+      file('usr/lib/x.so', 'one'),
+      file('lib/x.so', 'other'),
+      file('usr/lib/other', 'replaced'),
+    ],
     shown: { 'lib/x.so': 'other' },
   },
 };
@@ -67,46 +111,70 @@ else {
     await t.test(name, async (t) => {
       const { store, driver } = await newStore(t, { name });
       for (const [what, { below, entries, shown }] of Object.entries(cases)) {
-        const parent = below === undefined ? undefined : (await store.register(sourceOf(tar(...below)), undefined)).chainId;
+        const parent =
+          below === undefined
+            ? undefined
+            : (await store.register(sourceOf(tar(...below)), undefined)).chainId;
         const bytes = tar(...entries);
         const layer = await store.register(sourceOf(bytes), parent);
-        t.ok((await contentOf(store.tar(layer.chainId))).equals(bytes), `${what}: the tar as it was`);
+        t.ok(
+          (await contentOf(store.tar(layer.chainId))).equals(bytes),
+          `${what}: the tar as it was`,
+        );
         const { own } = driver.directories(layer.cacheId);
-        for (const [path, content] of Object.entries(shown)) t.equal(readFileSync(join(own, path), 'latin1'), content, `${what}: ${path}`);
+        for (const [path, content] of Object.entries(shown))
+          t.equal(readFileSync(join(own, path), 'latin1'), content, `${what}: ${path}`);
         figure(t, 1, 'layers that replace their own files');
       }
-      t.same(await store.check({ deep: true }).then((found) => found.filter(({ code }) => code !== 'garbage')), []);
+      t.same(
+        await store
+          .check({ deep: true })
+          .then((found) => found.filter(({ code }) => code !== 'garbage')),
+        [],
+      );
       // readdir(2) by Node would follow the links of these layers.
-      t.equal(await succeed(['find', driver.home, '-name', '*-removing*']), '', 'nothing is left beside the layers');
+      t.equal(
+        await succeed(['find', driver.home, '-name', '*-removing*']),
+        '',
+        'nothing is left beside the layers',
+      );
     });
   }
 
-  await t.test('whatever a layer replaces: it is refused, or its tar can be had again', async (t) => {
-    const { store } = await newStore(t, { name: 'vfs' });
-    const name = fc.constantFrom('a', 'b', 'c');
-    const path = fc.array(name, { minLength: 1, maxLength: 3 }).map((names) => names.join('/'));
-    const any: fc.Arbitrary<Fields> = fc.oneof(
-      fc.record({ name: path, data: fc.constantFrom('1', '2', '22', '') }),
-      fc.record({ name: path, flag: fc.constant('2'), link: fc.oneof(path, fc.constant('.'), fc.constant('..')) }),
-      path.map(directory),
-      fc.record({ name: path, flag: fc.constant('1'), link: path }),
-    );
-    let accepted = 0;
-    await fc.assert(
-      fc.asyncProperty(fc.array(any, { minLength: 3, maxLength: 12 }), async (entries) => {
-        const bytes = tar(...entries.map((fields) => entry(fields)));
-        try {
-          const { chainId } = await store.register(sourceOf(bytes), undefined);
-          accepted++;
-          t.ok((await contentOf(store.tar(chainId))).equals(bytes));
-          await store.release(chainId);
-        } catch (error) {
-          if (!(error instanceof PlyfsError && /^archive-(?:hostile|damaged)$/.test(error.code))) throw error;
-        }
-      }),
-      { numRuns: 300 },
-    );
-    t.ok(accepted > 0, 'some of them are taken');
-    figure(t, accepted, 'random layers had again');
-  });
+  await t.test(
+    'whatever a layer replaces: it is refused, or its tar can be had again',
+    async (t) => {
+      const { store } = await newStore(t, { name: 'vfs' });
+      const name = fc.constantFrom('a', 'b', 'c');
+      const path = fc.array(name, { minLength: 1, maxLength: 3 }).map((names) => names.join('/'));
+      const any: fc.Arbitrary<Fields> = fc.oneof(
+        fc.record({ name: path, data: fc.constantFrom('1', '2', '22', '') }),
+        fc.record({
+          name: path,
+          flag: fc.constant('2'),
+          link: fc.oneof(path, fc.constant('.'), fc.constant('..')),
+        }),
+        path.map(directory),
+        fc.record({ name: path, flag: fc.constant('1'), link: path }),
+      );
+      let accepted = 0;
+      await fc.assert(
+        fc.asyncProperty(fc.array(any, { minLength: 3, maxLength: 12 }), async (entries) => {
+          const bytes = tar(...entries.map((fields) => entry(fields)));
+          try {
+            const { chainId } = await store.register(sourceOf(bytes), undefined);
+            accepted++;
+            t.ok((await contentOf(store.tar(chainId))).equals(bytes));
+            await store.release(chainId);
+          } catch (error) {
+            if (!(error instanceof PlyfsError && /^archive-(?:hostile|damaged)$/.test(error.code)))
+              throw error;
+          }
+        }),
+        { numRuns: 300 },
+      );
+      t.ok(accepted > 0, 'some of them are taken');
+      figure(t, accepted, 'random layers had again');
+    },
+  );
 }

@@ -1,4 +1,7 @@
-/** A root on which dockerd runs is not written to. dockerd's databases are locked with flock(2), as by bbolt; here flock(1) does that. */
+/**
+ * A root on which dockerd runs is not written to. dockerd's databases are locked with flock(2), as
+ * by bbolt; here flock(1) does that.
+ */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -12,7 +15,9 @@ t.setTimeout(60_000);
 async function lockedElsewhere(t: Test, path: string): Promise<() => Promise<void>> {
   mkdirSync(dirname(path), { recursive: true });
   writeFileSync(path, '', { flag: 'a' });
-  const child = spawn('flock', ['--exclusive', '--no-fork', path, 'sh', '-c', 'echo; exec cat'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const child = spawn('flock', ['--exclusive', '--no-fork', path, 'sh', '-c', 'echo; exec cat'], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
   const ended = once(child, 'exit');
   const unlock = async (): Promise<void> => {
     child.stdin.end();
@@ -27,14 +32,20 @@ if (!isRoot) t.pass('needs root', { skip: 'layers with owners and devices need r
 else {
   const tar = await tarOf({ file: '' });
 
-  for (const database of ['volumes/metadata.db', 'network/files/local-kv.db', 'buildkit/snapshots.db']) {
+  for (const database of [
+    'volumes/metadata.db',
+    'network/files/local-kv.db',
+    'buildkit/snapshots.db',
+  ]) {
     await t.test(`${database} is locked`, async (t) => {
       const { store, root, driver } = await newStore(t);
       const { chainId } = await store.register(sourceOf(tar), undefined);
       const unlock = await lockedElsewhere(t, join(root, database));
       await t.rejects(openStore(root), { code: 'root-in-use' });
       t.ok((await openStore(root, { readOnly: true })).store.get(chainId), 'reading is possible');
-      await t.rejects(store.register(sourceOf(await tarOf({ other: '' })), chainId), { code: 'root-in-use' });
+      await t.rejects(store.register(sourceOf(await tarOf({ other: '' })), chainId), {
+        code: 'root-in-use',
+      });
       await t.rejects(store.createMounted('one', chainId), { code: 'root-in-use' });
       await t.rejects(store.release(chainId), { code: 'root-in-use' });
       await t.rejects(store.collectGarbage(), { code: 'root-in-use' });

@@ -1,7 +1,9 @@
 /**
- * Another process at work on a root: `node store-program.js ROOT '{"action":…}'`. Prints what came of it as JSON.
+ * Another process at work on a root: `node store-program.js ROOT '{"action":…}'`. Prints what came
+ * of it as JSON.
  *
- * With `killAt`, the process kills itself when the store has done that many of its steps (src/layer/trace.ts).
+ * With `killAt`, the process kills itself when the store has done that many of its steps
+ * (src/layer/trace.ts).
  */
 import { subscribe } from 'node:diagnostics_channel';
 import { readFileSync } from 'node:fs';
@@ -11,9 +13,19 @@ import { LayerStore } from '../../src/layer/layer-store.js';
 import { openDriver, sourceOf } from './fixture.js';
 
 export type Action = { readonly killAt?: number } & (
-  | { readonly action: 'register'; readonly tars: readonly string[]; readonly parent?: ChainId; readonly release?: boolean }
+  | {
+      readonly action: 'register';
+      readonly tars: readonly string[];
+      readonly parent?: ChainId;
+      readonly release?: boolean;
+    }
   | { readonly action: 'release'; readonly chainId: ChainId }
-  | { readonly action: 'create'; readonly name: string; readonly parent: ChainId; readonly record?: string }
+  | {
+      readonly action: 'create';
+      readonly name: string;
+      readonly parent: ChainId;
+      readonly record?: string;
+    }
   | { readonly action: 'reset' | 'commit'; readonly name: string }
   | { readonly action: 'rename'; readonly name: string; readonly newName: string }
   | { readonly action: 'remove'; readonly name: string }
@@ -32,14 +44,21 @@ async function perform(store: LayerStore, action: Action): Promise<unknown> {
         parent = (await store.register(sourceOf(readFileSync(tar)), parent)).chainId;
         registered.push(parent);
       }
-      if (action.release === true) for (const chainId of [...registered].reverse()) await store.release(chainId);
+      if (action.release === true)
+        for (const chainId of [...registered].reverse()) await store.release(chainId);
       return registered;
     }
     case 'release':
       store.acquire(action.chainId);
       return (await store.release(action.chainId)).map(({ chainId }) => chainId);
     case 'create':
-      return (await store.createMounted(action.name, action.parent, action.record === undefined ? {} : { record: action.record })).mountId;
+      return (
+        await store.createMounted(
+          action.name,
+          action.parent,
+          action.record === undefined ? {} : { record: action.record },
+        )
+      ).mountId;
     case 'reset':
       return store.resetMounted(action.name);
     case 'commit':

@@ -4,7 +4,11 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import t, { type Test } from 'tap';
-import { moveToOwnGroups, ownGroups, removeLeftContainerGroups } from '../../src/runtime/control-groups.js';
+import {
+  moveToOwnGroups,
+  ownGroups,
+  removeLeftContainerGroups,
+} from '../../src/runtime/control-groups.js';
 import { ended, outcomeOf, run, says } from '../support/command.js';
 import { containerImage } from '../support/container-image.js';
 import { temporaryDirectory } from '../support/mounts.js';
@@ -12,7 +16,9 @@ import { plyOn, plyProgram } from '../support/ply.js';
 import { isRoot } from '../support/users.js';
 
 t.setTimeout(180_000);
-const skip = !isRoot ? 'the groups that tests run in are root’s' : !groupsCanBeMade() && 'no control groups can be made here';
+const skip = !isRoot
+  ? 'the groups that tests run in are root’s'
+  : !groupsCanBeMade() && 'no control groups can be made here';
 
 /** In each hierarchy that is mounted, and in one at least. */
 function groupsCanBeMade(): boolean {
@@ -64,16 +70,35 @@ t.test('a container has groups of its own, which go with it', { skip }, async (t
   const ply = plyOn(`${base}/root`);
   await ply('import', await containerImage(base), 'image:1');
   const start = (script: string) =>
-    spawn(words[0]!, [...words.slice(1), plyProgram, '--root', `${base}/root`, 'run', '--rm', '-i', 'image:1', 'sh', '-c', script], {
-      stdio: ['pipe', 'pipe', 'pipe'],
-    });
+    spawn(
+      words[0]!,
+      [
+        ...words.slice(1),
+        plyProgram,
+        '--root',
+        `${base}/root`,
+        'run',
+        '--rm',
+        '-i',
+        'image:1',
+        'sh',
+        '-c',
+        script,
+      ],
+      {
+        stdio: ['pipe', 'pipe', 'pipe'],
+      },
+    );
 
   const first = start('cat /proc/self/cgroup; echo begun; read -r _');
   let printed = '';
   first.stdout.on('data', (bytes: Buffer) => (printed += bytes.toString()));
   await says(first, first.stdout, 'begun');
   const shown = printed.split('\n').filter((line) => line.includes(':'));
-  t.ok(shown.length >= groups.length && shown.every((line) => line.endsWith(':/')), 'inside, its groups are the roots');
+  t.ok(
+    shown.length >= groups.length && shown.every((line) => line.endsWith(':/')),
+    'inside, its groups are the roots',
+  );
   for (const group of groups) {
     const [child = 'none', ...more] = childrenOf(group);
     t.match(child, /^plyfs-[0-9a-f]{16}$/, group);
@@ -96,7 +121,9 @@ t.test('a container has groups of its own, which go with it', { skip }, async (t
   const [inside = ''] = readFileSync(join(group, left, 'cgroup.procs'), 'utf8')
     .trim()
     .split('\n');
-  const supervisor = Number(/^PPid:\t(\d+)$/m.exec(readFileSync(`/proc/${inside}/status`, 'utf8'))?.[1]);
+  const supervisor = Number(
+    /^PPid:\t(\d+)$/m.exec(readFileSync(`/proc/${inside}/status`, 'utf8'))?.[1],
+  );
   process.kill(supervisor, 'SIGKILL');
   await Promise.all([outcomeOf(second), ended(Number(inside))]);
   t.ok(existsSync(join(group, left)), 'its group is left');
@@ -134,7 +161,8 @@ t.test('what is mounted in a namespace of its own is its own group', { skip }, a
   for (const [index, line] of lines.entries())
     if (index % 2 === 1) t.ok(Number(line) <= 4, 'only processes of its own are in what it sees');
   removeLeftContainerGroups();
-  for (const directory of groups.directories) t.ok(existsSync(directory), 'a group that somebody holds is not removed');
+  for (const directory of groups.directories)
+    t.ok(existsSync(directory), 'a group that somebody holds is not removed');
   groups.remove();
   for (const directory of groups.directories) t.notOk(existsSync(directory));
 });

@@ -14,7 +14,10 @@ const skip = !isRoot && 'the devices that ply finds are copies, which takes root
 
 const names = ['null', 'zero', 'full', 'random', 'urandom', 'tty'];
 
-/** Runs its words where /dev has copies of devices, and prints what these are like, before and after. */
+/**
+ * Runs its words where /dev has copies of devices, and prints what these are like, before and
+ * after.
+ */
 const host = `
   mount -t tmpfs -o mode=755 tmpfs "$1"
   for name in ${names.join(' ')} fuse; do cp -a "/dev/$name" "$1"; done
@@ -47,7 +50,16 @@ t.test('mode, owner and times of devices', { skip }, async (t) => {
     mkdirSync(own);
     t.match(await user.ply('import', '-q', tar, 'image:1'), { status: 0 });
     const words = ['unshare', '--mount', '--propagation', 'private', 'sh', '-ec', host, 'sh', own];
-    const { status, stdout, stderr } = await run([...words, ...user.words, 'run', '--rm', 'image:1', 'sh', '-c', inside]);
+    const { status, stdout, stderr } = await run([
+      ...words,
+      ...user.words,
+      'run',
+      '--rm',
+      'image:1',
+      'sh',
+      '-c',
+      inside,
+    ]);
     t.equal(status, 0, stderr);
     const lines = stdout.trim().split('\n');
     const before = lines.slice(0, names.length);
@@ -65,7 +77,11 @@ t.test('mode, owner and times of devices', { skip }, async (t) => {
     t.same(shown.slice(-2), ['no other device can be used', 'none can be removed']);
     if (user.uid === 0) {
       const changed = [...names.map((name) => `${name} 600 33:33 1`), '600 33:33'];
-      t.same(shown.slice(names.length, -2), changed, 'root has devices of its own, and changes them');
+      t.same(
+        shown.slice(names.length, -2),
+        changed,
+        'root has devices of its own, and changes them',
+      );
     }
     figure(t, names.length, 'devices changed in a container');
   }

@@ -19,16 +19,21 @@ t.test('a root that is never shown', async (t) => {
   const program = copyProgram(directory);
   const begun = join(directory, 'begun');
   writeFileSync(join(program, 'bin/plyfs'), `#!/bin/sh\n: >'${begun}'\nexec sleep 1000\n`);
-  const child = spawn(join(program, 'bin/ply'), ['--root', dataRoot, 'run', '--rm', 'image:1', 'true'], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+  const child = spawn(
+    join(program, 'bin/ply'),
+    ['--root', dataRoot, 'run', '--rm', 'image:1', 'true'],
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  );
   t.teardown(() => child.kill('SIGKILL'));
   const outcome = outcomeOf(child);
   while (!existsSync(begun)) await delay(5);
   for (let asked = 0; asked < 4; asked++) {
     child.kill('SIGTERM');
     // Two that wait at once would be one (signal(7)).
-    while (/^ShdPnd:\s*0*[1-9a-f]/m.test(readFileSync(`/proc/${child.pid!}/status`, 'latin1'))) await delay(5);
+    while (/^ShdPnd:\s*0*[1-9a-f]/m.test(readFileSync(`/proc/${child.pid!}/status`, 'latin1')))
+      await delay(5);
   }
   t.match(await outcome, { status: 125, stdout: '', stderr: /^ply: [^\n]+\n$/ });
   t.equal(await plyOn(dataRoot)('ps', '--quiet'), '', 'and the container is gone');

@@ -9,7 +9,15 @@ import { containerUsers } from '../support/container-users.js';
 import { figure } from '../support/figures.js';
 import { temporaryDirectory } from '../support/mounts.js';
 import { asNobody, isRoot } from '../support/users.js';
-import { compileAttempts, hostThings, outcomesOf, outcomesOutside, reached, table, type Outcomes } from '../suites/escapes/escapes.js';
+import {
+  compileAttempts,
+  hostThings,
+  outcomesOf,
+  outcomesOutside,
+  reached,
+  table,
+  type Outcomes,
+} from '../suites/escapes/escapes.js';
 import { expected, expectedOnHostNetwork } from '../suites/escapes/expected.js';
 
 t.setTimeout(180_000);
@@ -31,9 +39,14 @@ t.test('ways out', async (t) => {
     const host = await hostThings(t, attempts, prefix);
     for (const network of ['none', 'host'] as const) {
       const options = ['--rm', '--network', network, '-v', `${attempts}:/attempts:ro`];
-      const outcomes = outcomesOf(await user.ply('run', ...options, 'image:1', '/attempts', ...host.words));
+      const outcomes = outcomesOf(
+        await user.ply('run', ...options, 'image:1', '/attempts', ...host.words),
+      );
       columns[`${user.name}, ${network}`] = outcomes;
-      const known = new Set([...Object.keys(expected), ...(network === 'host' ? Object.keys(expectedOnHostNetwork) : [])]);
+      const known = new Set([
+        ...Object.keys(expected),
+        ...(network === 'host' ? Object.keys(expectedOnHostNetwork) : []),
+      ]);
       t.same(
         reached(outcomes).filter((name) => !known.has(name)),
         [],
@@ -44,7 +57,10 @@ t.test('ways out', async (t) => {
     if (user.uid === 0) {
       const outside = await outcomesOutside(attempts, host.words);
       columns['outside'] = outside;
-      t.ok(reached(outside).length >= 60, 'outside of a container most of it can be had: the attempts are such');
+      t.ok(
+        reached(outside).length >= 60,
+        'outside of a container most of it can be had: the attempts are such',
+      );
     }
   }
   for (const line of table(columns)) t.comment(line);

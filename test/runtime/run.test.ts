@@ -1,7 +1,17 @@
-/** `ply run`, as root, as an ordinary user with one id, and as one with a range: what a container sees, how it ends, and what is left. */
+/**
+ * `ply run`, as root, as an ordinary user with one id, and as one with a range: what a container
+ * sees, how it ends, and what is left.
+ */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, chownSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  chownSync,
+  readFileSync,
+  readdirSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { ReadStream } from 'node:tty';
 import t, { type Test } from 'tap';
@@ -18,7 +28,10 @@ import { isRoot } from '../support/users.js';
 function processesWith(word: string): string[] {
   return readdirSync('/proc').filter((entry) => {
     try {
-      return /^\d+$/.test(entry) && readFileSync(`/proc/${entry}/cmdline`, 'latin1').split('\0').includes(word);
+      return (
+        /^\d+$/.test(entry) &&
+        readFileSync(`/proc/${entry}/cmdline`, 'latin1').split('\0').includes(word)
+      );
     } catch {
       return false;
     }
@@ -26,8 +39,20 @@ function processesWith(word: string): string[] {
 }
 
 /** Runs `script` in a new container of the image and returns the lines it prints. */
-async function lines(user: ContainerUser, options: readonly string[], script: string): Promise<string[]> {
-  const { status, stdout, stderr } = await user.ply('run', '--rm', ...options, 'image:1', 'sh', '-c', script);
+async function lines(
+  user: ContainerUser,
+  options: readonly string[],
+  script: string,
+): Promise<string[]> {
+  const { status, stdout, stderr } = await user.ply(
+    'run',
+    '--rm',
+    ...options,
+    'image:1',
+    'sh',
+    '-c',
+    script,
+  );
   if (status !== 0) throw new Error(`${user.name}: ${status ?? ''} ${stdout}${stderr}`);
   return stdout.trim().split('\n');
 }
@@ -93,8 +118,19 @@ async function confinement(t: Test, user: ContainerUser): Promise<void> {
   const volume = join(user.directory, 'volume');
   mkdirSync(volume);
   writeFileSync(join(volume, 'file'), 'of the host\n');
-  if (isRoot) for (const path of [volume, join(volume, 'file')]) chownSync(path, user.uid, user.uid);
-  const options = ['--network', 'none', '--read-only', '-v', `${volume}:/rw`, '-v', `${volume}:/deep/ro:ro`, '-w', '/tmp'];
+  if (isRoot)
+    for (const path of [volume, join(volume, 'file')]) chownSync(path, user.uid, user.uid);
+  const options = [
+    '--network',
+    'none',
+    '--read-only',
+    '-v',
+    `${volume}:/rw`,
+    '-v',
+    `${volume}:/deep/ro:ro`,
+    '-w',
+    '/tmp',
+  ];
   t.same(
     await lines(
       user,
@@ -124,16 +160,27 @@ async function confinement(t: Test, user: ContainerUser): Promise<void> {
 /** Files that decide whom a program runs as, and never end, or never begin. */
 async function endless(t: Test, user: ContainerUser): Promise<void> {
   const script = 'rm /etc/passwd /etc/group; ln -s /dev/zero /etc/passwd; mknod /etc/group p';
-  t.match(await user.ply('run', '--name', 'endless', 'image:1', 'sh', '-c', script), { status: 0, stderr: '' });
+  t.match(await user.ply('run', '--name', 'endless', 'image:1', 'sh', '-c', script), {
+    status: 0,
+    stderr: '',
+  });
   t.match(await user.ply('commit', 'endless', 'endless:1'), { status: 0 });
   t.match(await user.ply('rm', 'endless'), { status: 0 });
-  t.match(await user.ply('run', '--rm', '-u', '7', 'endless:1', 'id', '-u'), { status: 0, stdout: '7\n' }, 'they say nothing');
-  t.match(await user.ply('run', '--rm', '-u', 'web', 'endless:1', 'id', '-u'), { status: 125, stderr: /web/ });
+  t.match(
+    await user.ply('run', '--rm', '-u', '7', 'endless:1', 'id', '-u'),
+    { status: 0, stdout: '7\n' },
+    'they say nothing',
+  );
+  t.match(await user.ply('run', '--rm', '-u', 'web', 'endless:1', 'id', '-u'), {
+    status: 125,
+    stderr: /web/,
+  });
   t.match(await user.ply('rmi', 'endless:1'), { status: 0 });
 }
 
 async function limits(t: Test, user: ContainerUser): Promise<void> {
-  // `-m` is RLIMIT_RSS and `-w` RLIMIT_LOCKS, hard and soft. A shell keeps the ids that a set-id bit gave it with -p only.
+  // `-m` is RLIMIT_RSS and `-w` RLIMIT_LOCKS, hard and soft. A shell keeps the ids that a set-id
+  // bit gave it with -p only.
   const script = `
     cat /bin/sh >/tmp/sh; chown 33:44 /tmp/sh; chmod 6755 /tmp/sh
     ulimit -m 0; ulimit -w 0; id -u; touch /tmp/a
@@ -146,8 +193,10 @@ async function limits(t: Test, user: ContainerUser): Promise<void> {
 }
 
 async function endings(t: Test, user: ContainerUser): Promise<void> {
-  const statusOf = async (...words: string[]): Promise<number | null> => (await user.ply('run', '--rm', ...words)).status;
-  // The statuses are docker run's (docs.docker.com/reference/cli/docker/container/run, "Exit status").
+  const statusOf = async (...words: string[]): Promise<number | null> =>
+    (await user.ply('run', '--rm', ...words)).status;
+  // The statuses are docker run's (docs.docker.com/reference/cli/docker/container/run, "Exit
+  // status").
   const [own, missing, refused, unknown, wrong, killed] = await Promise.all([
     statusOf('image:1', 'sh', '-c', 'exit 7'),
     statusOf('image:1', 'no-such-program'),
@@ -156,8 +205,13 @@ async function endings(t: Test, user: ContainerUser): Promise<void> {
     statusOf('--no-such-option', 'image:1', 'true'),
     statusOf('image:1', 'sh', '-c', 'sh -c "kill -9 \\$\\$"; exit $?'),
   ]);
-  t.same({ own, missing, refused, unknown, wrong, killed }, { own: 7, missing: 127, refused: 126, unknown: 125, wrong: 125, killed: 137 });
-  t.match(await user.ply('run', '--rm', 'image:1', 'no-such-program'), { stderr: /^ply: no-such-program [^\n]*\n$/ });
+  t.same(
+    { own, missing, refused, unknown, wrong, killed },
+    { own: 7, missing: 127, refused: 126, unknown: 125, wrong: 125, killed: 137 },
+  );
+  t.match(await user.ply('run', '--rm', 'image:1', 'no-such-program'), {
+    stderr: /^ply: no-such-program [^\n]*\n$/,
+  });
 
   const child = spawn(user.words[0]!, [
     ...user.words.slice(1),
@@ -175,21 +229,39 @@ async function endings(t: Test, user: ContainerUser): Promise<void> {
   await says(child, child.stdout, 'hello');
   // Wrappers of this test become ply by exec.
   child.kill('SIGTERM');
-  t.match(await outcome, { status: 3, stdout: 'ready\nhello\ngot\n' }, 'a signal and standard input reach it');
+  t.match(
+    await outcome,
+    { status: 3, stdout: 'ready\nhello\ngot\n' },
+    'a signal and standard input reach it',
+  );
 }
 
 async function killing(t: Test, user: ContainerUser): Promise<void> {
   const word = `${user.name}-${process.pid}`;
   const child = spawn(
     user.words[0]!,
-    [...user.words.slice(1), 'run', '--name', 'killed', 'image:1', 'sh', '-c', 'echo ready; while :; do sleep 1; done', word],
+    [
+      ...user.words.slice(1),
+      'run',
+      '--name',
+      'killed',
+      'image:1',
+      'sh',
+      '-c',
+      'echo ready; while :; do sleep 1; done',
+      word,
+    ],
     { stdio: ['ignore', 'pipe', 'inherit'] },
   );
   t.teardown(() => child.kill('SIGKILL'));
   await once(child.stdout, 'data');
-  const inside = processesWith(word).filter((pid) => /^NSpid:.*\s1$/m.test(readFileSync(`/proc/${pid}/status`, 'utf8')));
+  const inside = processesWith(word).filter((pid) =>
+    /^NSpid:.*\s1$/m.test(readFileSync(`/proc/${pid}/status`, 'utf8')),
+  );
   t.equal(inside.length, 1);
-  const supervisor = readFileSync(`/proc/${inside[0]!}/status`, 'utf8').match(/^PPid:\s*(\d+)/m)![1]!;
+  const supervisor = readFileSync(`/proc/${inside[0]!}/status`, 'utf8').match(
+    /^PPid:\s*(\d+)/m,
+  )![1]!;
   const namespace = processesInMountNamespaceOf(supervisor);
   t.ok(namespace.length >= 2, 'the supervisor and the union');
   child.kill('SIGKILL');
@@ -200,9 +272,19 @@ async function killing(t: Test, user: ContainerUser): Promise<void> {
     'SIGKILL of ply ends all that was started',
   );
   t.notMatch(readFileSync('/proc/self/mountinfo', 'utf8'), user.dataRoot, 'and nothing is mounted');
-  t.match(await user.ply('run', 'killed', 'sh', '-c', 'echo again'), { status: 0, stdout: 'again\n' }, 'the container can be run again');
+  t.match(
+    await user.ply('run', 'killed', 'sh', '-c', 'echo again'),
+    { status: 0, stdout: 'again\n' },
+    'the container can be run again',
+  );
 
-  await user.ply('run', 'killed', 'sh', '-c', 'mkdir -p /a/b; touch /a/b/c; chown -R 33:44 /a; chmod 0 /a/b /a; rm -f /owned');
+  await user.ply(
+    'run',
+    'killed',
+    'sh',
+    '-c',
+    'mkdir -p /a/b; touch /a/b/c; chown -R 33:44 /a; chmod 0 /a/b /a; rm -f /owned',
+  );
   // Root gives files to whom they belong.
   if (user.uid !== 0)
     t.equal(
@@ -213,7 +295,16 @@ async function killing(t: Test, user: ContainerUser): Promise<void> {
   t.match(await user.ply('rm', 'killed'), { status: 0, stderr: '' });
   t.match(await user.ply('rmi', 'image:1'), { status: 0 });
   t.equal(
-    await succeed(['find', join(user.dataRoot, 'overlay2'), '-mindepth', '2', '!', '-type', 'l', '-print']),
+    await succeed([
+      'find',
+      join(user.dataRoot, 'overlay2'),
+      '-mindepth',
+      '2',
+      '!',
+      '-type',
+      'l',
+      '-print',
+    ]),
     '',
     'and it can delete it all',
   );
@@ -235,12 +326,19 @@ async function terminal(t: Test, user: ContainerUser): Promise<void> {
   const master = sys.openat(AT_FDCWD, bytesOf('/dev/ptmx'), O_RDWR | O_NOCTTY | O_CLOEXEC, 0);
   const number = sys.unlockTerminal(master);
   sys.setWindowSize(master, 30, 100);
-  const slave = sys.openat(AT_FDCWD, bytesOf(`/dev/pts/${number}`), O_RDWR | O_NOCTTY | O_CLOEXEC, 0);
+  const slave = sys.openat(
+    AT_FDCWD,
+    bytesOf(`/dev/pts/${number}`),
+    O_RDWR | O_NOCTTY | O_CLOEXEC,
+    0,
+  );
   const words = [...user.words, 'run', '--rm', '-it', 'image:1', 'sh', '-c'];
   // In a wait, which a signal ends, no second one is lost before the first has been answered.
   const script =
     'tty; stty size; trap "stty size" WINCH; trap ended=1 USR1; echo ready; sleep 300 & until [ "$ended" ]; do wait; done; exit 5';
-  const child = spawn('setsid', ['--ctty', '--wait', ...words, script], { stdio: [slave, slave, slave] });
+  const child = spawn('setsid', ['--ctty', '--wait', ...words, script], {
+    stdio: [slave, slave, slave],
+  });
   sys.close(slave);
   t.teardown(() => child.kill('SIGKILL'));
   const stream = new ReadStream(master);
@@ -258,7 +356,8 @@ async function terminal(t: Test, user: ContainerUser): Promise<void> {
   t.equal(status, 5);
   // EIO, once what was written has been read.
   await closed;
-  // The new size once: the terminal tells of it, and nobody else. A pseudo-terminal ends lines with both characters.
+  // The new size once: the terminal tells of it, and nobody else. A pseudo-terminal ends lines with
+  // both characters.
   t.equal(said, '/dev/pts/0\r\n30 100\r\nready\r\n40 120\r\n');
 }
 

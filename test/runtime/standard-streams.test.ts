@@ -1,8 +1,19 @@
-/** Standard streams of a container: what goes through them, how they end, and that nothing the caller has open goes in. */
+/**
+ * Standard streams of a container: what goes through them, how they end, and that nothing the
+ * caller has open goes in.
+ */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { chmodSync, closeSync, openSync, readFileSync, readSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  openSync,
+  readFileSync,
+  readSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { PassThrough, Readable, Writable } from 'node:stream';
 import t, { type Test } from 'tap';
@@ -73,7 +84,18 @@ t.test('bytes go through as they are', async (t) => {
 
   const pieces: Buffer[] = [];
   const taking = into(pieces);
-  t.equal(await through(t, { stdin: Readable.from([bytes.subarray(0, 1), bytes.subarray(1)]), stdout: taking, stderr: 2 }, 'cat'), 0);
+  t.equal(
+    await through(
+      t,
+      {
+        stdin: Readable.from([bytes.subarray(0, 1), bytes.subarray(1)]),
+        stdout: taking,
+        stderr: 2,
+      },
+      'cat',
+    ),
+    0,
+  );
   t.equal(digest(Buffer.concat(pieces)), digest(bytes), 'from a stream and into one');
   t.notOk(taking.writableEnded, 'which is not ended');
 });
@@ -99,20 +121,31 @@ t.test('a reader that is slow holds the writer up, and nothing piles up', async 
 t.test('a reader that has gone ends the writer', async (t) => {
   const [read, write] = sys.pipe() as [number, number];
   sys.close(read);
-  t.not(await through(t, { stdout: write, stderr: 2 }, 'while echo x; do :; done 2>/dev/null; exit 1'), 0, 'of a descriptor');
+  t.not(
+    await through(t, { stdout: write, stderr: 2 }, 'while echo x; do :; done 2>/dev/null; exit 1'),
+    0,
+    'of a descriptor',
+  );
   sys.close(write);
   const gone = new Writable({
     write: (_chunk, _encoding, done) => {
       done(Object.assign(new Error('gone'), { code: 'EPIPE' }));
     },
   });
-  t.not(await through(t, { stdout: gone, stderr: 2 }, 'while echo x; do :; done 2>/dev/null; exit 1'), 0, 'of a stream');
+  t.not(
+    await through(t, { stdout: gone, stderr: 2 }, 'while echo x; do :; done 2>/dev/null; exit 1'),
+    0,
+    'of a stream',
+  );
 });
 
 t.test('what cannot be passed on is told', async (t) => {
   const full = openSync('/dev/full', 'w');
   t.teardown(() => closeSync(full));
-  await t.rejects(through(t, { stdout: full, stderr: nowhere() }, 'echo x'), { code: 'stream-failed', message: /output .*ENOSPC/ });
+  await t.rejects(through(t, { stdout: full, stderr: nowhere() }, 'echo x'), {
+    code: 'stream-failed',
+    message: /output .*ENOSPC/,
+  });
   const directory = openSync('/', 'r');
   t.teardown(() => closeSync(directory));
   await t.rejects(through(t, { stdin: directory, stdout: nowhere(), stderr: 2 }, 'cat'), {
@@ -136,7 +169,14 @@ t.test('input that goes on is left where it is when the program has ended', asyn
 
 t.test('the end of input reaches the program, and so does what comes before it', async (t) => {
   const taken: Buffer[] = [];
-  t.equal(await through(t, { stdin: Readable.from(['a\n', 'b\n']), stdout: into(taken), stderr: 2 }, 'cat; echo end'), 0);
+  t.equal(
+    await through(
+      t,
+      { stdin: Readable.from(['a\n', 'b\n']), stdout: into(taken), stderr: 2 },
+      'cat; echo end',
+    ),
+    0,
+  );
   t.equal(Buffer.concat(taken).toString(), 'a\nb\nend\n');
 });
 
@@ -184,7 +224,11 @@ t.test('of a container', async (t) => {
     t.equal((statSync(planted).mode & 0o7777).toString(8), '644', 'cannot be made set-id');
     t.equal(statSync(planted).uid, process.getuid?.());
     t.equal(readFileSync(planted, 'utf8'), 'program\nmore\n');
-    t.equal(readFileSync(log, 'utf8'), 'old\nnew\nrewritten\n', 'and what is added to cannot be rewritten');
+    t.equal(
+      readFileSync(log, 'utf8'),
+      'old\nnew\nrewritten\n',
+      'and what is added to cannot be rewritten',
+    );
   });
 
   await t.test('are pipes of its own', async (t) => {
@@ -235,7 +279,11 @@ t.test('of a container', async (t) => {
       streams: { stdin: Readable.from(['to it\n']), stdout: into(output!), stderr: into(errors!) },
     });
     t.same(
-      { status, output: Buffer.concat(output!).toString(), errors: Buffer.concat(errors!).toString() },
+      {
+        status,
+        output: Buffer.concat(output!).toString(),
+        errors: Buffer.concat(errors!).toString(),
+      },
       { status: 4, output: 'to it\n', errors: 'wrong\n' },
     );
   });

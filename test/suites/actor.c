@@ -1,9 +1,10 @@
 /*
- * A process that makes system calls on request, so that a test can act on a mount as several users at once,
- * keep descriptors, locks and mappings open across steps, and see exact errnos.
+ * A process that makes system calls on request, so that a test can act on a mount as several users
+ * at once, keep descriptors, locks and mappings open across steps, and see exact errnos.
  *
- * One request a line: OP ARG..., an argument being a decimal number or bytes as `x` and hexadecimal digits.
- * One reply a line: the result or -errno, then what the call returned, in the same notation.
+ * One request a line: OP ARG..., an argument being a decimal number or bytes as `x` and hexadecimal
+ * digits. One reply a line: the result or -errno, then what the call returned, in the same
+ * notation.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -34,14 +35,14 @@
 #include <unistd.h>
 
 #define MAX_ARGS 24
-static char *arg[MAX_ARGS];
+static char* arg[MAX_ARGS];
 static size_t length[MAX_ARGS];
 static int args;
 
 enum { MAPPINGS = 4096 };
 
 static struct {
-  unsigned char *address;
+  unsigned char* address;
   size_t length;
 } maps[MAPPINGS];
 
@@ -53,7 +54,7 @@ static void on_sigbus(int signal) {
   siglongjmp(beyond_the_end, 1);
 }
 
-static void fail(const char *why) {
+static void fail(const char* why) {
   fprintf(stderr, "actor: %s\n", why);
   exit(2);
 }
@@ -66,7 +67,7 @@ static long long number(int i) {
 static int digit(char c) { return c <= '9' ? c - '0' : c - 'a' + 10; }
 
 /* Decodes once, in place; the result is NUL-terminated. */
-static char *bytes(int i) {
+static char* bytes(int i) {
   if (i >= args || arg[i][0] != 'x') fail("bytes are missing");
   char *in = arg[i] + 1, *out = arg[i] + 1;
   while (in[0] && in[1]) {
@@ -78,9 +79,9 @@ static char *bytes(int i) {
   return arg[i] + 1;
 }
 
-static void put_bytes(const void *data, size_t n) {
+static void put_bytes(const void* data, size_t n) {
   static const char digits[] = "0123456789abcdef";
-  const unsigned char *p = data;
+  const unsigned char* p = data;
   fputs(" x", stdout);
   for (size_t i = 0; i < n; i++) {
     putchar(digits[p[i] >> 4]);
@@ -90,14 +91,18 @@ static void put_bytes(const void *data, size_t n) {
 
 static void result(long long r) { printf("%lld", r < 0 ? (long long)-errno : r); }
 
-static long long nanoseconds(struct timespec t) { return (long long)t.tv_sec * 1000000000LL + t.tv_nsec; }
+static long long nanoseconds(struct timespec t) {
+  return (long long)t.tv_sec * 1000000000LL + t.tv_nsec;
+}
 
-static void put_stat(int r, const struct stat *s) {
+static void put_stat(int r, const struct stat* s) {
   result(r);
   if (r < 0) return;
-  printf(" %u %llu %u %u %llu %lld %lld %u %u %u %u %lld %lld %lld", s->st_mode, (unsigned long long)s->st_nlink, s->st_uid, s->st_gid,
-         (unsigned long long)s->st_ino, (long long)s->st_size, (long long)s->st_blocks, major(s->st_rdev), minor(s->st_rdev),
-         major(s->st_dev), minor(s->st_dev), nanoseconds(s->st_atim), nanoseconds(s->st_mtim), nanoseconds(s->st_ctim));
+  printf(" %u %llu %u %u %llu %lld %lld %u %u %u %u %lld %lld %lld", s->st_mode,
+         (unsigned long long)s->st_nlink, s->st_uid, s->st_gid, (unsigned long long)s->st_ino,
+         (long long)s->st_size, (long long)s->st_blocks, major(s->st_rdev), minor(s->st_rdev),
+         major(s->st_dev), minor(s->st_dev), nanoseconds(s->st_atim), nanoseconds(s->st_mtim),
+         nanoseconds(s->st_ctim));
 }
 
 struct linux_dirent64 {
@@ -108,71 +113,103 @@ struct linux_dirent64 {
   char d_name[];
 };
 
-static void put_entries(const char *buffer, long n) {
+static void put_entries(const char* buffer, long n) {
   for (long at = 0; at < n;) {
-    const struct linux_dirent64 *d = (const void *)(buffer + at);
+    const struct linux_dirent64* d = (const void*)(buffer + at);
     put_bytes(d->d_name, strlen(d->d_name));
     printf(" %llu %u %lld", (unsigned long long)d->d_ino, d->d_type, (long long)d->d_off);
     at += d->d_reclen;
   }
 }
 
-static struct timespec timespec_of(long long sec, long long nsec) { return (struct timespec){.tv_sec = sec, .tv_nsec = nsec}; }
+static struct timespec timespec_of(long long sec, long long nsec) {
+  return (struct timespec){.tv_sec = sec, .tv_nsec = nsec};
+}
 
 static void run_command(void) {
-  const char *op = arg[0];
+  const char* op = arg[0];
   struct stat s;
   static char buffer[1 << 20];
 
 #define IS(name) (strcmp(op, name) == 0)
-  if (IS("openat")) result(openat((int)number(1), bytes(2), (int)number(3), (mode_t)number(4)));
-  else if (IS("close")) result(close((int)number(1)));
-  else if (IS("dup")) result(dup((int)number(1)));
+  if (IS("openat"))
+    result(openat((int)number(1), bytes(2), (int)number(3), (mode_t)number(4)));
+  else if (IS("close"))
+    result(close((int)number(1)));
+  else if (IS("dup"))
+    result(dup((int)number(1)));
   else if (IS("read")) {
     size_t want = (size_t)number(2);
-    char *data = malloc(want + 1);
-    ssize_t n = number(3) < 0 ? read((int)number(1), data, want) : pread((int)number(1), data, want, number(3));
+    char* data = malloc(want + 1);
+    ssize_t n = number(3) < 0 ? read((int)number(1), data, want)
+                              : pread((int)number(1), data, want, number(3));
     result(n);
     if (n >= 0) put_bytes(data, (size_t)n);
     free(data);
   } else if (IS("write")) {
-    char *data = bytes(2);
-    result(number(3) < 0 ? write((int)number(1), data, length[2]) : pwrite((int)number(1), data, length[2], number(3)));
-  } else if (IS("lseek")) result(lseek((int)number(1), number(2), (int)number(3)));
-  else if (IS("stat")) put_stat(stat(bytes(1), &s), &s);
-  else if (IS("lstat")) put_stat(lstat(bytes(1), &s), &s);
-  else if (IS("fstat")) put_stat(fstat((int)number(1), &s), &s);
-  else if (IS("access")) result(faccessat(AT_FDCWD, bytes(1), (int)number(2), AT_EACCESS));
-  else if (IS("mkdir")) result(mkdir(bytes(1), (mode_t)number(2)));
-  else if (IS("rmdir")) result(rmdir(bytes(1)));
-  else if (IS("unlink")) result(unlink(bytes(1)));
-  else if (IS("rename")) result(syscall(SYS_renameat2, AT_FDCWD, bytes(1), AT_FDCWD, bytes(2), (unsigned)number(3)));
-  else if (IS("link")) result(linkat(AT_FDCWD, bytes(1), AT_FDCWD, bytes(2), (int)number(3)));
-  else if (IS("symlink")) result(symlink(bytes(1), bytes(2)));
+    char* data = bytes(2);
+    result(number(3) < 0 ? write((int)number(1), data, length[2])
+                         : pwrite((int)number(1), data, length[2], number(3)));
+  } else if (IS("lseek"))
+    result(lseek((int)number(1), number(2), (int)number(3)));
+  else if (IS("stat"))
+    put_stat(stat(bytes(1), &s), &s);
+  else if (IS("lstat"))
+    put_stat(lstat(bytes(1), &s), &s);
+  else if (IS("fstat"))
+    put_stat(fstat((int)number(1), &s), &s);
+  else if (IS("access"))
+    result(faccessat(AT_FDCWD, bytes(1), (int)number(2), AT_EACCESS));
+  else if (IS("mkdir"))
+    result(mkdir(bytes(1), (mode_t)number(2)));
+  else if (IS("rmdir"))
+    result(rmdir(bytes(1)));
+  else if (IS("unlink"))
+    result(unlink(bytes(1)));
+  else if (IS("rename"))
+    result(syscall(SYS_renameat2, AT_FDCWD, bytes(1), AT_FDCWD, bytes(2), (unsigned)number(3)));
+  else if (IS("link"))
+    result(linkat(AT_FDCWD, bytes(1), AT_FDCWD, bytes(2), (int)number(3)));
+  else if (IS("symlink"))
+    result(symlink(bytes(1), bytes(2)));
   else if (IS("readlink")) {
     ssize_t n = readlink(bytes(1), buffer, (size_t)number(2));
     result(n);
     if (n >= 0) put_bytes(buffer, (size_t)n);
-  } else if (IS("mknod")) result(mknod(bytes(1), (mode_t)number(2), makedev(number(3), number(4))));
-  else if (IS("chmod")) result(chmod(bytes(1), (mode_t)number(2)));
-  else if (IS("fchmod")) result(fchmod((int)number(1), (mode_t)number(2)));
-  else if (IS("lchown")) result(lchown(bytes(1), (uid_t)number(2), (gid_t)number(3)));
-  else if (IS("chown")) result(chown(bytes(1), (uid_t)number(2), (gid_t)number(3)));
-  else if (IS("fchown")) result(fchown((int)number(1), (uid_t)number(2), (gid_t)number(3)));
+  } else if (IS("mknod"))
+    result(mknod(bytes(1), (mode_t)number(2), makedev(number(3), number(4))));
+  else if (IS("chmod"))
+    result(chmod(bytes(1), (mode_t)number(2)));
+  else if (IS("fchmod"))
+    result(fchmod((int)number(1), (mode_t)number(2)));
+  else if (IS("lchown"))
+    result(lchown(bytes(1), (uid_t)number(2), (gid_t)number(3)));
+  else if (IS("chown"))
+    result(chown(bytes(1), (uid_t)number(2), (gid_t)number(3)));
+  else if (IS("fchown"))
+    result(fchown((int)number(1), (uid_t)number(2), (gid_t)number(3)));
   else if (IS("utimens")) {
-    struct timespec times[2] = {timespec_of(number(2), number(3)), timespec_of(number(4), number(5))};
+    struct timespec times[2] = {timespec_of(number(2), number(3)),
+                                timespec_of(number(4), number(5))};
     result(utimensat(AT_FDCWD, bytes(1), times, AT_SYMLINK_NOFOLLOW));
   } else if (IS("futimens")) {
-    struct timespec times[2] = {timespec_of(number(2), number(3)), timespec_of(number(4), number(5))};
+    struct timespec times[2] = {timespec_of(number(2), number(3)),
+                                timespec_of(number(4), number(5))};
     result(futimens((int)number(1), times));
-  } else if (IS("truncate")) result(truncate(bytes(1), number(2)));
-  else if (IS("ftruncate")) result(ftruncate((int)number(1), number(2)));
-  else if (IS("fallocate")) result(fallocate((int)number(1), (int)number(2), number(3), number(4)));
-  else if (IS("fsync")) result(fsync((int)number(1)));
-  else if (IS("fdatasync")) result(fdatasync((int)number(1)));
+  } else if (IS("truncate"))
+    result(truncate(bytes(1), number(2)));
+  else if (IS("ftruncate"))
+    result(ftruncate((int)number(1), number(2)));
+  else if (IS("fallocate"))
+    result(fallocate((int)number(1), (int)number(2), number(3), number(4)));
+  else if (IS("fsync"))
+    result(fsync((int)number(1)));
+  else if (IS("fdatasync"))
+    result(fdatasync((int)number(1)));
   else if (IS("copy_file_range")) {
     off_t from = number(2), to = number(4);
-    result(copy_file_range((int)number(1), &from, (int)number(3), &to, (size_t)number(5), (unsigned)number(6)));
+    result(copy_file_range((int)number(1), &from, (int)number(3), &to, (size_t)number(5),
+                           (unsigned)number(6)));
   } else if (IS("sendfile")) {
     /* to, from, offset in `from`, length */
     off_t from = number(3);
@@ -181,9 +218,8 @@ static void run_command(void) {
     uint32_t word = (uint32_t)number(3);
     memcpy(buffer, &word, sizeof word);
     result(ioctl((int)number(1), (unsigned long)number(2), buffer));
-  }
-  else if (IS("lsetxattr")) {
-    char *value = bytes(3);
+  } else if (IS("lsetxattr")) {
+    char* value = bytes(3);
     result(lsetxattr(bytes(1), bytes(2), value, length[3], (int)number(4)));
   } else if (IS("lgetxattr")) {
     size_t size = (size_t)number(3);
@@ -195,7 +231,8 @@ static void run_command(void) {
     ssize_t n = llistxattr(bytes(1), size ? buffer : NULL, size);
     result(n);
     if (n >= 0 && size) put_bytes(buffer, (size_t)n);
-  } else if (IS("lremovexattr")) result(lremovexattr(bytes(1), bytes(2)));
+  } else if (IS("lremovexattr"))
+    result(lremovexattr(bytes(1), bytes(2)));
   else if (IS("getdents")) {
     long n = syscall(SYS_getdents64, (int)number(1), buffer, (size_t)number(2));
     result(n);
@@ -208,9 +245,12 @@ static void run_command(void) {
       while ((n = syscall(SYS_getdents64, fd, buffer, 32768)) > 0) put_entries(buffer, n);
       close(fd);
     }
-  } else if (IS("chdir")) result(chdir(bytes(1)));
-  else if (IS("fchdir")) result(fchdir((int)number(1)));
-  else if (IS("umask")) result(umask((mode_t)number(1)));
+  } else if (IS("chdir"))
+    result(chdir(bytes(1)));
+  else if (IS("fchdir"))
+    result(fchdir((int)number(1)));
+  else if (IS("umask"))
+    result(umask((mode_t)number(1)));
   else if (IS("become")) {
     gid_t groups[MAX_ARGS];
     int count = args - 3;
@@ -228,10 +268,12 @@ static void run_command(void) {
     struct rlimit limit = {.rlim_cur = (rlim_t)number(1), .rlim_max = RLIM_INFINITY};
     signal(SIGXFSZ, SIG_IGN);
     result(setrlimit(RLIMIT_FSIZE, &limit));
-  } else if (IS("flock")) result(flock((int)number(1), (int)number(2)));
+  } else if (IS("flock"))
+    result(flock((int)number(1), (int)number(2)));
   else if (IS("lock")) {
     /* fd, command (F_GETLK, F_SETLK, F_SETLKW or the OFD forms), type, start, length */
-    struct flock l = {.l_type = (short)number(3), .l_whence = SEEK_SET, .l_start = number(4), .l_len = number(5)};
+    struct flock l = {
+        .l_type = (short)number(3), .l_whence = SEEK_SET, .l_start = number(4), .l_len = number(5)};
     result(fcntl((int)number(1), (int)number(2), &l));
     printf(" %d", l.l_type);
   } else if (IS("mmap")) {
@@ -239,7 +281,8 @@ static void run_command(void) {
     int slot = 0;
     while (slot < MAPPINGS && maps[slot].address) slot++;
     if (slot == MAPPINGS) fail("too many mappings");
-    void *p = mmap(NULL, (size_t)number(2), (int)number(3), (int)number(4), (int)number(1), number(5));
+    void* p =
+        mmap(NULL, (size_t)number(2), (int)number(3), (int)number(4), (int)number(1), number(5));
     if (p != MAP_FAILED) {
       maps[slot].address = p;
       maps[slot].length = (size_t)number(2);
@@ -247,21 +290,24 @@ static void run_command(void) {
     result(p == MAP_FAILED ? -1 : slot);
   } else if (IS("peek") || IS("poke")) {
     /* mapping, offset, length or bytes: EFAULT where a program would get SIGBUS */
-    unsigned char *at = maps[number(1)].address + number(2);
+    unsigned char* at = maps[number(1)].address + number(2);
     int peek = IS("peek");
-    char *data = peek ? buffer : bytes(3);
+    char* data = peek ? buffer : bytes(3);
     size_t n = peek ? (size_t)number(3) : length[3];
     if (n > sizeof buffer) fail("too much of a mapping at once");
     if (sigsetjmp(beyond_the_end, 1) == 0) {
-      if (peek) memcpy(data, at, n);
-      else memcpy(at, data, n);
+      if (peek)
+        memcpy(data, at, n);
+      else
+        memcpy(at, data, n);
       printf("0");
       if (peek) put_bytes(data, n);
     } else {
       errno = EFAULT;
       result(-1);
     }
-  } else if (IS("msync")) result(msync(maps[number(1)].address, maps[number(1)].length, MS_SYNC));
+  } else if (IS("msync"))
+    result(msync(maps[number(1)].address, maps[number(1)].length, MS_SYNC));
   else if (IS("munmap")) {
     result(munmap(maps[number(1)].address, maps[number(1)].length));
     maps[number(1)].address = NULL;
@@ -270,19 +316,22 @@ static void run_command(void) {
     int r = statvfs(bytes(1), &v);
     result(r);
     if (r == 0)
-      printf(" %lu %llu %llu %llu %lu", v.f_bsize, (unsigned long long)v.f_blocks, (unsigned long long)v.f_bfree,
-             (unsigned long long)v.f_files, v.f_namemax);
+      printf(" %lu %llu %llu %llu %lu", v.f_bsize, (unsigned long long)v.f_blocks,
+             (unsigned long long)v.f_bfree, (unsigned long long)v.f_files, v.f_namemax);
   } else if (IS("bind")) {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
-    char *path = bytes(1);
+    char* path = bytes(1);
     if (length[1] >= sizeof name.sun_path) fail("the socket's path is too long");
     memcpy(name.sun_path, path, length[1]);
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    int r = bind(fd, (struct sockaddr *)&name, sizeof name);
+    int r = bind(fd, (struct sockaddr*)&name, sizeof name);
     result(r < 0 ? r : fd);
   } else if (IS("exec")) {
-    /* The exit status of a program without arguments, 256 when execve failed (then its errno follows). */
-    char *path = bytes(1);
+    /*
+     * The exit status of a program without arguments, 256 when execve failed (then its errno
+     * follows).
+     */
+    char* path = bytes(1);
     int report[2];
     if (pipe2(report, O_CLOEXEC) < 0) fail("pipe");
     pid_t child = fork();
@@ -302,19 +351,22 @@ static void run_command(void) {
     if (n > 0) {
       errno = e;
       result(-1);
-    } else result(WEXITSTATUS(status));
-  } else fail(op);
+    } else
+      result(WEXITSTATUS(status));
+  } else
+    fail(op);
 #undef IS
 }
 
 int main(void) {
-  char *line = NULL;
+  char* line = NULL;
   size_t capacity = 0;
   signal(SIGBUS, on_sigbus);
   setvbuf(stdout, NULL, _IOFBF, 1 << 16);
   while (getline(&line, &capacity, stdin) > 0) {
     args = 0;
-    for (char *p = strtok(line, " \n"); p && args < MAX_ARGS; p = strtok(NULL, " \n")) arg[args++] = p;
+    for (char* p = strtok(line, " \n"); p && args < MAX_ARGS; p = strtok(NULL, " \n"))
+      arg[args++] = p;
     if (args == 0) continue;
     run_command();
     putchar('\n');

@@ -1,9 +1,10 @@
 /**
- * An actor: a child process (actor.c) that makes system calls when told, so that a test acts on a mount
- * as any user, as several at once, and never blocks or wedges the test's own process.
+ * An actor: a child process (actor.c) that makes system calls when told, so that a test acts on a
+ * mount as any user, as several at once, and never blocks or wedges the test's own process.
  *
  * Names, paths and data are text (sent as UTF-8) or bytes. A failed call rejects with `Errno`.
- * Calls on one actor run in the order they were made; they may be issued without awaiting each other.
+ * Calls on one actor run in the order they were made; they may be issued without awaiting each
+ * other.
  */
 import { execFileSync, spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -65,7 +66,9 @@ function compiled(): string {
     const dir = mkdtempSync(join(tmpdir(), 'plyfs-actor-'));
     process.once('exit', () => rmSync(dir, { recursive: true, force: true }));
     program = join(dir, 'actor');
-    execFileSync('cc', ['-O1', '-o', program, join(root, 'test/suites/actor.c')], { stdio: ['ignore', 'ignore', 'inherit'] });
+    execFileSync('cc', ['-O1', '-o', program, join(root, 'test/suites/actor.c')], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
     // Actors of other users must reach it.
     execFileSync('chmod', ['0755', dir, program]);
   }
@@ -84,14 +87,18 @@ export class Actor {
   private readonly exited: Promise<void>;
 
   private constructor(cwd: string | undefined) {
-    this.child = spawn(compiled(), [], { stdio: ['pipe', 'pipe', 'pipe'], ...(cwd === undefined ? {} : { cwd }) });
+    this.child = spawn(compiled(), [], {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      ...(cwd === undefined ? {} : { cwd }),
+    });
     let errors = '';
     this.child.stderr.setEncoding('utf8').on('data', (text: string) => (errors += text));
     this.child.stdin.on('error', () => undefined);
     createInterface({ input: this.child.stdout }).on('line', (line) => this.settle(line));
     this.exited = new Promise((done) => {
       const gone = (why: string) => {
-        for (const waiting of this.waiting.splice(0)) waiting.reject(new Error(`the actor ended during ${waiting.what}: ${why}${errors}`));
+        for (const waiting of this.waiting.splice(0))
+          waiting.reject(new Error(`the actor ended during ${waiting.what}: ${why}${errors}`));
         done();
       };
       this.child.on('close', (code, signal) => gone(`${signal ?? code} `));
@@ -136,9 +143,13 @@ export class Actor {
 
   private call(op: string, args: readonly (number | bigint | Bytes)[]): Promise<string[]> {
     const words = args.map((arg) =>
-      typeof arg === 'number' || typeof arg === 'bigint' ? arg.toString() : `x${Buffer.from(arg as string).toString('hex')}`,
+      typeof arg === 'number' || typeof arg === 'bigint'
+        ? arg.toString()
+        : `x${Buffer.from(arg as string).toString('hex')}`,
     );
-    const shown = args.map((arg) => (typeof arg === 'object' ? Buffer.from(arg).toString('latin1') : String(arg)).slice(0, 80));
+    const shown = args.map((arg) =>
+      (typeof arg === 'object' ? Buffer.from(arg).toString('latin1') : String(arg)).slice(0, 80),
+    );
     return new Promise((resolve, reject) => {
       if (this.child.exitCode !== null || this.child.signalCode !== null) {
         reject(new Error(`the actor has ended (${op})`));
@@ -253,10 +264,18 @@ export class Actor {
     return this.number('fchown', fd, uid, gid);
   }
   /** Times as [seconds, nanoseconds]; does not follow a symbolic link. */
-  utimens(path: Bytes, atime: readonly [number, number], mtime: readonly [number, number]): Promise<number> {
+  utimens(
+    path: Bytes,
+    atime: readonly [number, number],
+    mtime: readonly [number, number],
+  ): Promise<number> {
     return this.number('utimens', path, ...atime, ...mtime);
   }
-  futimens(fd: number, atime: readonly [number, number], mtime: readonly [number, number]): Promise<number> {
+  futimens(
+    fd: number,
+    atime: readonly [number, number],
+    mtime: readonly [number, number],
+  ): Promise<number> {
     return this.number('futimens', fd, ...atime, ...mtime);
   }
   truncate(path: Bytes, size: number): Promise<number> {
@@ -274,7 +293,14 @@ export class Actor {
   fdatasync(fd: number): Promise<number> {
     return this.number('fdatasync', fd);
   }
-  copyFileRange(from: number, fromOffset: number, to: number, toOffset: number, length: number, flags = 0): Promise<number> {
+  copyFileRange(
+    from: number,
+    fromOffset: number,
+    to: number,
+    toOffset: number,
+    length: number,
+    flags = 0,
+  ): Promise<number> {
     return this.number('copy_file_range', from, fromOffset, to, toOffset, length, flags);
   }
   /** Writes at the position of `to`. */
@@ -366,15 +392,27 @@ export class Actor {
   munmap(map: number): Promise<number> {
     return this.number('munmap', map);
   }
-  async statvfs(path: Bytes): Promise<{ bsize: number; blocks: number; bfree: number; files: number; namemax: number }> {
-    const [, bsize, blocks, bfree, files, namemax] = (await this.call('statvfs', [path])).map(Number);
-    return { bsize: bsize ?? 0, blocks: blocks ?? 0, bfree: bfree ?? 0, files: files ?? 0, namemax: namemax ?? 0 };
+  async statvfs(
+    path: Bytes,
+  ): Promise<{ bsize: number; blocks: number; bfree: number; files: number; namemax: number }> {
+    const [, bsize, blocks, bfree, files, namemax] = (await this.call('statvfs', [path])).map(
+      Number,
+    );
+    return {
+      bsize: bsize ?? 0,
+      blocks: blocks ?? 0,
+      bfree: bfree ?? 0,
+      files: files ?? 0,
+      namemax: namemax ?? 0,
+    };
   }
   /** A listening Unix socket at `path` (at most 107 bytes). */
   bind(path: Bytes): Promise<number> {
     return this.number('bind', path);
   }
-  /** Runs a program without arguments; resolves to its exit status. Rejects when execve(2) fails. */
+  /**
+   * Runs a program without arguments; resolves to its exit status. Rejects when execve(2) fails.
+   */
   exec(path: Bytes): Promise<number> {
     return this.number('exec', path);
   }

@@ -1,6 +1,6 @@
 /**
- * What every graph driver must do (the rules of src/graphdriver/driver.ts), over any driver and any way of mounting.
- * Each case has a home of its own.
+ * What every graph driver must do (the rules of src/graphdriver/driver.ts), over any driver and any
+ * way of mounting. Each case has a home of its own.
  */
 import type { Test } from 'tap';
 import { contentCases } from './driver/content.js';
@@ -18,10 +18,18 @@ const groups: Readonly<Record<string, DriverCases>> = {
   kills: killCases,
 };
 
-/** Runs every case as a subtest; `exclude`: cases that this target cannot pass, by name, each with its reason. */
-export async function driverSuite(t: Test, target: DriverTarget, exclude: Readonly<Record<string, string>> = {}): Promise<void> {
+/**
+ * Runs every case as a subtest; `exclude`: cases that this target cannot pass, by name, each with
+ * its reason.
+ */
+export async function driverSuite(
+  t: Test,
+  target: DriverTarget,
+  exclude: Readonly<Record<string, string>> = {},
+): Promise<void> {
   const names = new Set(Object.values(groups).flatMap((cases) => Object.keys(cases)));
-  for (const name of Object.keys(exclude)) if (!names.has(name)) t.fail(`the exclusion "${name}" names no case`);
+  for (const name of Object.keys(exclude))
+    if (!names.has(name)) t.fail(`the exclusion "${name}" names no case`);
   for (const [group, cases] of Object.entries(groups)) {
     await t.test(group, async (t) => {
       for (const [name, run] of Object.entries(cases)) {

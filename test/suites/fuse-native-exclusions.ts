@@ -1,4 +1,7 @@
-/** Cases of the suites that a mount over fuse-native cannot pass, each by the id of the limit (limits.ts) that is in its way. */
+/**
+ * Cases of the suites that a mount over fuse-native cannot pass, each by the id of the limit
+ * (limits.ts) that is in its way.
+ */
 import { fuseNativeLimits, type FuseNativeLimitId } from '../../src/fuse/fuse-native/limits.js';
 
 type LimitByCase = Readonly<Record<string, FuseNativeLimitId>>;
@@ -8,16 +11,19 @@ export const posixLimits: LimitByCase = {
   'O_TMPFILE|O_EXCL can never be linked': 'tmpfile',
   'O_TMPFILE is for directories, and for writing': 'tmpfile',
   'an unlinked open file has nlink 0 and still reads and writes': 'unlinked-open',
-  'an unlinked open file can be opened again by its descriptor, and never gets a name again': 'unlinked-open',
+  'an unlinked open file can be opened again by its descriptor, and never gets a name again':
+    'unlinked-open',
   'the metadata of an unlinked open file can be changed': 'time-resolution',
-  'chown that leaves both ids takes set-id bits away, and needs the owner where there are any': 'caller',
+  'chown that leaves both ids takes set-id bits away, and needs the owner where there are any':
+    'caller',
   'files are created with the identity of their creator': 'caller',
   'a removed working directory is empty and takes nothing': 'removed-directory',
   'link gives a second name to the same file': 'hard-link',
   'link works for every type but directories (EPERM)': 'hard-link',
   'names linked before are one file': 'hard-link',
   'a hundred names, one file': 'hard-link',
-  'an ordinary user may not link what he may not write to (protected_hardlinks) nor into a closed directory': 'hard-link',
+  'an ordinary user may not link what he may not write to (protected_hardlinks) nor into a closed directory':
+    'hard-link',
   'symlink keeps any target, up to 4095 bytes': 'name-encoding',
   'symlinks kept from before read the same': 'name-encoding',
   'an owner and times can be given to a symlink itself': 'time-resolution',
@@ -32,7 +38,8 @@ export const posixLimits: LimitByCase = {
   'utimens takes times before 1970 and after 2038': 'time-resolution',
   'nanoseconds that are none are EINVAL': 'time-resolution',
   'renaming updates both directories, an exchange too': 'rename-flags',
-  'what is written through a mapping is on disk after msync, and moves mtime and ctime': 'time-resolution',
+  'what is written through a mapping is on disk after msync, and moves mtime and ctime':
+    'time-resolution',
   'UTIME_OMIT leaves one time, UTIME_NOW sets it to now': 'single-time',
   'futimens works on descriptors for reading and of directories': 'time-resolution',
   'reading leaves mtime and ctime alone': 'time-resolution',
@@ -68,17 +75,24 @@ export const unionLimits: LimitByCase = {
   'an upper written by the kernel is mounted here': 'time-resolution',
   "every name listed can be stat'ed, here and by the kernel": 'time-resolution',
   'device and symlink mtimes survive copy-up': 'time-resolution',
-  "times beyond what the upper's file system stores become what it makes of them": 'time-resolution',
+  "times beyond what the upper's file system stores become what it makes of them":
+    'time-resolution',
   'rm -rf of 8,000 lower files, and rmdir of what is left': 'speed',
   'thousands of directories made and removed': 'speed',
 };
 
-/** For a suite's `exclude`: the limit in its own words. Throws for an id that limits.ts does not have. */
+/**
+ * For a suite's `exclude`: the limit in its own words. Throws for an id that limits.ts does not
+ * have.
+ */
 export function exclusions(limits: LimitByCase): Record<string, string> {
   return Object.fromEntries(
     Object.entries(limits).map(([name, id]) => {
       const found = fuseNativeLimits.find((one) => one.id === id);
-      if (found === undefined) throw new Error(`the case "${name}" is excluded by "${id}", which is no limit of fuse-native (limits.ts)`);
+      if (found === undefined)
+        throw new Error(
+          `the case "${name}" is excluded by "${id}", which is no limit of fuse-native (limits.ts)`,
+        );
       return [name, `${id}: ${found.limit} ${found.reason}`];
     }),
   );

@@ -1,7 +1,8 @@
 /*
- * idmapped-mount SOURCE TARGET "ONDISK SHOWN LENGTH": binds SOURCE at TARGET with ids mapped (mount_setattr(2), MOUNT_ATTR_IDMAP), users and
- * groups alike. The mapping is that of a user namespace whose only process lives as long as this one needs it.
- * Exits with 2 where the kernel or the file system knows no such mounts.
+ * idmapped-mount SOURCE TARGET "ONDISK SHOWN LENGTH": binds SOURCE at TARGET with ids mapped
+ * (mount_setattr(2), MOUNT_ATTR_IDMAP), users and groups alike. The mapping is that of a user
+ * namespace whose only process lives as long as this one needs it. Exits with 2 where the kernel or
+ * the file system knows no such mounts.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -25,13 +26,13 @@ struct mount_attributes {
   uint64_t set, clear, propagation, userns_fd;
 };
 
-static void fail(const char *what) {
+static void fail(const char* what) {
   int unknown = errno == ENOSYS || errno == EINVAL || errno == EOPNOTSUPP;
   perror(what);
   exit(unknown ? 2 : 1);
 }
 
-static void put(pid_t pid, const char *file, const char *text) {
+static void put(pid_t pid, const char* file, const char* text) {
   char path[64];
   snprintf(path, sizeof path, "/proc/%d/%s", pid, file);
   int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -39,7 +40,7 @@ static void put(pid_t pid, const char *file, const char *text) {
   close(fd);
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   int ready[2];
   if (argc != 4 || pipe2(ready, O_CLOEXEC) < 0) return 1;
   pid_t child = fork();
@@ -61,9 +62,11 @@ int main(int argc, char **argv) {
   if (namespace < 0) fail(path);
   int tree = (int)syscall(SYS_open_tree, AT_FDCWD, argv[1], OPEN_TREE_CLONE | O_CLOEXEC);
   if (tree < 0) fail("open_tree");
-  struct mount_attributes attributes = {.set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)namespace};
-  if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &attributes, sizeof attributes) < 0) fail("mount_setattr");
-  if (syscall(SYS_move_mount, tree, "", AT_FDCWD, argv[2], MOVE_MOUNT_F_EMPTY_PATH) < 0) fail("move_mount");
+  struct mount_attributes attributes = {.set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t) namespace};
+  if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &attributes, sizeof attributes) < 0)
+    fail("mount_setattr");
+  if (syscall(SYS_move_mount, tree, "", AT_FDCWD, argv[2], MOVE_MOUNT_F_EMPTY_PATH) < 0)
+    fail("move_mount");
   kill(child, SIGKILL);
   waitpid(child, NULL, 0);
   return 0;

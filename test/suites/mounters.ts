@@ -18,7 +18,8 @@ export interface UnionSpec {
 }
 
 export interface Mounter {
-  readonly name: 'plyfs' | 'plyfs over fuse-native' | 'plyfs with passthrough' | 'kernel' | 'fuse-overlayfs';
+  readonly name:
+    'plyfs' | 'plyfs over fuse-native' | 'plyfs with passthrough' | 'kernel' | 'fuse-overlayfs';
   /** Mounts at `dir`, an existing directory; rejects with what the program said. */
   mount(spec: UnionSpec, dir: string): Promise<void>;
 }
@@ -35,18 +36,24 @@ export const overlayPrefix = isRoot ? 'trusted.overlay.' : 'user.overlay.';
 
 /** `\` and `:` (and for mount(8) `,`) escaped, as overlayfs reads a lowerdir. */
 export function optionsOf(spec: UnionSpec): string {
-  const escape = (path: string) => path.replaceAll('\\', '\\\\').replaceAll(':', '\\:').replaceAll(',', '\\,');
+  const escape = (path: string) =>
+    path.replaceAll('\\', '\\\\').replaceAll(':', '\\:').replaceAll(',', '\\,');
   const words = [`lowerdir=${spec.lowers.map(escape).join(':')}`];
-  if (spec.upper !== undefined && spec.work !== undefined) words.push(`upperdir=${escape(spec.upper)}`, `workdir=${escape(spec.work)}`);
+  if (spec.upper !== undefined && spec.work !== undefined)
+    words.push(`upperdir=${escape(spec.upper)}`, `workdir=${escape(spec.work)}`);
   return [...words, ...(spec.options ?? [])].join(',');
 }
 
 async function fuseMount(command: readonly string[], spec: UnionSpec, dir: string): Promise<void> {
   await succeed([...command, '-o', optionsOf(spec), dir]);
-  if (!mountAt(dir)) throw new Error(`${command.join(' ')} returned and nothing is mounted at ${dir}`);
+  if (!mountAt(dir))
+    throw new Error(`${command.join(' ')} returned and nothing is mounted at ${dir}`);
 }
 
-/** bin/plyfs of this checkout; the environment's PLYFS_PROGRAM names another program with the same arguments. */
+/**
+ * bin/plyfs of this checkout; the environment's PLYFS_PROGRAM names another program with the same
+ * arguments.
+ */
 export function programUnderTest(): string {
   return process.env['PLYFS_PROGRAM'] ?? `${root}/bin/plyfs`;
 }
@@ -56,21 +63,29 @@ export const plyfs: Mounter = {
   mount: (spec, dir) => fuseMount([programUnderTest()], spec, dir),
 };
 
-/** plyfs started by another program, which `words` name with its arguments: `env X=Y`, `prlimit --nofile=99`. */
+/**
+ * plyfs started by another program, which `words` name with its arguments: `env X=Y`,
+ * `prlimit --nofile=99`.
+ */
 export function plyfsThrough(words: readonly string[]): Mounter {
-  return { name: 'plyfs', mount: (spec, dir) => fuseMount([...words, programUnderTest()], spec, dir) };
+  return {
+    name: 'plyfs',
+    mount: (spec, dir) => fuseMount([...words, programUnderTest()], spec, dir),
+  };
 }
 
 /** The same program over its other transport. */
 export const plyfsFuseNative: Mounter = {
   name: 'plyfs over fuse-native',
-  mount: (spec, dir) => plyfs.mount({ ...spec, options: ['transport=fuse-native', ...(spec.options ?? [])] }, dir),
+  mount: (spec, dir) =>
+    plyfs.mount({ ...spec, options: ['transport=fuse-native', ...(spec.options ?? [])] }, dir),
 };
 
 /** The same program, files of the upper read and written by the kernel. */
 export const plyfsPassthrough: Mounter = {
   name: 'plyfs with passthrough',
-  mount: (spec, dir) => plyfs.mount({ ...spec, options: ['passthrough', ...(spec.options ?? [])] }, dir),
+  mount: (spec, dir) =>
+    plyfs.mount({ ...spec, options: ['passthrough', ...(spec.options ?? [])] }, dir),
 };
 
 export const kernel: Mounter = {
@@ -83,7 +98,12 @@ export const kernel: Mounter = {
 export const fuseOverlayfs: Mounter = {
   name: 'fuse-overlayfs',
   // Its defaults need a mapping when set-id files and devices matter.
-  mount: (spec, dir) => fuseMount(['fuse-overlayfs'], { ...spec, options: ['suid', 'dev', 'allow_other', ...(spec.options ?? [])] }, dir),
+  mount: (spec, dir) =>
+    fuseMount(
+      ['fuse-overlayfs'],
+      { ...spec, options: ['suid', 'dev', 'allow_other', ...(spec.options ?? [])] },
+      dir,
+    ),
 };
 
 export async function unmount(dir: string): Promise<void> {
@@ -111,7 +131,10 @@ export async function unavailable(t: Test, mounter: Mounter): Promise<string | u
   }
   if (!existsSync('/dev/fuse')) return 'there is no /dev/fuse';
   if (mounter.name === 'plyfs with passthrough') return await withoutPassthrough(t);
-  if (mounter.name === 'fuse-overlayfs' && (await run(['sh', '-c', 'command -v fuse-overlayfs'])).status !== 0)
+  if (
+    mounter.name === 'fuse-overlayfs' &&
+    (await run(['sh', '-c', 'command -v fuse-overlayfs'])).status !== 0
+  )
     return 'fuse-overlayfs is not installed';
   return undefined;
 }
@@ -120,7 +143,12 @@ export async function unavailable(t: Test, mounter: Mounter): Promise<string | u
 async function withoutPassthrough(t: Test): Promise<string | undefined> {
   if (!isRoot) return 'passthrough needs root';
   const dir = await workspace(t, 'lower', 'mnt');
-  const { status, stderr } = await run([programUnderTest(), '-o', `passthrough,lowerdir=${dir}/lower`, `${dir}/mnt`]);
+  const { status, stderr } = await run([
+    programUnderTest(),
+    '-o',
+    `passthrough,lowerdir=${dir}/lower`,
+    `${dir}/mnt`,
+  ]);
   if (status !== 0) return `passthrough cannot be had here: ${stderr.trim()}`;
   await succeed(['umount', `${dir}/mnt`]);
   return undefined;
@@ -136,7 +164,12 @@ export class Union {
   ) {}
 
   /** Makes `lower1` (topmost) to `lowerN`, `upper`, `work` and `mnt`; nothing is mounted yet. */
-  static async create(t: Test, mounter: Mounter, layers: number, options: readonly string[] = []): Promise<Union> {
+  static async create(
+    t: Test,
+    mounter: Mounter,
+    layers: number,
+    options: readonly string[] = [],
+  ): Promise<Union> {
     const names = Array.from({ length: layers }, (_, i) => `lower${i + 1}`);
     const base = await workspace(t, ...names, 'upper', 'work', 'mnt');
     const lowers = names.map((name) => `${base}/${name}`);

@@ -19,8 +19,17 @@ await t.test('who may do what, as on the kernel’s overlay', { skip }, async (t
   const [ours, theirs] = await Promise.all(
     [plyfs, kernel].map(async (mounter) => {
       const own = `${base}/${mounter.name}`;
-      await succeed(['sh', '-ec', 'mkdir "$1" "$1/work" "$1/mnt"; chmod 755 "$1"; cp -a "$0/upper" "$1/upper"', base, own]);
-      await mounter.mount({ lowers: [`${base}/above`, `${base}/below`], upper: `${own}/upper`, work: `${own}/work` }, `${own}/mnt`);
+      await succeed([
+        'sh',
+        '-ec',
+        'mkdir "$1" "$1/work" "$1/mnt"; chmod 755 "$1"; cp -a "$0/upper" "$1/upper"',
+        base,
+        own,
+      ]);
+      await mounter.mount(
+        { lowers: [`${base}/above`, `${base}/below`], upper: `${own}/upper`, work: `${own}/work` },
+        `${own}/mnt`,
+      );
       try {
         return await outcomesOn(`${own}/mnt`, cases);
       } finally {
@@ -34,6 +43,7 @@ await t.test('who may do what, as on the kernel’s overlay', { skip }, async (t
   });
   t.same(differing.slice(0, 40), [], `${differing.length} of ${cases.length} differ`);
   const answers = new Set([...theirs!.values()].map((outcome) => outcome.split(' ')[0]));
-  for (const answer of ['ok', 'EACCES', 'EPERM']) t.ok(answers.has(answer), `the matrix has cases of ${answer}`);
+  for (const answer of ['ok', 'EACCES', 'EPERM'])
+    t.ok(answers.has(answer), `the matrix has cases of ${answer}`);
   figure(t, cases.length, 'permission cases beside the kernel’s overlay');
 });

@@ -137,7 +137,17 @@ export function matrix(): Case[] {
             // more.
             const owner = owners[(i + operation.length + place.length) % owners.length]!;
             const name = `${identity}: ${operation}, ${kind} in ${place} of mode ${mode.toString(8)} and owner ${owner.uid}`;
-            cases.push({ name, operation, identity, place, kind, mode, owner, path: `${place}/${cases.length}`, act });
+            cases.push({
+              name,
+              operation,
+              identity,
+              place,
+              kind,
+              mode,
+              owner,
+              path: `${place}/${cases.length}`,
+              act,
+            });
           }
         }
       }
@@ -171,11 +181,21 @@ export async function layMatrix(
     const at = `${layer}/${path}`;
     if (kind === 'file') pending.push(disk.put(at, 'content'), disk.setxattr(at, 'user.old', 'x'));
     else {
-      pending.push(disk.mkdir(at), disk.put(`${at}/file`, 'content'), disk.lchown(`${at}/file`, OTHER, OTHER), disk.mkdir(`${at}/empty`));
+      pending.push(
+        disk.mkdir(at),
+        disk.put(`${at}/file`, 'content'),
+        disk.lchown(`${at}/file`, OTHER, OTHER),
+        disk.mkdir(`${at}/empty`),
+      );
       pending.push(disk.lchown(`${at}/empty`, OTHER, OTHER));
       if (place === 'merged') {
         const above = `${layers.above}/${path}`;
-        pending.push(disk.mkdir(above), disk.put(`${above}/above`, 'x'), disk.lchown(above, owner.uid, owner.gid), disk.chmod(above, mode));
+        pending.push(
+          disk.mkdir(above),
+          disk.put(`${above}/above`, 'x'),
+          disk.lchown(above, owner.uid, owner.gid),
+          disk.chmod(above, mode),
+        );
       }
     }
     pending.push(disk.lchown(at, owner.uid, owner.gid), disk.chmod(at, mode));
@@ -185,11 +205,17 @@ export async function layMatrix(
 }
 
 /** What each case comes to on the mount at `mnt`, by the case's name. */
-export async function outcomesOn(mnt: string, cases: readonly Case[]): Promise<Map<string, string>> {
+export async function outcomesOn(
+  mnt: string,
+  cases: readonly Case[],
+): Promise<Map<string, string>> {
   const outcomes = new Map<string, string>();
   await Promise.all(
     Object.entries(identities).map(async ([identity, who]) => {
-      const [actor, looker] = await Promise.all([Actor.start({ cwd: mnt, identity: who }), Actor.start({ cwd: mnt })]);
+      const [actor, looker] = await Promise.all([
+        Actor.start({ cwd: mnt, identity: who }),
+        Actor.start({ cwd: mnt }),
+      ]);
       for (const one of cases) {
         if (one.identity === identity) outcomes.set(one.name, await outcomeOf(actor, looker, one));
       }
@@ -208,7 +234,9 @@ async function outcomeOf(actor: Actor, looker: Actor, { act, kind, path }: Case)
     },
   );
   const left = kind === 'file' ? ['', '.link', '.moved'] : ['', '/file', '/empty', '/new'];
-  const stats = await Promise.all(left.map((name) => looker.lstat(path + name).then(described, () => '-')));
+  const stats = await Promise.all(
+    left.map((name) => looker.lstat(path + name).then(described, () => '-')),
+  );
   return [said, ...stats].join(' ');
 }
 

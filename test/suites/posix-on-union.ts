@@ -8,10 +8,10 @@ import { overlayPrefix, targetName, Union, type Mounter } from './mounters.js';
 import { newNames, posixSuite } from './posix-suite.js';
 
 /**
- * Where what a case prepared is:
- * `upper`: in the upper alone; `lower`: in a lower alone; `merged`: directories in both, the rest in the lower;
- * `opaque`: in the upper, in an opaque directory over names of other types; `whiteout`: in the upper, with whiteouts
- * over lower names where new names will be made.
+ * Where what a case prepared is: `upper`: in the upper alone; `lower`: in a lower alone; `merged`:
+ * directories in both, the rest in the lower; `opaque`: in the upper, in an opaque directory over
+ * names of other types; `whiteout`: in the upper, with whiteouts over lower names where new names
+ * will be made.
  */
 export const placements = ['upper', 'lower', 'merged', 'opaque', 'whiteout'] as const;
 export type Placement = (typeof placements)[number];
@@ -23,12 +23,21 @@ const tooDeep = [
 
 type Exclusions = Readonly<Record<string, string>>;
 
-export async function posixOnUnion(t: Test, mounter: Mounter, placement: Placement, exclude: Exclusions = {}): Promise<void> {
+export async function posixOnUnion(
+  t: Test,
+  mounter: Mounter,
+  placement: Placement,
+  exclude: Exclusions = {},
+): Promise<void> {
   const union = await Union.create(t, mounter, 1);
   const lower = union.lowers[0] ?? '';
   await union.mount();
   const unreachable =
-    placement === 'merged' ? tooDeep.map((name) => [name, 'the suite cannot rebuild a tree this deep in the upper'] as const) : [];
+    placement === 'merged'
+      ? tooDeep.map(
+          (name) => [name, 'the suite cannot rebuild a tree this deep in the upper'] as const,
+        )
+      : [];
   await posixSuite(t, union.mnt, {
     target: targetName(mounter),
     exclude: { ...Object.fromEntries(unreachable), ...exclude },
@@ -49,7 +58,10 @@ export async function posixOnUnion(t: Test, mounter: Mounter, placement: Placeme
   await union.unmount();
 }
 
-/** Makes the directories of the lower in the upper too, with their attributes but for what makes them opaque. */
+/**
+ * Makes the directories of the lower in the upper too, with their attributes but for what makes
+ * them opaque.
+ */
 async function repeatDirectories(lower: string, upper: string): Promise<void> {
   await succeed([
     'sh',
@@ -64,11 +76,15 @@ async function notOpaque(actor: Actor, dir: string): Promise<void> {
   await actor.removexattr(dir, `${overlayPrefix}opaque`).catch(() => undefined);
 }
 
-/** A name of another type below each name, and names where new ones will be made; the directory above is opaque. */
+/**
+ * A name of another type below each name, and names where new ones will be made; the directory
+ * above is opaque.
+ */
 async function hideByOpaque(actor: Actor, above: string, below: string): Promise<void> {
   await actor.mkdir(below, 0o755);
   for (const name of [...(await actor.names(above)), ...newNames]) {
-    const path = (dir: string) => Buffer.concat([Buffer.from(`${dir}/`), Buffer.from(name, 'latin1')]);
+    const path = (dir: string) =>
+      Buffer.concat([Buffer.from(`${dir}/`), Buffer.from(name, 'latin1')]);
     const type = await actor.lstat(path(above)).then(
       (st) => st.mode & S_IFMT,
       () => 0,

@@ -1,11 +1,12 @@
 /**
  * What a Linux file system must do, as a function of a mount point.
  *
- * Every case gets a fresh directory below `mountpoint`, prepares names in it, calls `settle()` and then acts and asserts.
- * All cases prepare first; then the target may move what they prepared into lower layers, or lay other things underneath,
- * and mount again, once; then the cases go on one after the other. New names are called `new` or `new2` (`newNames`),
- * so that a target can put whiteouts where they will be made.
- * The suite runs on a plain directory too, so that its expectations are checked themselves.
+ * Every case gets a fresh directory below `mountpoint`, prepares names in it, calls `settle()` and
+ * then acts and asserts. All cases prepare first; then the target may move what they prepared into
+ * lower layers, or lay other things underneath, and mount again, once; then the cases go on one
+ * after the other. New names are called `new` or `new2` (`newNames`), so that a target can put
+ * whiteouts where they will be made. The suite runs on a plain directory too, so that its
+ * expectations are checked themselves.
  */
 import type { Test } from 'tap';
 import { E, Errno, errnoName } from '../../src/base/errno.js';
@@ -97,7 +98,12 @@ export class Scene {
   }
 }
 
-export async function fails(t: Test, expected: ErrnoName, call: Promise<unknown>, what?: string): Promise<void> {
+export async function fails(
+  t: Test,
+  expected: ErrnoName,
+  call: Promise<unknown>,
+  what?: string,
+): Promise<void> {
   let got = 'success';
   let detail = '';
   try {
@@ -125,7 +131,10 @@ export interface PosixOptions {
   readonly target: string;
   /** Cases this target cannot pass, by name, each with its reason. */
   readonly exclude?: Readonly<Record<string, string>>;
-  /** Called once, when all cases have prepared their directories (absolute) and no process uses the mount. Default: nothing. */
+  /**
+   * Called once, when all cases have prepared their directories (absolute) and no process uses the
+   * mount. Default: nothing.
+   */
   readonly settle?: (dirs: readonly string[]) => Promise<void>;
 }
 
@@ -151,11 +160,16 @@ const groups: Readonly<Record<string, PosixCases>> = {
 };
 
 /** Runs every case as a subtest of `t`. */
-export async function posixSuite(t: Test, mountpoint: string, options: PosixOptions): Promise<void> {
+export async function posixSuite(
+  t: Test,
+  mountpoint: string,
+  options: PosixOptions,
+): Promise<void> {
   const root = process.getuid?.() === 0;
   const exclude = options.exclude ?? {};
   const names = new Set(Object.values(groups).flatMap((cases) => Object.keys(cases)));
-  for (const name of Object.keys(exclude)) if (!names.has(name)) t.fail(`the exclusion "${name}" names no case`);
+  for (const name of Object.keys(exclude))
+    if (!names.has(name)) t.fail(`the exclusion "${name}" names no case`);
 
   interface Planned {
     readonly group: string;
@@ -199,7 +213,9 @@ export async function posixSuite(t: Test, mountpoint: string, options: PosixOpti
   await maker.end();
   // A case that failed in its preparation must not keep the mount busy.
   for (const { scene } of planned) await scene.end();
-  await options.settle?.(planned.filter(({ skip }) => skip === false).map(({ scene }) => scene.dir));
+  await options.settle?.(
+    planned.filter(({ skip }) => skip === false).map(({ scene }) => scene.dir),
+  );
 
   const counted = { cases: 0, assertions: 0 };
   for (const group of new Set(planned.map((one) => one.group))) {

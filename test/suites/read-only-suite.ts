@@ -1,5 +1,6 @@
 /**
- * What a read-only mount must do, as a function of its mount point: every change is EROFS, whoever asks, and all else works.
+ * What a read-only mount must do, as a function of its mount point: every change is EROFS, whoever
+ * asks, and all else works.
  *
  * `prepare` makes the tree; the target then shows it at `mountpoint`, read-only.
  */
@@ -84,7 +85,8 @@ const changes: Readonly<Record<string, Call>> = {
   setxattr: (a) => a.setxattr('file', 'user.new', 'v'),
   'setxattr with XATTR_CREATE': (a) => a.setxattr('dir', 'user.new', 'v', XATTR_CREATE),
   removexattr: (a) => a.removexattr('file', 'user.kept'),
-  'setting an ACL': (a) => a.setxattr('file', 'system.posix_acl_access', acl(['user', 6], ['group', 4], ['other', 0])),
+  'setting an ACL': (a) =>
+    a.setxattr('file', 'system.posix_acl_access', acl(['user', 6], ['group', 4], ['other', 0])),
   'removing an ACL': (a) => a.removexattr('file', 'system.posix_acl_access'),
   'access for writing': (a) => a.access('file', W_OK),
   'access for writing to a directory': (a) => a.access('dir', W_OK),
@@ -93,7 +95,10 @@ const changes: Readonly<Record<string, Call>> = {
 /** What the change would be refused for on a writable mount, too: that comes first. */
 const otherwise: Readonly<Record<string, readonly [ErrnoName, Call]>> = {
   'mkdir of what is there': ['EEXIST', (a) => a.mkdir('dir')],
-  'open with O_EXCL of what is there': ['EEXIST', (a) => a.open('file', O_CREAT | O_EXCL | O_WRONLY)],
+  'open with O_EXCL of what is there': [
+    'EEXIST',
+    (a) => a.open('file', O_CREAT | O_EXCL | O_WRONLY),
+  ],
   'link to what is there': ['EEXIST', (a) => a.link('second', 'file')],
   'symlink over what is there': ['EEXIST', (a) => a.symlink('x', 'fifo')],
   'open of a missing name': ['ENOENT', (a) => a.open('missing', O_WRONLY)],
@@ -108,16 +113,29 @@ export interface ReadOnlyOptions {
   readonly exclude?: Readonly<Record<string, string>>;
 }
 
-export async function readOnlySuite(t: Test, mountpoint: string, options: ReadOnlyOptions): Promise<void> {
+export async function readOnlySuite(
+  t: Test,
+  mountpoint: string,
+  options: ReadOnlyOptions,
+): Promise<void> {
   const exclude = options.exclude ?? {};
   for (const name of Object.keys(exclude))
-    if (!(name in changes) && !(name in otherwise)) t.fail(`the exclusion "${name}" names no change`);
-  for (const [name, reason] of Object.entries(exclude)) t.comment(`not for this target: ${name}: ${reason}`);
+    if (!(name in changes) && !(name in otherwise))
+      t.fail(`the exclusion "${name}" names no change`);
+  for (const [name, reason] of Object.entries(exclude))
+    t.comment(`not for this target: ${name}: ${reason}`);
   const asked = (name: string) => exclude[name] === undefined;
   let assertions = 0;
-  const part = async (name: string, run: (t: Test, actor: Actor) => Promise<void>, identity?: typeof nobody) => {
+  const part = async (
+    name: string,
+    run: (t: Test, actor: Actor) => Promise<void>,
+    identity?: typeof nobody,
+  ) => {
     await t.test(name, async (t) => {
-      const actor = await Actor.start({ cwd: mountpoint, ...(identity === undefined ? {} : { identity }) });
+      const actor = await Actor.start({
+        cwd: mountpoint,
+        ...(identity === undefined ? {} : { identity }),
+      });
       try {
         await run(t, actor);
         assertions += t.counts.pass;
@@ -129,9 +147,12 @@ export async function readOnlySuite(t: Test, mountpoint: string, options: ReadOn
 
   await part('every change is EROFS, and changes nothing', async (t, actor) => {
     const before = await treeOf(actor, mountpoint, { nlink: true });
-    for (const [what, call] of Object.entries(changes)) if (asked(what)) await fails(t, 'EROFS', call(actor), what);
-    if (isRoot) await fails(t, 'EROFS', actor.mknod('new', S_IFCHR | 0o600, 1, 3), 'mknod of a device');
-    for (const [what, [errno, call]] of Object.entries(otherwise)) if (asked(what)) await fails(t, errno, call(actor), what);
+    for (const [what, call] of Object.entries(changes))
+      if (asked(what)) await fails(t, 'EROFS', call(actor), what);
+    if (isRoot)
+      await fails(t, 'EROFS', actor.mknod('new', S_IFCHR | 0o600, 1, 3), 'mknod of a device');
+    for (const [what, [errno, call]] of Object.entries(otherwise))
+      if (asked(what)) await fails(t, errno, call(actor), what);
     t.same(await treeOf(actor, mountpoint, { nlink: true }), before);
   });
 

@@ -34,12 +34,17 @@ export async function readOnlyOnUnion(
   await prepared(`${base}/bottom`);
   // The rest stays below; what is moved up stands in the topmost directory alone.
   const actor = await Actor.start({ cwd: base });
-  for (const name of ['fifo', 'socket', 'empty', 'dangling']) await actor.rename(`bottom/${name}`, `top/${name}`);
+  for (const name of ['fifo', 'socket', 'empty', 'dangling'])
+    await actor.rename(`bottom/${name}`, `top/${name}`);
   await actor.end();
   const lowers = [`${base}/bottom`];
   const top = `${base}/top`;
   if (how === 'no upper') await mounter.mount({ lowers: [top, ...lowers] }, `${base}/mnt`);
-  else await mounter.mount({ lowers, upper: top, work: `${base}/work`, options: ['ro'] }, `${base}/mnt`);
+  else
+    await mounter.mount(
+      { lowers, upper: top, work: `${base}/work`, options: ['ro'] },
+      `${base}/mnt`,
+    );
   await readOnlySuite(t, `${base}/mnt`, { target: targetName(mounter), exclude });
   await unmount(`${base}/mnt`);
 }

@@ -79,46 +79,77 @@ interface Expected {
 function parse(said: string): (phase: string, kind: string) => Map<string, string> {
   const lines = said.split('\n').flatMap((line) => {
     const [, phase, kind, path, value] = /^(\S+) (\S+) (\S+) (.*)$/.exec(line) ?? [];
-    return phase === undefined ? [] : [{ phase, kind, path: path as string, value: value as string }];
+    return phase === undefined
+      ? []
+      : [{ phase, kind, path: path as string, value: value as string }];
   });
-  return (phase, kind) => new Map(lines.filter((l) => l.phase === phase && l.kind === kind).map(({ path, value }) => [path, value]));
+  return (phase, kind) =>
+    new Map(
+      lines
+        .filter((l) => l.phase === phase && l.kind === kind)
+        .map(({ path, value }) => [path, value]),
+    );
 }
 
 /** `base`: of `workspace`, with the directories upper, work and mnt. */
-export async function severalDevices(t: Test, base: string, lower: string, expected: Expected): Promise<void> {
+export async function severalDevices(
+  t: Test,
+  base: string,
+  lower: string,
+  expected: Expected,
+): Promise<void> {
   const script = ['sh', '-euc', look, 'sh', base, lower, programUnderTest()];
   const of = parse(await succeed([...(expected.within ?? []), ...script]));
   const [own, fresh] = [of('lower', 'number'), of('fresh', 'number')];
-  if (expected.clash) t.equal(own.get('dir1/f'), own.get('dir2/f'), 'two files have one number in the lower');
+  if (expected.clash)
+    t.equal(own.get('dir1/f'), own.get('dir2/f'), 'two files have one number in the lower');
 
   const content = of('fresh', 'content');
   if (expected.oracle) {
     await succeed(['mkdir', `${base}/kernel-upper`, `${base}/kernel-work`]);
-    await kernel.mount({ lowers: [lower], upper: `${base}/kernel-upper`, work: `${base}/kernel-work` }, `${base}/mnt`);
+    await kernel.mount(
+      { lowers: [lower], upper: `${base}/kernel-upper`, work: `${base}/kernel-work` },
+      `${base}/mnt`,
+    );
     for (const [path, text] of content)
-      t.equal(await readFile(`${base}/mnt/${path}`, 'utf8'), `${text}\n`, `the kernel shows the same in ${path}`);
+      t.equal(
+        await readFile(`${base}/mnt/${path}`, 'utf8'),
+        `${text}\n`,
+        `the kernel shows the same in ${path}`,
+      );
     await succeed(['umount', `${base}/mnt`]);
   }
   for (const dir of ['dir1', 'dir2']) {
-    for (const name of ['f', 'g']) t.equal(content.get(`${dir}/${name}`), `of ${dir}`, `${dir}/${name} shows its own content`);
+    for (const name of ['f', 'g'])
+      t.equal(content.get(`${dir}/${name}`), `of ${dir}`, `${dir}/${name} shows its own content`);
     t.equal(content.get(`${dir}/sub/deep`), `below ${dir}`);
   }
   const files = expected.merged ? fresh.size - 2 : fresh.size;
   t.equal(new Set(fresh.values()).size, files, 'each file has a number of its own');
   for (const dir of ['dir1', 'dir2']) {
-    if (expected.merged) t.equal(fresh.get(`${dir}/f`), fresh.get(`${dir}/g`), `${dir}: two names are one file`);
+    if (expected.merged)
+      t.equal(fresh.get(`${dir}/f`), fresh.get(`${dir}/g`), `${dir}: two names are one file`);
   }
   for (const time of expected.clash && !expected.lasting ? ['again'] : ['listed', 'again']) {
     const listed = of(time, 'number');
-    for (const [path, number] of fresh) t.equal(listed.get(path), number, `${path}: d_ino is st_ino (${time})`);
+    for (const [path, number] of fresh)
+      t.equal(listed.get(path), number, `${path}: d_ino is st_ino (${time})`);
   }
   const there = [...of('found', 'there').keys()];
   for (const path of fresh.keys()) t.ok(there.includes(`mnt/${path}`), `find goes to ${path}`);
-  t.equal(of('copied', 'links').get('f'), expected.merged ? '2-2-' : '1-1-1-1-', 'cp -a links what is one file, and nothing else');
+  t.equal(
+    of('copied', 'links').get('f'),
+    expected.merged ? '2-2-' : '1-1-1-1-',
+    'cp -a links what is one file, and nothing else',
+  );
 
   for (const phase of ['changed', 'remounted']) {
     const after = of(phase, 'content');
-    t.equal(after.get('dir1/f'), 'of dir1', `${phase}: what was written to the other does not show`);
+    t.equal(
+      after.get('dir1/f'),
+      'of dir1',
+      `${phase}: what was written to the other does not show`,
+    );
     t.equal(after.get('dir1/g'), 'of dir1');
     t.equal(after.get('dir2/sub/deep'), 'below dir2');
     for (const [path, number] of of(phase, 'number')) {

@@ -1,9 +1,21 @@
-/** A snapshot of everything a tree shows, and how two differ: what "the same tree" means in every test. */
+/**
+ * A snapshot of everything a tree shows, and how two differ: what "the same tree" means in every
+ * test.
+ */
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, readSync } from 'node:fs';
 import type { Test } from 'tap';
 import type { Actor } from './actor.js';
-import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK } from './constants.js';
+import {
+  S_IFBLK,
+  S_IFCHR,
+  S_IFDIR,
+  S_IFIFO,
+  S_IFLNK,
+  S_IFMT,
+  S_IFREG,
+  S_IFSOCK,
+} from './constants.js';
 
 export interface TreeOptions {
   /** Paths (relative, one character a byte) not to be descended into or compared. */
@@ -18,7 +30,9 @@ export interface TreeOptions {
   readonly mtime?: boolean;
 }
 
-/** One line that says everything of an entry, by its path relative to the root (`.` is the root). */
+/**
+ * One line that says everything of an entry, by its path relative to the root (`.` is the root).
+ */
 export type Tree = ReadonlyMap<string, string>;
 
 const typeNames = new Map([
@@ -47,11 +61,15 @@ function sha256(path: Buffer): string {
   }
 }
 
-/** Reads the tree under `root` (an absolute path). An entry that is listed but cannot be read is told as such, never skipped. */
+/**
+ * Reads the tree under `root` (an absolute path). An entry that is listed but cannot be read is
+ * told as such, never skipped.
+ */
 export async function treeOf(actor: Actor, root: string, options: TreeOptions = {}): Promise<Tree> {
   const tree = new Map<string, string>();
   const rootBytes = Buffer.from(root);
-  const bytesAt = (path: string) => (path === '.' ? rootBytes : Buffer.concat([rootBytes, Buffer.from(`/${path}`, 'latin1')]));
+  const bytesAt = (path: string) =>
+    path === '.' ? rootBytes : Buffer.concat([rootBytes, Buffer.from(`/${path}`, 'latin1')]);
 
   const xattrs = async (at: Buffer): Promise<string> => {
     const shown: string[] = [];
@@ -77,7 +95,10 @@ export async function treeOf(actor: Actor, root: string, options: TreeOptions = 
     return { isDir: type === S_IFDIR, text: text + (await xattrs(at)) };
   };
 
-  const walk = async (path: string, told: Promise<{ isDir: boolean; text: string }>): Promise<void> => {
+  const walk = async (
+    path: string,
+    told: Promise<{ isDir: boolean; text: string }>,
+  ): Promise<void> => {
     let found;
     try {
       found = await told;
@@ -89,9 +110,12 @@ export async function treeOf(actor: Actor, root: string, options: TreeOptions = 
     if (!found.isDir) return;
     const names = await actor.names(bytesAt(path));
     for (let i = 1; i < names.length; i++) {
-      if (names[i] === names[i - 1]) tree.set(`${join(path, names[i] ?? '')} (again)`, 'listed twice');
+      if (names[i] === names[i - 1])
+        tree.set(`${join(path, names[i] ?? '')} (again)`, 'listed twice');
     }
-    const paths = [...new Set(names)].map((name) => join(path, name)).filter((below) => !options.ignore?.(below));
+    const paths = [...new Set(names)]
+      .map((name) => join(path, name))
+      .filter((below) => !options.ignore?.(below));
     // Asked for all at once: the actor answers in order, without a wait between two of them.
     for (let i = 0; i < paths.length; i += 200) {
       const asked = paths.slice(i, i + 200).map((below) => [below, describe(below)] as const);

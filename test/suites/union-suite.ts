@@ -1,6 +1,7 @@
 /**
- * What a union of layers must do (overlayfs.rst, OCI image-spec layer.md), through any program that mounts one.
- * Each case lays out layers on disk, mounts, acts, and looks at the mount and at what is in the upper directory.
+ * What a union of layers must do (overlayfs.rst, OCI image-spec layer.md), through any program that
+ * mounts one. Each case lays out layers on disk, mounts, acts, and looks at the mount and at what
+ * is in the upper directory.
  */
 import type { Test } from 'tap';
 import { figure } from '../support/figures.js';
@@ -26,11 +27,19 @@ const groups: Readonly<Record<string, UnionCases>> = {
   'where peers are known to fail': peerFailureCases,
 };
 
-/** Runs every case as a subtest; `exclude`: cases this target cannot pass, by name, each with its reason. */
-export async function unionSuite(t: Test, mounter: Mounter, exclude: Readonly<Record<string, string>> = {}): Promise<void> {
+/**
+ * Runs every case as a subtest; `exclude`: cases this target cannot pass, by name, each with its
+ * reason.
+ */
+export async function unionSuite(
+  t: Test,
+  mounter: Mounter,
+  exclude: Readonly<Record<string, string>> = {},
+): Promise<void> {
   const root = process.getuid?.() === 0;
   const names = new Set(Object.values(groups).flatMap((cases) => Object.keys(cases)));
-  for (const name of Object.keys(exclude)) if (!names.has(name)) t.fail(`the exclusion "${name}" names no case`);
+  for (const name of Object.keys(exclude))
+    if (!names.has(name)) t.fail(`the exclusion "${name}" names no case`);
   const counted = { cases: 0, assertions: 0 };
   const noKernel = await unavailable(t, kernel);
   for (const [group, cases] of Object.entries(groups)) {

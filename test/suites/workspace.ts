@@ -1,10 +1,16 @@
-/** A directory for layers and mounts that every user may pass through, and that any depth or mode can be removed from. */
+/**
+ * A directory for layers and mounts that every user may pass through, and that any depth or mode
+ * can be removed from.
+ */
 import { chmod, mkdir } from 'node:fs/promises';
 import type { Test } from 'tap';
 import { succeed } from '../support/command.js';
 import { temporaryDirectory, unmountAll } from '../support/mounts.js';
 
-/** Absolute, mode 0755, named directories made in it. After the test everything is unmounted and removed. */
+/**
+ * Absolute, mode 0755, named directories made in it. After the test everything is unmounted and
+ * removed.
+ */
 export async function workspace(t: Test, ...names: readonly string[]): Promise<string> {
   const directory = await temporaryDirectory(t);
   await chmod(directory, 0o755);

@@ -14,9 +14,15 @@ export interface Outcome {
 }
 
 /** Runs a program to its end, its stdin empty. `input` is what it reads instead. */
-export async function run(argv: readonly string[], options: SpawnOptions & { input?: string } = {}): Promise<Outcome> {
+export async function run(
+  argv: readonly string[],
+  options: SpawnOptions & { input?: string } = {},
+): Promise<Outcome> {
   const { input, ...rest } = options;
-  const child = spawn(argv[0]!, argv.slice(1), { ...rest, stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'] });
+  const child = spawn(argv[0]!, argv.slice(1), {
+    ...rest,
+    stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+  });
   child.stdin?.end(input);
   return outcomeOf(child);
 }
@@ -32,10 +38,15 @@ export async function outcomeOf(child: ChildProcess): Promise<Outcome> {
 }
 
 /** As `run`, and throws with what the program said unless it exits 0. Returns its stdout. */
-export async function succeed(argv: readonly string[], options: SpawnOptions & { input?: string } = {}): Promise<string> {
+export async function succeed(
+  argv: readonly string[],
+  options: SpawnOptions & { input?: string } = {},
+): Promise<string> {
   const outcome = await run(argv, options);
   if (outcome.status !== 0)
-    throw new Error(`${argv.join(' ')}: exit ${outcome.status ?? outcome.signal ?? ''}: ${outcome.stderr}${outcome.stdout}`);
+    throw new Error(
+      `${argv.join(' ')}: exit ${outcome.status ?? outcome.signal ?? ''}: ${outcome.stderr}${outcome.stdout}`,
+    );
   return outcome.stdout;
 }
 
@@ -48,7 +59,10 @@ function stateOf(pid: number): string | undefined {
   }
 }
 
-/** Whether a process is gone but for its exit status. One whose first thread has ended is not while others have its files open. */
+/**
+ * Whether a process is gone but for its exit status. One whose first thread has ended is not while
+ * others have its files open.
+ */
 function isOver(pid: number): boolean {
   if (![undefined, 'Z', 'X'].includes(stateOf(pid))) return false;
   try {
@@ -58,7 +72,10 @@ function isOver(pid: number): boolean {
   }
 }
 
-/** Waits for the end of a process that is not a child of this one, of which nothing tells. Whoever is to reap it may take its time. Rejects after a minute. */
+/**
+ * Waits for the end of a process that is not a child of this one, of which nothing tells. Whoever
+ * is to reap it may take its time. Rejects after a minute.
+ */
 export async function ended(pid: number): Promise<void> {
   const until = Date.now() + 60_000;
   while (!isOver(pid)) {
@@ -67,7 +84,10 @@ export async function ended(pid: number): Promise<void> {
   }
 }
 
-/** Resolves when the child has said `word` on `stream`; rejects, with what it said, when it ends without. */
+/**
+ * Resolves when the child has said `word` on `stream`; rejects, with what it said, when it ends
+ * without.
+ */
 export async function says(child: ChildProcess, stream: Readable, word: string): Promise<void> {
   let said = '';
   await new Promise<void>((resolve, reject) => {
@@ -76,7 +96,9 @@ export async function says(child: ChildProcess, stream: Readable, word: string):
       if (said.includes(word)) resolve();
     });
     child.once('close', (status, signal) => {
-      reject(new Error(`ended (${status ?? signal ?? ''}) without ${JSON.stringify(word)}: ${said}`));
+      reject(
+        new Error(`ended (${status ?? signal ?? ''}) without ${JSON.stringify(word)}: ${said}`),
+      );
     });
     child.once('error', reject);
   });

@@ -4,7 +4,8 @@ import { cpSync, existsSync, mkdirSync, realpathSync, writeFileSync } from 'node
 import { dirname, join } from 'node:path';
 import { tarOf } from './layer-tar.js';
 
-const programs = 'sh cat chmod chown env id ln ls mkdir mknod rm setpriv sleep stat stty touch tty'.split(' ');
+const programs =
+  'sh cat chmod chown env id ln ls mkdir mknod rm setpriv sleep stat stty touch tty'.split(' ');
 
 /** Written to `directory`; returns the path of its tar. Readable for everybody. */
 export async function containerImage(directory: string): Promise<string> {
@@ -17,12 +18,20 @@ export async function containerImage(directory: string): Promise<string> {
     cpSync(realpathSync(from), join(tree, to));
   };
   for (const program of programs) {
-    const path = execFileSync('sh', ['-c', 'command -v "$0"', program], { encoding: 'utf8' }).trim();
+    const path = execFileSync('sh', ['-c', 'command -v "$0"', program], {
+      encoding: 'utf8',
+    }).trim();
     copy(path, `/bin/${program}`);
-    for (const [, library] of execFileSync('ldd', [path], { encoding: 'utf8' }).matchAll(/(\/[^\s)]+) \(0x/g)) copy(library!, library!);
+    for (const [, library] of execFileSync('ldd', [path], { encoding: 'utf8' }).matchAll(
+      /(\/[^\s)]+) \(0x/g,
+    ))
+      copy(library!, library!);
   }
   for (const name of ['etc', 'var/spool']) mkdirSync(join(tree, name), { recursive: true });
-  writeFileSync(join(tree, 'etc/passwd'), 'root:x:0:0:root:/root:/bin/sh\nweb:x:33:33:web:/srv/web:/bin/sh\n');
+  writeFileSync(
+    join(tree, 'etc/passwd'),
+    'root:x:0:0:root:/root:/bin/sh\nweb:x:33:33:web:/srv/web:/bin/sh\n',
+  );
   writeFileSync(join(tree, 'etc/group'), 'root:x:0:\nweb:x:33:\nmore:x:44:web\n');
   const tar = join(directory, 'image.tar');
   execFileSync('tar', ['-C', tree, '--owner=0', '--group=0', '--mode=a+rX', '-cf', tar, '.']);

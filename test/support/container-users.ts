@@ -1,4 +1,7 @@
-/** Who runs containers in tests: root, an ordinary user who has one id, and one with a range of subordinate ids. */
+/**
+ * Who runs containers in tests: root, an ordinary user who has one id, and one with a range of
+ * subordinate ids.
+ */
 import { chmodSync, chownSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Test } from 'tap';
@@ -27,12 +30,28 @@ export const RANGE = [300000, 65536] as const;
 export async function containerUsers(t: Test): Promise<ContainerUser[]> {
   const directory = await temporaryDirectory(t);
   chmodSync(directory, 0o755);
-  const user = (name: string, uid: number, namespace: readonly string[], prefix: readonly string[], program: string): ContainerUser => {
+  const user = (
+    name: string,
+    uid: number,
+    namespace: readonly string[],
+    prefix: readonly string[],
+    program: string,
+  ): ContainerUser => {
     const own = join(directory, name);
     mkdirSync(own);
     if (isRoot) chownSync(own, uid, uid);
     const dataRoot = join(own, 'root');
-    const called = [...prefix, 'env', '-u', 'XDG_RUNTIME_DIR', `TMPDIR=${own}`, `HOME=${own}`, program, '--root', dataRoot];
+    const called = [
+      ...prefix,
+      'env',
+      '-u',
+      'XDG_RUNTIME_DIR',
+      `TMPDIR=${own}`,
+      `HOME=${own}`,
+      program,
+      '--root',
+      dataRoot,
+    ];
     const words = [...namespace, ...called];
     return {
       name,

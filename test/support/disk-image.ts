@@ -1,4 +1,7 @@
-/** Small file systems of a test's own: an ext4 in a file, a tmpfs of limited size; and filling them up. Needs root. */
+/**
+ * Small file systems of a test's own: an ext4 in a file, a tmpfs of limited size; and filling them
+ * up. Needs root.
+ */
 import { closeSync, constants, ftruncateSync, openSync, statfsSync } from 'node:fs';
 import { E, Errno } from '../../src/base/errno.js';
 import { sys } from '../../src/sys/index.js';
@@ -13,19 +16,34 @@ export interface Ext4Options {
   readonly options?: readonly string[];
 }
 
-/** Makes an ext4 in the new file `image` and mounts it at `dir`. Nothing of it is reserved. Resolves to why it cannot be, or undefined. */
+/**
+ * Makes an ext4 in the new file `image` and mounts it at `dir`. Nothing of it is reserved. Resolves
+ * to why it cannot be, or undefined.
+ */
 export async function mountExt4(
   image: string,
   dir: string,
   { mebibytes, block = 1024, inodes, options = [] }: Ext4Options,
 ): Promise<string | undefined> {
   await succeed(['truncate', '-s', `${mebibytes}M`, image]);
-  const words = ['-q', '-F', '-b', String(block), '-m', '0', ...(inodes === undefined ? [] : ['-N', String(inodes)])];
+  const words = [
+    '-q',
+    '-F',
+    '-b',
+    String(block),
+    '-m',
+    '0',
+    ...(inodes === undefined ? [] : ['-N', String(inodes)]),
+  ];
   await succeed(['mkfs.ext4', ...words, image]);
   return mountImage(image, dir, options);
 }
 
-export async function mountImage(image: string, dir: string, options: readonly string[] = []): Promise<string | undefined> {
+export async function mountImage(
+  image: string,
+  dir: string,
+  options: readonly string[] = [],
+): Promise<string | undefined> {
   const { status, stderr } = await run(['mount', '-o', ['loop', ...options].join(','), image, dir]);
   return status === 0 ? undefined : `no ext4 can be mounted from a file here: ${stderr.trim()}`;
 }

@@ -1,4 +1,7 @@
-/** What a test has done, for the end of the run: scripts/tap-summary.js adds up the figures of all tests and prints them. */
+/**
+ * What a test has done, for the end of the run: scripts/tap-summary.js adds up the figures of all
+ * tests and prints them.
+ */
 import type { Test } from 'tap';
 
 /** `what`: lower-case words, the same wherever the counts are to be added up. */

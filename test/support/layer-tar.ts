@@ -24,7 +24,8 @@ export async function tarOf(entries: readonly TarEntry[]): Promise<Buffer> {
   const done = (async () => {
     for await (const piece of stream) pieces.push(piece as Uint8Array);
   })();
-  for (const { content = '', ...header } of entries) stream.entry({ ...header, mtime: new Date(1_600_000_000_000) }, content);
+  for (const { content = '', ...header } of entries)
+    stream.entry({ ...header, mtime: new Date(1_600_000_000_000) }, content);
   stream.finalize();
   await done;
   return Buffer.concat(pieces);

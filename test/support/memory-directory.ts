@@ -1,4 +1,7 @@
-/** A directory for tests that make tens of thousands of names: on a file system in memory where there is one, removed when the test ends. */
+/**
+ * A directory for tests that make tens of thousands of names: on a file system in memory where
+ * there is one, removed when the test ends.
+ */
 import { execFileSync } from 'node:child_process';
 import { accessSync, constants, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';

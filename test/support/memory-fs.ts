@@ -1,8 +1,10 @@
 /**
- * A file system for tests of what serves one: names and attributes in memory, data in files of a scratch directory.
+ * A file system for tests of what serves one: names and attributes in memory, data in files of a
+ * scratch directory.
  *
- * It is strict about the contract: a node that was forgotten is gone, forgetting more than was looked up throws, and `counts` says
- * what is still held. Like a union it publishes a read-only descriptor until the first write.
+ * It is strict about the contract: a node that was forgotten is gone, forgetting more than was
+ * looked up throws, and `counts` says what is still held. Like a union it publishes a read-only
+ * descriptor until the first write.
  */
 import { closeSync, constants, fstatSync, ftruncateSync, openSync } from 'node:fs';
 import { join } from 'node:path';
@@ -117,18 +119,38 @@ export class MemoryFileSystem implements FileSystem {
     return this.#node(node).target;
   }
 
-  mknod(parent: NodeId, name: Name, mode: number, major: number, minor: number, caller: Caller, out: Attributes): Promise<NodeId> {
+  mknod(
+    parent: NodeId,
+    name: Name,
+    mode: number,
+    major: number,
+    minor: number,
+    caller: Caller,
+    out: Attributes,
+  ): Promise<NodeId> {
     return this.#make(parent, name, mode, caller, out, (node) => {
       node.rdevMajor = major;
       node.rdevMinor = minor;
     });
   }
 
-  mkdir(parent: NodeId, name: Name, mode: number, caller: Caller, out: Attributes): Promise<NodeId> {
+  mkdir(
+    parent: NodeId,
+    name: Name,
+    mode: number,
+    caller: Caller,
+    out: Attributes,
+  ): Promise<NodeId> {
     return this.#make(parent, name, S_IFDIR | mode, caller, out, (node) => (node.nlink = 2));
   }
 
-  symlink(parent: NodeId, name: Name, target: ByteString, caller: Caller, out: Attributes): Promise<NodeId> {
+  symlink(
+    parent: NodeId,
+    name: Name,
+    target: ByteString,
+    caller: Caller,
+    out: Attributes,
+  ): Promise<NodeId> {
     return this.#make(parent, name, S_IFLNK | 0o777, caller, out, (node) => (node.target = target));
   }
 
@@ -156,7 +178,13 @@ export class MemoryFileSystem implements FileSystem {
     this.#dir(parent).entries.delete(name);
   }
 
-  async rename(parent: NodeId, name: Name, newParent: NodeId, newName: Name, flags: number): Promise<void> {
+  async rename(
+    parent: NodeId,
+    name: Name,
+    newParent: NodeId,
+    newName: Name,
+    flags: number,
+  ): Promise<void> {
     await this.hook('rename', name);
     if (flags !== 0) throw new Errno(E.EINVAL);
     const node = this.#entry(parent, name);
@@ -201,7 +229,11 @@ export class MemoryFileSystem implements FileSystem {
 
   readdir(id: NodeId, cookie: number, _plus: boolean, sink: DirectorySink): void {
     const directory = this.#dir(id);
-    const all: [ByteString, MemoryNode][] = [[bytesOf('.'), directory], [bytesOf('..'), directory.parent], ...directory.entries];
+    const all: [ByteString, MemoryNode][] = [
+      [bytesOf('.'), directory],
+      [bytesOf('..'), directory.parent],
+      ...directory.entries,
+    ];
     for (const [index, [name, node]] of all.entries()) {
       if (index >= cookie && !sink.entry(name, node.id, node.mode >>> 12, index + 1)) return;
     }
@@ -246,7 +278,10 @@ export class MemoryFileSystem implements FileSystem {
   }
 
   listxattr(node: NodeId): Uint8Array {
-    return Buffer.from([...this.#node(node).xattrs.keys()].map((name) => `${name}\0`).join(''), 'latin1');
+    return Buffer.from(
+      [...this.#node(node).xattrs.keys()].map((name) => `${name}\0`).join(''),
+      'latin1',
+    );
   }
 
   setxattr(node: NodeId, name: ByteString, value: Uint8Array, flags: number): void {
@@ -337,7 +372,10 @@ export class MemoryFileSystem implements FileSystem {
     out.gid = node.gid;
     out.rdevMajor = node.rdevMajor;
     out.rdevMinor = node.rdevMinor;
-    out.size = (node.mode & S_IFMT) === S_IFREG ? this.#withData(node, (fd) => fstatSync(fd).size) : node.target.length;
+    out.size =
+      (node.mode & S_IFMT) === S_IFREG
+        ? this.#withData(node, (fd) => fstatSync(fd).size)
+        : node.target.length;
     out.blocks = Math.ceil(out.size / 512);
     out.blksize = 4096;
     out.atimeSec = node.atime.sec;

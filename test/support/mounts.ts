@@ -9,7 +9,10 @@ import { run } from './command.js';
 
 export { mountAt } from '../../src/sys/mount-table.js';
 
-/** The processes one of whose arguments is `argument` and that run Node: the daemon of the mount at that path. */
+/**
+ * The processes one of whose arguments is `argument` and that run Node: the daemon of the mount at
+ * that path.
+ */
 export function daemonsOf(argument: string): number[] {
   const found: number[] = [];
   for (const entry of readdirSync('/proc')) {
@@ -29,11 +32,15 @@ export async function unmountAll(directory: string): Promise<void> {
   for (const { mountpoint } of readMountTable().reverse()) {
     if (mountpoint !== directory && !mountpoint.startsWith(`${directory}/`)) continue;
     const path = Buffer.from(mountpoint, 'latin1').toString('utf8');
-    if ((await run(['umount', '-l', path])).status !== 0) await run(['fusermount3', '-u', '-z', path]);
+    if ((await run(['umount', '-l', path])).status !== 0)
+      await run(['fusermount3', '-u', '-z', path]);
   }
 }
 
-/** An empty directory, its path without symbolic links. After the test what is mounted in it is unmounted, and it is removed. */
+/**
+ * An empty directory, its path without symbolic links. After the test what is mounted in it is
+ * unmounted, and it is removed.
+ */
 export async function temporaryDirectory(t: Test): Promise<string> {
   const directory = await realpath(await mkdtemp(join(tmpdir(), 'plyfs-test-')));
   t.teardown(async () => {

@@ -24,9 +24,11 @@ const text = (output: string): string => textOf(output as ByteString);
 /** ply on a data root. `globals`: further global options. */
 export function plyOn(dataRoot: string, ...globals: string[]): Ply {
   const argv = [plyProgram, '--root', dataRoot, ...globals];
-  const called = async (...words: string[]): Promise<string> => text(await succeed([...argv, ...words])).trim();
+  const called = async (...words: string[]): Promise<string> =>
+    text(await succeed([...argv, ...words])).trim();
   return Object.assign(called, {
     outcome: (...words: string[]) => run([...argv, ...words]),
-    json: async (...words: string[]) => JSON.parse(text(await succeed([...argv, '--json', ...words]))) as unknown,
+    json: async (...words: string[]) =>
+      JSON.parse(text(await succeed([...argv, '--json', ...words]))) as unknown,
   });
 }

@@ -24,32 +24,44 @@ export interface Layers {
   readonly options: string;
 }
 
-/** Two small layers and what else a mount needs, in a directory that goes with the test, mounts included. */
+/**
+ * Two small layers and what else a mount needs, in a directory that goes with the test, mounts
+ * included.
+ */
 export async function layers(t: Test): Promise<Layers> {
   const directory = await temporaryDirectory(t);
-  const [top, bottom, upper, work, mountpoint] = ['top', 'bottom', 'upper', 'work', 'mnt'].map((name) => join(directory, name)) as [
-    string,
-    string,
-    string,
-    string,
-    string,
-  ];
+  const [top, bottom, upper, work, mountpoint] = ['top', 'bottom', 'upper', 'work', 'mnt'].map(
+    (name) => join(directory, name),
+  ) as [string, string, string, string, string];
   for (const path of [top, bottom, upper, work, mountpoint]) mkdirSync(path);
   writeFileSync(join(bottom, 'both'), 'bottom\n');
   writeFileSync(join(bottom, 'low'), 'low\n');
   writeFileSync(join(top, 'both'), 'top\n');
-  return { directory, top, bottom, upper, work, mountpoint, options: `lowerdir=${top}:${bottom},upperdir=${upper},workdir=${work}` };
+  return {
+    directory,
+    top,
+    bottom,
+    upper,
+    work,
+    mountpoint,
+    options: `lowerdir=${top}:${bottom},upperdir=${upper},workdir=${work}`,
+  };
 }
 
 /** Starts plyfs in the foreground and resolves when the mount answers. */
-export async function foreground(t: Test, mountpoint: string, words: readonly string[]): Promise<ChildProcess> {
+export async function foreground(
+  t: Test,
+  mountpoint: string,
+  words: readonly string[],
+): Promise<ChildProcess> {
   const child = spawn(plyfsProgram, words, { stdio: ['ignore', 'pipe', 'pipe'] });
   t.teardown(() => {
     child.kill('SIGKILL');
   });
   // Looks at the mount point, and so waits for an answer once the mount is there.
   while ((await run(['mountpoint', '-q', mountpoint])).status !== 0) {
-    if (child.exitCode !== null || child.signalCode !== null) throw new Error('plyfs ended before it mounted');
+    if (child.exitCode !== null || child.signalCode !== null)
+      throw new Error('plyfs ended before it mounted');
   }
   return child;
 }

@@ -1,4 +1,7 @@
-/** dockerd with a data root and a socket of its own and no network; it ends, by its own process id, with the test. */
+/**
+ * dockerd with a data root and a socket of its own and no network; it ends, by its own process id,
+ * with the test.
+ */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { open } from 'node:fs/promises';
@@ -20,18 +23,43 @@ export interface Engine {
   readonly stop: () => Promise<void>;
 }
 
-/** `base`: an existing directory, for all that it keeps (`root` is the data root). `path`: before PATH, with a colon. */
-export async function startDockerd(owner: EngineOwner, base: string, options: { storageDriver: string; path?: string }): Promise<Engine> {
+/**
+ * `base`: an existing directory, for all that it keeps (`root` is the data root). `path`: before
+ * PATH, with a colon.
+ */
+export async function startDockerd(
+  owner: EngineOwner,
+  base: string,
+  options: { storageDriver: string; path?: string },
+): Promise<Engine> {
   const socket = `unix://${base}/socket`;
   const log = await open(`${base}/log`, 'w');
   const engine = spawn(
     'dockerd',
     [
-      ...['--iptables=false', '--ip6tables=false', '--bridge=none', '--storage-driver', options.storageDriver],
-      ...['--data-root', `${base}/root`, '--exec-root', `${base}/exec`, '-H', socket, '-p', `${base}/pid`],
+      ...[
+        '--iptables=false',
+        '--ip6tables=false',
+        '--bridge=none',
+        '--storage-driver',
+        options.storageDriver,
+      ],
+      ...[
+        '--data-root',
+        `${base}/root`,
+        '--exec-root',
+        `${base}/exec`,
+        '-H',
+        socket,
+        '-p',
+        `${base}/pid`,
+      ],
     ],
     {
-      env: { ...process.env, PATH: `${options.path ?? ''}${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` },
+      env: {
+        ...process.env,
+        PATH: `${options.path ?? ''}${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`,
+      },
       stdio: ['ignore', log.fd, log.fd],
     },
   );
@@ -49,7 +77,12 @@ export async function startDockerd(owner: EngineOwner, base: string, options: { 
   const client = ['/usr/bin/docker', '-H', socket];
   const ended = exited.then(() => true);
   while ((await run([...client, 'version'])).status !== 0) {
-    if (await Promise.race([ended, Promise.resolve(false)])) throw new Error('dockerd ended before it answered: see its log');
+    if (await Promise.race([ended, Promise.resolve(false)]))
+      throw new Error('dockerd ended before it answered: see its log');
   }
-  return { client, docker: async (...words) => textOf((await succeed([...client, ...words])) as ByteString).trim(), stop };
+  return {
+    client,
+    docker: async (...words) => textOf((await succeed([...client, ...words])) as ByteString).trim(),
+    stop,
+  };
 }

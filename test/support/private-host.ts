@@ -1,6 +1,7 @@
 /**
- * A place for programs of containers: mounts, processes, /run, /dev/fuse and subordinate ids of their own, so that nothing of this
- * machine is changed, and whatever they started or mounted ends with it, however the test ends.
+ * A place for programs of containers: mounts, processes, /run, /dev/fuse and subordinate ids of
+ * their own, so that nothing of this machine is changed, and whatever they started or mounted ends
+ * with it, however the test ends.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -16,7 +17,11 @@ export interface PrivateHost {
   readonly base: string;
   /** Where this checkout is, inside: every user may look there. */
   readonly program: string;
-  readonly run: (uid: number, environment: Readonly<Record<string, string>>, argv: readonly string[]) => Promise<Outcome>;
+  readonly run: (
+    uid: number,
+    environment: Readonly<Record<string, string>>,
+    argv: readonly string[],
+  ) => Promise<Outcome>;
 }
 
 /** `$1`: a directory for what is made here. `$2`: the checkout. `$3`: lines of subuid(5). */
@@ -40,12 +45,30 @@ cat >/dev/null
 `;
 
 /** Needs root. `base`: of `workspace`. */
-export async function privateHost(t: Test, base: string, subordinateIds: string): Promise<PrivateHost> {
+export async function privateHost(
+  t: Test,
+  base: string,
+  subordinateIds: string,
+): Promise<PrivateHost> {
   const place = `${base}/host`;
   await mkdir(place);
   const host = spawn(
     'unshare',
-    ['-m', '-p', '--fork', '--mount-proc', '--kill-child', 'sh', '-eu', '-c', setUp, 'sh', place, root, subordinateIds],
+    [
+      '-m',
+      '-p',
+      '--fork',
+      '--mount-proc',
+      '--kill-child',
+      'sh',
+      '-eu',
+      '-c',
+      setUp,
+      'sh',
+      place,
+      root,
+      subordinateIds,
+    ],
     {
       stdio: ['pipe', 'pipe', 'pipe'],
     },
@@ -58,15 +81,31 @@ export async function privateHost(t: Test, base: string, subordinateIds: string)
   let said = '';
   host.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
   const ready = once(host.stdout, 'data').then(() => true);
-  if (!(await Promise.race([ready, exited.then(() => false)]))) throw new Error(`the host ended before it was ready: ${said}`);
-  const enter = ['nsenter', `--mount=/proc/${String(host.pid)}/ns/mnt`, `--pid=/proc/${String(host.pid)}/ns/pid_for_children`];
+  if (!(await Promise.race([ready, exited.then(() => false)])))
+    throw new Error(`the host ended before it was ready: ${said}`);
+  const enter = [
+    'nsenter',
+    `--mount=/proc/${String(host.pid)}/ns/mnt`,
+    `--pid=/proc/${String(host.pid)}/ns/pid_for_children`,
+  ];
   return {
     base,
     program: `${place}/program`,
     run: (uid, environment, argv) => {
-      const words = Object.entries({ PATH: `${dirname(process.execPath)}:/usr/sbin:/usr/bin:/sbin:/bin`, ...environment });
-      const identity = uid === 0 ? [] : ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups'];
-      return run([...enter, ...identity, 'env', '-i', ...words.map(([name, value]) => `${name}=${value}`), ...argv]);
+      const words = Object.entries({
+        PATH: `${dirname(process.execPath)}:/usr/sbin:/usr/bin:/sbin:/bin`,
+        ...environment,
+      });
+      const identity =
+        uid === 0 ? [] : ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups'];
+      return run([
+        ...enter,
+        ...identity,
+        'env',
+        '-i',
+        ...words.map(([name, value]) => `${name}=${value}`),
+        ...argv,
+      ]);
     },
   };
 }
@@ -92,8 +131,14 @@ export interface ClientOptions {
   readonly overlay: Readonly<Record<string, string>>;
 }
 
-/** podman and buildah of a user, with a store of their own in the directory `name` of the host's. */
-export async function containerClient(host: PrivateHost, name: string, { uid, overlay }: ClientOptions): Promise<ContainerClient> {
+/**
+ * podman and buildah of a user, with a store of their own in the directory `name` of the host's.
+ */
+export async function containerClient(
+  host: PrivateHost,
+  name: string,
+  { uid, overlay }: ClientOptions,
+): Promise<ContainerClient> {
   const directory = `${host.base}/${name}`;
   for (const path of ['', '/home', '/run', '/tmp']) await mkdir(`${directory}${path}`);
   const options = Object.entries(overlay).map(([key, value]) => `${key} = "${value}"\n`);
@@ -131,7 +176,8 @@ runtime = "crun"
   const outcome = (...words: string[]): Promise<Outcome> => host.run(uid, environment, words);
   const called = async (...words: string[]): Promise<string> => {
     const { status, signal, stdout, stderr } = await outcome(...words);
-    if (status !== 0) throw new Error(`${words.join(' ')}: exit ${status ?? signal ?? ''}: ${stderr}${stdout}`);
+    if (status !== 0)
+      throw new Error(`${words.join(' ')}: exit ${status ?? signal ?? ''}: ${stderr}${stdout}`);
     return textOf(stdout as ByteString).trim();
   };
   const scriptBy =

@@ -1,6 +1,7 @@
 /**
- * Loaded before a program: writes its peak of memory, in kilobytes, to the file that PLYFS_TEST_PEAK names when it ends. VmHWM, because ru_maxrss
- * counts what the process was before execve(2), too: a copy of who started it.
+ * Loaded before a program: writes its peak of memory, in kilobytes, to the file that
+ * PLYFS_TEST_PEAK names when it ends. VmHWM, because ru_maxrss counts what the process was before
+ * execve(2), too: a copy of who started it.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 

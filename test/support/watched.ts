@@ -10,7 +10,9 @@ import { outcomeOf, type Outcome } from './command.js';
 import { root } from './root.js';
 
 export interface Watched extends Outcome {
-  /** The most memory it had, in bytes (proc_pid_status(5), VmHWM). Absent when a signal ended it. */
+  /**
+   * The most memory it had, in bytes (proc_pid_status(5), VmHWM). Absent when a signal ended it.
+   */
   readonly peak?: number;
   /** It was ended because it took too long. */
   readonly hung: boolean;
@@ -24,16 +26,24 @@ let number = 0;
 /** `feed` writes its standard input; `drain` reads its standard output, which is kept otherwise. */
 export async function watchedPly(
   words: readonly string[],
-  options: { feed?: (stdin: Writable) => Promise<void>; drain?: (stdout: Readable) => Promise<void>; environment?: NodeJS.ProcessEnv } = {},
+  options: {
+    feed?: (stdin: Writable) => Promise<void>;
+    drain?: (stdout: Readable) => Promise<void>;
+    environment?: NodeJS.ProcessEnv;
+  } = {},
 ): Promise<Watched> {
   const { feed, drain, environment = {} } = options;
   const report = join(tmpdir(), `plyfs-test-peak-${process.pid}-${number++}`);
   closeSync(openSync(report, 'wx', 0o600));
   try {
-    const child = spawn(process.execPath, ['--import', hook, join(root, 'dist/src/cli/ply.js'), ...words], {
-      stdio: [feed === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
-      env: { ...process.env, ...environment, PLYFS_TEST_PEAK: report },
-    });
+    const child = spawn(
+      process.execPath,
+      ['--import', hook, join(root, 'dist/src/cli/ply.js'), ...words],
+      {
+        stdio: [feed === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+        env: { ...process.env, ...environment, PLYFS_TEST_PEAK: report },
+      },
+    );
     let hung = false;
     const timer = setTimeout(() => {
       hung = true;

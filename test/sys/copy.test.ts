@@ -47,9 +47,20 @@ for (const [what, parent] of places) {
       const name = `to ${reflink}`;
       const to = file(t, toDirfd, name);
       t.equal(sys.copyData(from, to, 0, 8 * MiB, reflink), 8 * MiB);
-      t.equal(stat(toDirfd, name)(StatField.Size), 8 * MiB, 'it reaches to the end of the hole at the end');
+      t.equal(
+        stat(toDirfd, name)(StatField.Size),
+        8 * MiB,
+        'it reaches to the end of the hole at the end',
+      );
       t.same(
-        [at(to, 0), at(to, 65532), at(to, 65536), at(to, 4 * MiB - 4), at(to, 4 * MiB), at(to, 8 * MiB - 4)],
+        [
+          at(to, 0),
+          at(to, 65532),
+          at(to, 65536),
+          at(to, 4 * MiB - 4),
+          at(to, 4 * MiB),
+          at(to, 8 * MiB - 4),
+        ],
         ['aaaa', 'aaaa', '\0\0\0\0', '\0\0\0\0', 'bbbb', '\0\0\0\0'],
       );
       t.ok(stat(toDirfd, name)(StatField.Blocks) * 512 <= 4 * 65536, 'holes stay holes');
@@ -59,15 +70,25 @@ for (const [what, parent] of places) {
 
     const aligned = file(t, toDirfd, 'aligned');
     t.equal(sys.copyData(from, aligned, 4 * MiB, 65536, true), 65536, 'an aligned part');
-    t.same([at(aligned, 0), at(aligned, 4 * MiB), at(aligned, 4 * MiB + 65532)], ['\0\0\0\0', 'bbbb', 'bbbb']);
+    t.same(
+      [at(aligned, 0), at(aligned, 4 * MiB), at(aligned, 4 * MiB + 65532)],
+      ['\0\0\0\0', 'bbbb', 'bbbb'],
+    );
     t.equal(stat(toDirfd, 'aligned')(StatField.Size), 4 * MiB + 65536);
     const part = file(t, toDirfd, 'part');
     t.equal(sys.copyData(from, part, 4 * MiB + 10, 100, true), 100, 'an unaligned part');
     t.equal(stat(toDirfd, 'part')(StatField.Size), 4 * MiB + 110);
-    t.same([at(part, 0), at(part, 4 * MiB + 6), at(part, 4 * MiB + 106)], ['\0\0\0\0', '\0\0\0\0', 'bbbb']);
+    t.same(
+      [at(part, 0), at(part, 4 * MiB + 6), at(part, 4 * MiB + 106)],
+      ['\0\0\0\0', '\0\0\0\0', 'bbbb'],
+    );
     t.equal(sys.copyData(from, part, 1 * MiB, 1 * MiB, false), 1 * MiB, 'a hole only');
     t.equal(stat(toDirfd, 'part')(StatField.Size), 4 * MiB + 110);
-    t.equal(sys.copyData(from, part, 7 * MiB, 5 * MiB, false), 1 * MiB, 'less at the end of the file');
+    t.equal(
+      sys.copyData(from, part, 7 * MiB, 5 * MiB, false),
+      1 * MiB,
+      'less at the end of the file',
+    );
     t.equal(stat(toDirfd, 'part')(StatField.Size), 8 * MiB);
     t.equal(sys.copyData(from, part, 8 * MiB, 1, false), 0);
     t.equal(sys.copyData(from, part, 0, 2 ** 62, false), 8 * MiB, 'no overflow');
@@ -124,6 +145,10 @@ t.test('the asynchronous calls', async (t) => {
   t.equal(await sys.copyFileRangeAsync(from, 9 * MiB, range, 0, 5), 0, 'beyond the end');
   t.equal(await sys.copyFileRangeAsync(from, 0, from, 1, 5), -E.EINVAL, 'overlapping');
   const before = check(sys.openat(dirfd, b('many'), c.O_RDWR | c.O_CREAT | c.O_CLOEXEC, 0o600));
-  t.ok((await Promise.all(Array.from({ length: 200 }, () => sys.fsyncAsync(before, true)))).every((result) => result === 0));
+  t.ok(
+    (await Promise.all(Array.from({ length: 200 }, () => sys.fsyncAsync(before, true)))).every(
+      (result) => result === 0,
+    ),
+  );
   sys.close(before);
 });

@@ -1,4 +1,7 @@
-/** crc64 against the check value of CRC-64/GO-ISO (reveng catalogue), and against the definition, bit by bit. */
+/**
+ * crc64 against the check value of CRC-64/GO-ISO (reveng catalogue), and against the definition,
+ * bit by bit.
+ */
 import fc from 'fast-check';
 import t from 'tap';
 import { sys } from '../../src/sys/index.js';
@@ -13,7 +16,8 @@ function byDefinition(bytes: Uint8Array): string {
   let crc = 0xffffffffffffffffn;
   for (const byte of bytes) {
     crc ^= BigInt(byte);
-    for (let bit = 0; bit < 8; bit++) crc = (crc & 1n) === 1n ? (crc >> 1n) ^ 0xd800000000000000n : crc >> 1n;
+    for (let bit = 0; bit < 8; bit++)
+      crc = (crc & 1n) === 1n ? (crc >> 1n) ^ 0xd800000000000000n : crc >> 1n;
   }
   return (crc ^ 0xffffffffffffffffn).toString(16).padStart(16, '0');
 }
@@ -33,5 +37,7 @@ t.test('any bytes in any pieces', async (t) => {
 
 t.test('wrong arguments', async (t) => {
   t.throws(() => sys.crc64(Buffer.alloc(7), Buffer.alloc(1)), { code: 'ERR_OUT_OF_RANGE' });
-  t.throws(() => sys.crc64(Buffer.alloc(8), 'text' as unknown as Uint8Array), { code: 'ERR_INVALID_ARG_TYPE' });
+  t.throws(() => sys.crc64(Buffer.alloc(8), 'text' as unknown as Uint8Array), {
+    code: 'ERR_INVALID_ARG_TYPE',
+  });
 });

@@ -11,7 +11,10 @@ const TEXT_OFFSET = 19;
 function* entries(records: Buffer): Generator<{ name: string; type: number }> {
   for (let at = 0; at < records.length; at += records.readUInt16LE(at + 16)) {
     const end = records.indexOf(0, at + TEXT_OFFSET);
-    yield { name: records.toString('latin1', at + TEXT_OFFSET, end), type: records.readUInt8(at + 18) };
+    yield {
+      name: records.toString('latin1', at + TEXT_OFFSET, end),
+      type: records.readUInt8(at + 18),
+    };
   }
 }
 
@@ -25,9 +28,21 @@ t.test('openat and close', async (t) => {
     t.equal(sys.openat(fd, b(name), c.O_RDWR | c.O_CREAT | c.O_EXCL, 0o600), -E.EEXIST);
   }
   t.equal(sys.openat(fd, tooLong, c.O_RDONLY, 0), -E.ENAMETOOLONG);
-  t.equal(sys.openat(fd, b('a/'.repeat(3000)), c.O_RDONLY, 0), -E.ENAMETOOLONG, 'longer than a path can be');
-  t.equal(sys.openat(fd, b('./'.repeat(2047) + 'a'), c.O_RDONLY | c.O_DIRECTORY, 0), -E.ENOTDIR, 'the longest path');
-  t.equal(sys.openat(fd, b('./'.repeat(2047) + 'aa'), c.O_RDONLY, 0), -E.ENAMETOOLONG, 'one byte more');
+  t.equal(
+    sys.openat(fd, b('a/'.repeat(3000)), c.O_RDONLY, 0),
+    -E.ENAMETOOLONG,
+    'longer than a path can be',
+  );
+  t.equal(
+    sys.openat(fd, b('./'.repeat(2047) + 'a'), c.O_RDONLY | c.O_DIRECTORY, 0),
+    -E.ENOTDIR,
+    'the longest path',
+  );
+  t.equal(
+    sys.openat(fd, b('./'.repeat(2047) + 'aa'), c.O_RDONLY, 0),
+    -E.ENAMETOOLONG,
+    'one byte more',
+  );
   t.equal(sys.openat(fd, b('a\0b'), c.O_RDONLY, 0), -E.EINVAL, 'a NUL inside');
   t.equal(sys.openat(fd, b('absent'), c.O_RDONLY, 0), -E.ENOENT);
   t.equal(sys.openat(-1, b('a'), c.O_RDONLY, 0), -E.EBADF);
@@ -43,7 +58,11 @@ t.test('openat of the empty path opens the same file anew', async (t) => {
   sys.symlinkat(b('a'), fd, b('link'));
   const anew = open(t, pathFd(t, fd, 'a'), '', c.O_RDONLY | c.O_NOFOLLOW);
   t.equal(content(anew), 'text');
-  t.equal(sys.openat(pathFd(t, fd, 'link'), b(''), c.O_RDONLY, 0), -E.ELOOP, 'a symbolic link cannot be read');
+  t.equal(
+    sys.openat(pathFd(t, fd, 'link'), b(''), c.O_RDONLY, 0),
+    -E.ELOOP,
+    'a symbolic link cannot be read',
+  );
   t.equal(sys.openat(12345, b(''), c.O_RDONLY, 0), -E.EBADF);
   t.equal(sys.openat(-7, b(''), c.O_RDONLY, 0), -E.EBADF);
   t.ok(open(t, c.AT_FDCWD, '', c.O_RDONLY | c.O_DIRECTORY) > 0, 'the working directory');
@@ -66,7 +85,12 @@ t.test('dup is close-on-exec', async (t) => {
   const copy = check(sys.dup(fd));
   t.not(copy, fd);
   const { readFileSync } = await import('node:fs');
-  t.ok(parseInt(/flags:\s*(\d+)/.exec(readFileSync(`/proc/self/fdinfo/${copy}`, 'latin1'))?.[1] ?? '', 8) & c.O_CLOEXEC);
+  t.ok(
+    parseInt(
+      /flags:\s*(\d+)/.exec(readFileSync(`/proc/self/fdinfo/${copy}`, 'latin1'))?.[1] ?? '',
+      8,
+    ) & c.O_CLOEXEC,
+  );
   t.equal(sys.close(copy), 0);
   t.equal(sys.dup(copy), -E.EBADF);
 });
@@ -152,7 +176,11 @@ t.test('wrong types throw, and nothing is done', async (t) => {
   const { fd } = directory(t);
   const untyped = sys as unknown as Record<string, (...args: unknown[]) => unknown>;
   const wrong = (name: string, ...args: unknown[]): void => {
-    t.throws(() => untyped[name]?.(...args), { name: 'TypeError', message: new RegExp(`^${name}: argument \\d must be `) }, name);
+    t.throws(
+      () => untyped[name]?.(...args),
+      { name: 'TypeError', message: new RegExp(`^${name}: argument \\d must be `) },
+      name,
+    );
   };
   wrong('openat');
   wrong('openat', 'x', 'a', 0, 0);

@@ -6,7 +6,15 @@ import type { Test } from 'tap';
 import type { ByteString } from '../../src/base/bytes.js';
 import { bytesOf } from '../../src/base/bytes.js';
 import { check } from '../../src/base/errno.js';
-import { AT_FDCWD, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_NOFOLLOW, O_PATH, O_RDWR } from '../../src/sys/constants.js';
+import {
+  AT_FDCWD,
+  O_CLOEXEC,
+  O_CREAT,
+  O_DIRECTORY,
+  O_NOFOLLOW,
+  O_PATH,
+  O_RDWR,
+} from '../../src/sys/constants.js';
 import { sys, useNewCalls } from '../../src/sys/index.js';
 import { STAT_FIELDS, type StatField } from '../../src/sys/syscalls.js';
 
@@ -52,7 +60,8 @@ export function file(t: Test, dirfd: number, name: string, content = ''): number
 }
 
 /** A descriptor of the name itself, symbolic link or not. */
-export const pathFd = (t: Test, dirfd: number, name: string): number => open(t, dirfd, name, O_PATH | O_NOFOLLOW);
+export const pathFd = (t: Test, dirfd: number, name: string): number =>
+  open(t, dirfd, name, O_PATH | O_NOFOLLOW);
 
 export function stat(dirfd: number, name: string): (field: StatField) => number {
   const out = new Float64Array(STAT_FIELDS);

@@ -8,7 +8,8 @@ import { StatField } from '../../src/sys/syscalls.js';
 import { b, content, directory, file, notUtf8, open, pathFd, root, stat } from './fixture.js';
 
 t.test('memory that malloc holds free is handed back', async (t) => {
-  // What there is to hand back is V8's and libuv's doing: only that it may be asked at any time is certain.
+  // What there is to hand back is V8's and libuv's doing: only that it may be asked at any time is
+  // certain.
   t.doesNotThrow(() => {
     sys.trimMemory();
   });
@@ -33,10 +34,17 @@ t.test('file handles', async (t) => {
   t.same(again.subarray(0, length), handle);
   t.equal(sys.name_to_handle_at(fd, notUtf8, new Uint8Array(8), 0), -E.EOVERFLOW);
   t.equal(sys.name_to_handle_at(fd, b('absent'), again, 0), -E.ENOENT);
-  t.ok(sys.name_to_handle_at(fd, b('link'), again, 0) > 8, 'of a symbolic link, though it leads nowhere');
+  t.ok(
+    sys.name_to_handle_at(fd, b('link'), again, 0) > 8,
+    'of a symbolic link, though it leads nowhere',
+  );
 
   t.equal(sys.open_by_handle_at(fd, handle.subarray(0, 7), c.O_RDONLY), -E.EINVAL);
-  t.equal(sys.open_by_handle_at(fd, handle.subarray(0, length - 1), c.O_RDONLY), -E.EINVAL, 'cut off');
+  t.equal(
+    sys.open_by_handle_at(fd, handle.subarray(0, length - 1), c.O_RDONLY),
+    -E.EINVAL,
+    'cut off',
+  );
   t.equal(sys.open_by_handle_at(fd, new Uint8Array(500), c.O_RDONLY), -E.EINVAL);
   t.equal(sys.open_by_handle_at(fd, new Uint8Array(136).fill(0xff), c.O_RDONLY), -E.EINVAL);
   if (!root) return;
@@ -67,7 +75,10 @@ t.test('fstatfs', async (t) => {
   const expected = statfsSync(path);
   t.equal(sys.fstatfs(fd, out), 0);
   const [type, bsize, blocks, , , files, , namelen, frsize] = out;
-  t.same([type, bsize, blocks, files], [expected.type, expected.bsize, expected.blocks, expected.files]);
+  t.same(
+    [type, bsize, blocks, files],
+    [expected.type, expected.bsize, expected.blocks, expected.files],
+  );
   t.equal(namelen, 255);
   t.ok((frsize ?? 0) > 0);
   sys.mkdirat(fd, b('dir'), 0o700);
@@ -86,7 +97,8 @@ t.test('the limit on open files', async (t) => {
 });
 
 t.test('the table of descriptors grows before it is needed', async (t) => {
-  const size = (): number => Number(/^FDSize:\s*(\d+)/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1]);
+  const size = (): number =>
+    Number(/^FDSize:\s*(\d+)/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1]);
   const [limit] = sys.getNofile();
   const wanted = Math.min(limit, 3000);
   t.equal(await sys.roomForDescriptorsAsync(wanted), 0);

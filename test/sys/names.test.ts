@@ -4,7 +4,20 @@ import { check, E } from '../../src/base/errno.js';
 import * as c from '../../src/sys/constants.js';
 import { sys } from '../../src/sys/index.js';
 import { StatField } from '../../src/sys/syscalls.js';
-import { b, content, directory, file, longest, notUtf8, onNewAndOldKernels, open, pathFd, root, stat, tooLong } from './fixture.js';
+import {
+  b,
+  content,
+  directory,
+  file,
+  longest,
+  notUtf8,
+  onNewAndOldKernels,
+  open,
+  pathFd,
+  root,
+  stat,
+  tooLong,
+} from './fixture.js';
 
 const mode = (dirfd: number, name: string): number => stat(dirfd, name)(StatField.Mode) & 0o7777;
 
@@ -30,7 +43,10 @@ t.test('mkdirat, mknodat, umask, unlinkat', async (t) => {
   if (root) {
     t.equal(sys.mknodat(fd, b('block'), c.S_IFBLK | 0o600, 259, 70000), 0);
     const at = stat(fd, 'block');
-    t.same([at(StatField.Mode), at(StatField.RdevMajor), at(StatField.RdevMinor)], [c.S_IFBLK | 0o600, 259, 70000]);
+    t.same(
+      [at(StatField.Mode), at(StatField.RdevMajor), at(StatField.RdevMinor)],
+      [c.S_IFBLK | 0o600, 259, 70000],
+    );
   }
 
   t.equal(sys.unlinkat(fd, notUtf8, 0), -E.EISDIR);
@@ -45,9 +61,14 @@ t.test('symlinkat and readlinkat', async (t) => {
   const target = b('t\xffrget/'.repeat(140));
   t.equal(sys.symlinkat(target, fd, notUtf8), 0);
   const buffer = new Uint8Array(4096);
-  const read = (length: number): string => Buffer.from(buffer.subarray(0, check(length))).toString('latin1');
+  const read = (length: number): string =>
+    Buffer.from(buffer.subarray(0, check(length))).toString('latin1');
   t.equal(read(sys.readlinkat(fd, notUtf8, buffer)), target);
-  t.equal(read(sys.readlinkat(pathFd(t, fd, notUtf8), b(''), buffer)), target, 'of an O_PATH descriptor');
+  t.equal(
+    read(sys.readlinkat(pathFd(t, fd, notUtf8), b(''), buffer)),
+    target,
+    'of an O_PATH descriptor',
+  );
   t.equal(sys.readlinkat(fd, notUtf8, buffer.subarray(0, 5)), 5, 'cut off');
   t.equal(sys.readlinkat(fd, notUtf8, new Uint8Array(0)), -E.EINVAL);
   t.equal(sys.readlinkat(fd, b('absent'), buffer), -E.ENOENT);
@@ -80,7 +101,9 @@ t.test('linkat', async (t) => {
     t.equal(stat(fd, 'link')(StatField.Nlink), 3, 'of a symbolic link');
     t.equal(sys.linkat(pathFd(t, fd, 'a'), b(''), fd, b('by descriptor')), -E.EEXIST);
 
-    const unnamed = check(sys.openat(c.AT_FDCWD, bytes, c.O_TMPFILE | c.O_RDWR | c.O_CLOEXEC, 0o640));
+    const unnamed = check(
+      sys.openat(c.AT_FDCWD, bytes, c.O_TMPFILE | c.O_RDWR | c.O_CLOEXEC, 0o640),
+    );
     t.teardown(() => sys.close(unnamed));
     sys.pwrite(unnamed, Buffer.from('unnamed'), 0);
     t.equal(sys.linkat(unnamed, b(''), fd, b('named')), 0);
@@ -104,9 +127,16 @@ t.test('renameat2', async (t) => {
   t.equal(sys.renameat2(fd, b('a'), into, b('x'), 0), -E.ENOENT);
   t.equal(sys.renameat2(fd, b('b'), into, b('b'), c.RENAME_WHITEOUT), 0);
   const left = stat(fd, 'b');
-  t.same([left(StatField.Mode) & c.S_IFMT, left(StatField.RdevMajor), left(StatField.RdevMinor)], [c.S_IFCHR, 0, 0], 'a whiteout is left');
+  t.same(
+    [left(StatField.Mode) & c.S_IFMT, left(StatField.RdevMajor), left(StatField.RdevMinor)],
+    [c.S_IFCHR, 0, 0],
+    'a whiteout is left',
+  );
   t.equal(sys.renameat2(fd, b('dir'), into, b('inside itself'), 0), -E.EINVAL);
-  t.equal(sys.renameat2(fd, b('dir'), fd, b('x'), c.RENAME_NOREPLACE | c.RENAME_EXCHANGE), -E.EINVAL);
+  t.equal(
+    sys.renameat2(fd, b('dir'), fd, b('x'), c.RENAME_NOREPLACE | c.RENAME_EXCHANGE),
+    -E.EINVAL,
+  );
 });
 
 t.test('fchmodat', async (t) => {
@@ -136,7 +166,10 @@ t.test('fchownat', { skip: root ? false : 'needs root' }, async (t) => {
   const { fd } = directory(t);
   file(t, fd, 'a');
   sys.symlinkat(b('a'), fd, b('link'));
-  const owner = (name: string): number[] => [stat(fd, name)(StatField.Uid), stat(fd, name)(StatField.Gid)];
+  const owner = (name: string): number[] => [
+    stat(fd, name)(StatField.Uid),
+    stat(fd, name)(StatField.Gid),
+  ];
   t.equal(sys.fchownat(fd, b('link'), 1000, 4294967294), 0);
   t.same(owner('link'), [1000, 4294967294]);
   t.same(owner('a'), [0, 0], 'not followed');
@@ -153,7 +186,9 @@ t.test('utimensat', async (t) => {
     file(t, fd, 'a');
     sys.symlinkat(b('a'), fd, b('link'));
     const times = (name: string): number[] =>
-      [StatField.AtimeSec, StatField.AtimeNsec, StatField.MtimeSec, StatField.MtimeNsec].map((field) => stat(fd, name)(field));
+      [StatField.AtimeSec, StatField.AtimeNsec, StatField.MtimeSec, StatField.MtimeNsec].map(
+        (field) => stat(fd, name)(field),
+      );
     t.equal(sys.utimensat(fd, b('a'), 1, 999999999, -5, 1), 0);
     t.same(times('a'), [1, 999999999, -5, 1], 'before 1970, to the nanosecond');
     t.equal(lstatSync(`${path}/a`, { bigint: true }).mtimeNs, -4999999999n);

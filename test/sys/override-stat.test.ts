@@ -2,10 +2,17 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { STAT_FIELDS, StatField } from '../../src/sys/syscalls.js';
-import { applyOverride, formatOverrideStat, parseOverrideStat, type OverrideStat } from '../../src/sys/override-stat.js';
+import {
+  applyOverride,
+  formatOverrideStat,
+  parseOverrideStat,
+  type OverrideStat,
+} from '../../src/sys/override-stat.js';
 
 const bytes = (text: string) => Buffer.from(text, 'latin1');
-const [DIR, REG, LNK, CHR, BLK, FIFO, SOCK] = [0o040000, 0o100000, 0o120000, 0o020000, 0o060000, 0o010000, 0o140000];
+const [DIR, REG, LNK, CHR, BLK, FIFO, SOCK] = [
+  0o040000, 0o100000, 0o120000, 0o020000, 0o060000, 0o010000, 0o140000,
+];
 
 const id = fc.nat(0xfffffffe);
 const plain = fc.record({
@@ -51,12 +58,25 @@ t.test('the forms of containers/storage and fuse-overlayfs', async (t) => {
     '1:2:755:block-8-1': { ...at, type: BLK, major: 8, minor: 1 },
     '1:2:755:char-0-0': { ...at, type: CHR },
   };
-  for (const [text, wanted] of Object.entries(forms)) t.strictSame(parseOverrideStat(bytes(text)), wanted, JSON.stringify(text));
+  for (const [text, wanted] of Object.entries(forms))
+    t.strictSame(parseOverrideStat(bytes(text)), wanted, JSON.stringify(text));
   t.equal(formatOverrideStat({ ...at, type: DIR }).toString(), '1:2:0755:dir');
 });
 
 t.test('anything else is not understood, and never throws', async (t) => {
-  const wrong = ['', ':', '::', '1:2', '1:2:', '1:2:8', '1:2:755:', '1:2:755:x', '1:2:755:char', '1:2:755:char-1', '1:2:755:char-1-2-3'];
+  const wrong = [
+    '',
+    ':',
+    '::',
+    '1:2',
+    '1:2:',
+    '1:2:8',
+    '1:2:755:',
+    '1:2:755:x',
+    '1:2:755:char',
+    '1:2:755:char-1',
+    '1:2:755:char-1-2-3',
+  ];
   wrong.push(
     '1:2:755:char-4096-0',
     '1:2:755:char-0-1048576',
@@ -66,15 +86,35 @@ t.test('anything else is not understood, and never throws', async (t) => {
     '1:2:-755',
     '1:2:00000755',
   );
-  wrong.push('1 :2:755', '1:2:755\n', '\x001:2:755', '1:2:755\0x', '0x1:2:755', '1e3:2:755', '1:2:755:FILE', '1'.repeat(300), '\xff\xfe');
-  for (const text of wrong) t.equal(parseOverrideStat(bytes(text)), undefined, JSON.stringify(text.slice(0, 40)));
-  const near = fc.string({ unit: fc.constantFrom(...'0123456789:-\0 dirfleblockha'.split('')), maxLength: 40 });
+  wrong.push(
+    '1 :2:755',
+    '1:2:755\n',
+    '\x001:2:755',
+    '1:2:755\0x',
+    '0x1:2:755',
+    '1e3:2:755',
+    '1:2:755:FILE',
+    '1'.repeat(300),
+    '\xff\xfe',
+  );
+  for (const text of wrong)
+    t.equal(parseOverrideStat(bytes(text)), undefined, JSON.stringify(text.slice(0, 40)));
+  const near = fc.string({
+    unit: fc.constantFrom(...'0123456789:-\0 dirfleblockha'.split('')),
+    maxLength: 40,
+  });
   fc.assert(
     fc.property(fc.oneof(fc.uint8Array({ maxLength: 300 }), near.map(bytes)), (value) => {
       const parsed = parseOverrideStat(value);
       if (parsed === undefined) return;
       const { uid, gid, mode, major, minor } = parsed;
-      if (uid > 0xfffffffe || gid > 0xfffffffe || mode > 0o7777 || major >= 4096 || minor >= 2 ** 20)
+      if (
+        uid > 0xfffffffe ||
+        gid > 0xfffffffe ||
+        mode > 0o7777 ||
+        major >= 4096 ||
+        minor >= 2 ** 20
+      )
         t.fail(`out of range: ${String(value)}`);
     }),
     { numRuns: 2000 },
@@ -90,10 +130,18 @@ t.test('only a regular file stands for a file of another type', async (t) => {
       stat[STAT_FIELDS + StatField.RdevMajor] = 7;
       applyOverride(stat, 1, { uid: 3, gid: 4, mode: 0o4711, type, major: 1, minor: 5 });
       const shown = is === REG && type !== 0 && type !== DIR && type !== LNK ? type : is;
-      t.equal(stat[STAT_FIELDS + StatField.Mode], shown | 0o4711, `${is.toString(8)} said to be ${type.toString(8)}`);
+      t.equal(
+        stat[STAT_FIELDS + StatField.Mode],
+        shown | 0o4711,
+        `${is.toString(8)} said to be ${type.toString(8)}`,
+      );
       t.equal(stat[STAT_FIELDS + StatField.Uid], 3);
       const replaced = is === REG && (type === CHR || type === BLK);
-      t.equal(stat[STAT_FIELDS + StatField.RdevMajor], replaced ? 1 : 7, 'the number of a real device stays its own');
+      t.equal(
+        stat[STAT_FIELDS + StatField.RdevMajor],
+        replaced ? 1 : 7,
+        'the number of a real device stays its own',
+      );
     }
   }
 });

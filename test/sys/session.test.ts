@@ -1,14 +1,32 @@
-/** The session on a real mount: the loop, the data path, notifications, the end. Needs root and /dev/fuse. */
+/**
+ * The session on a real mount: the loop, the data path, notifications, the end. Needs root and
+ * /dev/fuse.
+ */
 import { spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { accessSync, closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { bytesOf } from '../../src/base/bytes.js';
 import { sessions, sys } from '../../src/sys/index.js';
-import { descriptorCount, MAX_WRITE, Op, run, runScript, TinyFilesystem } from './tiny-filesystem.js';
+import {
+  descriptorCount,
+  MAX_WRITE,
+  Op,
+  run,
+  runScript,
+  TinyFilesystem,
+} from './tiny-filesystem.js';
 
 const MiB = 1 << 20;
 
@@ -49,17 +67,28 @@ function mounted(test: Test, files: Record<string, Uint8Array>): Fixture {
 
 void t.test('reads and writes of published nodes never reach JavaScript', { skip }, async (t) => {
   const data = randomBytes(5 * MiB + 123);
-  const { fs, backing, at } = mounted(t, { read: data, write: new Uint8Array(0), small: Buffer.from('ten bytes.') });
+  const { fs, backing, at } = mounted(t, {
+    read: data,
+    write: new Uint8Array(0),
+    small: Buffer.from('ten bytes.'),
+  });
   fs.publish('read', false);
   fs.publish('write', true);
   fs.publish('small', false);
 
   t.equal((await run('sha256sum', [at('read')])).stdout.slice(0, 64), sha256(data));
   t.equal((await run('cat', [at('small')])).stdout, 'ten bytes.');
-  t.equal((await run('tail', ['-c', '123', at('read')])).stdout, data.subarray(5 * MiB).toString('latin1'));
+  t.equal(
+    (await run('tail', ['-c', '123', at('read')])).stdout,
+    data.subarray(5 * MiB).toString('latin1'),
+  );
 
   for (const bs of [3000, MiB]) {
-    const copied = await run('dd', [`if=${join(backing, 'read')}`, `of=${at('write')}`, `bs=${bs}`]);
+    const copied = await run('dd', [
+      `if=${join(backing, 'read')}`,
+      `of=${at('write')}`,
+      `bs=${bs}`,
+    ]);
     t.equal(copied.status, 0, copied.stderr);
     t.equal(sha256(readFileSync(join(backing, 'write'))), sha256(data), `blocks of ${bs} bytes`);
   }
@@ -76,7 +105,12 @@ void t.test('what the page cache does not hold is read by a thread', { skip }, a
   const data = randomBytes(3 * MiB + 1);
   const { fs, backing, at } = mounted(t, { file: data });
   // With no blocks to copy, `nocache` drops the whole file from the cache.
-  const dropped = await run('dd', [`of=${join(backing, 'file')}`, 'oflag=nocache', 'conv=notrunc,fdatasync', 'count=0']);
+  const dropped = await run('dd', [
+    `of=${join(backing, 'file')}`,
+    'oflag=nocache',
+    'conv=notrunc,fdatasync',
+    'count=0',
+  ]);
   t.equal(dropped.status, 0, dropped.stderr);
   fs.publish('file', false);
   t.equal((await run('sha256sum', [at('file')])).stdout.slice(0, 64), sha256(data));
@@ -88,77 +122,119 @@ void t.test('an error of the descriptor is the answer', { skip }, async (t) => {
   const read = await run('cat', [at('file')]);
   t.match(read.stderr, /Is a directory/);
   for (const bs of [1, MiB]) {
-    const written = await run('dd', ['if=/dev/zero', `of=${at('file')}`, 'conv=notrunc', `bs=${bs}`, 'count=1']);
+    const written = await run('dd', [
+      'if=/dev/zero',
+      `of=${at('file')}`,
+      'conv=notrunc',
+      `bs=${bs}`,
+      'count=1',
+    ]);
     t.match(written.stderr, /Bad file descriptor/);
   }
 });
 
-void t.test('without a descriptor JavaScript gets the request, and can have it served', { skip }, async (t) => {
-  const { fs, backing, at } = mounted(t, { a: Buffer.from('from JavaScript'), b: randomBytes(300_000) });
-  t.equal((await run('cat', [at('a')])).stdout, 'from JavaScript');
-  t.equal(fs.session.counts().get(Op.Read)?.[0], 0);
+void t.test(
+  'without a descriptor JavaScript gets the request, and can have it served',
+  { skip },
+  async (t) => {
+    const { fs, backing, at } = mounted(t, {
+      a: Buffer.from('from JavaScript'),
+      b: randomBytes(300_000),
+    });
+    t.equal((await run('cat', [at('a')])).stdout, 'from JavaScript');
+    t.equal(fs.session.counts().get(Op.Read)?.[0], 0);
 
-  fs.publish('b', false);
-  let served = 0;
-  fs.intercept = (opcode, slot) => {
-    if (opcode !== Op.Write) return undefined;
-    fs.publish('b', true);
-    fs.session.serve(slot);
-    served++;
-    return 'held';
-  };
-  const input = randomBytes(300_000);
-  writeFileSync(join(backing, 'input'), input);
-  const copied = await run('dd', [`if=${join(backing, 'input')}`, `of=${at('b')}`, 'conv=notrunc', 'bs=100000']);
-  t.equal(copied.status, 0, copied.stderr);
-  t.equal(served, 1, 'only the first write came');
-  t.equal(sha256(readFileSync(join(backing, 'b'))), sha256(input));
-});
+    fs.publish('b', false);
+    let served = 0;
+    fs.intercept = (opcode, slot) => {
+      if (opcode !== Op.Write) return undefined;
+      fs.publish('b', true);
+      fs.session.serve(slot);
+      served++;
+      return 'held';
+    };
+    const input = randomBytes(300_000);
+    writeFileSync(join(backing, 'input'), input);
+    const copied = await run('dd', [
+      `if=${join(backing, 'input')}`,
+      `of=${at('b')}`,
+      'conv=notrunc',
+      'bs=100000',
+    ]);
+    t.equal(copied.status, 0, copied.stderr);
+    t.equal(served, 1, 'only the first write came');
+    t.equal(sha256(readFileSync(join(backing, 'b'))), sha256(input));
+  },
+);
 
 void t.test('many clients at once', { skip }, async (t) => {
-  const data = Object.fromEntries(['a', 'b', 'c', 'd', 'e', 'f'].map((name) => [name, randomBytes(4 * MiB)]));
+  const data = Object.fromEntries(
+    ['a', 'b', 'c', 'd', 'e', 'f'].map((name) => [name, randomBytes(4 * MiB)]),
+  );
   const names = Object.keys(data);
-  const { fs, backing, at } = mounted(t, { ...data, ...Object.fromEntries(names.map((name) => [`${name}-out`, new Uint8Array(0)])) });
+  const { fs, backing, at } = mounted(t, {
+    ...data,
+    ...Object.fromEntries(names.map((name) => [`${name}-out`, new Uint8Array(0)])),
+  });
   for (const name of names) {
     fs.publish(name, false);
     fs.publish(`${name}-out`, true);
   }
-  const outcomes = await Promise.all(names.map((name) => run('dd', [`if=${at(name)}`, `of=${at(`${name}-out`)}`, 'bs=256k'])));
+  const outcomes = await Promise.all(
+    names.map((name) => run('dd', [`if=${at(name)}`, `of=${at(`${name}-out`)}`, 'bs=256k'])),
+  );
   for (const outcome of outcomes) t.equal(outcome.status, 0, outcome.stderr);
-  for (const name of names) t.equal(sha256(readFileSync(join(backing, `${name}-out`))), sha256(data[name] as Uint8Array), name);
+  for (const name of names)
+    t.equal(
+      sha256(readFileSync(join(backing, `${name}-out`))),
+      sha256(data[name] as Uint8Array),
+      name,
+    );
 });
 
-void t.test('descriptors are replaced and retired while transfers use them', { skip }, async (t) => {
-  const { fs, backing, at } = mounted(t, { in: randomBytes(8 * MiB), out: new Uint8Array(0) });
-  fs.intercept = (opcode, slot) => {
-    if (opcode !== Op.Read && opcode !== Op.Write) return undefined;
-    fs.publish(opcode === Op.Read ? 'in' : 'out', true);
-    fs.session.serve(slot);
-    return 'held';
-  };
-  let round = 0;
-  let running = true;
-  const disturb = (): void => {
-    if (!running) return;
-    for (const name of ['in', 'out']) {
-      if (round++ % 3 === 0) fs.publish(name, true);
-      else fs.session.retire(fs.node(name));
+void t.test(
+  'descriptors are replaced and retired while transfers use them',
+  { skip },
+  async (t) => {
+    const { fs, backing, at } = mounted(t, { in: randomBytes(8 * MiB), out: new Uint8Array(0) });
+    fs.intercept = (opcode, slot) => {
+      if (opcode !== Op.Read && opcode !== Op.Write) return undefined;
+      fs.publish(opcode === Op.Read ? 'in' : 'out', true);
+      fs.session.serve(slot);
+      return 'held';
+    };
+    let round = 0;
+    let running = true;
+    const disturb = (): void => {
+      if (!running) return;
+      for (const name of ['in', 'out']) {
+        if (round++ % 3 === 0) fs.publish(name, true);
+        else fs.session.retire(fs.node(name));
+      }
+      setImmediate(disturb);
+    };
+    disturb();
+    const before = descriptorCount();
+    for (let i = 0; i < 4; i++) {
+      const copied = await run('dd', [
+        `if=${at('in')}`,
+        `of=${at('out')}`,
+        'bs=200k',
+        'iflag=direct',
+      ]);
+      t.equal(copied.status, 0, copied.stderr);
+      t.equal(
+        sha256(readFileSync(join(backing, 'out'))),
+        sha256(readFileSync(join(backing, 'in'))),
+      );
     }
-    setImmediate(disturb);
-  };
-  disturb();
-  const before = descriptorCount();
-  for (let i = 0; i < 4; i++) {
-    const copied = await run('dd', [`if=${at('in')}`, `of=${at('out')}`, 'bs=200k', 'iflag=direct']);
-    t.equal(copied.status, 0, copied.stderr);
-    t.equal(sha256(readFileSync(join(backing, 'out'))), sha256(readFileSync(join(backing, 'in'))));
-  }
-  running = false;
-  t.ok(round > 0);
-  fs.session.retire(fs.node('in'));
-  fs.session.retire(fs.node('out'));
-  t.ok(descriptorCount() <= before + 2, 'no descriptor is left behind');
-});
+    running = false;
+    t.ok(round > 0);
+    fs.session.retire(fs.node('in'));
+    fs.session.retire(fs.node('out'));
+    t.ok(descriptorCount() <= before + 2, 'no descriptor is left behind');
+  },
+);
 
 void t.test('timers and thread-pool work go on, with requests and without', { skip }, async (t) => {
   const { fs, at } = mounted(t, {});
@@ -167,7 +243,8 @@ void t.test('timers and thread-pool work go on, with requests and without', { sk
   await stat('/');
   t.pass('idle');
 
-  const client = 'const fs = require("fs"); for (let i = 0; i < 20000; i++) fs.existsSync(`${process.argv[1]}/${i}`)';
+  const client =
+    'const fs = require("fs"); for (let i = 0; i < 20000; i++) fs.existsSync(`${process.argv[1]}/${i}`)';
   let finished = false;
   const done = runScript(client, [fs.mountpoint]).then((outcome) => {
     finished = true;
@@ -301,30 +378,39 @@ void t.test('unmounting ends the loop, and nothing is left open', { skip }, asyn
   t.equal(descriptorCount(), before);
 });
 
-void t.test('close does not wait for ever for a notification that waits for a request', { skip }, async (t) => {
-  const { fs, at } = mounted(t, {});
-  const seen = new Promise<void>((resolve) => {
-    fs.intercept = (opcode) => {
-      if (opcode !== Op.Mkdir) return undefined;
-      resolve();
-      return 'held';
-    };
-  });
-  const client = run('mkdir', [at('directory')]);
-  await seen;
-  // The directory's lock is held by mkdir(2), which waits for an answer that does not come.
-  for (let i = 0; i < 8; i++) fs.session.invalidateEntry(1, 'name' as Parameters<typeof fs.session.invalidateEntry>[1]);
-  await stat('/');
-  fs.session.close();
-  t.not((await client).status, 0);
-});
+void t.test(
+  'close does not wait for ever for a notification that waits for a request',
+  { skip },
+  async (t) => {
+    const { fs, at } = mounted(t, {});
+    const seen = new Promise<void>((resolve) => {
+      fs.intercept = (opcode) => {
+        if (opcode !== Op.Mkdir) return undefined;
+        resolve();
+        return 'held';
+      };
+    });
+    const client = run('mkdir', [at('directory')]);
+    await seen;
+    // The directory's lock is held by mkdir(2), which waits for an answer that does not come.
+    for (let i = 0; i < 8; i++)
+      fs.session.invalidateEntry(1, 'name' as Parameters<typeof fs.session.invalidateEntry>[1]);
+    await stat('/');
+    fs.session.close();
+    t.not((await client).status, 0);
+  },
+);
 
 void t.test('a descriptor comes over a socket', async (t) => {
   const before = descriptorCount();
   const pair = sessions.socketpair();
   if (typeof pair === 'number') throw new Error(`socketpair: errno ${-pair}`);
   const [ours, theirs] = pair;
-  t.match(readFileSync(`/proc/self/fdinfo/${ours}`, 'latin1'), /flags:\s+0[0-7]*2\d{6}\b/, 'ours is close-on-exec');
+  t.match(
+    readFileSync(`/proc/self/fdinfo/${ours}`, 'latin1'),
+    /flags:\s+0[0-7]*2\d{6}\b/,
+    'ours is close-on-exec',
+  );
   closeSync(theirs);
   t.equal(sessions.receiveFd(ours), -104, 'ECONNRESET');
   closeSync(ours);
@@ -345,7 +431,9 @@ void t.test('fusermount3 sends the device', { skip }, async (t) => {
     sys.umount2(bytesOf(mountpoint), 2);
     rmSync(mountpoint, { recursive: true });
   });
-  const status = await new Promise<number | null | Error>((resolve) => child.on('close', resolve).on('error', resolve));
+  const status = await new Promise<number | null | Error>((resolve) =>
+    child.on('close', resolve).on('error', resolve),
+  );
   closeSync(theirs);
   if (status instanceof Error) {
     closeSync(ours);

@@ -58,7 +58,11 @@ t.test('statx says what lstat says', async (t) => {
       t.equal(get(StatField.Mask) & 0x7ff, 0x7ff);
     }
   }
-  if (root) t.same([stat(fd, 'device')(StatField.RdevMajor), stat(fd, 'device')(StatField.RdevMinor)], [259, 70000]);
+  if (root)
+    t.same(
+      [stat(fd, 'device')(StatField.RdevMajor), stat(fd, 'device')(StatField.RdevMinor)],
+      [259, 70000],
+    );
   t.ok(stat(c.AT_FDCWD, '/proc')(StatField.Attributes) & c.STATX_ATTR_MOUNT_ROOT, 'a mount root');
 });
 
@@ -82,7 +86,8 @@ t.test('statxMany', async (t) => {
   const names = Array.from({ length: 600 }, (_, i) => b(`file ${i}`));
   names[0] = notUtf8;
   names[1] = longest;
-  for (const name of names) sys.close(sys.openat(fd, name, c.O_CREAT | c.O_WRONLY | c.O_CLOEXEC, 0o600));
+  for (const name of names)
+    sys.close(sys.openat(fd, name, c.O_CREAT | c.O_WRONLY | c.O_CLOEXEC, 0o600));
   names.push(b('absent'), b('a\0b'), tooLong, b(''));
   const out = new Float64Array(STAT_FIELDS * names.length);
   t.equal(sys.statxMany(fd, names, names.length, out), names.length);
@@ -90,7 +95,8 @@ t.test('statxMany', async (t) => {
   const single = new Float64Array(STAT_FIELDS);
   for (let i = 0; i < 600; i++) {
     sys.statx(fd, names[i] ?? b(''), single, 0);
-    if (!single.every((value, field) => out[i * STAT_FIELDS + field] === value)) t.fail(`entry ${i}`);
+    if (!single.every((value, field) => out[i * STAT_FIELDS + field] === value))
+      t.fail(`entry ${i}`);
   }
   t.same([600, 601, 602, 603].map(result), [-E.ENOENT, -E.EINVAL, -E.ENAMETOOLONG, 0]);
 

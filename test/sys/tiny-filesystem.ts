@@ -1,10 +1,21 @@
 /**
- * The smallest file system that the session's tests can mount: a root directory with files that are others' on disk.
+ * The smallest file system that the session's tests can mount: a root directory with files that are
+ * others' on disk.
  *
  * Its process must never touch the mount (it would wait for itself): clients are child processes.
  */
 import { spawn } from 'node:child_process';
-import { closeSync, constants, mkdtempSync, openSync, readdirSync, readSync, rmSync, statSync, truncateSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readSync,
+  rmSync,
+  statSync,
+  truncateSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { bytesOf } from '../../src/base/bytes.js';
@@ -43,8 +54,15 @@ export interface TinyFile {
   readonly path: string;
 }
 
-/** What a test does with a request in place of the file system: a result for `next`, or `held` if it answers later. */
-export type Intercept = (opcode: number, slot: number, view: DataView) => number | 'held' | undefined;
+/**
+ * What a test does with a request in place of the file system: a result for `next`, or `held` if it
+ * answers later.
+ */
+export type Intercept = (
+  opcode: number,
+  slot: number,
+  view: DataView,
+) => number | 'held' | undefined;
 
 export class TinyFilesystem {
   readonly mountpoint: string;
@@ -62,11 +80,18 @@ export class TinyFilesystem {
 
   constructor(backing: string) {
     let node = 2;
-    for (const name of readdirSync(backing)) this.files.set(name, { node: node++, path: join(backing, name) });
+    for (const name of readdirSync(backing))
+      this.files.set(name, { node: node++, path: join(backing, name) });
     this.mountpoint = mkdtempSync(join(tmpdir(), 'plyfs-session-'));
     const fd = openSync('/dev/fuse', constants.O_RDWR);
     const data = `fd=${fd},rootmode=40000,user_id=0,group_id=0,allow_other`;
-    const result = sys.mount(bytesOf('tiny'), bytesOf(this.mountpoint), bytesOf('fuse.tiny'), 0, bytesOf(data));
+    const result = sys.mount(
+      bytesOf('tiny'),
+      bytesOf(this.mountpoint),
+      bytesOf('fuse.tiny'),
+      0,
+      bytesOf(data),
+    );
     if (result < 0) {
       closeSync(fd);
       throw new Error(`mount: errno ${-result}`);
@@ -86,7 +111,11 @@ export class TinyFilesystem {
   publish(name: string, writable: boolean): void {
     const file = this.files.get(name);
     if (file === undefined) throw new Error(`no file ${name}`);
-    this.session.publish(file.node, openSync(file.path, writable ? constants.O_RDWR : constants.O_RDONLY), writable);
+    this.session.publish(
+      file.node,
+      openSync(file.path, writable ? constants.O_RDWR : constants.O_RDONLY),
+      writable,
+    );
   }
 
   view(slot: number): DataView {
@@ -169,7 +198,11 @@ export class TinyFilesystem {
         const node = Number(view.getBigUint64(16, true));
         const file = [...this.files.values()].find((candidate) => candidate.node === node);
         const FATTR_SIZE = 1 << 3;
-        if (opcode === Op.Setattr && file !== undefined && (view.getUint32(HEADER, true) & FATTR_SIZE) !== 0) {
+        if (
+          opcode === Op.Setattr &&
+          file !== undefined &&
+          (view.getUint32(HEADER, true) & FATTR_SIZE) !== 0
+        ) {
           truncateSync(file.path, Number(view.getBigUint64(HEADER + 16, true)));
         }
         this.#attributes(view, out + 16, file);
@@ -203,7 +236,8 @@ export class TinyFilesystem {
     const stat = file === undefined ? undefined : statSync(file.path);
     view.setBigUint64(at, BigInt(file?.node ?? 1), true);
     view.setBigUint64(at + 8, BigInt(stat?.size ?? 0), true);
-    // Sockets and pipes in the backing directory are shown as regular files, so that they are read through the session.
+    // Sockets and pipes in the backing directory are shown as regular files, so that they are read
+    // through the session.
     view.setUint32(at + 60, file === undefined ? S_IFDIR | 0o755 : 0o100644, true);
     view.setUint32(at + 64, 1, true);
     view.setUint32(at + 80, 4096, true);
@@ -217,9 +251,17 @@ export interface Outcome {
 }
 
 /** Runs a client; its working directory is not on the mount. */
-export function run(command: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Outcome> {
+export function run(
+  command: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+): Promise<Outcome> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd: '/', stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, LC_ALL: 'C', ...env } });
+    const child = spawn(command, args, {
+      cwd: '/',
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, LC_ALL: 'C', ...env },
+    });
     let stdout = '';
     let stderr = '';
     child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString('latin1')));
@@ -232,7 +274,11 @@ export function run(command: string, args: readonly string[], env: NodeJS.Proces
 }
 
 /** A client written in JavaScript; `args` are its `process.argv.slice(1)`. */
-export function runScript(source: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Outcome> {
+export function runScript(
+  source: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+): Promise<Outcome> {
   return run(process.execPath, ['-e', source, ...args], env);
 }
 

@@ -1,7 +1,9 @@
 /**
- * Whatever a layer contains, nobody waits long for another's request: what takes long is done in pieces or elsewhere, and others are served meanwhile.
+ * Whatever a layer contains, nobody waits long for another's request: what takes long is done in
+ * pieces or elsewhere, and others are served meanwhile.
  *
- * Measured is not time but order: how many requests of another client, each asked when the one before was answered, are answered before the long one is.
+ * Measured is not time but order: how many requests of another client, each asked when the one
+ * before was answered, are answered before the long one is.
  */
 import { execFileSync } from 'node:child_process';
 import { linkSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -21,16 +23,25 @@ import { kernel, unavailable } from '../suites/mounters.js';
 
 /** More than is listed at once, several times over. */
 const MANY = 30_000;
-/** The main thread does a thousand names at a time: others have as many turns, half of which may be lost to a neighbour's. */
+/**
+ * The main thread does a thousand names at a time: others have as many turns, half of which may be
+ * lost to a neighbour's.
+ */
 const TURNS = MANY / 1024 / 2;
 const ROOT = 1;
 
-const where = (cookie: bigint): Buffer => Buffer.concat([u64(0), u64(cookie), u32(30_000), u32(0), u64(0), u32(0), u32(0)]);
+const where = (cookie: bigint): Buffer =>
+  Buffer.concat([u64(0), u64(cookie), u32(30_000), u32(0), u64(0), u32(0), u32(0)]);
 
 /** As many files of these names as `count`. */
 function fill(directory: string, count: number): void {
   mkdirSync(directory, { recursive: true });
-  execFileSync('sh', ['-c', 'cd "$0" && seq "$1" | sed s/^/name-/ | xargs touch', directory, String(count)]);
+  execFileSync('sh', [
+    '-c',
+    'cd "$0" && seq "$1" | sed s/^/name-/ | xargs touch',
+    directory,
+    String(count),
+  ]);
 }
 
 interface Client {
@@ -40,7 +51,11 @@ interface Client {
   /** All names of a directory, by as many requests as it takes. */
   readonly list: (node: number) => Promise<string[]>;
   /** A request's answer, and how many of another client's were answered before it. */
-  readonly beside: (opcode: number, node: number, body: Buffer) => Promise<{ answer: Answer; served: number }>;
+  readonly beside: (
+    opcode: number,
+    node: number,
+    body: Buffer,
+  ) => Promise<{ answer: Answer; served: number }>;
 }
 
 async function serving(
@@ -74,7 +89,11 @@ async function serving(
       names.push(...entries.map(({ name }) => name));
     }
   };
-  const beside = async (opcode: number, node: number, body: Buffer): Promise<{ answer: Answer; served: number }> => {
+  const beside = async (
+    opcode: number,
+    node: number,
+    body: Buffer,
+  ): Promise<{ answer: Answer; served: number }> => {
     let answer: Answer | undefined;
     const long = union.ask(opcode, node, body).then((given) => (answer = given));
     let served = 0;
@@ -100,13 +119,20 @@ t.test('a huge directory', { timeout: 120_000 }, async (t) => {
     await serving(t, lowers, `${base}/a`, {}, async ({ union, find, list, beside }) => {
       const big = await find('big');
       const listed = await beside(Opcode.READDIR, big, where(0n));
-      t.ok(Number(listed.answer.result) > 0 && listed.served > 1, `${listed.served} served while it was listed`);
+      t.ok(
+        Number(listed.answer.result) > 0 && listed.served > 1,
+        `${listed.served} served while it was listed`,
+      );
       t.equal(new Set(await list(big)).size, MANY, 'all names are there, each once');
       // One name is enough for others to have objects from then on.
       const removed = await beside(Opcode.UNLINK, big, strings('name-77'));
       t.equal(removed.answer.result, 0);
       t.ok(removed.served >= TURNS, `${removed.served} served while a name went`);
-      t.equal((await union.ask(Opcode.MKDIR, big, Buffer.concat([u32(0o755), u32(0), strings('new')]))).result, 128);
+      t.equal(
+        (await union.ask(Opcode.MKDIR, big, Buffer.concat([u32(0o755), u32(0), strings('new')])))
+          .result,
+        128,
+      );
       const names = new Set(await list(big));
       t.equal(names.size, MANY, 'one has gone and one has come');
       t.notOk(names.has('name-77'));
@@ -157,41 +183,45 @@ const chmod = (mode: number): Buffer => {
   return body;
 };
 
-t.test('a file below ten thousand directories is copied up, they before it', { timeout: 120_000 }, async (t) => {
-  const DEPTH = 10_000;
-  const base = memoryDirectory(t);
-  for (const name of ['lower', 'upper', 'work', 'mnt']) mkdirSync(`${base}/${name}`);
-  const bottom = goDown(`${base}/lower`, DEPTH, true);
-  sys.close(check(sys.openat(bottom, 'file' as Name, O_WRONLY | O_CREAT | O_CLOEXEC, 0o644)));
-  sys.close(bottom);
-  await serving(t, [`${base}/lower`], base, {}, async ({ find, beside }) => {
-    const file = await find(...new Array<string>(DEPTH).fill('d'), 'file');
-    const { answer, served } = await beside(Opcode.SETATTR, file, chmod(0o600));
-    t.equal(answer.result, 104, 'the attributes are answered');
-    // Sixty-four directories at a time.
-    t.ok(served >= DEPTH / 64 / 2, `${served} served meanwhile`);
-  });
-  const copy = goDown(`${base}/upper`, DEPTH, false);
-  t.equal(modeOf(copy), 0o600, 'the copy lies as deep in the upper');
-  sys.close(copy);
-  figure(t, DEPTH, 'directories above one another');
-  if ((await unavailable(t, kernel)) !== undefined) return;
-  execFileSync('mount', [
-    '-t',
-    'overlay',
-    '-o',
-    `lowerdir=${base}/lower,upperdir=${base}/upper,workdir=${base}/work`,
-    'none',
-    `${base}/mnt`,
-  ]);
-  try {
-    const shown = goDown(`${base}/mnt`, DEPTH, false);
-    t.equal(modeOf(shown), 0o600, "the kernel's overlay shows it");
-    sys.close(shown);
-  } finally {
-    execFileSync('umount', [`${base}/mnt`]);
-  }
-});
+t.test(
+  'a file below ten thousand directories is copied up, they before it',
+  { timeout: 120_000 },
+  async (t) => {
+    const DEPTH = 10_000;
+    const base = memoryDirectory(t);
+    for (const name of ['lower', 'upper', 'work', 'mnt']) mkdirSync(`${base}/${name}`);
+    const bottom = goDown(`${base}/lower`, DEPTH, true);
+    sys.close(check(sys.openat(bottom, 'file' as Name, O_WRONLY | O_CREAT | O_CLOEXEC, 0o644)));
+    sys.close(bottom);
+    await serving(t, [`${base}/lower`], base, {}, async ({ find, beside }) => {
+      const file = await find(...new Array<string>(DEPTH).fill('d'), 'file');
+      const { answer, served } = await beside(Opcode.SETATTR, file, chmod(0o600));
+      t.equal(answer.result, 104, 'the attributes are answered');
+      // Sixty-four directories at a time.
+      t.ok(served >= DEPTH / 64 / 2, `${served} served meanwhile`);
+    });
+    const copy = goDown(`${base}/upper`, DEPTH, false);
+    t.equal(modeOf(copy), 0o600, 'the copy lies as deep in the upper');
+    sys.close(copy);
+    figure(t, DEPTH, 'directories above one another');
+    if ((await unavailable(t, kernel)) !== undefined) return;
+    execFileSync('mount', [
+      '-t',
+      'overlay',
+      '-o',
+      `lowerdir=${base}/lower,upperdir=${base}/upper,workdir=${base}/work`,
+      'none',
+      `${base}/mnt`,
+    ]);
+    try {
+      const shown = goDown(`${base}/mnt`, DEPTH, false);
+      t.equal(modeOf(shown), 0o600, "the kernel's overlay shows it");
+      sys.close(shown);
+    } finally {
+      execFileSync('umount', [`${base}/mnt`]);
+    }
+  },
+);
 
 /** A descriptor of the directory `depth` directories `d` below, which are made if told so. */
 function goDown(path: string, depth: number, make: boolean): number {
@@ -212,38 +242,53 @@ function modeOf(directory: number): number {
   return (stat[StatField.Mode] as number) & 0o7777;
 }
 
-t.test('a file of many names is one file under all of them after copy-up', { timeout: 120_000 }, async (t) => {
-  const NAMES = 3000;
-  const base = memoryDirectory(t);
-  mkdirSync(`${base}/lower`);
-  writeFileSync(`${base}/lower/name-0`, 'one');
-  for (let i = 1; i < NAMES; i++) linkSync(`${base}/lower/name-0`, `${base}/lower/name-${i}`);
-  await serving(t, [`${base}/lower`], base, {}, async ({ find, beside }) => {
-    const nodes = new Set<number>();
-    for (let i = 0; i < NAMES; i++) nodes.add(await find(`name-${i}`));
-    t.equal(nodes.size, 1);
-    const { answer, served } = await beside(Opcode.SETATTR, [...nodes][0] as number, chmod(0o600));
-    t.equal(answer.result, 104);
-    t.ok(served >= NAMES / 64 / 2, `${served} served meanwhile`);
-  });
-  t.equal(statSync(`${base}/upper/name-7`).nlink, NAMES, 'every name was brought along');
-});
+t.test(
+  'a file of many names is one file under all of them after copy-up',
+  { timeout: 120_000 },
+  async (t) => {
+    const NAMES = 3000;
+    const base = memoryDirectory(t);
+    mkdirSync(`${base}/lower`);
+    writeFileSync(`${base}/lower/name-0`, 'one');
+    for (let i = 1; i < NAMES; i++) linkSync(`${base}/lower/name-0`, `${base}/lower/name-${i}`);
+    await serving(t, [`${base}/lower`], base, {}, async ({ find, beside }) => {
+      const nodes = new Set<number>();
+      for (let i = 0; i < NAMES; i++) nodes.add(await find(`name-${i}`));
+      t.equal(nodes.size, 1);
+      const { answer, served } = await beside(
+        Opcode.SETATTR,
+        [...nodes][0] as number,
+        chmod(0o600),
+      );
+      t.equal(answer.result, 104);
+      t.ok(served >= NAMES / 64 / 2, `${served} served meanwhile`);
+    });
+    t.equal(statSync(`${base}/upper/name-7`).nlink, NAMES, 'every name was brought along');
+  },
+);
 
-t.test('a directory that only whiteouts fill goes', { skip: !isRoot && 'needs root', timeout: 120_000 }, async (t) => {
-  const base = memoryDirectory(t);
-  fill(`${base}/lower/dir`, MANY);
-  mkdirSync(`${base}/upper/dir`, { recursive: true });
-  execFileSync('mknod', [`${base}/upper/dir/name-1`, 'c', '0', '0']);
-  for (let i = 2; i <= MANY; i++) linkSync(`${base}/upper/dir/name-1`, `${base}/upper/dir/name-${i}`);
-  await serving(t, [`${base}/lower`], base, {}, async ({ union, find, beside }) => {
-    await find('dir');
-    const { answer, served } = await beside(Opcode.RMDIR, ROOT, strings('dir'));
-    t.equal(answer.result, 0);
-    t.ok(served > 1, `${served} served while it was looked through`);
-    // Whiteouts are swept when the directory has gone: some now, the rest while others are served.
-    let during = 0;
-    for (; readdirSync(`${base}/work/work`).length > 0; during++) await union.ask(Opcode.GETATTR, ROOT, Buffer.alloc(16));
-    t.ok(during >= MANY / 512 / 2, `${during} served while it was swept`);
-  });
-  t.ok(statSync(`${base}/upper/dir`).isCharacterDevice(), 'a whiteout hides the lower directory');
-});
+t.test(
+  'a directory that only whiteouts fill goes',
+  { skip: !isRoot && 'needs root', timeout: 120_000 },
+  async (t) => {
+    const base = memoryDirectory(t);
+    fill(`${base}/lower/dir`, MANY);
+    mkdirSync(`${base}/upper/dir`, { recursive: true });
+    execFileSync('mknod', [`${base}/upper/dir/name-1`, 'c', '0', '0']);
+    for (let i = 2; i <= MANY; i++)
+      linkSync(`${base}/upper/dir/name-1`, `${base}/upper/dir/name-${i}`);
+    await serving(t, [`${base}/lower`], base, {}, async ({ union, find, beside }) => {
+      await find('dir');
+      const { answer, served } = await beside(Opcode.RMDIR, ROOT, strings('dir'));
+      t.equal(answer.result, 0);
+      t.ok(served > 1, `${served} served while it was looked through`);
+      // Whiteouts are swept when the directory has gone: some now, the rest while others are
+      // served.
+      let during = 0;
+      for (; readdirSync(`${base}/work/work`).length > 0; during++)
+        await union.ask(Opcode.GETATTR, ROOT, Buffer.alloc(16));
+      t.ok(during >= MANY / 512 / 2, `${during} served while it was swept`);
+    });
+    t.ok(statSync(`${base}/upper/dir`).isCharacterDevice(), 'a whiteout hides the lower directory');
+  },
+);

@@ -1,6 +1,7 @@
 /**
- * File capabilities of layers whose owners are kept in `user.containers.override_stat`: kept beside, as
- * `user.containers.override_security.capability` (fuse-overlayfs from 1.14 on). The layers are made by hand in that form.
+ * File capabilities of layers whose owners are kept in `user.containers.override_stat`: kept
+ * beside, as `user.containers.override_security.capability` (fuse-overlayfs from 1.14 on). The
+ * layers are made by hand in that form.
  */
 import { chownSync } from 'node:fs';
 import t from 'tap';
@@ -41,7 +42,11 @@ await onUnion(
     s.t.same(await s.mnt.listxattr('ping'), [CAPABILITY], 'under its own name alone');
     await s.mnt.utimens('ping', [1, 0], [1, 0]);
     s.t.equal(await shown(), shownRaw, 'after copy-up');
-    s.t.same(await s.disk.listxattr('upper/ping'), [ASIDE, 'user.containers.override_stat', 'trusted.overlay.origin'].sort(), 'kept aside');
+    s.t.same(
+      await s.disk.listxattr('upper/ping'),
+      [ASIDE, 'user.containers.override_stat', 'trusted.overlay.origin'].sort(),
+      'kept aside',
+    );
     const fd = await s.mnt.open('ping', O_RDWR);
     const changes: Readonly<Record<string, () => Promise<unknown>>> = {
       write: () => s.mnt.write(fd, 'x', 0),
@@ -56,7 +61,11 @@ await onUnion(
       s.t.equal(await shown(), shownRaw, `set before ${what}`);
       await change();
       s.t.equal(await shown(), 'none', `gone after ${what}`);
-      s.t.equal((await s.disk.listxattr('upper/ping')).includes(ASIDE), false, `on disk, too: ${what}`);
+      s.t.equal(
+        (await s.disk.listxattr('upper/ping')).includes(ASIDE),
+        false,
+        `on disk, too: ${what}`,
+      );
     }
     // One that native/ was given no writable descriptor of when it was copied up.
     await s.mnt.utimens('copied', [1, 0], [1, 0]);
@@ -71,28 +80,56 @@ await onUnion(
   },
 );
 
-await t.test('an ordinary user: setcap in a namespace with one id', { skip: !isRoot && 'needs root to become another' }, async (t) => {
-  openFuseDevice(t);
-  const base = await workspace(t, 'lower', 'upper', 'work', 'mnt', 'program');
-  const program = copyProgram(`${base}/program`);
-  await succeed(['sh', '-ec', 'echo x >lower/tool; setfattr -n user.containers.override_stat -v 0:0:0755:dir lower'], { cwd: base });
-  for (const name of ['.', 'lower', 'lower/tool', 'upper', 'work', 'mnt']) chownSync(`${base}/${name}`, NOBODY, NOBODY);
-  const options = `lowerdir=${base}/lower,upperdir=${base}/upper,workdir=${base}/work,xattr_permissions=2,permissions=off`;
-  await succeed([...asNobody, `${program}/bin/plyfs`, '-o', options, `${base}/mnt`]);
-  const value = `0x${netRaw.toString('hex')}`;
-  const script = `setfattr -n ${CAPABILITY} -v ${value} tool && getfattr --only-values -n ${CAPABILITY} tool | od -An -tx1 | tr -d ' \\n'; echo more >>tool; getfattr -n ${CAPABILITY} tool`;
-  const outcome = await run([...asNobody, 'unshare', '-Ur', 'sh', '-c', `cd "$0" && ${script}`, `${base}/mnt`]);
-  t.match(outcome, { stdout: /^0100000[23]00200000/, stderr: /No such attribute/ });
-  await succeed(['umount', `${base}/mnt`]);
-});
+await t.test(
+  'an ordinary user: setcap in a namespace with one id',
+  { skip: !isRoot && 'needs root to become another' },
+  async (t) => {
+    openFuseDevice(t);
+    const base = await workspace(t, 'lower', 'upper', 'work', 'mnt', 'program');
+    const program = copyProgram(`${base}/program`);
+    await succeed(
+      [
+        'sh',
+        '-ec',
+        'echo x >lower/tool; setfattr -n user.containers.override_stat -v 0:0:0755:dir lower',
+      ],
+      { cwd: base },
+    );
+    for (const name of ['.', 'lower', 'lower/tool', 'upper', 'work', 'mnt'])
+      chownSync(`${base}/${name}`, NOBODY, NOBODY);
+    const options = `lowerdir=${base}/lower,upperdir=${base}/upper,workdir=${base}/work,xattr_permissions=2,permissions=off`;
+    await succeed([...asNobody, `${program}/bin/plyfs`, '-o', options, `${base}/mnt`]);
+    const value = `0x${netRaw.toString('hex')}`;
+    const script = `setfattr -n ${CAPABILITY} -v ${value} tool && getfattr --only-values -n ${CAPABILITY} tool | od -An -tx1 | tr -d ' \\n'; echo more >>tool; getfattr -n ${CAPABILITY} tool`;
+    const outcome = await run([
+      ...asNobody,
+      'unshare',
+      '-Ur',
+      'sh',
+      '-c',
+      `cd "$0" && ${script}`,
+      `${base}/mnt`,
+    ]);
+    t.match(outcome, { stdout: /^0100000[23]00200000/, stderr: /No such attribute/ });
+    await succeed(['umount', `${base}/mnt`]);
+  },
+);
 
 await t.test(
   'applied from a layer’s tar, compared, and packed again',
   { skip: !isRoot && 'needs root: the kernel lets root alone set one' },
   async (t) => {
     const base = await workspace(t, 'tree', 'first', 'second');
-    await succeed(['sh', '-ec', `echo x >tree/ping; setfattr -n ${CAPABILITY} -v 0x${netRaw.toString('hex')} tree/ping`], { cwd: base });
-    const pack = (path: string, ownership: 'real' | 'override') => packTree(`${base}/${path}`, { form: 'overlay', ownership });
+    await succeed(
+      [
+        'sh',
+        '-ec',
+        `echo x >tree/ping; setfattr -n ${CAPABILITY} -v 0x${netRaw.toString('hex')} tree/ping`,
+      ],
+      { cwd: base },
+    );
+    const pack = (path: string, ownership: 'real' | 'override') =>
+      packTree(`${base}/${path}`, { form: 'overlay', ownership });
     await applyLayer(new LayerReader(pack('tree', 'real')), `${base}/first`, {
       whiteouts: 'overlay',
       ownership: 'override',
@@ -102,11 +139,19 @@ await t.test(
       new RegExp(`^${ASIDE}=`),
       /override_stat/,
     ]);
-    await applyLayer(new LayerReader(pack('first', 'override')), `${base}/second`, { whiteouts: 'overlay', ownership: 'real' });
-    t.match(await succeed(['getfattr', '-n', CAPABILITY, '-e', 'hex', `${base}/second/ping`]), netRaw.toString('hex'));
+    await applyLayer(new LayerReader(pack('first', 'override')), `${base}/second`, {
+      whiteouts: 'overlay',
+      ownership: 'real',
+    });
+    t.match(
+      await succeed(['getfattr', '-n', CAPABILITY, '-e', 'hex', `${base}/second/ping`]),
+      netRaw.toString('hex'),
+    );
     await succeed(['cp', '-a', `${base}/first`, `${base}/changed`]);
     t.same(compareTrees(`${base}/changed`, `${base}/first`, { ownership: 'override' }), []);
     await succeed(['setfattr', '-x', ASIDE, `${base}/changed/ping`]);
-    t.match(compareTrees(`${base}/changed`, `${base}/first`, { ownership: 'override' }), [{ kind: 'C', path: '/ping' }]);
+    t.match(compareTrees(`${base}/changed`, `${base}/first`, { ownership: 'override' }), [
+      { kind: 'C', path: '/ping' },
+    ]);
   },
 );

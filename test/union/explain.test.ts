@@ -39,7 +39,13 @@ await onUnion(t, 'what hides a path, and where', { layers: 3, needsRoot: true },
     'turned/x': 'x',
     'pair/x': 'x',
   });
-  await s.lay('lower2', { 'a/b/file': '22', shadowed: 'a file', 'o/p/other': 'x', 'pair/y': 'x', mixed: 'a file' });
+  await s.lay('lower2', {
+    'a/b/file': '22',
+    shadowed: 'a file',
+    'o/p/other': 'x',
+    'pair/y': 'x',
+    mixed: 'a file',
+  });
   await s.lay('lower1', { 'pair/z': 'x', 'mixed/x': 'x' });
   await s.lay('upper', { 'o/p/mine': 'x', 'a/': '', 'a/x': '' });
   await s.whiteout('upper/a/gone');
@@ -60,49 +66,95 @@ await onUnion(t, 'what hides a path, and where', { layers: 3, needsRoot: true },
     '/': '0:wins 1:merged 2:merged 3:merged',
     'a/../pair/./x': '3:wins',
   };
-  for (const [path, answer] of Object.entries(wanted)) s.t.equal(summary(ask(s, path)), answer, path);
-  s.t.match(ask(s, 'a/b/file'), { path: '/a/b/file', size: 2, write: { bytes: 2, inPlace: false, directories: ['/a/b'] } });
+  for (const [path, answer] of Object.entries(wanted))
+    s.t.equal(summary(ask(s, path)), answer, path);
+  s.t.match(ask(s, 'a/b/file'), {
+    path: '/a/b/file',
+    size: 2,
+    write: { bytes: 2, inPlace: false, directories: ['/a/b'] },
+  });
   s.t.match(ask(s, 'a/x'), { write: { bytes: 0, inPlace: true, directories: [] } });
   s.t.match(ask(s, 'pair'), { write: { bytes: 0, inPlace: false } });
-  s.t.match(ask(s, 'shadowed/deep/file'), { endsAt: { path: '/shadowed', type: 0o100000 }, type: undefined, write: undefined });
+  s.t.match(ask(s, 'shadowed/deep/file'), {
+    endsAt: { path: '/shadowed', type: 0o100000 },
+    type: undefined,
+    write: undefined,
+  });
   s.t.match(ask(s, 'nowhere/at/all'), { endsAt: { path: '/nowhere', type: undefined } });
   s.t.equal(ask(s, 'a/gone').type, undefined);
 });
 
-await onUnion(t, 'symbolic links are followed within the union, the last one not', { layers: 2 }, async (s) => {
-  await s.lay('lower2', { 'etc/file': 'x', abs: '->/etc', 'etc/up': '->../../../etc', last: '->etc/file', loop: '->loop/x' });
-  await s.lay('lower1', { 'dir/rel': '->../abs' });
-  s.t.match(ask(s, 'dir/rel/up/file'), {
-    path: '/etc/file',
-    links: [
-      { path: '/dir/rel', target: '../abs' },
-      { path: '/abs', target: '/etc' },
-      { path: '/etc/up', target: '../../../etc' },
-    ],
-  });
-  s.t.match(ask(s, 'last'), { path: '/last', links: [], type: 0o120000, target: 'etc/file', write: { bytes: 0, inPlace: false } });
-  s.t.throws(() => ask(s, 'loop/x'), { message: /ELOOP/ });
-});
+await onUnion(
+  t,
+  'symbolic links are followed within the union, the last one not',
+  { layers: 2 },
+  async (s) => {
+    await s.lay('lower2', {
+      'etc/file': 'x',
+      abs: '->/etc',
+      'etc/up': '->../../../etc',
+      last: '->etc/file',
+      loop: '->loop/x',
+    });
+    await s.lay('lower1', { 'dir/rel': '->../abs' });
+    s.t.match(ask(s, 'dir/rel/up/file'), {
+      path: '/etc/file',
+      links: [
+        { path: '/dir/rel', target: '../abs' },
+        { path: '/abs', target: '/etc' },
+        { path: '/etc/up', target: '../../../etc' },
+      ],
+    });
+    s.t.match(ask(s, 'last'), {
+      path: '/last',
+      links: [],
+      type: 0o120000,
+      target: 'etc/file',
+      write: { bytes: 0, inPlace: false },
+    });
+    s.t.throws(() => ask(s, 'loop/x'), { message: /ELOOP/ });
+  },
+);
 
-await onUnion(t, "AUFS's markers, and what a layer deletes that it has itself", { layers: 2 }, async (s) => {
-  await s.lay('lower2', { 'dir/gone': 'x', 'dir/both': 'x', 'closed/x': 'x' });
-  await s.lay('lower1', { '.wh..wh.aufs': '', 'dir/.wh.gone': '', 'dir/both': 'y', 'dir/.wh.both': '', 'closed/.wh..wh..opq': '' });
-  s.t.equal(summary(ask(s, 'dir/gone')), '1:whiteout 2:hidden(whiteout of /dir/gone in 1)');
-  s.t.equal(summary(ask(s, 'dir/both')), '1:wins 2:hidden(file of /dir/both in 1)');
-  s.t.equal(summary(ask(s, 'closed/x')), '2:hidden(opaque of /closed in 1)');
-  s.t.equal(summary(ask(s, 'dir/.wh.gone')), '', 'a marker is no file');
-});
+await onUnion(
+  t,
+  "AUFS's markers, and what a layer deletes that it has itself",
+  { layers: 2 },
+  async (s) => {
+    await s.lay('lower2', { 'dir/gone': 'x', 'dir/both': 'x', 'closed/x': 'x' });
+    await s.lay('lower1', {
+      '.wh..wh.aufs': '',
+      'dir/.wh.gone': '',
+      'dir/both': 'y',
+      'dir/.wh.both': '',
+      'closed/.wh..wh..opq': '',
+    });
+    s.t.equal(summary(ask(s, 'dir/gone')), '1:whiteout 2:hidden(whiteout of /dir/gone in 1)');
+    s.t.equal(summary(ask(s, 'dir/both')), '1:wins 2:hidden(file of /dir/both in 1)');
+    s.t.equal(summary(ask(s, 'closed/x')), '2:hidden(opaque of /closed in 1)');
+    s.t.equal(summary(ask(s, 'dir/.wh.gone')), '', 'a marker is no file');
+  },
+);
 
 await onUnion(
   t,
   'directories that the kernel renamed and files whose metadata it copied',
   { layers: 2, needsRoot: true, needsKernel: true, options: [] },
   async (s) => {
-    await s.lay('lower2', { 'old/deep/file': 'deep', 'old/top': 'top', 'meta/file': 'twelve bytes' });
+    await s.lay('lower2', {
+      'old/deep/file': 'deep',
+      'old/top': 'top',
+      'meta/file': 'twelve bytes',
+    });
     await s.lay('lower1', { 'old/deep/more': 'more' });
     const { lowers, upper, base, mnt } = s.union;
-    await kernel.mount({ lowers, upper, work: `${base}/work`, options: ['redirect_dir=on', 'metacopy=on'] }, mnt);
-    await succeed(['sh', '-c', 'mv old new && mv new/deep moved && chmod 600 meta/file'], { cwd: mnt });
+    await kernel.mount(
+      { lowers, upper, work: `${base}/work`, options: ['redirect_dir=on', 'metacopy=on'] },
+      mnt,
+    );
+    await succeed(['sh', '-c', 'mv old new && mv new/deep moved && chmod 600 meta/file'], {
+      cwd: mnt,
+    });
     await s.union.unmount();
     const deep = ask(s, 'moved/file');
     s.t.match(deep, { path: '/moved/file', size: 4, write: { bytes: 4, inPlace: false } });
@@ -117,7 +169,11 @@ await onUnion(
       { layer: 2, state: 'merged', path: '/old/deep' },
     ]);
     s.t.equal(summary(ask(s, 'old/top')), '2:hidden(whiteout of /old in 0)');
-    s.t.match(ask(s, 'meta/file').write, { bytes: 12, inPlace: false, directories: [] }, 'the data is still to be copied');
+    s.t.match(
+      ask(s, 'meta/file').write,
+      { bytes: 12, inPlace: false, directories: [] },
+      'the data is still to be copied',
+    );
   },
 );
 
@@ -126,7 +182,16 @@ await onUnion(
   'whatever the union shows, an explanation names the layer and file that it comes from',
   { layers: 3, needsRoot: true },
   async (s) => {
-    await s.lay('lower3', { 'a/one': '3', 'a/two': '3', 'a/sub/x': '3', 'b/one': '3', c: '3', 'd/x': '3', 'e/f/g': '3', link: '->a' });
+    await s.lay('lower3', {
+      'a/one': '3',
+      'a/two': '3',
+      'a/sub/x': '3',
+      'b/one': '3',
+      c: '3',
+      'd/x': '3',
+      'e/f/g': '3',
+      link: '->a',
+    });
     await s.lay('lower2', { 'a/one': '22', 'b/two': '2', 'c/x': '2', d: '22', 'e/f/h': '2' });
     await s.lay('lower1', { 'a/three': '1', 'c/y': '1', 'e/f/': '' });
     await s.whiteout('lower1/a/two');
@@ -134,11 +199,23 @@ await onUnion(
     await s.lay('upper', { 'a/four': 'u' });
     await s.mount();
     // Changed through the mount, and looked at beside it.
-    await succeed(['sh', '-c', 'rm a/one; mkdir a/two; echo more >>b/one; rm -r e; mkdir e; touch e/new; mv c/y c/z; rm d; mkdir d'], {
-      cwd: s.union.mnt,
-    });
+    await succeed(
+      [
+        'sh',
+        '-c',
+        'rm a/one; mkdir a/two; echo more >>b/one; rm -r e; mkdir e; touch e/new; mv c/y c/z; rm d; mkdir d',
+      ],
+      {
+        cwd: s.union.mnt,
+      },
+    );
     const paths = (
-      await succeed(['sh', '-c', 'cd "$0"; for d in upper lower*; do (cd $d; find . -mindepth 1); done | sort -u', s.union.base])
+      await succeed([
+        'sh',
+        '-c',
+        'cd "$0"; for d in upper lower*; do (cd $d; find . -mindepth 1); done | sort -u',
+        s.union.base,
+      ])
     )
       .trim()
       .split('\n');
@@ -152,16 +229,36 @@ await onUnion(
       if (shown === undefined || (shown.mode & 0o170000) !== 0o100000) continue;
       const [winner] = winners;
       const directory = winner!.layer === 0 ? 'upper' : `lower${winner!.layer}`;
-      s.t.equal(await s.mnt.get(path), await s.disk.get(`${directory}${winner!.path}`), `${path}: the same content`);
+      s.t.equal(
+        await s.mnt.get(path),
+        await s.disk.get(`${directory}${winner!.path}`),
+        `${path}: the same content`,
+      );
     }
   },
 );
 
-await onUnion(t, 'the bytes of each layer that are still shown', { layers: 3, needsRoot: true }, async (s) => {
-  await s.lay('lower3', { 'a/kept': '12345', 'a/shadowed': '1234567', 'gone/x': '123', 'names/one': '12' });
-  await succeed(['sh', '-c', 'ln names/one names/two; ln names/one names/three'], { cwd: `${s.union.base}/lower3` });
-  await s.lay('lower2', { 'a/shadowed': '1234', 'names/two': '' });
-  await s.lay('lower1', { other: '1' });
-  await s.whiteout('lower1/gone');
-  s.t.same(lookingAt(layersOf(s), shownBytes), [0, 1, 4, 7], 'a hard link counts once, and as long as any of its names is shown');
-});
+await onUnion(
+  t,
+  'the bytes of each layer that are still shown',
+  { layers: 3, needsRoot: true },
+  async (s) => {
+    await s.lay('lower3', {
+      'a/kept': '12345',
+      'a/shadowed': '1234567',
+      'gone/x': '123',
+      'names/one': '12',
+    });
+    await succeed(['sh', '-c', 'ln names/one names/two; ln names/one names/three'], {
+      cwd: `${s.union.base}/lower3`,
+    });
+    await s.lay('lower2', { 'a/shadowed': '1234', 'names/two': '' });
+    await s.lay('lower1', { other: '1' });
+    await s.whiteout('lower1/gone');
+    s.t.same(
+      lookingAt(layersOf(s), shownBytes),
+      [0, 1, 4, 7],
+      'a hard link counts once, and as long as any of its names is shown',
+    );
+  },
+);

@@ -1,4 +1,7 @@
-/** Immutable and append-only files, and the flags of files: each attempt ends as on the kernel's overlay, and leaves the same. */
+/**
+ * Immutable and append-only files, and the flags of files: each attempt ends as on the kernel's
+ * overlay, and leaves the same.
+ */
 import { mkdirSync } from 'node:fs';
 import t from 'tap';
 import { run, succeed } from '../support/command.js';
@@ -8,7 +11,10 @@ import { isRoot } from '../support/users.js';
 import { kernel, plyfs, unavailable, unmount, type Mounter } from '../suites/mounters.js';
 import { workspace } from '../suites/workspace.js';
 
-const skip = (await unavailable(t, plyfs)) ?? (await unavailable(t, kernel)) ?? (isRoot ? false : 'chattr takes root');
+const skip =
+  (await unavailable(t, plyfs)) ??
+  (await unavailable(t, kernel)) ??
+  (isRoot ? false : 'chattr takes root');
 
 const layer = `
 for name in immutable append both plain synchronous; do echo content >$name; done
@@ -69,12 +75,17 @@ const changing = [
   'setpriv --reuid=65534 --clear-groups chattr +A plain-dir/file',
 ];
 const attempts = [
-  ...['immutable', 'append', 'both'].flatMap((file) => onFiles.map((attempt) => attempt.replace('F', file))),
-  ...['immutable-dir', 'append-dir'].flatMap((dir) => onDirectories.map((attempt) => attempt.replaceAll('D', dir))),
+  ...['immutable', 'append', 'both'].flatMap((file) =>
+    onFiles.map((attempt) => attempt.replace('F', file)),
+  ),
+  ...['immutable-dir', 'append-dir'].flatMap((dir) =>
+    onDirectories.map((attempt) => attempt.replaceAll('D', dir)),
+  ),
   ...changing,
 ];
 /** Flags of the file system's own (extents, verity …) are the copy's. */
-const flags = "lsattr -d * */* 2>/dev/null | sed -E 's/^(\\S*) +/\\1 /' | tr -d 'eEIV'; lsattr -pd plain append | wc -l";
+const flags =
+  "lsattr -d * */* 2>/dev/null | sed -E 's/^(\\S*) +/\\1 /' | tr -d 'eEIV'; lsattr -pd plain append | wc -l";
 const afterwards = [
   'rm -f both',
   'touch plain-dir/new',
@@ -112,12 +123,9 @@ await t.test('as on the kernel', { skip }, async (t) => {
     [plyfs, kernel],
   ] as const satisfies readonly (readonly [Mounter, Mounter])[]) {
     const base = `${disk}/disk/${seen.length}`;
-    const [lower, upper, work, mnt] = ['lower', 'upper', 'work', 'mnt'].map((name) => `${base}/${name}`) as [
-      string,
-      string,
-      string,
-      string,
-    ];
+    const [lower, upper, work, mnt] = ['lower', 'upper', 'work', 'mnt'].map(
+      (name) => `${base}/${name}`,
+    ) as [string, string, string, string];
     for (const dir of [base, lower, upper, work, mnt]) mkdirSync(dir);
     await succeed(['sh', '-ec', layer], { cwd: lower });
     await by.mount({ lowers: [lower], upper, work }, mnt);
@@ -129,7 +137,10 @@ await t.test('as on the kernel', { skip }, async (t) => {
     seen.push([first, second]);
   }
   const [wanted, ...others] = seen;
-  t.match(wanted?.[0], /^rm -f immutable: refused $[^]*^echo x >>append: done $[^]*^----i\S* plain-dir$/m);
+  t.match(
+    wanted?.[0],
+    /^rm -f immutable: refused $[^]*^echo x >>append: done $[^]*^----i\S* plain-dir$/m,
+  );
   for (const other of others) t.same(other, wanted);
   figure(t, attempts.length + afterwards.length, 'attempts on protected files');
 });

@@ -1,4 +1,7 @@
-/** Several names of one lower file: one file while the mount lives, and afterwards what was written through each name. */
+/**
+ * Several names of one lower file: one file while the mount lives, and afterwards what was written
+ * through each name.
+ */
 import fc from 'fast-check';
 import t from 'tap';
 import { Actor } from '../suites/actor.js';
@@ -27,66 +30,84 @@ const link = {};
 
 for (const known of [true, false]) {
   const when = known ? 'all names known before' : 'the others not looked up before';
-  await onUnion(t, `what is written through one name is read through the others, and after a remount (${when})`, link, async (s) => {
-    await layLinks(s);
-    await s.mount();
-    if (known) for (const name of names) s.t.equal((await s.mnt.lstat(name)).nlink, 3);
-    await overwrite(s.mnt, 'a', 'FIRST');
-    if (!known) dropCaches();
-    for (const name of names) {
-      s.t.equal(await s.mnt.get(name), 'FIRST content', name);
-      s.t.equal((await s.mnt.lstat(name)).nlink, 3, `${name}: link count`);
-    }
-    const inos = new Set<bigint>();
-    for (const name of names) inos.add((await s.mnt.lstat(name)).ino);
-    s.t.equal(inos.size, 1, 'one inode number');
-    await overwrite(s.mnt, 'other/c', 'THIRD');
-    s.t.equal(await s.mnt.get('dir/b'), 'THIRD content');
-    await s.remount();
-    for (const name of names) s.t.equal(await s.mnt.get(name), 'THIRD content', `${name} after a remount`);
-    await overwrite(s.mnt, 'dir/b', 'AGAIN');
-    for (const name of names) s.t.equal(await s.mnt.get(name), 'AGAIN content', `${name} is still the same file`);
-    s.t.equal((await s.mnt.lstat('a')).nlink, 3);
-    s.t.equal(await s.disk.get('lower1/a'), 'first content', 'the lower is untouched');
-  });
+  await onUnion(
+    t,
+    `what is written through one name is read through the others, and after a remount (${when})`,
+    link,
+    async (s) => {
+      await layLinks(s);
+      await s.mount();
+      if (known) for (const name of names) s.t.equal((await s.mnt.lstat(name)).nlink, 3);
+      await overwrite(s.mnt, 'a', 'FIRST');
+      if (!known) dropCaches();
+      for (const name of names) {
+        s.t.equal(await s.mnt.get(name), 'FIRST content', name);
+        s.t.equal((await s.mnt.lstat(name)).nlink, 3, `${name}: link count`);
+      }
+      const inos = new Set<bigint>();
+      for (const name of names) inos.add((await s.mnt.lstat(name)).ino);
+      s.t.equal(inos.size, 1, 'one inode number');
+      await overwrite(s.mnt, 'other/c', 'THIRD');
+      s.t.equal(await s.mnt.get('dir/b'), 'THIRD content');
+      await s.remount();
+      for (const name of names)
+        s.t.equal(await s.mnt.get(name), 'THIRD content', `${name} after a remount`);
+      await overwrite(s.mnt, 'dir/b', 'AGAIN');
+      for (const name of names)
+        s.t.equal(await s.mnt.get(name), 'AGAIN content', `${name} is still the same file`);
+      s.t.equal((await s.mnt.lstat('a')).nlink, 3);
+      s.t.equal(await s.disk.get('lower1/a'), 'first content', 'the lower is untouched');
+    },
+  );
 }
 
-await onUnion(t, 'a name written through and then removed: the others have what was written', link, async (s) => {
-  await layLinks(s);
-  await s.mount();
-  await overwrite(s.mnt, 'a', 'FIRST');
-  await s.mnt.unlink('a');
-  dropCaches();
-  await s.fails('ENOENT', s.mnt.lstat('a'));
-  s.t.equal(await s.mnt.get('dir/b'), 'FIRST content');
-  s.t.equal((await s.mnt.lstat('dir/b')).nlink, 2);
-  await overwrite(s.mnt, 'dir/b', 'SECND');
-  s.t.equal(await s.mnt.get('other/c'), 'SECND content');
-  await s.remount();
-  await s.fails('ENOENT', s.mnt.lstat('a'));
-  for (const name of ['dir/b', 'other/c']) s.t.equal(await s.mnt.get(name), 'SECND content', name);
-});
+await onUnion(
+  t,
+  'a name written through and then removed: the others have what was written',
+  link,
+  async (s) => {
+    await layLinks(s);
+    await s.mount();
+    await overwrite(s.mnt, 'a', 'FIRST');
+    await s.mnt.unlink('a');
+    dropCaches();
+    await s.fails('ENOENT', s.mnt.lstat('a'));
+    s.t.equal(await s.mnt.get('dir/b'), 'FIRST content');
+    s.t.equal((await s.mnt.lstat('dir/b')).nlink, 2);
+    await overwrite(s.mnt, 'dir/b', 'SECND');
+    s.t.equal(await s.mnt.get('other/c'), 'SECND content');
+    await s.remount();
+    await s.fails('ENOENT', s.mnt.lstat('a'));
+    for (const name of ['dir/b', 'other/c'])
+      s.t.equal(await s.mnt.get(name), 'SECND content', name);
+  },
+);
 
-await onUnion(t, 'a name removed before anything is written: the others count one less and are written', link, async (s) => {
-  await layLinks(s);
-  await s.mount();
-  await s.mnt.unlink('a');
-  s.t.equal((await s.mnt.lstat('dir/b')).nlink, 2);
-  dropCaches();
-  s.t.equal((await s.mnt.lstat('dir/b')).nlink, 2, 'also when the kernel forgot');
-  await overwrite(s.mnt, 'dir/b', 'SECND');
-  s.t.equal(await s.mnt.get('other/c'), 'SECND content');
-  s.t.equal((await s.mnt.lstat('other/c')).nlink, 2);
-  await s.mnt.unlink('other/c');
-  s.t.equal((await s.mnt.lstat('dir/b')).nlink, 1);
-  const fd = await s.mnt.open('dir/b', O_RDWR);
-  await s.mnt.unlink('dir/b');
-  s.t.equal((await s.mnt.fstat(fd)).nlink, 0);
-  s.t.equal(await s.mnt.read(fd, 100, 0), 'SECND content');
-  await s.mnt.close(fd);
-  await s.remount();
-  for (const name of names) await s.fails('ENOENT', s.mnt.lstat(name));
-});
+await onUnion(
+  t,
+  'a name removed before anything is written: the others count one less and are written',
+  link,
+  async (s) => {
+    await layLinks(s);
+    await s.mount();
+    await s.mnt.unlink('a');
+    s.t.equal((await s.mnt.lstat('dir/b')).nlink, 2);
+    dropCaches();
+    s.t.equal((await s.mnt.lstat('dir/b')).nlink, 2, 'also when the kernel forgot');
+    await overwrite(s.mnt, 'dir/b', 'SECND');
+    s.t.equal(await s.mnt.get('other/c'), 'SECND content');
+    s.t.equal((await s.mnt.lstat('other/c')).nlink, 2);
+    await s.mnt.unlink('other/c');
+    s.t.equal((await s.mnt.lstat('dir/b')).nlink, 1);
+    const fd = await s.mnt.open('dir/b', O_RDWR);
+    await s.mnt.unlink('dir/b');
+    s.t.equal((await s.mnt.fstat(fd)).nlink, 0);
+    s.t.equal(await s.mnt.read(fd, 100, 0), 'SECND content');
+    await s.mnt.close(fd);
+    await s.remount();
+    for (const name of names) await s.fails('ENOENT', s.mnt.lstat(name));
+  },
+);
 
 await onUnion(t, 'a name renamed, and one renamed over another', link, async (s) => {
   await layLinks(s);
@@ -109,22 +130,29 @@ await onUnion(t, 'a name renamed, and one renamed over another', link, async (s)
   s.t.equal(await s.mnt.get('other/c'), 'x');
 });
 
-await onUnion(t, 'symbolic links, fifos and devices with several names', { needsRoot: true }, async (s) => {
-  await s.disk.symlink('target', 'lower1/link');
-  await s.disk.mknod('lower1/fifo', 0o010644);
-  await s.disk.mknod('lower1/device', 0o020644, 1, 3);
-  for (const name of ['link', 'fifo', 'device']) await s.disk.link(`lower1/${name}`, `lower1/${name}2`);
-  await s.mount();
-  for (const name of ['link', 'fifo', 'device']) {
-    await s.mnt.lchown(name, 7, 8);
-    dropCaches();
-    s.t.match(await s.mnt.lstat(`${name}2`), { uid: 7, gid: 8, nlink: 2 }, name);
-    await s.mnt.unlink(name);
-    s.t.match(await s.mnt.lstat(`${name}2`), { uid: 7, gid: 8, nlink: 1 }, name);
-  }
-  await s.remount();
-  for (const name of ['link', 'fifo', 'device']) s.t.match(await s.mnt.lstat(`${name}2`), { uid: 7, gid: 8, nlink: 1 }, name);
-});
+await onUnion(
+  t,
+  'symbolic links, fifos and devices with several names',
+  { needsRoot: true },
+  async (s) => {
+    await s.disk.symlink('target', 'lower1/link');
+    await s.disk.mknod('lower1/fifo', 0o010644);
+    await s.disk.mknod('lower1/device', 0o020644, 1, 3);
+    for (const name of ['link', 'fifo', 'device'])
+      await s.disk.link(`lower1/${name}`, `lower1/${name}2`);
+    await s.mount();
+    for (const name of ['link', 'fifo', 'device']) {
+      await s.mnt.lchown(name, 7, 8);
+      dropCaches();
+      s.t.match(await s.mnt.lstat(`${name}2`), { uid: 7, gid: 8, nlink: 2 }, name);
+      await s.mnt.unlink(name);
+      s.t.match(await s.mnt.lstat(`${name}2`), { uid: 7, gid: 8, nlink: 1 }, name);
+    }
+    await s.remount();
+    for (const name of ['link', 'fifo', 'device'])
+      s.t.match(await s.mnt.lstat(`${name}2`), { uid: 7, gid: 8, nlink: 1 }, name);
+  },
+);
 
 type Step =
   | { do: 'write' | 'chmod'; name: number; value: number }
@@ -135,7 +163,11 @@ type Step =
 const places = [...names, 'new', 'dir/new2'];
 const place = fc.nat(places.length - 1);
 const step: fc.Arbitrary<Step> = fc.oneof(
-  fc.record({ do: fc.constantFrom('write' as const, 'chmod' as const), name: place, value: fc.nat(9) }),
+  fc.record({
+    do: fc.constantFrom('write' as const, 'chmod' as const),
+    name: place,
+    value: fc.nat(9),
+  }),
   fc.record({ do: fc.constantFrom('unlink' as const, 'look' as const), name: place }),
   fc.record({ do: fc.constantFrom('rename' as const, 'link' as const), name: place, to: place }),
   fc.constant({ do: 'forget' as const }),
@@ -196,7 +228,10 @@ await t.test('random steps give what the same steps give in a plain directory', 
         const compare = async (after: string, counts: boolean) => {
           for (const name of places) {
             const [is, should] = [await told(s.mnt, name, counts), await told(plain, name, counts)];
-            if (is !== should) throw new Error(`${name} after ${after}: '${is}' and not '${should}' (${trail.join('; ')})`);
+            if (is !== should)
+              throw new Error(
+                `${name} after ${after}: '${is}' and not '${should}' (${trail.join('; ')})`,
+              );
           }
         };
         for (const at of steps) {

@@ -1,4 +1,7 @@
-/** An idmapped mount of a union (mount_setattr(2)): ids are shown mapped, and recorded as the layers have them. Linux 6.12 has them on FUSE. */
+/**
+ * An idmapped mount of a union (mount_setattr(2)): ids are shown mapped, and recorded as the layers
+ * have them. Linux 6.12 has them on FUSE.
+ */
 import { join } from 'node:path';
 import t from 'tap';
 import { run, succeed } from '../support/command.js';
@@ -16,14 +19,29 @@ const MAPPING = `0 ${FIRST} 65536`;
 const ACL = 'system.posix_acl_access';
 
 const programs = await workspace(t);
-await succeed(['cc', '-O1', '-Wall', '-o', `${programs}/idmapped-mount`, join(root, 'test/suites/idmapped-mount.c')]);
+await succeed([
+  'cc',
+  '-O1',
+  '-Wall',
+  '-o',
+  `${programs}/idmapped-mount`,
+  join(root, 'test/suites/idmapped-mount.c'),
+]);
 
-/** Mounts the union, and again with its ids mapped at `idmapped` beside it. Undefined: the kernel has no such mounts. */
+/**
+ * Mounts the union, and again with its ids mapped at `idmapped` beside it. Undefined: the kernel
+ * has no such mounts.
+ */
 async function mapped(s: UnionScene): Promise<string | undefined> {
   await s.mount();
   const target = `${s.union.base}/idmapped`;
   await s.disk.mkdir('idmapped');
-  const { status, stderr } = await run([`${programs}/idmapped-mount`, s.union.mnt, target, MAPPING]);
+  const { status, stderr } = await run([
+    `${programs}/idmapped-mount`,
+    s.union.mnt,
+    target,
+    MAPPING,
+  ]);
   if (status === 2) {
     s.t.pass('idmapped mounts', { skip: `the kernel has none for FUSE: ${stderr.trim()}` });
     return undefined;
@@ -49,12 +67,19 @@ for (const [name, options, disk] of [
     const target = await mapped(s);
     if (target === undefined) return;
     const admin = await Actor.start({ cwd: target });
-    const user = await Actor.start({ cwd: target, identity: { uid: FIRST + 1000, gid: FIRST + 2000 } });
+    const user = await Actor.start({
+      cwd: target,
+      identity: { uid: FIRST + 1000, gid: FIRST + 2000 },
+    });
     const getfacl = async (path: string): Promise<string> => succeed(['getfacl', '-nc', path]);
 
     s.t.equal(owner(await admin.lstat('file')), `${FIRST}:${FIRST}`);
     s.t.equal(owner(await admin.lstat('other')), `${FIRST + 5}:${FIRST + 6}`);
-    s.t.match(await getfacl(`${target}/other`), new RegExp(`^user:${FIRST + 7}:rw-$`, 'm'), 'an ACL of the layer');
+    s.t.match(
+      await getfacl(`${target}/other`),
+      new RegExp(`^user:${FIRST + 7}:rw-$`, 'm'),
+      'an ACL of the layer',
+    );
 
     await user.put('new', 'x');
     await user.mkdir('made');
@@ -73,7 +98,10 @@ for (const [name, options, disk] of [
     await user.chmod('dir/new', 0o600);
     await s.fails(
       'EACCES',
-      (await s.start({ identity: { uid: FIRST + 1000, gid: FIRST + 2000 } })).open('dir/new', O_RDWR),
+      (await s.start({ identity: { uid: FIRST + 1000, gid: FIRST + 2000 } })).open(
+        'dir/new',
+        O_RDWR,
+      ),
       'another user there',
     );
 

@@ -41,8 +41,11 @@ async function look(s: UnionScene): Promise<string[]> {
   for (const path of paths) {
     const stat = await s.mnt.lstat(path).catch(() => undefined);
     if (stat === undefined) continue;
-    const held = (stat.mode & 0o170000) === 0o120000 ? await s.mnt.readlink(path) : await s.mnt.get(path);
-    seen.push(`${path} number of ${numbers.get(stat.ino) ?? 'its own'}, ${stat.nlink} links, uid ${stat.uid}: ${held}`);
+    const held =
+      (stat.mode & 0o170000) === 0o120000 ? await s.mnt.readlink(path) : await s.mnt.get(path);
+    seen.push(
+      `${path} number of ${numbers.get(stat.ino) ?? 'its own'}, ${stat.nlink} links, uid ${stat.uid}: ${held}`,
+    );
   }
   return seen;
 }
@@ -58,7 +61,10 @@ const steps: readonly (readonly [what: string, act: (mnt: Actor) => Promise<unkn
   ['a write through the new name', (mnt) => overwrite(mnt, 'other/moved', 'SIX')],
   ['the removal of a name of the link that was not used', (mnt) => mnt.unlink('dir/t')],
   ['the removal of the last name of the link', (mnt) => mnt.unlink('s')],
-  ['the removal of the last names', (mnt) => mnt.unlink('dir/b').then(() => mnt.unlink('other/moved'))],
+  [
+    'the removal of the last names',
+    (mnt) => mnt.unlink('dir/b').then(() => mnt.unlink('other/moved')),
+  ],
 ];
 
 /** What is seen after each step, by the mounter that took it and by the one that mounts next. */
@@ -70,7 +76,11 @@ async function walk(s: UnionScene, mounters: readonly Mounter[]): Promise<string
     await act(s.mnt);
     const before = await look(s);
     await s.remount(mounters[(i + 1) % mounters.length]);
-    s.t.same(await look(s), before, `after ${what} by ${mounters[i % mounters.length]?.name ?? ''} the next mount shows the same`);
+    s.t.same(
+      await look(s),
+      before,
+      `after ${what} by ${mounters[i % mounters.length]?.name ?? ''} the next mount shows the same`,
+    );
     seen.push(before);
   }
   await s.unmount();
@@ -82,40 +92,59 @@ const walks: Record<string, string[][]> = {};
 let mounts = 0;
 for (const mounters of [[kernel], [plyfs, kernel], [kernel, plyfs]]) {
   const name = mounters.map((mounter) => mounter.name).join(' and ');
-  await onUnion(t, `names, numbers and counts stay across mounts by ${name}`, indexed, async (s) => {
-    walks[name] = await walk(s, mounters);
-    s.t.same(walks[name], walks['kernel'], "each step shows what it shows on the kernel's overlay");
-    mounts += steps.length + 1;
-  });
+  await onUnion(
+    t,
+    `names, numbers and counts stay across mounts by ${name}`,
+    indexed,
+    async (s) => {
+      walks[name] = await walk(s, mounters);
+      s.t.same(
+        walks[name],
+        walks['kernel'],
+        "each step shows what it shows on the kernel's overlay",
+      );
+      mounts += steps.length + 1;
+    },
+  );
 }
 figure(t, mounts, 'mounts with index=on');
 
-await onUnion(t, 'names that nobody has looked up lead to the copy, also when the kernel forgot it', indexed, async (s) => {
-  await layLinks(s);
-  await s.mount();
-  await overwrite(s.mnt, 'c', 'TWO');
-  await s.forget();
-  s.t.equal(await s.mnt.get('dir/b'), 'TWO');
-  await s.remount();
-  s.t.equal(await s.mnt.get('a'), 'TWO');
-  s.t.same(await s.inUpper(), ['c'], 'and only what was used is in the upper');
-  const listed = await s.mnt.list('.');
-  for (const { name, ino } of listed.filter((entry) => ['a', 'c'].includes(entry.name))) {
-    s.t.equal(ino, (await s.mnt.lstat(name)).ino, `${name}: d_ino`);
-  }
-});
+await onUnion(
+  t,
+  'names that nobody has looked up lead to the copy, also when the kernel forgot it',
+  indexed,
+  async (s) => {
+    await layLinks(s);
+    await s.mount();
+    await overwrite(s.mnt, 'c', 'TWO');
+    await s.forget();
+    s.t.equal(await s.mnt.get('dir/b'), 'TWO');
+    await s.remount();
+    s.t.equal(await s.mnt.get('a'), 'TWO');
+    s.t.same(await s.inUpper(), ['c'], 'and only what was used is in the upper');
+    const listed = await s.mnt.list('.');
+    for (const { name, ino } of listed.filter((entry) => ['a', 'c'].includes(entry.name))) {
+      s.t.equal(ino, (await s.mnt.lstat(name)).ino, `${name}: d_ino`);
+    }
+  },
+);
 
-await onUnion(t, 'names that are removed one by one, without another look, are counted', indexed, async (s) => {
-  await layLinks(s);
-  await s.mount();
-  await s.mnt.unlink('dir/b');
-  await s.mnt.unlink('a');
-  s.t.equal((await s.mnt.lstat('c')).nlink, 1);
-  for (const by of [plyfs, kernel]) {
-    await s.remount(by);
-    s.t.equal((await s.mnt.lstat('c')).nlink, 1, `in the next mount, by ${by.name}`);
-  }
-});
+await onUnion(
+  t,
+  'names that are removed one by one, without another look, are counted',
+  indexed,
+  async (s) => {
+    await layLinks(s);
+    await s.mount();
+    await s.mnt.unlink('dir/b');
+    await s.mnt.unlink('a');
+    s.t.equal((await s.mnt.lstat('c')).nlink, 1);
+    for (const by of [plyfs, kernel]) {
+      await s.remount(by);
+      s.t.equal((await s.mnt.lstat('c')).nlink, 1, `in the next mount, by ${by.name}`);
+    }
+  },
+);
 
 await onUnion(t, 'the last name of a file that is open is removed', indexed, async (s) => {
   await layLinks(s);
@@ -130,52 +159,77 @@ await onUnion(t, 'the last name of a file that is open is removed', indexed, asy
   s.t.same(readdirSync(`${s.union.base}/work/index`), []);
 });
 
-await onUnion(t, 'with index=off no two files have one number after index=on', indexed, async (s) => {
-  await layLinks(s);
-  await s.mount();
-  await overwrite(s.mnt, 'a', 'TWO');
-  await s.unmount();
-  await succeed([
-    plyfsProgram,
-    '-o',
-    `lowerdir=${s.union.lowers[0] ?? ''},upperdir=${s.union.upper},workdir=${s.union.base}/work`,
-    s.union.mnt,
-  ]);
-  const actor = await s.start();
-  s.t.not((await actor.lstat('a')).ino, (await actor.lstat('c')).ino, 'a file of its own, as on the kernel');
-  s.t.same([await actor.get('a'), await actor.get('c')], ['TWO', 'one']);
-});
-
-await onUnion(t, 'what no name leads to and what was not finished goes at the next mount', indexed, async (s) => {
-  await layLinks(s);
-  await s.mount();
-  await overwrite(s.mnt, 'a', 'TWO');
-  await s.unmount();
-  const index = `${s.union.base}/work/index`;
-  const [entry = ''] = readdirSync(index);
-  await s.disk.mkdir(`work/index/#5`);
-  // A copy under the name of another file, and one without a name.
-  await succeed(['cp', '-a', `${index}/${entry}`, `${index}/${entry.slice(0, -2)}00`]);
-  for (const mounter of [kernel, plyfs]) {
-    await s.mount(mounter);
+await onUnion(
+  t,
+  'with index=off no two files have one number after index=on',
+  indexed,
+  async (s) => {
+    await layLinks(s);
+    await s.mount();
+    await overwrite(s.mnt, 'a', 'TWO');
     await s.unmount();
-    s.t.same(readdirSync(index), [entry], `swept by ${mounter.name}`);
-    await s.disk.mkdir(`work/index/#5`);
-    await succeed(['cp', '-a', `${index}/${entry}`, `${index}/${entry.slice(0, -2)}00`]);
-  }
-  await succeed(['rm', '-r', `${index}/#5`, `${index}/${entry.slice(0, -2)}00`, `${s.union.upper}/a`]);
-  await succeed(['setfattr', '-n', 'trusted.overlay.nlink', '-v', 'U-1', `${index}/${entry}`]);
-  await s.mount();
-  s.t.same(readdirSync(index), []);
-});
+    await succeed([
+      plyfsProgram,
+      '-o',
+      `lowerdir=${s.union.lowers[0] ?? ''},upperdir=${s.union.upper},workdir=${s.union.base}/work`,
+      s.union.mnt,
+    ]);
+    const actor = await s.start();
+    s.t.not(
+      (await actor.lstat('a')).ino,
+      (await actor.lstat('c')).ino,
+      'a file of its own, as on the kernel',
+    );
+    s.t.same([await actor.get('a'), await actor.get('c')], ['TWO', 'one']);
+  },
+);
 
-const refusals: Record<string, { readonly spoil: (s: UnionScene) => Promise<unknown>; readonly says: RegExp }> = {
+await onUnion(
+  t,
+  'what no name leads to and what was not finished goes at the next mount',
+  indexed,
+  async (s) => {
+    await layLinks(s);
+    await s.mount();
+    await overwrite(s.mnt, 'a', 'TWO');
+    await s.unmount();
+    const index = `${s.union.base}/work/index`;
+    const [entry = ''] = readdirSync(index);
+    await s.disk.mkdir(`work/index/#5`);
+    // A copy under the name of another file, and one without a name.
+    await succeed(['cp', '-a', `${index}/${entry}`, `${index}/${entry.slice(0, -2)}00`]);
+    for (const mounter of [kernel, plyfs]) {
+      await s.mount(mounter);
+      await s.unmount();
+      s.t.same(readdirSync(index), [entry], `swept by ${mounter.name}`);
+      await s.disk.mkdir(`work/index/#5`);
+      await succeed(['cp', '-a', `${index}/${entry}`, `${index}/${entry.slice(0, -2)}00`]);
+    }
+    await succeed([
+      'rm',
+      '-r',
+      `${index}/#5`,
+      `${index}/${entry.slice(0, -2)}00`,
+      `${s.union.upper}/a`,
+    ]);
+    await succeed(['setfattr', '-n', 'trusted.overlay.nlink', '-v', 'U-1', `${index}/${entry}`]);
+    await s.mount();
+    s.t.same(readdirSync(index), []);
+  },
+);
+
+const refusals: Record<
+  string,
+  { readonly spoil: (s: UnionScene) => Promise<unknown>; readonly says: RegExp }
+> = {
   'the upper was used over another lower': {
-    spoil: (s) => succeed(['sh', '-c', 'mv lower1 was && mkdir lower1', 'sh'], { cwd: s.union.base }),
+    spoil: (s) =>
+      succeed(['sh', '-c', 'mv lower1 was && mkdir lower1', 'sh'], { cwd: s.union.base }),
     says: /used with index=on over another lowerdir/,
   },
   'the upper is a copy': {
-    spoil: (s) => succeed(['sh', '-c', 'mv upper was && cp -a was upper', 'sh'], { cwd: s.union.base }),
+    spoil: (s) =>
+      succeed(['sh', '-c', 'mv upper was && cp -a was upper', 'sh'], { cwd: s.union.base }),
     says: /belongs to another upperdir/,
   },
   'the index holds what no overlay put there': {
@@ -194,12 +248,21 @@ for (const [what, { spoil, says }] of Object.entries(refusals)) {
   });
 }
 
-await onUnion(t, 'where files cannot be opened by their handles the mount says so and goes on', indexed, async (s) => {
-  await layLinks(s);
-  await succeed(['chmod', '777', 'upper', 'work'], { cwd: s.union.base });
-  const script = '"$1" -o index=on,lowerdir=lower1,upperdir=upper,workdir=work mnt && cat mnt/a && umount mnt';
-  const { status, stdout, stderr } = await run(['unshare', '-rm', 'sh', '-c', script, 'sh', plyfsProgram], { cwd: s.union.base });
-  s.t.equal(status, 0);
-  s.t.equal(stdout, 'one');
-  s.t.match(stderr, /index=on is not possible: .*file handles/);
-});
+await onUnion(
+  t,
+  'where files cannot be opened by their handles the mount says so and goes on',
+  indexed,
+  async (s) => {
+    await layLinks(s);
+    await succeed(['chmod', '777', 'upper', 'work'], { cwd: s.union.base });
+    const script =
+      '"$1" -o index=on,lowerdir=lower1,upperdir=upper,workdir=work mnt && cat mnt/a && umount mnt';
+    const { status, stdout, stderr } = await run(
+      ['unshare', '-rm', 'sh', '-c', script, 'sh', plyfsProgram],
+      { cwd: s.union.base },
+    );
+    s.t.equal(status, 0);
+    s.t.equal(stdout, 'one');
+    s.t.match(stderr, /index=on is not possible: .*file handles/);
+  },
+);

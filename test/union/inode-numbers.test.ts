@@ -28,13 +28,18 @@ t.test('different files have different numbers that fit a double', async (t) => 
     [...roots, ...met],
   ]) {
     const known = new Map<number, string>();
-    const file = fc.tuple(fc.constantFrom(...devices), fc.oneof(fc.nat(50), word), fc.oneof(fc.constant(0), fc.nat(2 ** 21), word));
+    const file = fc.tuple(
+      fc.constantFrom(...devices),
+      fc.oneof(fc.nat(50), word),
+      fc.oneof(fc.constant(0), fc.nat(2 ** 21), word),
+    );
     fc.assert(
       fc.property(file, ([of, low, high]) => {
         const number = numberOn(of, low, high);
         const key = `${of.name}:${high}:${low}`;
         if (!Number.isSafeInteger(number)) t.fail(`${key} has ${number}`);
-        if ((known.get(number) ?? key) !== key) t.fail(`${key} and ${known.get(number)} both have ${number}`);
+        if ((known.get(number) ?? key) !== key)
+          t.fail(`${key} and ${known.get(number)} both have ${number}`);
         known.set(number, key);
       }),
       { numRuns: 2000 },
@@ -43,8 +48,11 @@ t.test('different files have different numbers that fit a double', async (t) => 
   }
 });
 
-t.test('a number that does not fit is the same in the next mount, where the device has the same name', async (t) => {
-  const [one, again] = [device(2 ** 47, 2 ** 47, 'uuid'), device(2 ** 48, 2 ** 47, 'uuid')];
-  t.equal(numberOn(one, 7, 2 ** 30), numberOn(again, 7, 2 ** 30));
-  t.not(numberOn(one, 7, 2 ** 30), numberOn(device(0, 2 ** 47, 'other'), 7, 2 ** 30));
-});
+t.test(
+  'a number that does not fit is the same in the next mount, where the device has the same name',
+  async (t) => {
+    const [one, again] = [device(2 ** 47, 2 ** 47, 'uuid'), device(2 ** 48, 2 ** 47, 'uuid')];
+    t.equal(numberOn(one, 7, 2 ** 30), numberOn(again, 7, 2 ** 30));
+    t.not(numberOn(one, 7, 2 ** 30), numberOn(device(0, 2 ** 47, 'other'), 7, 2 ** 30));
+  },
+);

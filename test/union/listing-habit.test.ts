@@ -1,4 +1,7 @@
-/** When listings are given with attributes: by what those who list do with the names (listing-habit.ts). */
+/**
+ * When listings are given with attributes: by what those who list do with the names
+ * (listing-habit.ts).
+ */
 import t from 'tap';
 import type { Name } from '../../src/base/bytes.js';
 import type { LayerDirectory } from '../../src/union/layer.js';
@@ -15,7 +18,10 @@ function habitWith(forgotten: DirectoryNode[]): ListingHabit {
   return habit;
 }
 
-/** Lists so many directories, and looks up each of `files` names of each that is given bare. Returns how many were. */
+/**
+ * Lists so many directories, and looks up each of `files` names of each that is given bare. Returns
+ * how many were.
+ */
 function walk(habit: ListingHabit, directories: number, files: number): number {
   let bare = 0;
   for (let i = 0; i < directories; i++) {
@@ -53,13 +59,16 @@ t.test('ls -lR after find: what the kernel has cached bare is asked for again', 
   t.same(forgotten, [second]);
 });
 
-t.test('directories that are gone into, and names that were not listed bare, say nothing', async (t) => {
-  const habit = habitWith([]);
-  const listed = directory();
-  habit.withAttributes(listed);
-  for (let i = 0; i < 10; i++) {
-    habit.lookedUp(listed, directory());
-    habit.lookedUp(directory(), file);
-  }
-  t.notOk(habit.withAttributes(directory()));
-});
+t.test(
+  'directories that are gone into, and names that were not listed bare, say nothing',
+  async (t) => {
+    const habit = habitWith([]);
+    const listed = directory();
+    habit.withAttributes(listed);
+    for (let i = 0; i < 10; i++) {
+      habit.lookedUp(listed, directory());
+      habit.lookedUp(directory(), file);
+    }
+    t.notOk(habit.withAttributes(directory()));
+  },
+);

@@ -1,4 +1,7 @@
-/** The POSIX suite on a mount by the built program, the names under test in a lower layer, their directories in both. */
+/**
+ * The POSIX suite on a mount by the built program, the names under test in a lower layer, their
+ * directories in both.
+ */
 import t from 'tap';
 import { plyfs, unavailable } from '../suites/mounters.js';
 import { posixOnUnion } from '../suites/posix-on-union.js';

@@ -1,4 +1,7 @@
-/** The POSIX suite on a mount by the built program, the names under test in an opaque upper directory over other types. */
+/**
+ * The POSIX suite on a mount by the built program, the names under test in an opaque upper
+ * directory over other types.
+ */
 import t from 'tap';
 import { plyfs, unavailable } from '../suites/mounters.js';
 import { posixOnUnion } from '../suites/posix-on-union.js';

@@ -1,4 +1,7 @@
-/** The POSIX suite on a mount by the built program, the names under test in the upper, new names over whiteouts. */
+/**
+ * The POSIX suite on a mount by the built program, the names under test in the upper, new names
+ * over whiteouts.
+ */
 import t from 'tap';
 import { plyfs, unavailable } from '../suites/mounters.js';
 import { posixOnUnion } from '../suites/posix-on-union.js';

@@ -7,6 +7,8 @@ t.setTimeout(120_000);
 for (const mounter of [plyfs, plyfsFuseNative]) {
   const skip = await unavailable(t, mounter);
   for (const how of ['no upper', 'ro'] as const) {
-    await t.test(`${mounter.name}: ${how}`, { skip: skip ?? false }, (t) => readOnlyOnUnion(t, mounter, how));
+    await t.test(`${mounter.name}: ${how}`, { skip: skip ?? false }, (t) =>
+      readOnlyOnUnion(t, mounter, how),
+    );
   }
 }

@@ -1,7 +1,7 @@
 /**
- * What the owner of all files, no root, can do below directories and to files of any mode, in a lower
- * layer, a merged directory and the upper: as on a plain directory (the oracle), by errno, and by
- * modes, sizes and contents of what is left; the same after remounting, and as root sees it.
+ * What the owner of all files, no root, can do below directories and to files of any mode, in a
+ * lower layer, a merged directory and the upper: as on a plain directory (the oracle), by errno,
+ * and by modes, sizes and contents of what is left; the same after remounting, and as root sees it.
  */
 import { chmodSync, lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,7 +11,16 @@ import { succeed } from '../support/command.js';
 import { figure } from '../support/figures.js';
 import { asNobody, copyProgram, isRoot, NOBODY, openFuseDevice } from '../support/users.js';
 import { Actor, type Stat } from '../suites/actor.js';
-import { O_APPEND, O_CREAT, O_EXCL, O_RDWR, O_TRUNC, O_WRONLY, S_IFDIR, S_IFMT } from '../suites/constants.js';
+import {
+  O_APPEND,
+  O_CREAT,
+  O_EXCL,
+  O_RDWR,
+  O_TRUNC,
+  O_WRONLY,
+  S_IFDIR,
+  S_IFMT,
+} from '../suites/constants.js';
 import { plyfs, unavailable } from '../suites/mounters.js';
 import { workspace } from '../suites/workspace.js';
 
@@ -21,14 +30,21 @@ const OWNER = { uid: NOBODY, gid: NOBODY };
 const places = ['lower', 'merged', 'upper'] as const;
 const directoryModes = [0o755, 0o555, 0o300, 0o700, 0o500];
 const fileModes = [0o644, 0o444, 0o200, 0o400, 0o000];
-/** Below the directory of the mode in question, and below one of its children that anybody may pass. */
+/**
+ * Below the directory of the mode in question, and below one of its children that anybody may pass.
+ */
 const depths = ['', 'inside/'] as const;
 /** Not to be changed; not to be listed. What is below their children may be had. */
 const closed = [0o555, 0o300];
 
 type Act = (actor: Actor, directory: string, below: string) => Promise<unknown>;
 
-async function writing(actor: Actor, path: string, flags: number, use: (fd: number) => Promise<unknown>): Promise<void> {
+async function writing(
+  actor: Actor,
+  path: string,
+  flags: number,
+  use: (fd: number) => Promise<unknown>,
+): Promise<void> {
   const fd = await actor.open(path, flags);
   try {
     await use(fd);
@@ -40,7 +56,8 @@ async function writing(actor: Actor, path: string, flags: number, use: (fd: numb
 const fileOperations: Readonly<Record<string, Act>> = {
   write: (a, _d, b) => writing(a, `${b}file`, O_WRONLY, (fd) => a.write(fd, 'W', 0)),
   append: (a, _d, b) => writing(a, `${b}file`, O_WRONLY | O_APPEND, (fd) => a.write(fd, 'W')),
-  'open to truncate': (a, _d, b) => writing(a, `${b}file`, O_WRONLY | O_TRUNC, async () => undefined),
+  'open to truncate': (a, _d, b) =>
+    writing(a, `${b}file`, O_WRONLY | O_TRUNC, async () => undefined),
   truncate: (a, _d, b) => a.truncate(`${b}file`, 1),
   chmod: (a, _d, b) => a.chmod(`${b}file`, 0o440),
   'write after its mode is gone': (a, _d, b) =>
@@ -90,7 +107,8 @@ const directoryOperations: Readonly<Record<string, Act>> = {
     await a.rmdir(`${b}full`);
     await a.mkdir(`${b}full`, 0o311);
   },
-  create: (a, _d, b) => writing(a, `${b}new`, O_WRONLY | O_CREAT | O_EXCL, (fd) => a.write(fd, 'N')),
+  create: (a, _d, b) =>
+    writing(a, `${b}new`, O_WRONLY | O_CREAT | O_EXCL, (fd) => a.write(fd, 'N')),
   symlink: (a, _d, b) => a.symlink('target', `${b}new`),
   rmdir: (a, _d, b) => a.rmdir(`${b}empty`),
   'rmdir after making it empty': async (a, d, b) => {
@@ -108,7 +126,8 @@ const directoryOperations: Readonly<Record<string, Act>> = {
     await a.mkdir(`${b}new`, 0o555);
     await a.rename(`${b}new`, `${b}full`);
   },
-  'write below what is not to be changed': async (a, _d, b) => writing(a, `${b}full/file`, O_WRONLY | O_APPEND, (fd) => a.write(fd, 'W')),
+  'write below what is not to be changed': async (a, _d, b) =>
+    writing(a, `${b}full/file`, O_WRONLY | O_APPEND, (fd) => a.write(fd, 'W')),
 };
 
 interface Case {
@@ -128,9 +147,11 @@ function allCases(): Case[] {
       for (const depth of depths) {
         if (depth !== '' && (place !== 'lower' || !closed.includes(directoryMode))) continue;
         const common = { place, directoryMode, depth };
-        for (const [operation, act] of Object.entries(directoryOperations)) cases.push({ ...common, fileMode: undefined, operation, act });
+        for (const [operation, act] of Object.entries(directoryOperations))
+          cases.push({ ...common, fileMode: undefined, operation, act });
         for (const fileMode of fileModes) {
-          for (const [operation, act] of Object.entries(fileOperations)) cases.push({ ...common, fileMode, operation, act });
+          for (const [operation, act] of Object.entries(fileOperations))
+            cases.push({ ...common, fileMode, operation, act });
         }
       }
     }
@@ -156,14 +177,22 @@ const readable = (mode: number) => (mode & 0o400) !== 0;
 /** What an ordinary user cannot have, whatever is tried: EACCES. */
 const inherent: readonly Inherent[] = [
   {
-    reason: 'a copy needs the data, and its owner may not read the lower file; to change its mode there would change the layer',
+    reason:
+      'a copy needs the data, and its owner may not read the lower file; to change its mode there would change the layer',
     applies: ({ place, fileMode, operation }) =>
-      place !== 'upper' && fileMode !== undefined && !readable(fileMode) && !/^unlink|^open to truncate/.test(operation),
+      place !== 'upper' &&
+      fileMode !== undefined &&
+      !readable(fileMode) &&
+      !/^unlink|^open to truncate/.test(operation),
   },
   {
-    reason: 'whether a lower directory is empty is seen by listing it, and its owner may not read it',
+    reason:
+      'whether a lower directory is empty is seen by listing it, and its owner may not read it',
     applies: ({ place, directoryMode, fileMode, operation }) =>
-      place !== 'upper' && fileMode === undefined && !readable(directoryMode) && /^rmdir|^mkdir over|^rename of/.test(operation),
+      place !== 'upper' &&
+      fileMode === undefined &&
+      !readable(directoryMode) &&
+      /^rmdir|^mkdir over|^rename of/.test(operation),
   },
 ];
 
@@ -197,7 +226,9 @@ async function outcomeOf(done: Promise<unknown>): Promise<string> {
 
 /** What the owner sees of a case. */
 async function look(actor: Actor, directory: string, depth: string): Promise<string> {
-  const paths = [...new Set(['', depth])].flatMap((below) => shown.map((name) => `${directory}${below}${name}`));
+  const paths = [...new Set(['', depth])].flatMap((below) =>
+    shown.map((name) => `${directory}${below}${name}`),
+  );
   const seen = paths.map((path) => outcomeOf(actor.lstat(path).then(describe)));
   return (await Promise.all(seen)).join('|');
 }
@@ -214,13 +245,16 @@ function contents(directory: string): string[] {
     const stat = lstatSync(join(directory, path));
     const data = stat.isFile() ? ` ${readFileSync(join(directory, path), 'latin1')}` : '';
     found.push(`${path} ${octal(stat.mode)} ${stat.uid}${data}`);
-    if (stat.isDirectory()) for (const name of readdirSync(join(directory, path)).sort()) walk(join(path, name));
+    if (stat.isDirectory())
+      for (const name of readdirSync(join(directory, path)).sort()) walk(join(path, name));
   };
   walk('');
   return found;
 }
 
-const skip = isRoot ? ((await unavailable(t, plyfs)) ?? false) : 'acting as another user needs root';
+const skip = isRoot
+  ? ((await unavailable(t, plyfs)) ?? false)
+  : 'acting as another user needs root';
 
 await t.test('modes that stand in the way of their owner', { skip }, async (t) => {
   openFuseDevice(t);
@@ -234,10 +268,13 @@ await t.test('modes that stand in the way of their owner', { skip }, async (t) =
     mkdirSync(join(base, 'upper', name));
     chmodSync(join(base, 'upper', name), c.directoryMode);
   }
-  await succeed(['chown', '-R', `${NOBODY}:${NOBODY}`, 'plain', 'lower', 'upper', 'work', 'mnt'], { cwd: base });
+  await succeed(['chown', '-R', `${NOBODY}:${NOBODY}`, 'plain', 'lower', 'upper', 'work', 'mnt'], {
+    cwd: base,
+  });
   const before = contents(join(base, 'lower'));
   const program = `${copyProgram(base)}/bin/plyfs`;
-  const layers = (work: string) => `lowerdir=${base}/lower,upperdir=${base}/upper,workdir=${base}/${work},userxattr`;
+  const layers = (work: string) =>
+    `lowerdir=${base}/lower,upperdir=${base}/upper,workdir=${base}/${work},userxattr`;
   const mount = () => succeed([...asNobody, program, '-o', layers('work'), `${base}/mnt`]);
   const unmount = () => succeed([...asNobody, 'fusermount3', '-u', `${base}/mnt`]);
 
@@ -257,7 +294,8 @@ await t.test('modes that stand in the way of their owner', { skip }, async (t) =
     const plain = await outcomeOf(c.act(owner, own, own + c.depth));
     const expected = await look(owner, own, c.depth);
     if (union === plain && seen === expected) continue;
-    if (!mayDiffer || union !== 'EACCES') differences.push(`${name}: ${union}, not ${plain}\n  ${seen}\n  ${expected}`);
+    if (!mayDiffer || union !== 'EACCES')
+      differences.push(`${name}: ${union}, not ${plain}\n  ${seen}\n  ${expected}`);
     listed.add(name);
   }
   t.same(differences, [], 'errno, modes and sizes');
@@ -274,7 +312,8 @@ await t.test('modes that stand in the way of their owner', { skip }, async (t) =
   const changed: string[] = [];
   for (const c of cases) {
     const seen = await look(owner, `${base}/mnt/${nameOf(c)}/`, c.depth);
-    if (seen !== left.get(nameOf(c))) changed.push(`${nameOf(c)}\n  ${left.get(nameOf(c))}\n  ${seen}`);
+    if (seen !== left.get(nameOf(c)))
+      changed.push(`${nameOf(c)}\n  ${left.get(nameOf(c))}\n  ${seen}`);
   }
   t.same(changed, [], 'the same after remounting');
   await unmount();
@@ -282,7 +321,10 @@ await t.test('modes that stand in the way of their owner', { skip }, async (t) =
   await succeed([program, '-o', layers('work-of-root'), `${base}/mnt`]);
   const byRoot = cases.flatMap((c) => {
     if (listed.has(nameOf(c))) return [];
-    const [union, plain] = [contents(join(base, 'mnt', nameOf(c))), contents(join(base, 'plain', nameOf(c)))];
+    const [union, plain] = [
+      contents(join(base, 'mnt', nameOf(c))),
+      contents(join(base, 'plain', nameOf(c))),
+    ];
     return union.join('\n') === plain.join('\n') ? [] : [{ case: nameOf(c), union, plain }];
   });
   t.same(byRoot, [], 'the same names, modes, owners and data as root sees them');

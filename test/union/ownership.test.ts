@@ -1,4 +1,6 @@
-/** Owners, modes and types that the mount shows and the upper cannot, or should not, hold as such. */
+/**
+ * Owners, modes and types that the mount shows and the upper cannot, or should not, hold as such.
+ */
 import { chownSync, cpSync, existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
@@ -30,8 +32,14 @@ await onUnion(
     await s.disk.lchown('lower1/high', 5009, 200999);
     await s.disk.lchown('lower1/outside', 5010, 7);
     await s.mount();
-    const shown: Record<string, string> = { root: '0:0', user: '5:6', high: '2009:999', outside: '65534:65534' };
-    for (const [name, ids] of Object.entries(shown)) s.t.equal(owner(await s.mnt.lstat(name)), ids, name);
+    const shown: Record<string, string> = {
+      root: '0:0',
+      user: '5:6',
+      high: '2009:999',
+      outside: '65534:65534',
+    };
+    for (const [name, ids] of Object.entries(shown))
+      s.t.equal(owner(await s.mnt.lstat(name)), ids, name);
     await s.mnt.put('new', 'x');
     await s.mnt.mkdir('dir/new');
     await s.mnt.symlink('x', 'link');
@@ -47,7 +55,8 @@ await onUnion(
       user: '100005:200006',
       outside: '5010:7',
     };
-    for (const [name, ids] of Object.entries(disk)) s.t.equal(owner(await s.disk.lstat(`upper/${name}`)), ids, `${name} on disk`);
+    for (const [name, ids] of Object.entries(disk))
+      s.t.equal(owner(await s.disk.lstat(`upper/${name}`)), ids, `${name} on disk`);
     await s.fails('EINVAL', s.mnt.lchown('new', 1500, 0), 'an id without a place');
     await s.fails('EINVAL', s.mnt.lchown('new', 0, 1000), 'a group without a place');
     s.t.equal(owner(await s.mnt.lstat('new')), '0:0', 'a refused chown changes nothing');
@@ -57,8 +66,16 @@ await onUnion(
     await stranger.put('open/x', 'x');
     await stranger.mkdir('open/d');
     for (const name of ['open/x', 'open/d']) {
-      s.t.equal(owner(await s.disk.lstat(`upper/${name}`)), '65534:65534', `${name} of a creator without a place, on disk`);
-      s.t.equal(owner(await s.mnt.lstat(name)), '65534:65534', `${name} of a creator without a place`);
+      s.t.equal(
+        owner(await s.disk.lstat(`upper/${name}`)),
+        '65534:65534',
+        `${name} of a creator without a place, on disk`,
+      );
+      s.t.equal(
+        owner(await s.mnt.lstat(name)),
+        '65534:65534',
+        `${name} of a creator without a place`,
+      );
     }
     const live = await s.shown();
     await s.remount();
@@ -78,7 +95,11 @@ for (const [options, shown, disk] of [
     s.t.equal(owner(await s.mnt.lstat('file')), shown);
     await s.mnt.put('new', 'x');
     await s.mnt.lchown('new', 11, 12);
-    s.t.equal(owner(await s.mnt.lstat('new')), shown.replace(':3', ':12'), 'a changed owner is shown as the same');
+    s.t.equal(
+      owner(await s.mnt.lstat('new')),
+      shown.replace(':3', ':12'),
+      'a changed owner is shown as the same',
+    );
     await s.mnt.chmod('file', 0o600);
     s.t.equal(owner(await s.disk.lstat('upper/file')), '2:3', 'a copy keeps its owner on disk');
     await s.mnt.put('newer', 'x');
@@ -145,12 +166,20 @@ async function overrides(s: UnionScene, attribute: string): Promise<void> {
   s.t.same(await s.mnt.listxattr('file'), [], 'the attribute is not shown');
   await s.fails('ENODATA', s.mnt.getxattr('file', attribute));
   await s.mnt.setxattr('file', attribute, '0:0:4777');
-  s.t.equal(await s.mnt.getxattr('file', attribute), '0:0:4777', 'one that is set through the mount is another');
+  s.t.equal(
+    await s.mnt.getxattr('file', attribute),
+    '0:0:4777',
+    'one that is set through the mount is another',
+  );
   s.t.match(await st('file'), { mode: 0o104711 });
   await s.mnt.removexattr('file', attribute);
   s.t.equal(await s.mnt.get('low'), 'LOWER content');
   const types = new Map((await s.mnt.list('.')).map((entry) => [entry.name, entry.type]));
-  s.t.match(Object.fromEntries(types), { null: 2, disk: 6, pipe: 1, socket: 12, link: 10, dir: 4, file: 8 }, 'types in a listing');
+  s.t.match(
+    Object.fromEntries(types),
+    { null: 2, disk: 6, pipe: 1, socket: 12, link: 10, dir: 4, file: 8 },
+    'types in a listing',
+  );
   const live = await s.shown();
   await s.remount();
   s.same(await s.shown(), live, 'after a remount');
@@ -168,7 +197,9 @@ async function overrides(s: UnionScene, attribute: string): Promise<void> {
   s.same(await s.shown(), changed, 'after changes and a remount');
 }
 
-await onUnion(t, 'xattr_permissions=2', { needsRoot, options: ['xattr_permissions=2'] }, (s) => overrides(s, CONTAINERS));
+await onUnion(t, 'xattr_permissions=2', { needsRoot, options: ['xattr_permissions=2'] }, (s) =>
+  overrides(s, CONTAINERS),
+);
 await onUnion(t, 'xattr_permissions=1', { needsRoot, options: ['xattr_permissions=1'] }, (s) =>
   overrides(s, 'security.fuseoverlayfs.override_stat'),
 );
@@ -193,7 +224,11 @@ await onUnion(
     s.t.equal((await s.mnt.lstat('tool')).mode, 0o100777, 'a write clears them');
     await s.mnt.chmod('tool', 0o6755);
     await s.mnt.lchown('tool', 3, 4);
-    s.t.match(await s.mnt.lstat('tool'), { uid: 3, gid: 4, mode: 0o100755 }, 'a change of owner clears them');
+    s.t.match(
+      await s.mnt.lstat('tool'),
+      { uid: 3, gid: 4, mode: 0o100755 },
+      'a change of owner clears them',
+    );
     await s.fails('EACCES', user.open('shared/../tool', O_RDWR));
     await s.fails('EPERM', user.chmod('tool', 0o777));
   },
@@ -221,7 +256,17 @@ await onUnion(
       dirbits: ['1:2:040755', { mode: 0o100755, uid: 1, gid: 2 }],
       link: ['1:2:0777:symlink', { mode: 0o100777, uid: 1, gid: 2 }],
     };
-    const hostile = ['', ':', '1:2', 'x:y:z', '-1:0:0644', '4294967295:0:0644', '0:99999999999:0644', '0:0:0999', '0:0:0644:thing'].concat([
+    const hostile = [
+      '',
+      ':',
+      '1:2',
+      'x:y:z',
+      '-1:0:0644',
+      '4294967295:0:0644',
+      '0:99999999999:0644',
+      '0:0:0999',
+      '0:0:0644:thing',
+    ].concat([
       '0:0:0644:char-1',
       '0:0:0644:char-9999-1',
       '0x1:0:0644',
@@ -229,7 +274,8 @@ await onUnion(
       '0:0:0644:file:more',
       '1'.repeat(400),
     ]);
-    for (const [i, value] of hostile.entries()) values[`bad${i}`] = [value, { mode: 0o100604, uid: 50, gid: 60 }];
+    for (const [i, value] of hostile.entries())
+      values[`bad${i}`] = [value, { mode: 0o100604, uid: 50, gid: 60 }];
     for (const [name, [value]] of Object.entries(values)) {
       await s.disk.put(`lower1/${name}`, '');
       await s.disk.lchown(`lower1/${name}`, 50, 60);
@@ -253,7 +299,8 @@ await onUnion(
     s.t.match(await s.disk.lstat('upper/device'), { mode: 0o020600, uid: 1, gid: 2, rdev: '1:3' });
     s.t.match(await s.disk.lstat('upper/merged'), { mode: 0o040710, uid: 3, gid: 4 });
     s.t.match(await s.disk.lstat('upper/setid'), { mode: 0o106755, uid: 0, gid: 0 });
-    for (const name of ['device', 'merged', 'setid']) s.t.notOk((await s.disk.listxattr(`upper/${name}`)).includes(CONTAINERS), name);
+    for (const name of ['device', 'merged', 'setid'])
+      s.t.notOk((await s.disk.listxattr(`upper/${name}`)).includes(CONTAINERS), name);
   },
 );
 
@@ -274,7 +321,10 @@ await onUnion(t, 'noacl and noxattrs', { needsRoot }, async (s) => {
   await succeed(['setfacl', '-m', 'u:7:rwx', `${s.union.base}/lower1/file`]);
   const acl = 'system.posix_acl_access';
   const mounted = async (options: string[]) => {
-    await s.mounter.mount({ lowers: s.union.lowers, upper: s.union.upper, work: `${s.union.base}/work`, options }, s.union.mnt);
+    await s.mounter.mount(
+      { lowers: s.union.lowers, upper: s.union.upper, work: `${s.union.base}/work`, options },
+      s.union.mnt,
+    );
     return s.start();
   };
   const noacl = await mounted(['noacl']);
@@ -284,7 +334,10 @@ await onUnion(t, 'noacl and noxattrs', { needsRoot }, async (s) => {
   await noacl.setxattr('file', 'user.a', 'c');
   await noacl.end();
   await s.union.unmount();
-  s.t.ok((await s.disk.listxattr('upper/file')).includes(acl), 'a copy keeps what the mount does not show');
+  s.t.ok(
+    (await s.disk.listxattr('upper/file')).includes(acl),
+    'a copy keeps what the mount does not show',
+  );
   const noxattrs = await mounted(['noxattrs']);
   for (const call of [
     noxattrs.getxattr('file', 'user.a'),
@@ -305,14 +358,24 @@ await t.test(
   async (t) => {
     openFuseDevice(t);
     const base = await workspace(t, 'lower/sub', 'upper', 'work', 'mnt', 'program');
-    for (const name of ['.', 'lower', 'lower/sub', 'upper', 'work', 'mnt']) chownSync(join(base, name), NOBODY, NOBODY);
-    for (const part of ['bin', 'dist/src', 'build/Release/plyfs.node', 'package.json', 'node_modules/lru-cache']) {
-      if (existsSync(join(root, part))) cpSync(join(root, part), join(base, 'program', part), { recursive: true });
+    for (const name of ['.', 'lower', 'lower/sub', 'upper', 'work', 'mnt'])
+      chownSync(join(base, name), NOBODY, NOBODY);
+    for (const part of [
+      'bin',
+      'dist/src',
+      'build/Release/plyfs.node',
+      'package.json',
+      'node_modules/lru-cache',
+    ]) {
+      if (existsSync(join(root, part)))
+        cpSync(join(root, part), join(base, 'program', part), { recursive: true });
     }
     mkdirSync(join(base, 'lower/data'));
     const options = `lowerdir=${base}/lower,upperdir=${base}/upper,workdir=${base}/work`;
-    const mount = (more: string) => succeed([...asNobody, `${base}/program/bin/plyfs`, '-o', options + more, `${base}/mnt`]);
-    const inside = (script: string) => succeed([...asNobody, 'sh', '-c', `cd "$0" && ${script}`, `${base}/mnt`]);
+    const mount = (more: string) =>
+      succeed([...asNobody, `${base}/program/bin/plyfs`, '-o', options + more, `${base}/mnt`]);
+    const inside = (script: string) =>
+      succeed([...asNobody, 'sh', '-c', `cd "$0" && ${script}`, `${base}/mnt`]);
 
     await mount(',squash_to_root');
     t.equal(await inside('stat -c %u:%g . sub'), '0:0\n0:0\n');
@@ -325,10 +388,20 @@ await t.test(
     t.equal(await inside('stat -c "%n %a %u" made file dir pipe link data'), wanted);
     await succeed(['fusermount3', '-u', `${base}/mnt`]);
     t.equal(await succeed(['stat', '-c', '%A %a', `${base}/upper/pipe`]), '-rw------- 600\n');
-    t.match(await succeed(['getfattr', '--only-values', '-n', CONTAINERS, `${base}/upper/pipe`]), `${NOBODY}:${NOBODY}:0666:pipe`);
-    t.match(await succeed(['getfattr', '--only-values', '-n', CONTAINERS, `${base}/upper/dir`]), `${NOBODY}:${NOBODY}:01711:dir`);
+    t.match(
+      await succeed(['getfattr', '--only-values', '-n', CONTAINERS, `${base}/upper/pipe`]),
+      `${NOBODY}:${NOBODY}:0666:pipe`,
+    );
+    t.match(
+      await succeed(['getfattr', '--only-values', '-n', CONTAINERS, `${base}/upper/dir`]),
+      `${NOBODY}:${NOBODY}:01711:dir`,
+    );
     await mount(',xattr_permissions=2');
-    t.equal(await inside('stat -c "%n %a %u" made file dir pipe link data'), wanted, 'after a remount');
+    t.equal(
+      await inside('stat -c "%n %a %u" made file dir pipe link data'),
+      wanted,
+      'after a remount',
+    );
     await succeed(['fusermount3', '-u', `${base}/mnt`]);
   },
 );

@@ -1,8 +1,21 @@
-/** What passthrough changes: whom data goes through, and what handles of one file that are open together see. */
+/**
+ * What passthrough changes: whom data goes through, and what handles of one file that are open
+ * together see.
+ */
 import t from 'tap';
 import { succeed } from '../support/command.js';
 import { isRoot } from '../support/users.js';
-import { MAP_SHARED, O_APPEND, O_CREAT, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY, PROT_READ, PROT_WRITE } from '../suites/constants.js';
+import {
+  MAP_SHARED,
+  O_APPEND,
+  O_CREAT,
+  O_RDONLY,
+  O_RDWR,
+  O_TRUNC,
+  O_WRONLY,
+  PROT_READ,
+  PROT_WRITE,
+} from '../suites/constants.js';
 import { plyfs, plyfsPassthrough, unavailable, type Mounter } from '../suites/mounters.js';
 import { UnionScene, type UnionCase } from '../suites/union/scene.js';
 import { daemonOf } from './with-union.js';
@@ -10,9 +23,17 @@ import { daemonOf } from './with-union.js';
 t.setTimeout(120_000);
 
 // A test that waits between its subtests has ended by then.
-const missing = { [plyfs.name]: await unavailable(t, plyfs), [plyfsPassthrough.name]: await unavailable(t, plyfsPassthrough) };
+const missing = {
+  [plyfs.name]: await unavailable(t, plyfs),
+  [plyfsPassthrough.name]: await unavailable(t, plyfsPassthrough),
+};
 
-async function onMount(name: string, run: UnionCase['run'], mounter: Mounter = plyfsPassthrough, options: string[] = []): Promise<void> {
+async function onMount(
+  name: string,
+  run: UnionCase['run'],
+  mounter: Mounter = plyfsPassthrough,
+  options: string[] = [],
+): Promise<void> {
   const skip = isRoot ? missing[mounter.name] : 'needs root';
   await t.test(name, { skip: skip ?? false }, async (t) => {
     const scene = await UnionScene.create(t, mounter, 1, options);
@@ -40,54 +61,60 @@ async function withoutDaemon(s: UnionScene, act: () => Promise<void>): Promise<v
   }
 }
 
-await onMount('an open file of the upper is read, written and mapped without the daemon', async (s) => {
-  await s.lay('lower1', { lower: 'from below' });
-  await s.mount();
-  const made = await s.mnt.open('made', O_RDWR | O_CREAT);
-  const copied = await s.mnt.open('lower', O_RDWR | O_APPEND);
-  s.t.same(await s.inUpper(), ['lower', 'made'], 'opening for writing has copied up');
-  // The first write asks for file capabilities.
-  await s.mnt.write(made, 'first ');
-  await s.mnt.write(copied, ', first');
-  await withoutDaemon(s, async () => {
-    await s.mnt.write(made, 'second');
-    await s.mnt.write(copied, ', second');
-    s.t.equal(await s.mnt.read(made, 100, 0), 'first second');
-    s.t.equal(await s.mnt.read(copied, 100, 0), 'from below, first, second');
-    const map = await s.mnt.mmap(made, 4096, PROT_READ | PROT_WRITE, MAP_SHARED);
-    await s.mnt.poke(map, 0, 'FIRST');
-    await s.mnt.munmap(map);
-  });
-  s.t.equal((await s.mnt.lstat('made')).size, 12);
-  s.t.equal((await s.mnt.fstat(copied)).size, 25);
-  await s.mnt.unlink('made');
-  s.t.equal(await s.mnt.read(made, 100, 0), 'FIRST second', 'an unlinked file stays readable');
-  await s.mnt.write(made, '!');
-  s.t.equal((await s.mnt.fstat(made)).size, 13);
-  await s.mnt.close(made);
-  s.t.equal(await s.mnt.get('lower'), 'from below, first, second');
-});
+await onMount(
+  'an open file of the upper is read, written and mapped without the daemon',
+  async (s) => {
+    await s.lay('lower1', { lower: 'from below' });
+    await s.mount();
+    const made = await s.mnt.open('made', O_RDWR | O_CREAT);
+    const copied = await s.mnt.open('lower', O_RDWR | O_APPEND);
+    s.t.same(await s.inUpper(), ['lower', 'made'], 'opening for writing has copied up');
+    // The first write asks for file capabilities.
+    await s.mnt.write(made, 'first ');
+    await s.mnt.write(copied, ', first');
+    await withoutDaemon(s, async () => {
+      await s.mnt.write(made, 'second');
+      await s.mnt.write(copied, ', second');
+      s.t.equal(await s.mnt.read(made, 100, 0), 'first second');
+      s.t.equal(await s.mnt.read(copied, 100, 0), 'from below, first, second');
+      const map = await s.mnt.mmap(made, 4096, PROT_READ | PROT_WRITE, MAP_SHARED);
+      await s.mnt.poke(map, 0, 'FIRST');
+      await s.mnt.munmap(map);
+    });
+    s.t.equal((await s.mnt.lstat('made')).size, 12);
+    s.t.equal((await s.mnt.fstat(copied)).size, 25);
+    await s.mnt.unlink('made');
+    s.t.equal(await s.mnt.read(made, 100, 0), 'FIRST second', 'an unlinked file stays readable');
+    await s.mnt.write(made, '!');
+    s.t.equal((await s.mnt.fstat(made)).size, 13);
+    await s.mnt.close(made);
+    s.t.equal(await s.mnt.get('lower'), 'from below, first, second');
+  },
+);
 
-await onMount('a lower file stays cached while a reader has it open, whoever opens it, and is passed through afterwards', async (s) => {
-  await s.lay('lower1', { file: 'lower' });
-  await s.mount();
-  const reader = await s.mnt.open('file', O_RDONLY);
-  s.t.equal(await s.mnt.read(reader, 100, 0), 'lower');
-  const writer = await s.mnt.open('file', O_RDWR);
-  await s.mnt.write(writer, 'upper, longer');
-  s.t.equal(await s.mnt.read(reader, 100, 0), 'upper, longer', 'the reader sees what is written');
-  const late = await s.mnt.open('file', O_RDONLY);
-  s.t.equal(await s.mnt.read(late, 100, 0), 'upper, longer');
-  const map = await s.mnt.mmap(late, 4096, PROT_READ, MAP_SHARED);
-  await s.mnt.write(writer, '!');
-  s.t.equal(await s.mnt.peek(map, 0, 14), 'upper, longer!', 'a mapping too');
-  await s.mnt.munmap(map);
-  for (const fd of [reader, writer, late]) await s.mnt.close(fd);
-  const again = await s.mnt.open('file', O_WRONLY | O_TRUNC);
-  await s.mnt.write(again, 'cut');
-  s.t.equal(await s.mnt.get('file'), 'cut');
-  s.t.equal(await s.disk.get('upper/file'), 'cut');
-});
+await onMount(
+  'a lower file stays cached while a reader has it open, whoever opens it, and is passed through afterwards',
+  async (s) => {
+    await s.lay('lower1', { file: 'lower' });
+    await s.mount();
+    const reader = await s.mnt.open('file', O_RDONLY);
+    s.t.equal(await s.mnt.read(reader, 100, 0), 'lower');
+    const writer = await s.mnt.open('file', O_RDWR);
+    await s.mnt.write(writer, 'upper, longer');
+    s.t.equal(await s.mnt.read(reader, 100, 0), 'upper, longer', 'the reader sees what is written');
+    const late = await s.mnt.open('file', O_RDONLY);
+    s.t.equal(await s.mnt.read(late, 100, 0), 'upper, longer');
+    const map = await s.mnt.mmap(late, 4096, PROT_READ, MAP_SHARED);
+    await s.mnt.write(writer, '!');
+    s.t.equal(await s.mnt.peek(map, 0, 14), 'upper, longer!', 'a mapping too');
+    await s.mnt.munmap(map);
+    for (const fd of [reader, writer, late]) await s.mnt.close(fd);
+    const again = await s.mnt.open('file', O_WRONLY | O_TRUNC);
+    await s.mnt.write(again, 'cut');
+    s.t.equal(await s.mnt.get('file'), 'cut');
+    s.t.equal(await s.disk.get('upper/file'), 'cut');
+  },
+);
 
 await onMount('O_TRUNC copies no data up, and counts as a change', async (s) => {
   await s.lay('lower1', { file: 'x'.repeat(10_000) });
@@ -112,7 +139,8 @@ for (const mounter of [plyfs, plyfsPassthrough]) {
       const user = await s.start({ identity: { uid: 65534, gid: 65534 }, cwd: s.union.mnt });
       const fd = await user.open('file', O_WRONLY);
       // A statx(2) for the mode alone, as stat(1) asks: nothing else makes the kernel ask again.
-      const mode = async (): Promise<string> => (await succeed(['stat', '-c', '%a', `${s.union.mnt}/file`])).trim();
+      const mode = async (): Promise<string> =>
+        (await succeed(['stat', '-c', '%a', `${s.union.mnt}/file`])).trim();
       s.t.equal(await mode(), '4777');
       await user.write(fd, 'y');
       s.t.equal(await mode(), '777');

@@ -1,11 +1,22 @@
-/** Inheriting a default ACL in the workdir gives what the file system gives in place (posix-acl.ts): against the kernel. */
+/**
+ * Inheriting a default ACL in the workdir gives what the file system gives in place (posix-acl.ts):
+ * against the kernel.
+ */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, statSync } from 'node:fs';
 import fc from 'fast-check';
 import t from 'tap';
 import { bytesOf, type ByteString, type Name } from '../../src/base/bytes.js';
 import { sys } from '../../src/sys/index.js';
-import { AT_FDCWD, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_EXCL, O_RDONLY, O_WRONLY } from '../../src/sys/constants.js';
+import {
+  AT_FDCWD,
+  O_CLOEXEC,
+  O_CREAT,
+  O_DIRECTORY,
+  O_EXCL,
+  O_RDONLY,
+  O_WRONLY,
+} from '../../src/sys/constants.js';
 import { ACL_ACCESS, ACL_DEFAULT, inheritAcl } from '../../src/union/posix-acl.js';
 import { temporaryDirectory } from '../support/mounts.js';
 
@@ -13,7 +24,9 @@ const [USER_OBJ, USER, GROUP_OBJ, GROUP, MASK, OTHER] = [0x01, 0x02, 0x04, 0x08,
 const NO_ID = 0xffffffff;
 
 /** The binary form of linux/posix_acl_xattr.h. */
-function encode(entries: readonly (readonly [tag: number, permissions: number, id: number])[]): Buffer {
+function encode(
+  entries: readonly (readonly [tag: number, permissions: number, id: number])[],
+): Buffer {
   const value = Buffer.alloc(4 + 8 * entries.length);
   value.writeUInt32LE(2, 0);
   entries.forEach(([tag, permissions, id], i) => {
@@ -25,7 +38,10 @@ function encode(entries: readonly (readonly [tag: number, permissions: number, i
 }
 
 const permissions = fc.nat(7);
-const named = fc.uniqueArray(fc.tuple(fc.nat(60_000), permissions), { maxLength: 3, selector: ([id]) => id });
+const named = fc.uniqueArray(fc.tuple(fc.nat(60_000), permissions), {
+  maxLength: 3,
+  selector: ([id]) => id,
+});
 const acls = fc
   .record({
     owner: permissions,
@@ -79,7 +95,10 @@ t.test('random default ACLs and modes, beside the kernel', async (t) => {
       if (fd < 0) throw new Error(`create: ${fd}`);
       const size = sys.getxattrat(fd, '' as ByteString, ACL_ACCESS, found);
       sys.close(fd);
-      const kernel = { mode: statSync(`${base}/${name}`).mode & 0o777, access: size < 0 ? null : found.toString('hex', 0, size) };
+      const kernel = {
+        mode: statSync(`${base}/${name}`).mode & 0o777,
+        access: size < 0 ? null : found.toString('hex', 0, size),
+      };
       sys.unlinkat(dirfd, name, 0);
       const inherited = inheritAcl(acl, mode);
       const ours = inherited && {
@@ -101,7 +120,9 @@ t.test('as setfacl writes them', async (t) => {
   const base = await temporaryDirectory(t);
   mkdirSync(`${base}/d`);
   try {
-    execFileSync('setfacl', ['-d', '-m', 'u:7:rwx,g:8:r,m:rx,o:-', `${base}/d`], { stdio: 'ignore' });
+    execFileSync('setfacl', ['-d', '-m', 'u:7:rwx,g:8:r,m:rx,o:-', `${base}/d`], {
+      stdio: 'ignore',
+    });
   } catch {
     t.plan(0, 'setfacl does not work here');
     return;
@@ -132,7 +153,8 @@ t.test('values that are no ACL', async (t) => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 80 }), fc.nat(0o777), (value, mode) => {
       const inherited = inheritAcl(value, mode);
-      if (inherited !== undefined && (inherited.mode & ~0o777) !== 0) t.fail(Buffer.from(value).toString('hex'));
+      if (inherited !== undefined && (inherited.mode & ~0o777) !== 0)
+        t.fail(Buffer.from(value).toString('hex'));
     }),
   );
 });

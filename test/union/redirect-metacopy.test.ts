@@ -1,4 +1,7 @@
-/** Directories that the kernel moved by note (`overlay.redirect`) and files whose data stayed below (`overlay.metacopy`). */
+/**
+ * Directories that the kernel moved by note (`overlay.redirect`) and files whose data stayed below
+ * (`overlay.metacopy`).
+ */
 import t from 'tap';
 import { run, succeed } from '../support/command.js';
 import { O_RDWR, O_TRUNC, O_WRONLY } from '../suites/constants.js';
@@ -27,18 +30,33 @@ async function lay(s: UnionScene): Promise<void> {
     'meta/empty': '',
     top: 'top',
   });
-  await s.lay('lower2', { 'one/second': 'second', 'two/file2': 'x', 'three/nested/inner/more': 'more' });
+  await s.lay('lower2', {
+    'one/second': 'second',
+    'two/file2': 'x',
+    'three/nested/inner/more': 'more',
+  });
   await s.lay('lower1', { 'one/sub/deep/first': 'first' });
 }
 
 /** Mounts at the scene's place as the author of redirects and metadata-only copies. */
-async function mountAs(s: UnionScene, by: Mounter, lowers: readonly string[], upper: string, writable = true): Promise<void> {
+async function mountAs(
+  s: UnionScene,
+  by: Mounter,
+  lowers: readonly string[],
+  upper: string,
+  writable = true,
+): Promise<void> {
   const { base, mnt } = s.union;
   await s.disk.mkdir(`work-${upper}`).catch(() => undefined);
   await s.disk.mkdir(upper).catch(() => undefined);
   const paths = lowers.map((name) => `${base}/${name}`);
   const spec = writable
-    ? { lowers: paths, upper: `${base}/${upper}`, work: `${base}/work-${upper}`, options: by.name === 'kernel' ? options : [] }
+    ? {
+        lowers: paths,
+        upper: `${base}/${upper}`,
+        work: `${base}/work-${upper}`,
+        options: by.name === 'kernel' ? options : [],
+      }
     : { lowers: [`${base}/${upper}`, ...paths], options: by.name === 'kernel' ? options : [] };
   await by.mount(spec, mnt);
 }
@@ -66,12 +84,20 @@ async function author(s: UnionScene): Promise<void> {
   await act.link('meta/plain', 'meta/second-name');
 }
 
-async function shownBy(s: UnionScene, by: Mounter, lowers: readonly string[], upper: string, writable = true) {
+async function shownBy(
+  s: UnionScene,
+  by: Mounter,
+  lowers: readonly string[],
+  upper: string,
+  writable = true,
+) {
   await mountAs(s, by, lowers, upper, writable);
   const inside = await s.start();
   const tree = await treeOf(inside, s.union.mnt, { nlink: true });
   const blocks = await Promise.all(
-    ['meta/plain', 'meta/here', 'made/away', 'file-at-the-top'].map(async (path) => ((await inside.lstat(path)).blocks > 0 ? path : '')),
+    ['meta/plain', 'meta/here', 'made/away', 'file-at-the-top'].map(async (path) =>
+      (await inside.lstat(path)).blocks > 0 ? path : '',
+    ),
   );
   await inside.end();
   return { tree, blocks };
@@ -90,7 +116,11 @@ await onUnion(
     await s.unmount();
     const theirs = await shownBy(s, kernel, layers, 'ovl');
     await s.unmount();
-    s.t.same(theirs.blocks, ['meta/plain', 'meta/here', 'made/away', 'file-at-the-top'], 'the kernel counts blocks of the data');
+    s.t.same(
+      theirs.blocks,
+      ['meta/plain', 'meta/here', 'made/away', 'file-at-the-top'],
+      'the kernel counts blocks of the data',
+    );
 
     for (const writable of [true, false]) {
       const ours = await shownBy(s, plyfs, layers, 'ovl', writable);
@@ -120,47 +150,58 @@ await onUnion(
     await s.unmount();
     for (const name of ['plain', 'here']) {
       s.t.equal(
-        (await s.disk.listxattr(`ovl/meta/${name}`)).some((attribute) => attribute.includes('metacopy')),
+        (await s.disk.listxattr(`ovl/meta/${name}`)).some((attribute) =>
+          attribute.includes('metacopy'),
+        ),
         false,
         `${name} has its data`,
       );
     }
-    s.same((await shownBy(s, kernel, layers, 'ovl')).tree, changed, 'the kernel shows what was written here');
+    s.same(
+      (await shownBy(s, kernel, layers, 'ovl')).tree,
+      changed,
+      'the kernel shows what was written here',
+    );
     await s.unmount();
     s.same((await shownBy(s, plyfs, layers, 'ovl')).tree, changed, 'and so do we once more');
     await s.unmount();
   },
 );
 
-await onUnion(t, 'a layer of the kernel below another of its own, with notes in both', wanted, async (s) => {
-  await lay(s);
-  await mountAs(s, kernel, layers, 'first');
-  await author(s);
-  await s.unmount();
-  const stack = ['first', ...layers];
-  await mountAs(s, kernel, stack, 'second');
-  const act = await s.start();
-  await act.rename('uno', 'ein');
-  await act.rename('far', 'ein/far');
-  await act.rename('made/dos', 'dos');
-  await act.chmod('meta/here', 0o611);
-  await act.rename('meta/here', 'there');
-  await act.chmod('meta/plain', 0o622);
-  await act.rename('three/renamed/within', 'within');
-  await act.unlink('ein/file');
-  await act.end();
-  await s.unmount();
-  const tree = async (by: Mounter, writable: boolean) => {
-    await mountAs(s, by, stack, 'second', writable);
-    const inside = await s.start();
-    const shown = await treeOf(inside, s.union.mnt, { nlink: writable });
-    await inside.end();
+await onUnion(
+  t,
+  'a layer of the kernel below another of its own, with notes in both',
+  wanted,
+  async (s) => {
+    await lay(s);
+    await mountAs(s, kernel, layers, 'first');
+    await author(s);
     await s.unmount();
-    return shown;
-  };
-  s.same(await tree(plyfs, true), await tree(kernel, true), 'writable');
-  s.same(await tree(plyfs, false), await tree(kernel, false), 'read-only');
-});
+    const stack = ['first', ...layers];
+    await mountAs(s, kernel, stack, 'second');
+    const act = await s.start();
+    await act.rename('uno', 'ein');
+    await act.rename('far', 'ein/far');
+    await act.rename('made/dos', 'dos');
+    await act.chmod('meta/here', 0o611);
+    await act.rename('meta/here', 'there');
+    await act.chmod('meta/plain', 0o622);
+    await act.rename('three/renamed/within', 'within');
+    await act.unlink('ein/file');
+    await act.end();
+    await s.unmount();
+    const tree = async (by: Mounter, writable: boolean) => {
+      await mountAs(s, by, stack, 'second', writable);
+      const inside = await s.start();
+      const shown = await treeOf(inside, s.union.mnt, { nlink: writable });
+      await inside.end();
+      await s.unmount();
+      return shown;
+    };
+    s.same(await tree(plyfs, true), await tree(kernel, true), 'writable');
+    s.same(await tree(plyfs, false), await tree(kernel, false), 'read-only');
+  },
+);
 
 await onUnion(
   t,
@@ -209,11 +250,18 @@ for (const mode of [
     `redirects and metacopies are read ${mode === '' ? 'without an option' : `with ${mode}`}`,
     { layers: 3, needsRoot: true, options },
     async (s) => {
-      await s.lay('lower3', { 'a/b/file': 'deep', 'a/b/c/more': 'more', 'data/big': 'the data of it', 'data/plain': 'plain data!' });
+      await s.lay('lower3', {
+        'a/b/file': 'deep',
+        'a/b/c/more': 'more',
+        'data/big': 'the data of it',
+        'data/plain': 'plain data!',
+      });
       await s.lay('lower2', { 'x/': '', 'y/': '', 'data/plain': '' });
       await s.lay('lower1', { 'x/z/': '', 'moved/big2': '', 'top/own': 'own' });
-      const mark = async (path: string, name: string, value: string) => s.disk.setxattr(path, `trusted.overlay.${name}`, value);
-      // Absolute, in a lower layer; relative, to a sibling that is itself moved; and absolute from the topmost layer through the middle one.
+      const mark = async (path: string, name: string, value: string) =>
+        s.disk.setxattr(path, `trusted.overlay.${name}`, value);
+      // Absolute, in a lower layer; relative, to a sibling that is itself moved; and absolute from
+      // the topmost layer through the middle one.
       await mark('lower2/x', 'redirect', '/a/b');
       await mark('lower2/y', 'redirect', 'a');
       await mark('lower1/top', 'redirect', '/x/c');
@@ -235,7 +283,13 @@ for (const mode of [
       s.t.same(await s.mnt.names('top'), ['more', 'own']);
       s.t.equal(await s.mnt.get('moved/big2'), 'the data of it');
       s.t.equal(await s.mnt.get('data/plain'), 'plain data!');
-      s.t.match([(await s.mnt.lstat('moved/big2')).mode & 0o777, (await s.mnt.lstat('data/plain')).mode & 0o777], [0o604, 0o604]);
+      s.t.match(
+        [
+          (await s.mnt.lstat('moved/big2')).mode & 0o777,
+          (await s.mnt.lstat('data/plain')).mode & 0o777,
+        ],
+        [0o604, 0o604],
+      );
       const live = await s.shown();
       await s.mnt.chmod('top/more', 0o600);
       await s.mnt.chmod('moved/big2', 0o600);

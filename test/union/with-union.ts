@@ -1,4 +1,7 @@
-/** What the tests of this directory share: a union mounted by the built program, its daemon, and the kernel's caches. */
+/**
+ * What the tests of this directory share: a union mounted by the built program, its daemon, and the
+ * kernel's caches.
+ */
 import { readdirSync, writeFileSync } from 'node:fs';
 import type { Test } from 'tap';
 import { daemonsOf } from '../support/mounts.js';
@@ -7,9 +10,16 @@ import { kernel, plyfs, unavailable } from '../suites/mounters.js';
 import { UnionScene, type UnionCase } from '../suites/union/scene.js';
 
 /** One subtest over a union of its own; nothing is mounted yet when `run` begins. */
-export async function onUnion(t: Test, name: string, wanted: Omit<UnionCase, 'run'>, run: UnionCase['run']): Promise<void> {
+export async function onUnion(
+  t: Test,
+  name: string,
+  wanted: Omit<UnionCase, 'run'>,
+  run: UnionCase['run'],
+): Promise<void> {
   await t.test(name, { skip: wanted.needsRoot === true && !isRoot && 'needs root' }, async (t) => {
-    const missing = (await unavailable(t, plyfs)) ?? (wanted.needsKernel === true ? await unavailable(t, kernel) : undefined);
+    const missing =
+      (await unavailable(t, plyfs)) ??
+      (wanted.needsKernel === true ? await unavailable(t, kernel) : undefined);
     if (missing !== undefined) {
       t.plan(0, missing);
       return;
@@ -40,8 +50,14 @@ export function dropCaches(): void {
   writeFileSync('/proc/sys/vm/drop_caches', '2');
 }
 
-/** Resolves once `reached` holds; rejects when it does not within ten seconds. Each look yields to other processes. */
-export async function eventually(reached: () => boolean | Promise<boolean>, what: string): Promise<void> {
+/**
+ * Resolves once `reached` holds; rejects when it does not within ten seconds. Each look yields to
+ * other processes.
+ */
+export async function eventually(
+  reached: () => boolean | Promise<boolean>,
+  what: string,
+): Promise<void> {
   const until = Date.now() + 10_000;
   while (!(await reached())) {
     if (Date.now() > until) throw new Error(`not within ten seconds: ${what}`);

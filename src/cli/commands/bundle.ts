@@ -3,7 +3,11 @@ import { UsageError } from '../../base/error.js';
 import { makeBundle } from '../../engine/bundle.js';
 import { defineCommand } from '../command.js';
 import { collect } from '../ply-command-line.js';
-import { containerOptionsOf, declareContainerOptions, type ContainerOptions } from './container-options.js';
+import {
+  containerOptionsOf,
+  declareContainerOptions,
+  type ContainerOptions,
+} from './container-options.js';
 
 interface Options extends ContainerOptions {
   readonly tty?: true;
@@ -28,11 +32,15 @@ export const bundle = defineCommand<Options>({
         collect,
       )
       .option('--read-only', 'its root file system is not to be written to')
-      .option('--network <host|none>', "the host's network, or nothing but a loopback interface (default: host)"),
+      .option(
+        '--network <host|none>',
+        "the host's network, or nothing but a loopback interface (default: host)",
+      ),
   async run([word, directory, ...command], options, { globals, openRoot, print, printJson }) {
     const { tty = false, readOnly = false, volume, network = 'host' as ByteString } = options;
     const chosen = (['host', 'none'] as const).find((each) => each === network);
-    if (chosen === undefined) throw new UsageError(`there is no network '${textOf(network)}': use host or none`);
+    if (chosen === undefined)
+      throw new UsageError(`there is no network '${textOf(network)}': use host or none`);
     const made = await makeBundle(await openRoot(true), textOf(word!), directory!, {
       ...containerOptionsOf(options),
       ...(command.length > 0 && { words: command }),

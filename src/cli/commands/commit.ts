@@ -17,10 +17,18 @@ export const commit = defineCommand<Options>({
       .argument('<NAME>', 'a container by name or id')
       .argument('[REPOSITORY:TAG]', 'what the image is called')
       .option('-a, --author <TEXT>', 'who made it, as Jane Doe <jane@example.com>')
-      .option('-c, --change <INSTRUCTION>', 'a Dockerfile instruction applied to it, as CMD ["/bin/sh"]; may be repeated', collect)
+      .option(
+        '-c, --change <INSTRUCTION>',
+        'a Dockerfile instruction applied to it, as CMD ["/bin/sh"]; may be repeated',
+        collect,
+      )
       .option('-m, --message <TEXT>', 'what its history says')
       .option('-q, --quiet', 'do not say how far it is'),
-  async run([word, name], { author, change, message, quiet = false }, { globals, openRoot, progress, print, printJson, signal, warn }) {
+  async run(
+    [word, name],
+    { author, change, message, quiet = false },
+    { globals, openRoot, progress, print, printJson, signal, warn },
+  ) {
     const root = await openRoot(true);
     const { report } = await progress(quiet, 'Committing');
     const committed = await commitContainer(root, textOf(word!), {

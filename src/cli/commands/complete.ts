@@ -11,7 +11,9 @@ export const complete = defineCommand({
       images: async (globals) => (await namesOf(globals)).images,
       mounted: async (globals) => (await namesOf(globals)).mounts,
     });
-    const lines = values.map(({ value, description = '' }) => (description === '' ? value : `${value}\t${description}`));
+    const lines = values.map(({ value, description = '' }) =>
+      description === '' ? value : `${value}\t${description}`,
+    );
     await print(`${[...lines, `:${more}`].join('\n')}\n`);
   },
 });

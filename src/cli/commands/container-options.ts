@@ -18,7 +18,11 @@ export interface ContainerOptions {
 export function declareContainerOptions(command: Command): Command {
   return command
     .option('--name <TEXT>', 'what it is called (default: a random name)')
-    .option('-e, --env <NAME=VALUE>', "an environment variable; without = it is that of ply's environment; may be repeated", collect)
+    .option(
+      '-e, --env <NAME=VALUE>',
+      "an environment variable; without = it is that of ply's environment; may be repeated",
+      collect,
+    )
     .option('-w, --workdir <PATH>', 'the working directory in it')
     .option('-u, --user <USER>', 'who runs its command: NAME or UID, and :GROUP or :GID')
     .option('--hostname <TEXT>', "the container's host name")
@@ -27,7 +31,15 @@ export function declareContainerOptions(command: Command): Command {
 }
 
 /** What of it was asked for. Throws UsageError. */
-export function containerOptionsOf({ name, entrypoint, env, workdir, user, hostname, label }: ContainerOptions): CreateContainerOptions {
+export function containerOptionsOf({
+  name,
+  entrypoint,
+  env,
+  workdir,
+  user,
+  hostname,
+  label,
+}: ContainerOptions): CreateContainerOptions {
   return {
     ...(name !== undefined && { name: textOf(name) }),
     ...(entrypoint !== undefined && { entrypoint: entrypoint === '' ? [] : [textOf(entrypoint)] }),
@@ -43,7 +55,8 @@ export function containerOptionsOf({ name, entrypoint, env, workdir, user, hostn
 function variableOf(word: ByteString): string[] {
   const text = textOf(word);
   const [name = '', value] = text.split(/=([^]*)/, 2);
-  if (name === '') throw new UsageError(`'${text}' is no environment variable: write it as NAME=VALUE`);
+  if (name === '')
+    throw new UsageError(`'${text}' is no environment variable: write it as NAME=VALUE`);
   if (value !== undefined) return [text];
   const own = process.env[name];
   return own === undefined ? [] : [`${name}=${own}`];

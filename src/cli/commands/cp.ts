@@ -26,12 +26,18 @@ export const cp = defineCommand<Options>({
       .argument('<NAME:PATH|FILE|->', 'where to; - is standard output, as a tar')
       .option('-a, --archive', 'out of a container: keep owners')
       .option('-L, --follow-link', 'copy what a link leads to'),
-  async run([from, to], { archive = false, followLink = false }, { globals, openRoot, printJson, signal, warn }) {
+  async run(
+    [from, to],
+    { archive = false, followLink = false },
+    { globals, openRoot, printJson, signal, warn },
+  ) {
     const [source, target] = [whereOf(from!), whereOf(to!)];
     const options = { followLink, keepOwners: archive, signal };
     let copied: Copied;
     if (source.container !== undefined && target.container !== undefined)
-      throw new UsageError('Files go between a container and the host: copy to the host first, or pipe a tar from one ply cp to another');
+      throw new UsageError(
+        'Files go between a container and the host: copy to the host first, or pipe a tar from one ply cp to another',
+      );
     if (source.container !== undefined) {
       const { container, path } = source;
       if (target.path === '-') {
@@ -41,7 +47,8 @@ export const cp = defineCommand<Options>({
       copied = await copyOut(await openRoot(false), container, path, target.path, options);
     } else if (target.container !== undefined) {
       const { container, path } = target;
-      if (source.path === '-' && isatty(0)) throw new UsageError('Standard input is a terminal: redirect it');
+      if (source.path === '-' && isatty(0))
+        throw new UsageError('Standard input is a terminal: redirect it');
       const root = await openRoot(true);
       copied =
         source.path === '-'
@@ -53,10 +60,13 @@ export const cp = defineCommand<Options>({
   },
 });
 
-/** As docker: a path of the host's that has a colon is written with a slash before that, as `./a:b`. */
+/**
+ * As docker: a path of the host's that has a colon is written with a slash before that, as `./a:b`.
+ */
 function whereOf(word: ByteString): Where {
   const [, container, path] = /^([^/:.][^/:]*):([^]*)$/.exec(word) ?? [];
   if (container === undefined || path === undefined) return { path: word };
-  if (path === '') throw new UsageError(`'${textOf(word)}' names no path in the container: write it as NAME:PATH`);
+  if (path === '')
+    throw new UsageError(`'${textOf(word)}' names no path in the container: write it as NAME:PATH`);
   return { container: textOf(container as ByteString), path: path as ByteString };
 }

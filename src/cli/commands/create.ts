@@ -2,7 +2,11 @@ import { textOf, type ByteString } from '../../base/bytes.js';
 import { createContainer } from '../../engine/create-container.js';
 import { defineCommand } from '../command.js';
 import { parseSize } from '../human-format.js';
-import { containerOptionsOf, declareContainerOptions, type ContainerOptions } from './container-options.js';
+import {
+  containerOptionsOf,
+  declareContainerOptions,
+  type ContainerOptions,
+} from './container-options.js';
 
 interface Options extends ContainerOptions {
   readonly size?: ByteString;
@@ -15,7 +19,10 @@ export const create = defineCommand<Options>({
         .passThroughOptions()
         .argument('<IMAGE|CHAINID>', 'what it is made of')
         .argument('[COMMAND...]', "what it is to run, instead of the image's command"),
-    ).option('--size <BYTES>', 'most that can be written, as 10G, where the storage driver can keep that'),
+    ).option(
+      '--size <BYTES>',
+      'most that can be written, as 10G, where the storage driver can keep that',
+    ),
   async run([word, ...command], options, { globals, openRoot, print, printJson }) {
     const limit = options.size === undefined ? undefined : parseSize(textOf(options.size));
     const container = await createContainer(await openRoot(true), textOf(word!), {
@@ -23,6 +30,8 @@ export const create = defineCommand<Options>({
       ...(command.length > 0 && { command: command.map(textOf) }),
       ...(limit !== undefined && { size: limit }),
     });
-    await (globals.json === true ? printJson({ id: container.id, name: container.name }) : print(`${container.id}\n`));
+    await (globals.json === true
+      ? printJson({ id: container.id, name: container.name })
+      : print(`${container.id}\n`));
   },
 });

@@ -10,10 +10,13 @@ export const diff = defineCommand({
   declare: (command) => void command.argument('<NAME>', 'a container by name or id'),
   async run([word], _options, { globals, openRoot, printJson }) {
     const changes = await containerChanges(await openRoot(false), textOf(word!));
-    if (globals.json === true) return printJson(changes.map(({ kind, path }) => ({ kind, path: textOf(path) })));
+    if (globals.json === true)
+      return printJson(changes.map(({ kind, path }) => ({ kind, path: textOf(path) })));
     // Names are bytes.
     for (let at = 0; at < changes.length; at += LINES) {
-      const lines = changes.slice(at, at + LINES).map(({ kind, path }) => `${kind} ${shownBytes(path)}\n`);
+      const lines = changes
+        .slice(at, at + LINES)
+        .map(({ kind, path }) => `${kind} ${shownBytes(path)}\n`);
       await printBytes(Buffer.from(lines.join(''), 'latin1'));
     }
   },

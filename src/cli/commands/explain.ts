@@ -11,13 +11,22 @@ interface Options {
 export const explain = defineCommand<Options>({
   declare: (command) =>
     void command
-      .argument('<NAME|IMAGE|DIR|PATH...>', 'paths below mounts; or first a mount point, a name or an image, and then paths in it')
-      .addOption(new Option('--format <FORMAT>', 'json: an object for each path').choices(['json'])),
+      .argument(
+        '<NAME|IMAGE|DIR|PATH...>',
+        'paths below mounts; or first a mount point, a name or an image, and then paths in it',
+      )
+      .addOption(
+        new Option('--format <FORMAT>', 'json: an object for each path').choices(['json']),
+      ),
   async run(words, { format }, context) {
     const { globals, openRoot, print, printJson } = context;
-    const explained = await explainPaths(words, { open: () => openRoot(false), ifAny: () => rootIfAny(context, false) });
+    const explained = await explainPaths(words, {
+      open: () => openRoot(false),
+      ifAny: () => rootIfAny(context, false),
+    });
     if (globals.json === true) return printJson(explained);
-    if (format === 'json') return print(explained.map((one) => `${JSON.stringify(one)}\n`).join(''));
+    if (format === 'json')
+      return print(explained.map((one) => `${JSON.stringify(one)}\n`).join(''));
     return print(explained.map((one) => explanationText(one, process.cwd())).join('\n'));
   },
 });

@@ -16,7 +16,8 @@ export const exportCommand = defineCommand<Options>({
       .argument('<NAME>', 'a container by name or id')
       .option('-o, --output <FILE>', 'write to a file instead of standard output'),
   async run([word], { output }, { globals, openRoot, printJson, signal }) {
-    if (output === undefined && isatty(1)) throw new UsageError('Standard output is a terminal: name a file with -o, or redirect it');
+    if (output === undefined && isatty(1))
+      throw new UsageError('Standard output is a terminal: name a file with -o, or redirect it');
     if (output === undefined && globals.json === true)
       throw new UsageError('Standard output is the archive: with --json, name a file with -o');
     const archive = exportContainer(await openRoot(false), textOf(word!), { signal });

@@ -24,12 +24,19 @@ export const history = defineCommand<Options>({
       .option('-q, --quiet', 'ids only')
       .option('--no-trunc', 'show whole ids and commands')
       .option('--format <FORMAT>', 'table, json or a Go template for each'),
-  async run([name], { quiet = false, trunc, human, format }, { globals, openRoot, print, printJson, shown }) {
+  async run(
+    [name],
+    { quiet = false, trunc, human, format },
+    { globals, openRoot, print, printJson, shown },
+  ) {
     const steps = imageHistory(await openRoot(false), textOf(name!));
     if (globals.json === true) return printJson(steps);
     const fields = fieldsFor({ trunc, human: human === true || /^(true|1|t)$/i.test(human) });
-    if (quiet && format === undefined) return print(steps.map((step) => `${idOf(step, trunc)}\n`).join(''));
-    return print(formatList(steps, fields, format === undefined ? undefined : textOf(format), shown));
+    if (quiet && format === undefined)
+      return print(steps.map((step) => `${idOf(step, trunc)}\n`).join(''));
+    return print(
+      formatList(steps, fields, format === undefined ? undefined : textOf(format), shown),
+    );
   },
 });
 
@@ -37,7 +44,13 @@ function idOf({ id }: HistoryStep, trunc: boolean): string {
   return id === undefined ? MISSING : trunc ? shortId(id) : id;
 }
 
-function fieldsFor({ trunc, human }: { trunc: boolean; human: boolean }): readonly Field<HistoryStep>[] {
+function fieldsFor({
+  trunc,
+  human,
+}: {
+  trunc: boolean;
+  human: boolean;
+}): readonly Field<HistoryStep>[] {
   const createdBy = (text: string): string => (trunc ? ellipsis(text, CREATED_BY_LENGTH) : text);
   return [
     { name: 'ID', header: 'IMAGE', shown: true, value: (step) => idOf(step, trunc) },
@@ -47,9 +60,24 @@ function fieldsFor({ trunc, human }: { trunc: boolean; human: boolean }): readon
       shown: true,
       value: ({ created }) => (human ? humanAge(created) : localRfc3339(created)),
     },
-    { name: 'CreatedAt', header: 'CREATED AT', shown: false, value: ({ created }) => localRfc3339(created) },
-    { name: 'CreatedBy', header: 'CREATED BY', shown: true, value: (step) => createdBy(step.createdBy.replaceAll('\t', ' ')) },
-    { name: 'Size', header: 'SIZE', shown: true, value: ({ size }) => (human ? humanSize(size) : String(size)) },
+    {
+      name: 'CreatedAt',
+      header: 'CREATED AT',
+      shown: false,
+      value: ({ created }) => localRfc3339(created),
+    },
+    {
+      name: 'CreatedBy',
+      header: 'CREATED BY',
+      shown: true,
+      value: (step) => createdBy(step.createdBy.replaceAll('\t', ' ')),
+    },
+    {
+      name: 'Size',
+      header: 'SIZE',
+      shown: true,
+      value: ({ size }) => (human ? humanSize(size) : String(size)),
+    },
     { name: 'Comment', header: 'COMMENT', shown: true, value: ({ comment }) => comment },
   ];
 }

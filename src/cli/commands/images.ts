@@ -41,34 +41,82 @@ export const images = defineCommand<Options>({
     { all = false, quiet = false, digests = false, trunc, filter = [], format },
     { globals, openRoot, print, printJson, shown },
   ) {
-    const filters = [...filter.map(textOf), ...(name === undefined ? [] : [`reference=${textOf(name)}`])];
+    const filters = [
+      ...filter.map(textOf),
+      ...(name === undefined ? [] : [`reference=${textOf(name)}`]),
+    ];
     const found = listImages(await openRoot(false), { all, filters });
     if (globals.json === true)
-      return printJson(found.map(({ rows: _, ...image }) => ({ ...image, labels: Object.fromEntries(image.labels) })));
-    const rows = found.flatMap((image): Row[] => withoutRepeats(image.rows, digests).map((row) => ({ image, name: row })));
+      return printJson(
+        found.map(({ rows: _, ...image }) => ({
+          ...image,
+          labels: Object.fromEntries(image.labels),
+        })),
+      );
+    const rows = found.flatMap((image): Row[] =>
+      withoutRepeats(image.rows, digests).map((row) => ({ image, name: row })),
+    );
     const fields = fieldsFor({ trunc, digests });
     if (quiet && format === undefined) {
       const id = fields.find((field) => field.name === 'ID')!;
       return print(rows.map((row) => `${id.value(row)}\n`).join(''));
     }
-    return print(formatList(rows, fields, format === undefined ? undefined : textOf(format), shown));
+    return print(
+      formatList(rows, fields, format === undefined ? undefined : textOf(format), shown),
+    );
   },
 });
 
 /** Without digests a name is a row once, whatever digests it has. */
 function withoutRepeats(rows: readonly ImageRow[], digests: boolean): readonly ImageRow[] {
-  return digests ? rows : rows.filter((row, i) => rows.findIndex((one) => one.repository === row.repository && one.tag === row.tag) === i);
+  return digests
+    ? rows
+    : rows.filter(
+        (row, i) =>
+          rows.findIndex((one) => one.repository === row.repository && one.tag === row.tag) === i,
+      );
 }
 
-function fieldsFor({ trunc, digests }: { trunc: boolean; digests: boolean }): readonly Field<Row>[] {
+function fieldsFor({
+  trunc,
+  digests,
+}: {
+  trunc: boolean;
+  digests: boolean;
+}): readonly Field<Row>[] {
   return [
-    { name: 'Repository', header: 'REPOSITORY', shown: true, value: ({ name }) => name.repository ?? NONE },
+    {
+      name: 'Repository',
+      header: 'REPOSITORY',
+      shown: true,
+      value: ({ name }) => name.repository ?? NONE,
+    },
     { name: 'Tag', header: 'TAG', shown: true, value: ({ name }) => name.tag ?? NONE },
     { name: 'Digest', header: 'DIGEST', shown: digests, value: ({ name }) => name.digest ?? NONE },
-    { name: 'ID', header: 'IMAGE ID', shown: true, value: ({ image }) => (trunc ? shortId(image.id) : image.id) },
-    { name: 'CreatedSince', header: 'CREATED', shown: true, value: ({ image }) => humanAge(image.created) },
-    { name: 'CreatedAt', header: 'CREATED AT', shown: false, value: ({ image }) => goTime(image.created) },
+    {
+      name: 'ID',
+      header: 'IMAGE ID',
+      shown: true,
+      value: ({ image }) => (trunc ? shortId(image.id) : image.id),
+    },
+    {
+      name: 'CreatedSince',
+      header: 'CREATED',
+      shown: true,
+      value: ({ image }) => humanAge(image.created),
+    },
+    {
+      name: 'CreatedAt',
+      header: 'CREATED AT',
+      shown: false,
+      value: ({ image }) => goTime(image.created),
+    },
     { name: 'Size', header: 'SIZE', shown: true, value: ({ image }) => humanSize(image.size) },
-    { name: 'VirtualSize', header: 'SIZE', shown: false, value: ({ image }) => humanSize(image.size) },
+    {
+      name: 'VirtualSize',
+      header: 'SIZE',
+      shown: false,
+      value: ({ image }) => humanSize(image.size),
+    },
   ];
 }

@@ -1,4 +1,7 @@
-/** The commands of ply. A command's own file is loaded when it is called, so that none is slower for the others. */
+/**
+ * The commands of ply. A command's own file is loaded when it is called, so that none is slower for
+ * the others.
+ */
 import type { CommandDefinition } from '../command.js';
 
 export interface CommandEntry {
@@ -13,24 +16,54 @@ export interface CommandEntry {
 }
 
 export const commands: readonly CommandEntry[] = [
-  { group: 'Images', name: 'load', summary: 'Load images from an archive', load: async () => (await import('./load.js')).load },
-  { group: 'Images', name: 'save', summary: 'Save images to an archive', load: async () => (await import('./save.js')).save },
+  {
+    group: 'Images',
+    name: 'load',
+    summary: 'Load images from an archive',
+    load: async () => (await import('./load.js')).load,
+  },
+  {
+    group: 'Images',
+    name: 'save',
+    summary: 'Save images to an archive',
+    load: async () => (await import('./save.js')).save,
+  },
   {
     group: 'Images',
     name: 'import',
     summary: "Make an image of a root file system's tar",
     load: async () => (await import('./import.js')).importCommand,
   },
-  { group: 'Images', name: 'images', summary: 'List images', load: async () => (await import('./images.js')).images },
-  { group: 'Images', name: 'history', summary: 'Show how an image was made', load: async () => (await import('./history.js')).history },
+  {
+    group: 'Images',
+    name: 'images',
+    summary: 'List images',
+    load: async () => (await import('./images.js')).images,
+  },
+  {
+    group: 'Images',
+    name: 'history',
+    summary: 'Show how an image was made',
+    load: async () => (await import('./history.js')).history,
+  },
   {
     group: 'Images',
     name: 'inspect',
     summary: 'Show all about images, mounts and layers',
     load: async () => (await import('./inspect.js')).inspect,
   },
-  { group: 'Images', name: 'tag', summary: 'Give an image another name', load: async () => (await import('./tag.js')).tag },
-  { group: 'Images', name: 'rmi', summary: 'Remove images', load: async () => (await import('./rmi.js')).rmi },
+  {
+    group: 'Images',
+    name: 'tag',
+    summary: 'Give an image another name',
+    load: async () => (await import('./tag.js')).tag,
+  },
+  {
+    group: 'Images',
+    name: 'rmi',
+    summary: 'Remove images',
+    load: async () => (await import('./rmi.js')).rmi,
+  },
   {
     group: 'Images',
     name: 'layers',
@@ -49,7 +82,12 @@ export const commands: readonly CommandEntry[] = [
     summary: 'Make a container of an image',
     load: async () => (await import('./create.js')).create,
   },
-  { group: 'Containers', name: 'ps', summary: 'List containers', load: async () => (await import('./ps.js')).ps },
+  {
+    group: 'Containers',
+    name: 'ps',
+    summary: 'List containers',
+    load: async () => (await import('./ps.js')).ps,
+  },
   {
     group: 'Containers',
     name: 'diff',
@@ -62,7 +100,12 @@ export const commands: readonly CommandEntry[] = [
     summary: 'Make an image of what was changed in a container',
     load: async () => (await import('./commit.js')).commit,
   },
-  { group: 'Containers', name: 'cp', summary: 'Copy files into a container, or out of it', load: async () => (await import('./cp.js')).cp },
+  {
+    group: 'Containers',
+    name: 'cp',
+    summary: 'Copy files into a container, or out of it',
+    load: async () => (await import('./cp.js')).cp,
+  },
   {
     group: 'Containers',
     name: 'export',
@@ -75,7 +118,12 @@ export const commands: readonly CommandEntry[] = [
     summary: 'Throw away what was changed in containers',
     load: async () => (await import('./reset.js')).reset,
   },
-  { group: 'Containers', name: 'rename', summary: 'Give a container another name', load: async () => (await import('./rename.js')).rename },
+  {
+    group: 'Containers',
+    name: 'rename',
+    summary: 'Give a container another name',
+    load: async () => (await import('./rename.js')).rename,
+  },
   {
     group: 'Containers',
     name: 'rm',
@@ -114,24 +162,54 @@ export const commands: readonly CommandEntry[] = [
     summary: 'Unmount a directory, or what has that name',
     load: async () => (await import('./umount.js')).umount,
   },
-  { group: 'Mounts', name: 'mounts', summary: 'List what is mounted', load: async () => (await import('./mounts.js')).mounts },
+  {
+    group: 'Mounts',
+    name: 'mounts',
+    summary: 'List what is mounted',
+    load: async () => (await import('./mounts.js')).mounts,
+  },
   {
     group: 'Mounts',
     name: 'explain',
     summary: 'Show which layers hold a path, and why it looks as it does',
     load: async () => (await import('./explain.js')).explain,
   },
-  { group: 'Mounts', name: 'trace', summary: 'Follow what a mount does', load: async () => (await import('./trace.js')).trace },
-  { group: 'Data root', name: 'info', summary: 'Show what the data root is and holds', load: async () => (await import('./info.js')).info },
-  { group: 'Data root', name: 'gc', summary: 'Remove what nothing needs', load: async () => (await import('./gc.js')).gc },
-  { group: 'Data root', name: 'fsck', summary: 'Check the data root', load: async () => (await import('./fsck.js')).fsck },
+  {
+    group: 'Mounts',
+    name: 'trace',
+    summary: 'Follow what a mount does',
+    load: async () => (await import('./trace.js')).trace,
+  },
+  {
+    group: 'Data root',
+    name: 'info',
+    summary: 'Show what the data root is and holds',
+    load: async () => (await import('./info.js')).info,
+  },
+  {
+    group: 'Data root',
+    name: 'gc',
+    summary: 'Remove what nothing needs',
+    load: async () => (await import('./gc.js')).gc,
+  },
+  {
+    group: 'Data root',
+    name: 'fsck',
+    summary: 'Check the data root',
+    load: async () => (await import('./fsck.js')).fsck,
+  },
   {
     group: 'Program',
     name: 'completion',
     summary: 'Print a script that has the shell complete words',
     load: async () => (await import('./completion.js')).completion,
   },
-  { group: 'Program', name: 'version', summary: 'Print versions', load: async () => (await import('./version.js')).version },
+  {
+    group: 'Program',
+    name: 'version',
+    summary: 'Print versions',
+    load: async () => (await import('./version.js')).version,
+  },
   {
     group: 'Hidden',
     name: '__complete',

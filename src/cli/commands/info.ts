@@ -8,7 +8,12 @@ export const info = defineCommand({
   async run(_words, _options, { globals, openRoot, print, printJson, warn }) {
     const { driverStatus, skipped, ...about } = rootInfo(await openRoot(false));
     if (globals.json === true)
-      return printJson({ version: packageVersion(), ...about, driverStatus: Object.fromEntries(driverStatus), skipped });
+      return printJson({
+        version: packageVersion(),
+        ...about,
+        driverStatus: Object.fromEntries(driverStatus),
+        skipped,
+      });
     await print(
       renderFields([
         ['Version', packageVersion()],

@@ -19,7 +19,14 @@ export const layers = defineCommand<Options>({
   async run([word], { trunc, format }, { globals, openRoot, print, printJson, shown }) {
     const found = listLayers(await openRoot(false), textOf(word!));
     if (globals.json === true) return printJson(found);
-    return print(formatList(found, fieldsFor(trunc ? shortId : (id) => id), format === undefined ? undefined : textOf(format), shown));
+    return print(
+      formatList(
+        found,
+        fieldsFor(trunc ? shortId : (id) => id),
+        format === undefined ? undefined : textOf(format),
+        shown,
+      ),
+    );
   },
 });
 
@@ -29,6 +36,11 @@ function fieldsFor(shown: (id: string) => string): readonly Field<LayerView>[] {
     { name: 'DiffID', header: 'DIFF ID', shown: true, value: ({ diffId }) => shown(diffId) },
     { name: 'CacheID', header: 'CACHE ID', shown: true, value: ({ cacheId }) => shown(cacheId) },
     { name: 'Size', header: 'SIZE', shown: true, value: ({ size }) => humanSize(size) },
-    { name: 'Directory', header: 'LOWER DIRECTORY', shown: true, value: ({ directory }) => directory },
+    {
+      name: 'Directory',
+      header: 'LOWER DIRECTORY',
+      shown: true,
+      value: ({ directory }) => directory,
+    },
   ];
 }

@@ -17,14 +17,24 @@ interface Options {
 export const load = defineCommand<Options>({
   declare: (command) =>
     void command
-      .option('-i, --input <FILE>', 'read from a file, or a directory with an OCI layout, instead of standard input')
+      .option(
+        '-i, --input <FILE>',
+        'read from a file, or a directory with an OCI layout, instead of standard input',
+      )
       .option('-q, --quiet', 'say nothing but what was loaded')
       .option(
         '--platform <PLATFORM>',
         'images for this platform only, as linux/arm64; default: of an image for several the one for this machine',
       ),
-  async run(_words, { input, quiet = false, platform }, { globals, openRoot, progress, print, printJson, signal, warn }) {
-    if (input === undefined && isatty(0)) throw new UsageError('Standard input is a terminal: name an archive with -i, or redirect one');
+  async run(
+    _words,
+    { input, quiet = false, platform },
+    { globals, openRoot, progress, print, printJson, signal, warn },
+  ) {
+    if (input === undefined && isatty(0))
+      throw new UsageError(
+        'Standard input is a terminal: name an archive with -i, or redirect one',
+      );
     const source = input === undefined ? standardInput() : { path: pathText(input, 'the file') };
     const root = await openRoot(true);
     const { report } = await progress(quiet, 'Loading');
@@ -38,7 +48,9 @@ export const load = defineCommand<Options>({
     if (globals.json === true) return printJson(loaded);
     for (const { id, tags, replaced } of loaded) {
       for (const { tag, former } of replaced)
-        await print(`The image ${tag} already exists, renaming the old one with ID ${former} to empty string\n`);
+        await print(
+          `The image ${tag} already exists, renaming the old one with ID ${former} to empty string\n`,
+        );
       for (const tag of tags) await print(`Loaded image: ${tag}\n`);
       if (tags.length === 0) await print(`Loaded image ID: ${id}\n`);
     }

@@ -8,13 +8,19 @@ interface Options {
 }
 
 export const rm = defineCommand<Options>({
-  declare: (command) => void command.argument('<NAME...>', 'containers by name or id').option('-f, --force', 'unmount them first'),
+  declare: (command) =>
+    void command
+      .argument('<NAME...>', 'containers by name or id')
+      .option('-f, --force', 'unmount them first'),
   async run(words, { force = false }, { globals, openRootToFree, print, printJson }) {
     const root = await openRootToFree();
     await forEach(
       words,
       (word) => removeMounted(root, textOf(word), { force }),
-      (removed) => (globals.json === true ? printJson(removed) : print(removed.map(({ name }) => `${name}\n`).join(''))),
+      (removed) =>
+        globals.json === true
+          ? printJson(removed)
+          : print(removed.map(({ name }) => `${name}\n`).join('')),
     );
   },
 });

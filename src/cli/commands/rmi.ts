@@ -23,7 +23,13 @@ export const rmi = defineCommand<Options>({
       (done) => {
         const removed: RemovedView[] = done.flat();
         if (globals.json === true) return printJson(removed);
-        return print(removed.map((step) => ('untagged' in step ? `Untagged: ${step.untagged}\n` : `Deleted: ${step.deleted}\n`)).join(''));
+        return print(
+          removed
+            .map((step) =>
+              'untagged' in step ? `Untagged: ${step.untagged}\n` : `Deleted: ${step.deleted}\n`,
+            )
+            .join(''),
+        );
       },
     );
   },

@@ -4,7 +4,11 @@ import { UsageError } from '../../base/error.js';
 import { runContainer } from '../../engine/run-container.js';
 import { defineCommand } from '../command.js';
 import { collect } from '../ply-command-line.js';
-import { containerOptionsOf, declareContainerOptions, type ContainerOptions } from './container-options.js';
+import {
+  containerOptionsOf,
+  declareContainerOptions,
+  type ContainerOptions,
+} from './container-options.js';
 
 interface Options extends ContainerOptions {
   readonly interactive?: true;
@@ -23,7 +27,10 @@ export const run = defineCommand<Options>({
     void declareContainerOptions(
       command
         .passThroughOptions()
-        .argument('<IMAGE|CHAINID|NAME>', 'what a container is made of, or one that is there already')
+        .argument(
+          '<IMAGE|CHAINID|NAME>',
+          'what a container is made of, or one that is there already',
+        )
         .argument('[COMMAND...]', "what it runs, instead of the image's command")
         .option('-i, --interactive', 'standard input reaches the container')
         .option('-t, --tty', 'it gets a terminal')
@@ -35,20 +42,32 @@ export const run = defineCommand<Options>({
         collect,
       )
       .option('--read-only', 'its root file system cannot be written to')
-      .option('--network <host|none>', "the host's network, or nothing but a loopback interface (default: host)")
-      .option('--runtime <PROGRAM>', 'an OCI runtime that runs it: crun or runc (default: none is needed)'),
+      .option(
+        '--network <host|none>',
+        "the host's network, or nothing but a loopback interface (default: host)",
+      )
+      .option(
+        '--runtime <PROGRAM>',
+        'an OCI runtime that runs it: crun or runc (default: none is needed)',
+      ),
   async run([word, ...command], options, { openRoot, exitWith, releaseSignals }) {
     const { interactive = false, tty = false, rm = false, readOnly = false, volume } = options;
     const network = networks.find((each) => each === (options.network ?? 'host'));
-    if (network === undefined) throw new UsageError(`there is no network '${textOf(options.network!)}': use host or none`);
-    if (tty && interactive && !isatty(0)) throw new UsageError('standard input is no terminal: leave -t out');
+    if (network === undefined)
+      throw new UsageError(`there is no network '${textOf(options.network!)}': use host or none`);
+    if (tty && interactive && !isatty(0))
+      throw new UsageError('standard input is no terminal: leave -t out');
     const root = await openRoot(true);
     releaseSignals();
     const status = await runContainer(root, textOf(word!), {
       ...containerOptionsOf(options),
       ...(command.length > 0 && { words: command }),
       ...(volume !== undefined && { volumes: volume }),
-      ...(tty && { terminal: isatty(1) ? { rows: process.stdout.rows, columns: process.stdout.columns } : { rows: 0, columns: 0 } }),
+      ...(tty && {
+        terminal: isatty(1)
+          ? { rows: process.stdout.rows, columns: process.stdout.columns }
+          : { rows: 0, columns: 0 },
+      }),
       ...(options.runtime !== undefined && { runtime: textOf(options.runtime) }),
       readOnly,
       network,

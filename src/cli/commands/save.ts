@@ -18,7 +18,8 @@ export const save = defineCommand<Options>({
       .option('-o, --output <FILE>', 'write to a file instead of standard output')
       .option('-q, --quiet', 'do not say how far it is'),
   async run(words, { output, quiet = false }, { globals, openRoot, progress, printJson, signal }) {
-    if (output === undefined && isatty(1)) throw new UsageError('Standard output is a terminal: name a file with -o, or redirect it');
+    if (output === undefined && isatty(1))
+      throw new UsageError('Standard output is a terminal: name a file with -o, or redirect it');
     if (output === undefined && globals.json === true)
       throw new UsageError('Standard output is the archive: with --json, name a file with -o');
     const root = await openRoot(false);

@@ -16,17 +16,26 @@ export const trace = defineCommand<Options>({
   declare: (command) =>
     void command
       .argument('<DIR|NAME>', 'where it is mounted, or its name')
-      .addOption(new Option('--format <FORMAT>', 'a line each, for people or as JSON').choices(['plain', 'json']))
+      .addOption(
+        new Option('--format <FORMAT>', 'a line each, for people or as JSON').choices([
+          'plain',
+          'json',
+        ]),
+      )
       .addHelpText(
         'after',
         '\nShows lookups, copy-ups, whiteouts, opaque directories and refused renames, until the mount ends or Ctrl-C.\nWhat the kernel knows already it does not ask for again.',
       ),
   async run([word], { format }, { globals, openRoot, print, warn, signal }) {
     const form = format ?? (globals.json === true ? 'json' : 'plain');
-    const { stack, told } = await followMount(await findMount(word!, () => openRoot(false)), signal);
+    const { stack, told } = await followMount(
+      await findMount(word!, () => openRoot(false)),
+      signal,
+    );
     if (form === 'plain') say(legend(stack));
     for await (const one of told) {
-      if ('lost' in one) warn(`${one.lost} events were not shown: they came faster than they were read`);
+      if ('lost' in one)
+        warn(`${one.lost} events were not shown: they came faster than they were read`);
       else await print(traceLine(one.event, form, one.time));
     }
   },

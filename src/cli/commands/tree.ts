@@ -21,7 +21,14 @@ export const tree = defineCommand<Options>({
   async run([word], { trunc, format }, { globals, openRoot, print, printJson, shown }) {
     const layers = layerTree(await openRoot(false), textOf(word!));
     if (globals.json === true) return printJson(layers);
-    await print(formatList(layers, fieldsFor(trunc), format === undefined ? undefined : textOf(format), shown));
+    await print(
+      formatList(
+        layers,
+        fieldsFor(trunc),
+        format === undefined ? undefined : textOf(format),
+        shown,
+      ),
+    );
     if (format === undefined) await print(summary(layers));
   },
 });
@@ -30,10 +37,25 @@ function fieldsFor(trunc: boolean): readonly Field<TreeLayer>[] {
   const createdBy = (text: string): string => (trunc ? ellipsis(text, CREATED_BY_LENGTH) : text);
   return [
     { name: 'Layer', header: 'LAYER', shown: true, value: ({ name }) => name },
-    { name: 'ChainID', header: 'CHAIN ID', shown: true, value: ({ chainId = '' }) => (trunc ? shortId(chainId) : chainId) },
+    {
+      name: 'ChainID',
+      header: 'CHAIN ID',
+      shown: true,
+      value: ({ chainId = '' }) => (trunc ? shortId(chainId) : chainId),
+    },
     { name: 'Size', header: 'SIZE', shown: true, value: ({ size }) => humanSize(size) },
-    { name: 'Waste', header: 'WASTE', shown: true, value: ({ waste }) => (waste === undefined ? '' : humanSize(waste)) },
-    { name: 'CreatedBy', header: 'CREATED BY', shown: true, value: (layer) => createdBy((layer.createdBy ?? '').replaceAll('\t', ' ')) },
+    {
+      name: 'Waste',
+      header: 'WASTE',
+      shown: true,
+      value: ({ waste }) => (waste === undefined ? '' : humanSize(waste)),
+    },
+    {
+      name: 'CreatedBy',
+      header: 'CREATED BY',
+      shown: true,
+      value: (layer) => createdBy((layer.createdBy ?? '').replaceAll('\t', ' ')),
+    },
     { name: 'Directory', header: 'DIRECTORY', shown: false, value: ({ directory }) => directory },
   ];
 }

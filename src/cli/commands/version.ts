@@ -5,6 +5,8 @@ export const version = defineCommand({
   declare: () => undefined,
   async run(_words, _options, { globals, print, printJson }) {
     const versions = { ply: packageVersion(), node: process.versions.node };
-    await (globals.json === true ? printJson(versions) : print(`ply ${versions.ply}\nNode.js ${versions.node}\n`));
+    await (globals.json === true
+      ? printJson(versions)
+      : print(`ply ${versions.ply}\nNode.js ${versions.node}\n`));
   },
 });

@@ -27,11 +27,15 @@ export type GlobalValues = Readonly<Record<string, string>>;
 const none: Candidates = { values: [], more: 'words' };
 
 /** `words`: those after `ply`; the last one, which may be empty, is being typed. */
-export async function candidatesFor(words: readonly ByteString[], names: Names): Promise<Candidates> {
+export async function candidatesFor(
+  words: readonly ByteString[],
+  names: Names,
+): Promise<Candidates> {
   const before = words.slice(0, -1);
   const current: string = words.at(-1) ?? '';
   const own = readWords(before, globalOptions(), true);
-  if (own.operands.length === 0) return complete(current, own, { options: globalOptions(), names, operand: commandNames });
+  if (own.operands.length === 0)
+    return complete(current, own, { options: globalOptions(), names, operand: commandNames });
 
   const entry = commands.find(({ name }) => name === own.operands[0]);
   if (entry === undefined) return none;
@@ -42,7 +46,11 @@ export async function candidatesFor(words: readonly ByteString[], names: Names):
   return complete(
     current,
     { ...read, values: globals },
-    { options: command.options, names, operand: () => operandCandidates(command, read.operands.length, globals, names) },
+    {
+      options: command.options,
+      names,
+      operand: () => operandCandidates(command, read.operands.length, globals, names),
+    },
   );
 }
 
@@ -58,8 +66,15 @@ interface ReadWords {
   readonly onlyOperands: boolean;
 }
 
-/** What the words before the one being typed have been. `firstOperandEnds`: the rest belongs to a command. */
-function readWords(words: readonly string[], options: readonly Option[], firstOperandEnds: boolean): ReadWords {
+/**
+ * What the words before the one being typed have been. `firstOperandEnds`: the rest belongs to a
+ * command.
+ */
+function readWords(
+  words: readonly string[],
+  options: readonly Option[],
+  firstOperandEnds: boolean,
+): ReadWords {
   const operands: string[] = [];
   const values: Record<string, string> = {};
   let awaiting: Option | undefined;
@@ -80,7 +95,13 @@ function readWords(words: readonly string[], options: readonly Option[], firstOp
       else values[option.attributeName()] = value;
     }
   }
-  return { operands, rest: [], values, onlyOperands, ...(awaiting === undefined ? {} : { awaiting }) };
+  return {
+    operands,
+    rest: [],
+    values,
+    onlyOperands,
+    ...(awaiting === undefined ? {} : { awaiting }),
+  };
 }
 
 interface Possible {
@@ -89,18 +110,32 @@ interface Possible {
   readonly operand: () => Promise<Candidates> | Candidates;
 }
 
-async function complete(current: string, read: ReadWords, { options, names, operand }: Possible): Promise<Candidates> {
-  if (read.awaiting !== undefined) return fitting(await valueCandidates(read.awaiting, read.values, names), current);
+async function complete(
+  current: string,
+  read: ReadWords,
+  { options, names, operand }: Possible,
+): Promise<Candidates> {
+  if (read.awaiting !== undefined)
+    return fitting(await valueCandidates(read.awaiting, read.values, names), current);
   if (read.onlyOperands || !current.startsWith('-')) return fitting(await operand(), current);
   const [flag, value] = current.split(/=([^]*)/, 2);
   if (value !== undefined) {
     const option = options.find(({ long }) => long === flag);
     if (option === undefined) return none;
     const { values, more } = fitting(await valueCandidates(option, read.values, names), value);
-    return { values: values.map((candidate) => ({ ...candidate, value: `${flag!}=${candidate.value}` })), more };
+    return {
+      values: values.map((candidate) => ({ ...candidate, value: `${flag!}=${candidate.value}` })),
+      more,
+    };
   }
-  const flags = options.map(({ long, short, description }) => ({ value: long ?? short ?? '', description }));
-  return fitting({ values: [...flags, { value: '--help', description: 'print this' }], more: 'words' }, current);
+  const flags = options.map(({ long, short, description }) => ({
+    value: long ?? short ?? '',
+    description,
+  }));
+  return fitting(
+    { values: [...flags, { value: '--help', description: 'print this' }], more: 'words' },
+    current,
+  );
 }
 
 function fitting({ values, more }: Candidates, start: string): Candidates {
@@ -109,7 +144,9 @@ function fitting({ values, more }: Candidates, start: string): Candidates {
 
 function commandNames(): Candidates {
   return {
-    values: commands.filter(({ group }) => group !== 'Hidden').map(({ name, summary }) => ({ value: name, description: summary })),
+    values: commands
+      .filter(({ group }) => group !== 'Hidden')
+      .map(({ name, summary }) => ({ value: name, description: summary })),
     more: 'words',
   };
 }
@@ -123,20 +160,43 @@ function valueCandidates(option: Option, globals: GlobalValues, names: Names): P
   return named(name, option.argChoices, globals, names);
 }
 
-async function operandCandidates(command: Command, position: number, globals: GlobalValues, names: Names): Promise<Candidates> {
+async function operandCandidates(
+  command: Command,
+  position: number,
+  globals: GlobalValues,
+  names: Names,
+): Promise<Candidates> {
   const last = command.registeredArguments.at(-1);
-  const argument: Argument | undefined = command.registeredArguments[position] ?? (last?.variadic === true ? last : undefined);
-  return argument === undefined ? none : named(argument.name(), argument.argChoices, globals, names);
+  const argument: Argument | undefined =
+    command.registeredArguments[position] ?? (last?.variadic === true ? last : undefined);
+  return argument === undefined
+    ? none
+    : named(argument.name(), argument.argChoices, globals, names);
 }
 
 /** By what the argument is called in the help: `IMAGE|CHAINID`, `DIR|NAME`. */
-async function named(name: string, choices: readonly string[] | undefined, globals: GlobalValues, names: Names): Promise<Candidates> {
+async function named(
+  name: string,
+  choices: readonly string[] | undefined,
+  globals: GlobalValues,
+  names: Names,
+): Promise<Candidates> {
   if (choices !== undefined) return { values: choices.map((value) => ({ value })), more: 'words' };
   const kinds = name.split(/[^A-Z]+/);
   const values: Candidate[] = [];
-  if (kinds.includes('IMAGE')) values.push(...(await names.images(globals)).map((value) => ({ value })));
+  if (kinds.includes('IMAGE'))
+    values.push(...(await names.images(globals)).map((value) => ({ value })));
   // A path in it is to follow.
   const after = name.includes('NAME:') ? ':' : '';
-  if (kinds.includes('NAME')) values.push(...(await names.mounted(globals)).map((value) => ({ value: value + after })));
-  return { values, more: kinds.includes('FILE') || kinds.includes('PATH') ? 'files' : kinds.includes('DIR') ? 'directories' : 'words' };
+  if (kinds.includes('NAME'))
+    values.push(...(await names.mounted(globals)).map((value) => ({ value: value + after })));
+  return {
+    values,
+    more:
+      kinds.includes('FILE') || kinds.includes('PATH')
+        ? 'files'
+        : kinds.includes('DIR')
+          ? 'directories'
+          : 'words',
+  };
 }

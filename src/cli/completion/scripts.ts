@@ -1,6 +1,7 @@
 /**
- * What a shell sources to complete ply's words. The script asks `ply __complete WORDS`, the words up to the cursor; the answer is a
- * line for each candidate, `VALUE` or `VALUE<tab>DESCRIPTION`, and a last line that says what else fits: `:words` nothing, `:files`, `:directories`.
+ * What a shell sources to complete ply's words. The script asks `ply __complete WORDS`, the words
+ * up to the cursor; the answer is a line for each candidate, `VALUE` or `VALUE<tab>DESCRIPTION`,
+ * and a last line that says what else fits: `:words` nothing, `:files`, `:directories`.
  */
 
 const bash = String.raw`# bash completion of ply: source it, or put it into /usr/share/bash-completion/completions/ply

@@ -1,4 +1,7 @@
-/** What a template may call: text/template's own functions, and those that docker adds (docker/cli, templates/templates.go). */
+/**
+ * What a template may call: text/template's own functions, and those that docker adds (docker/cli,
+ * templates/templates.go).
+ */
 import { goPrintf } from './printf.js';
 import { templateError } from './scan.js';
 import { goPrint, goString, isStruct, isTrue, jsonValue } from './values.js';
@@ -23,17 +26,27 @@ export const functions: Functions = {
   println: (...values) => `${values.map(goString).join(' ')}\n`,
   printf: (format, ...values) => goPrintf(text('printf', format), values),
   html: (...values) =>
-    goPrint(values).replace(/["&'<>]/g, (character) => `&${{ '"': '#34', '&': 'amp', "'": '#39', '<': 'lt' }[character] ?? 'gt'};`),
-  js: (...values) => JSON.stringify(goPrint(values)).slice(1, -1).replace(/'/g, "\\'").replace(/</g, '\\u003C').replace(/>/g, '\\u003E'),
+    goPrint(values).replace(
+      /["&'<>]/g,
+      (character) => `&${{ '"': '#34', '&': 'amp', "'": '#39', '<': 'lt' }[character] ?? 'gt'};`,
+    ),
+  js: (...values) =>
+    JSON.stringify(goPrint(values))
+      .slice(1, -1)
+      .replace(/'/g, "\\'")
+      .replace(/</g, '\\u003C')
+      .replace(/>/g, '\\u003E'),
   urlquery: (...values) => encodeURIComponent(goPrint(values)).replace(/%20/g, '+'),
 
   json: (value) => JSON.stringify(jsonValue(value)),
   split: (value, separator) => text('split', value).split(text('split', separator)),
   join: (values, separator) => list('join', values).map(goString).join(text('join', separator)),
-  title: (value) => text('title', value).replace(/(?<![\p{L}\p{N}_])\p{L}/gu, (letter) => letter.toUpperCase()),
+  title: (value) =>
+    text('title', value).replace(/(?<![\p{L}\p{N}_])\p{L}/gu, (letter) => letter.toUpperCase()),
   lower: (value) => text('lower', value).toLowerCase(),
   upper: (value) => text('upper', value).toUpperCase(),
-  pad: (value, before, after) => (value === '' ? '' : ' '.repeat(count(before)) + text('pad', value) + ' '.repeat(count(after))),
+  pad: (value, before, after) =>
+    value === '' ? '' : ' '.repeat(count(before)) + text('pad', value) + ' '.repeat(count(after)),
   truncate: (value, length) => Array.from(text('truncate', value)).slice(0, count(length)).join(''),
 };
 
@@ -55,10 +68,12 @@ function indexed(value: unknown, key: unknown): unknown {
   // A map's elements are texts wherever docker has one: what is not there is the empty text.
   if (value instanceof Map) return (value as ReadonlyMap<unknown, unknown>).get(key) ?? '';
   if (value === null) return '';
-  if (isStruct(value) && typeof key === 'string') return Object.hasOwn(value, key) ? value[key] : '';
+  if (isStruct(value) && typeof key === 'string')
+    return Object.hasOwn(value, key) ? value[key] : '';
   const values = typeof value === 'string' ? [...Buffer.from(value)] : list('index', value);
   const at = count(key);
-  if (at >= values.length) throw templateError(`index ${at} is past the end: there are ${values.length}`);
+  if (at >= values.length)
+    throw templateError(`index ${at} is past the end: there are ${values.length}`);
   return values[at];
 }
 
@@ -66,13 +81,17 @@ function sliced(value: unknown, start: unknown = 0, end?: unknown): unknown {
   const length = lengthOf(value);
   const from = count(start);
   const to = end === undefined ? length : count(end);
-  if (from > to || to > length) throw templateError(`slice ${from}:${to} is past the end: there are ${length}`);
-  return typeof value === 'string' ? Buffer.from(value).subarray(from, to).toString() : list('slice', value).slice(from, to);
+  if (from > to || to > length)
+    throw templateError(`slice ${from}:${to} is past the end: there are ${length}`);
+  return typeof value === 'string'
+    ? Buffer.from(value).subarray(from, to).toString()
+    : list('slice', value).slice(from, to);
 }
 
 /** Negative, zero or positive. */
 function compare(a: unknown, b: unknown): number {
-  if (typeof a === 'string' && typeof b === 'string') return Buffer.compare(Buffer.from(a), Buffer.from(b));
+  if (typeof a === 'string' && typeof b === 'string')
+    return Buffer.compare(Buffer.from(a), Buffer.from(b));
   if (typeof a === 'number' && typeof b === 'number') return a - b;
   if (typeof a === 'boolean' && typeof b === 'boolean') return Number(a) - Number(b);
   if ((a ?? null) === null || (b ?? null) === null) return (a ?? null) === (b ?? null) ? 0 : 1;
@@ -80,7 +99,8 @@ function compare(a: unknown, b: unknown): number {
 }
 
 function text(name: string, value: unknown): string {
-  if (typeof value !== 'string') throw templateError(`${name} wants a text, not ${goString(value)}`);
+  if (typeof value !== 'string')
+    throw templateError(`${name} wants a text, not ${goString(value)}`);
   return value;
 }
 
@@ -91,6 +111,7 @@ function list(name: string, value: unknown): readonly unknown[] {
 }
 
 function count(value: unknown): number {
-  if (typeof value !== 'number' || !Number.isInteger(value) || value < 0) throw templateError(`${goString(value)} is no position`);
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < 0)
+    throw templateError(`${goString(value)} is no position`);
   return value;
 }

@@ -8,7 +8,10 @@ export function parseTemplate(source: string): Template {
 }
 
 /** What ended a list of nodes: `end`, or `else` with the rest of its action. */
-type ListEnd = { readonly by: 'end' } | { readonly by: 'else'; readonly rest: TokenReader } | { readonly by: 'source' };
+type ListEnd =
+  | { readonly by: 'end' }
+  | { readonly by: 'else'; readonly rest: TokenReader }
+  | { readonly by: 'source' };
 
 class Parser {
   readonly #pieces: readonly Piece[];
@@ -61,7 +64,11 @@ class Parser {
         }
         case 'template': {
           const name = tokens.text();
-          nodes.push({ kind: 'template', name, pipeline: tokens.done() ? undefined : tokens.pipeline() });
+          nodes.push({
+            kind: 'template',
+            name,
+            pipeline: tokens.done() ? undefined : tokens.pipeline(),
+          });
           tokens.finish();
           break;
         }
@@ -92,7 +99,8 @@ class Parser {
       case 'else': {
         // `{{else if}}` is an `if` within the `else`, which shares its `end`.
         const next = end.rest.keyword();
-        if (next === 'if' || next === 'with') return { kind, pipeline, body, otherwise: [this.#branch(next, end.rest)] };
+        if (next === 'if' || next === 'with')
+          return { kind, pipeline, body, otherwise: [this.#branch(next, end.rest)] };
         end.rest.finish();
         return { kind, pipeline, body, otherwise: this.#listToEnd('else') };
       }
@@ -111,7 +119,18 @@ class Parser {
   }
 }
 
-const keywords = ['if', 'else', 'end', 'range', 'with', 'define', 'block', 'template', 'break', 'continue'] as const;
+const keywords = [
+  'if',
+  'else',
+  'end',
+  'range',
+  'with',
+  'define',
+  'block',
+  'template',
+  'break',
+  'continue',
+] as const;
 
 /** The tokens of one action. */
 class TokenReader {
@@ -134,14 +153,16 @@ class TokenReader {
   /** A keyword where one may stand, which is first. */
   keyword(): (typeof keywords)[number] | undefined {
     const token = this.#tokens[this.#at];
-    const word = token?.kind === 'word' ? keywords.find((keyword) => keyword === token.name) : undefined;
+    const word =
+      token?.kind === 'word' ? keywords.find((keyword) => keyword === token.name) : undefined;
     if (word !== undefined) this.#at++;
     return word;
   }
 
   text(): string {
     const token = this.#tokens[this.#at++];
-    if (token?.kind !== 'literal' || typeof token.value !== 'string') throw templateError('a template has a name in quotes');
+    if (token?.kind !== 'literal' || typeof token.value !== 'string')
+      throw templateError('a template has a name in quotes');
     return token.value;
   }
 
@@ -155,7 +176,11 @@ class TokenReader {
   #variables(): { variables: string[]; assigns: boolean } {
     const start = this.#at;
     const variables: string[] = [];
-    for (let token = this.#tokens[this.#at]; token?.kind === 'variable'; token = this.#tokens[this.#at]) {
+    for (
+      let token = this.#tokens[this.#at];
+      token?.kind === 'variable';
+      token = this.#tokens[this.#at]
+    ) {
       variables.push(token.name);
       this.#at++;
       if (this.#mark(':=')) return { variables, assigns: false };
@@ -169,9 +194,13 @@ class TokenReader {
 
   #command(): Command {
     const first = this.#operand();
-    if (first === undefined) throw templateError(this.done() ? 'a value is missing' : `'${shown(this.#tokens[this.#at]!)}' is no value`);
+    if (first === undefined)
+      throw templateError(
+        this.done() ? 'a value is missing' : `'${shown(this.#tokens[this.#at]!)}' is no value`,
+      );
     const operands: [Operand, ...Operand[]] = [first];
-    for (let operand = this.#operand(); operand !== undefined; operand = this.#operand()) operands.push(operand);
+    for (let operand = this.#operand(); operand !== undefined; operand = this.#operand())
+      operands.push(operand);
     return operands;
   }
 
@@ -208,7 +237,11 @@ class TokenReader {
   /** The `.Name`s that follow without a space. */
   #fields(): string[] {
     const fields: string[] = [];
-    for (let token = this.#tokens[this.#at]; token?.kind === 'field' && token.joined; token = this.#tokens[++this.#at])
+    for (
+      let token = this.#tokens[this.#at];
+      token?.kind === 'field' && token.joined;
+      token = this.#tokens[++this.#at]
+    )
       fields.push(token.name);
     return fields;
   }

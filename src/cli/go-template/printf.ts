@@ -3,25 +3,47 @@ import { goString } from './values.js';
 
 const verb = /%([-+# 0]*)(\*|\d+)?(?:\.(\d+))?([a-zA-Z%])/g;
 
-/** An argument that a verb does not fit, that is missing or too many is shown in Go's way: `%!d(string=x)`. */
+/**
+ * An argument that a verb does not fit, that is missing or too many is shown in Go's way:
+ * `%!d(string=x)`.
+ */
 export function goPrintf(format: string, values: readonly unknown[]): string {
   let next = 0;
-  const text = format.replace(verb, (_, flags: string, width: string | undefined, precision: string | undefined, letter: string) => {
-    if (letter === '%') return '%';
-    const columns = width === '*' ? Number(values[next++]) : Number(width ?? 0);
-    if (next >= values.length) return `%!${letter}(MISSING)`;
-    const shown = formatted(letter, flags, precision === undefined ? undefined : Number(precision), values[next++]);
-    if (flags.includes('-')) return shown.padEnd(columns);
-    const numeric = flags.includes('0') && /[dxXofeg]/.test(letter);
-    return numeric && shown.startsWith('-')
-      ? `-${shown.slice(1).padStart(columns - 1, '0')}`
-      : shown.padStart(columns, numeric ? '0' : ' ');
-  });
+  const text = format.replace(
+    verb,
+    (
+      _,
+      flags: string,
+      width: string | undefined,
+      precision: string | undefined,
+      letter: string,
+    ) => {
+      if (letter === '%') return '%';
+      const columns = width === '*' ? Number(values[next++]) : Number(width ?? 0);
+      if (next >= values.length) return `%!${letter}(MISSING)`;
+      const shown = formatted(
+        letter,
+        flags,
+        precision === undefined ? undefined : Number(precision),
+        values[next++],
+      );
+      if (flags.includes('-')) return shown.padEnd(columns);
+      const numeric = flags.includes('0') && /[dxXofeg]/.test(letter);
+      return numeric && shown.startsWith('-')
+        ? `-${shown.slice(1).padStart(columns - 1, '0')}`
+        : shown.padStart(columns, numeric ? '0' : ' ');
+    },
+  );
   const extra = values.slice(next).map((value) => `${typeName(value)}=${goString(value)}`);
   return extra.length === 0 ? text : `${text}%!(EXTRA ${extra.join(', ')})`;
 }
 
-function formatted(letter: string, flags: string, precision: number | undefined, value: unknown): string {
+function formatted(
+  letter: string,
+  flags: string,
+  precision: number | undefined,
+  value: unknown,
+): string {
   const plus = flags.includes('+') && typeof value === 'number' && value >= 0 ? '+' : '';
   if (typeof value === 'number') {
     switch (letter) {
@@ -38,7 +60,12 @@ function formatted(letter: string, flags: string, precision: number | undefined,
       case 'f':
         return plus + value.toFixed(precision ?? 6);
       case 'g':
-        return plus + (precision === undefined ? String(value) : String(Number(value.toPrecision(Math.max(1, precision)))));
+        return (
+          plus +
+          (precision === undefined
+            ? String(value)
+            : String(Number(value.toPrecision(Math.max(1, precision)))))
+        );
     }
   }
   if (typeof value === 'string') {
@@ -47,8 +74,10 @@ function formatted(letter: string, flags: string, precision: number | undefined,
     if (letter === 'q') return JSON.stringify(cut);
     if (letter === 'x') return Buffer.from(value).toString('hex');
   }
-  if (letter === 'v' || letter === 's' || (letter === 't' && typeof value === 'boolean')) return goString(value);
-  if (letter === 'q' && Array.isArray(value)) return `[${value.map((entry) => formatted('q', flags, precision, entry)).join(' ')}]`;
+  if (letter === 'v' || letter === 's' || (letter === 't' && typeof value === 'boolean'))
+    return goString(value);
+  if (letter === 'q' && Array.isArray(value))
+    return `[${value.map((entry) => formatted('q', flags, precision, entry)).join(' ')}]`;
   return `%!${letter}(${typeName(value)}=${goString(value)})`;
 }
 
@@ -61,6 +90,10 @@ function typeName(value: unknown): string {
     case 'string':
       return 'string';
     default:
-      return value === null || value === undefined ? '<nil>' : Array.isArray(value) ? '[]interface {}' : 'map[string]interface {}';
+      return value === null || value === undefined
+        ? '<nil>'
+        : Array.isArray(value)
+          ? '[]interface {}'
+          : 'map[string]interface {}';
   }
 }

@@ -2,7 +2,10 @@
 
 export type Literal = string | number | boolean | null;
 
-/** What a field chain starts from. `fields` follow with dots: `.Config.Env`, `$x.Name`, `(index .Mounts 0).Source`. */
+/**
+ * What a field chain starts from. `fields` follow with dots: `.Config.Env`, `$x.Name`,
+ * `(index .Mounts 0).Source`.
+ */
 export type Operand =
   | { readonly kind: 'dot'; readonly fields: readonly string[] }
   | { readonly kind: 'variable'; readonly name: string; readonly fields: readonly string[] }

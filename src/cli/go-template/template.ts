@@ -1,9 +1,10 @@
 /**
- * Go's text/template, as far as people use it after docker's `--format`: fields, variables, pipelines, if, with, range, define,
- * block, template, trim markers and comments, the functions of functions.ts.
+ * Go's text/template, as far as people use it after docker's `--format`: fields, variables,
+ * pipelines, if, with, range, define, block, template, trim markers and comments, the functions of
+ * functions.ts.
  *
- * No npm package does this and is kept up (looked for in 2026: `go-template` and `gotpl` are something else), and the language is
- * small. Left out: methods, complex numbers, `call`.
+ * No npm package does this and is kept up (looked for in 2026: `go-template` and `gotpl` are
+ * something else), and the language is small. Left out: methods, complex numbers, `call`.
  */
 import { functions as standard, type Functions } from './functions.js';
 import { parseTemplate } from './parse.js';
@@ -13,7 +14,10 @@ import { goString, isStruct, isTrue, sortedEntries } from './values.js';
 
 export type CompiledTemplate = (data: unknown) => string;
 
-/** `functions` replace those of the same name. Throws UsageError, as does what it returns, where data and template do not fit. */
+/**
+ * `functions` replace those of the same name. Throws UsageError, as does what it returns, where
+ * data and template do not fit.
+ */
 export function compileTemplate(source: string, functions: Functions = {}): CompiledTemplate {
   const template = parseTemplate(source);
   return (data) => new Execution(template, { ...standard, ...functions }).run(data);
@@ -63,7 +67,8 @@ class Execution {
         return 'next';
       case 'action': {
         const value = this.#pipeline(node.pipeline, dot);
-        if (node.pipeline.variables.length === 0) this.#output += value === undefined || value === null ? '<no value>' : goString(value);
+        if (node.pipeline.variables.length === 0)
+          this.#output += value === undefined || value === null ? '<no value>' : goString(value);
         return 'next';
       }
       case 'if':
@@ -76,7 +81,10 @@ class Execution {
       case 'range':
         return this.#scoped(() => this.#range(node, dot));
       case 'template':
-        this.#call(node.name, node.pipeline === undefined ? undefined : this.#pipeline(node.pipeline, dot));
+        this.#call(
+          node.name,
+          node.pipeline === undefined ? undefined : this.#pipeline(node.pipeline, dot),
+        );
         return 'next';
       case 'break':
       case 'continue':
@@ -114,7 +122,8 @@ class Execution {
   #call(name: string, data: unknown): void {
     const body = this.#template.named.get(name);
     if (body === undefined) throw templateError(`there is no template "${name}"`);
-    if (++this.#depth > MAX_DEPTH) throw templateError(`template "${name}" calls itself without end`);
+    if (++this.#depth > MAX_DEPTH)
+      throw templateError(`template "${name}" calls itself without end`);
     const outer = this.#variables;
     this.#variables = [{ name: '$', value: data }];
     this.#walk(body, data);
@@ -143,7 +152,11 @@ class Execution {
   }
 
   #command([first, ...rest]: Command, dot: unknown, piped: readonly unknown[]): unknown {
-    if (first.kind === 'function') return this.#apply(first.name, [...rest.map((operand) => this.#operand(operand, dot)), ...piped]);
+    if (first.kind === 'function')
+      return this.#apply(first.name, [
+        ...rest.map((operand) => this.#operand(operand, dot)),
+        ...piped,
+      ]);
     if (rest.length + piped.length > 0) throw templateError('only a function takes arguments');
     return this.#operand(first, dot);
   }
@@ -151,7 +164,8 @@ class Execution {
   #apply(name: string, values: readonly unknown[]): unknown {
     const apply = Object.hasOwn(this.#functions, name) ? this.#functions[name] : undefined;
     if (apply === undefined) throw templateError(`there is no function "${name}"`);
-    if (values.length < apply.length) throw templateError(`${name} wants ${apply.length} values, not ${values.length}`);
+    if (values.length < apply.length)
+      throw templateError(`${name} wants ${apply.length} values, not ${values.length}`);
     return apply(...values);
   }
 
@@ -174,9 +188,12 @@ class Execution {
 function fieldOf(value: unknown, name: string): unknown {
   if (value instanceof Map) return (value as ReadonlyMap<unknown, unknown>).get(name);
   if (isStruct(value) && Object.hasOwn(value, name)) return value[name];
-  if (value === null || value === undefined) throw templateError(`.${name} is asked of something that is not there`);
+  if (value === null || value === undefined)
+    throw templateError(`.${name} is asked of something that is not there`);
   throw templateError(
-    isStruct(value) ? `there is no .${name}, only .${Object.keys(value).join(' .')}` : `there is no .${name} in ${goString(value)}`,
+    isStruct(value)
+      ? `there is no .${name}, only .${Object.keys(value).join(' .')}`
+      : `there is no .${name} in ${goString(value)}`,
   );
 }
 

@@ -1,15 +1,17 @@
 /**
- * fuse-native's class, with our operations and without five of its faults (2.2.6, its last version):
+ * fuse-native's class, with our operations and without five of its faults (2.2.6, its last
+ * version):
  * - `fgetattr` calls `getattr` by path: here it goes by the handle;
- * - `utimens` gets atime twice (fuse-native.c passes `l->atime` for both): mtime is read from the waiting thread's state;
- * - `getxattr` and `listxattr` answer with more bytes than the kernel has room for, and libfuse then sends what lies behind its
- *   buffer: here that is ERANGE;
+ * - `utimens` gets atime twice (fuse-native.c passes `l->atime` for both): mtime is read from the
+ *   waiting thread's state;
+ * - `getxattr` and `listxattr` answer with more bytes than the kernel has room for, and libfuse
+ *   then sends what lies behind its buffer: here that is ERANGE;
  * - mounting stats the mount point and refuses one that is a mount point itself;
  * - unmounting runs a shell with the path in its command line: serve.ts unmounts.
  * Mount options are ours, too, as its own table lacks `use_ino` and `big_writes`.
  *
- * A callback must be called exactly once with arguments of the right types: a libfuse thread waits for it without a limit
- * (its timer is off: it would answer and leave the operation running).
+ * A callback must be called exactly once with arguments of the right types: a libfuse thread waits
+ * for it without a limit (its timer is off: it would answer and leave the operation running).
  */
 import { channel } from 'node:diagnostics_channel';
 import type Fuse from 'fuse-native';
@@ -42,7 +44,12 @@ const TWO_32 = 0x1_0000_0000;
 const ATIME = 104;
 const MTIME = 112;
 
-export function createMount(fuseNative: FuseNative, mountpoint: string, operations: Operations, options: AdapterOptions): Mount {
+export function createMount(
+  fuseNative: FuseNative,
+  mountpoint: string,
+  operations: Operations,
+  options: AdapterOptions,
+): Mount {
   const { binding } = fuseNative;
 
   /** Runs an operation and answers it once, whatever comes of it. */
@@ -71,16 +78,31 @@ export function createMount(fuseNative: FuseNative, mountpoint: string, operatio
       });
   }
 
-  function nothing(operation: string, path: string, done: Fuse.Done, action: () => Promise<void>): void {
+  function nothing(
+    operation: string,
+    path: string,
+    done: Fuse.Done,
+    action: () => Promise<void>,
+  ): void {
     answer(operation, path, action, () => (done(0), 0), done);
   }
 
-  function value<T>(operation: string, path: string, give: Fuse.Give<T>, action: () => Promise<T>): void {
+  function value<T>(
+    operation: string,
+    path: string,
+    give: Fuse.Give<T>,
+    action: () => Promise<T>,
+  ): void {
     answer(operation, path, action, (result) => (give(0, result), 0), give);
   }
 
   /** For read and write, whose count is the result. */
-  function count(operation: string, path: string, done: Fuse.Done, action: () => Promise<number>): void {
+  function count(
+    operation: string,
+    path: string,
+    done: Fuse.Done,
+    action: () => Promise<number>,
+  ): void {
     answer(operation, path, action, (bytes) => (done(bytes), bytes), done);
   }
 
@@ -106,7 +128,8 @@ export function createMount(fuseNative: FuseNative, mountpoint: string, operatio
         give,
       ),
     readlink: (path, give) => value('READLINK', path, give, () => o.readlink(path)),
-    mknod: (path, mode, device, done) => nothing('MKNOD', path, done, () => o.mknod(path, mode, device)),
+    mknod: (path, mode, device, done) =>
+      nothing('MKNOD', path, done, () => o.mknod(path, mode, device)),
     mkdir: (path, mode, done) => nothing('MKDIR', path, done, () => o.mkdir(path, mode)),
     symlink: (target, path, done) => nothing('SYMLINK', path, done, () => o.symlink(target, path)),
     unlink: (path, done) => nothing('UNLINK', path, done, () => o.unlink(path)),
@@ -116,17 +139,25 @@ export function createMount(fuseNative: FuseNative, mountpoint: string, operatio
     chmod: (path, mode, done) => nothing('CHMOD', path, done, () => o.chmod(path, mode)),
     chown: (path, uid, gid, done) => nothing('CHOWN', path, done, () => o.chown(path, uid, gid)),
     truncate: (path, size, done) => nothing('TRUNCATE', path, done, () => o.truncate(path, size)),
-    ftruncate: (path, handle, size, done) => nothing('FTRUNCATE', path, done, () => o.ftruncate(handle, size)),
-    utimens: (path, atime, mtime, done) => nothing('UTIMENS', path, done, () => o.utimens(path, atime, mtime)),
+    ftruncate: (path, handle, size, done) =>
+      nothing('FTRUNCATE', path, done, () => o.ftruncate(handle, size)),
+    utimens: (path, atime, mtime, done) =>
+      nothing('UTIMENS', path, done, () => o.utimens(path, atime, mtime)),
     open: (path, _flags, give) => value('OPEN', path, give, () => o.open(path)),
     create: (path, mode, give) => value('CREATE', path, give, () => o.create(path, mode)),
-    read: (path, handle, buffer, length, offset, done) => count('READ', path, done, () => o.read(handle, buffer, length, offset)),
-    write: (path, handle, buffer, length, offset, done) => count('WRITE', path, done, () => o.write(handle, buffer, length, offset)),
-    fsync: (path, dataOnly, handle, done) => nothing('FSYNC', path, done, () => o.fsync(handle, dataOnly !== 0)),
-    fsyncdir: (path, dataOnly, _handle, done) => nothing('FSYNCDIR', path, done, () => o.fsyncdir(path, dataOnly !== 0)),
-    release: (path, handle, done) => nothing('RELEASE', path, done, async () => o.handles.release(handle)),
+    read: (path, handle, buffer, length, offset, done) =>
+      count('READ', path, done, () => o.read(handle, buffer, length, offset)),
+    write: (path, handle, buffer, length, offset, done) =>
+      count('WRITE', path, done, () => o.write(handle, buffer, length, offset)),
+    fsync: (path, dataOnly, handle, done) =>
+      nothing('FSYNC', path, done, () => o.fsync(handle, dataOnly !== 0)),
+    fsyncdir: (path, dataOnly, _handle, done) =>
+      nothing('FSYNCDIR', path, done, () => o.fsyncdir(path, dataOnly !== 0)),
+    release: (path, handle, done) =>
+      nothing('RELEASE', path, done, async () => o.handles.release(handle)),
     statfs: (path, give) => value('STATFS', path, give, () => o.statfs()),
-    // Absent: access (the kernel checks, by default_permissions), flush (nothing is held back), opendir and releasedir (no state).
+    // Absent: access (the kernel checks, by default_permissions), flush (nothing is held back),
+    // opendir and releasedir (no state).
     ...(options.xattrs && {
       setxattr: (path, name, bytes, _position, flags, done) => {
         // The buffer is libfuse's: the file system gets its own.
@@ -136,7 +167,8 @@ export function createMount(fuseNative: FuseNative, mountpoint: string, operatio
       // Present so that libfuse asks; `_op_getxattr` and `_op_listxattr` below answer.
       getxattr: (_path, _name, _position, give) => give(-E.ENOSYS),
       listxattr: (_path, give) => give(-E.ENOSYS),
-      removexattr: (path, name, done) => nothing('REMOVEXATTR', path, done, () => o.removexattr(path, name)),
+      removexattr: (path, name, done) =>
+        nothing('REMOVEXATTR', path, done, () => o.removexattr(path, name)),
     }),
   };
 
@@ -166,7 +198,8 @@ export function createMount(fuseNative: FuseNative, mountpoint: string, operatio
 
     override _op_fgetattr(signal: Fuse.Signal, path: string, handle: number): void {
       // The package's `_op_getattr` turns a stat into the array that the addon takes.
-      const getattr = (_path: string, give: Fuse.Give<Fuse.Stat>) => value('FGETATTR', path, give, () => o.fgetattr(handle));
+      const getattr = (_path: string, give: Fuse.Give<Fuse.Stat>) =>
+        value('FGETATTR', path, give, () => o.fgetattr(handle));
       fuseNative.Fuse.prototype._op_getattr.call({ ops: { getattr } }, signal, path);
     }
 
@@ -191,8 +224,17 @@ export function createMount(fuseNative: FuseNative, mountpoint: string, operatio
     }
   }
 
-  /** The size when there is no room, as getxattr(2) has it. `room`'s memory is detached from JavaScript by the signal. */
-  function bytes(operation: string, path: string, signal: Fuse.Signal, room: Buffer, action: () => Promise<Uint8Array>): void {
+  /**
+   * The size when there is no room, as getxattr(2) has it. `room`'s memory is detached from
+   * JavaScript by the signal.
+   */
+  function bytes(
+    operation: string,
+    path: string,
+    signal: Fuse.Signal,
+    room: Buffer,
+    action: () => Promise<Uint8Array>,
+  ): void {
     const send = (result: number) => {
       signal(result, room.buffer);
     };
@@ -229,7 +271,10 @@ export function createMount(fuseNative: FuseNative, mountpoint: string, operatio
 function withMtime(handler: Fuse.Handler): Fuse.Handler {
   return function (this: Fuse, state: Buffer, opcode: number, ...parameters: never[]): void {
     const [path, low, high] = parameters as unknown as [string, number, number];
-    const known = state.length >= MTIME + 8 && state.readUInt32LE(ATIME) === low && state.readUInt32LE(ATIME + 4) === high;
+    const known =
+      state.length >= MTIME + 8 &&
+      state.readUInt32LE(ATIME) === low &&
+      state.readUInt32LE(ATIME + 4) === high;
     if (!known) {
       handler.call(this, state, opcode, ...parameters);
       return;
@@ -248,7 +293,8 @@ function resultOf(operation: string, error: unknown): number {
   // What node:fs throws for a transfer.
   const { errno } = error as { errno?: unknown };
   if (typeof errno === 'number' && errno < 0 && errno > -4096) return errno;
-  if (errors.hasSubscribers) errors.publish({ operation, node: 0, error } satisfies UnexpectedError);
+  if (errors.hasSubscribers)
+    errors.publish({ operation, node: 0, error } satisfies UnexpectedError);
   return -E.EIO;
 }
 

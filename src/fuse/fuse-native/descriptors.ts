@@ -1,8 +1,9 @@
 /**
  * The descriptor table of this transport: which descriptor a node's data goes through now.
  *
- * A transfer holds the descriptor while it is under way; one that was replaced or retired meanwhile is closed by the last.
- * The table owns its descriptors, and handles have none of their own: so a handle that was opened before a copy-up reads what is written after it.
+ * A transfer holds the descriptor while it is under way; one that was replaced or retired meanwhile
+ * is closed by the last. The table owns its descriptors, and handles have none of their own: so a
+ * handle that was opened before a copy-up reads what is written after it.
  */
 import { closeSync } from 'node:fs';
 import type { DescriptorTable, NodeId } from '../../vfs/filesystem.js';

@@ -1,6 +1,7 @@
 /**
- * What a mount over `fuse-native` cannot do, as data: the conformance suite leaves cases out by `id`, and the README quotes the rest.
- * Sources: fuse-native 2.2.6 `index.js` and `fuse-native.c`, libfuse 2.9 `lib/fuse.c`.
+ * What a mount over `fuse-native` cannot do, as data: the conformance suite leaves cases out by
+ * `id`, and the README quotes the rest. Sources: fuse-native 2.2.6 `index.js` and `fuse-native.c`,
+ * libfuse 2.9 `lib/fuse.c`.
  */
 export interface TransportLimit {
   readonly id: string;
@@ -11,12 +12,15 @@ export interface TransportLimit {
 export const fuseNativeLimits = [
   {
     id: 'caller',
-    limit: "New files belong to the user that serves the mount, and every operation is done with that user's rights.",
-    reason: 'fuse-native passes neither uid nor gid of the caller; the kernel checks permissions (default_permissions) before it asks.',
+    limit:
+      "New files belong to the user that serves the mount, and every operation is done with that user's rights.",
+    reason:
+      'fuse-native passes neither uid nor gid of the caller; the kernel checks permissions (default_permissions) before it asks.',
   },
   {
     id: 'acl',
-    limit: 'POSIX ACLs are stored and shown, but neither enforced nor inherited from a default ACL.',
+    limit:
+      'POSIX ACLs are stored and shown, but neither enforced nor inherited from a default ACL.',
     reason: 'libfuse 2.9 does not negotiate FUSE_POSIX_ACL and FUSE_DONT_MASK.',
   },
   {
@@ -27,11 +31,13 @@ export const fuseNativeLimits = [
   {
     id: 'single-time',
     limit: 'Setting only one of atime and mtime (`touch -m`) succeeds and changes nothing.',
-    reason: 'libfuse 2.9 calls utimens for one time only with flag_utime_omit_ok, which fuse-native cannot set.',
+    reason:
+      'libfuse 2.9 calls utimens for one time only with flag_utime_omit_ok, which fuse-native cannot set.',
   },
   {
     id: 'name-encoding',
-    limit: 'A name, link target or xattr name that is not UTF-8 is listed with U+FFFD in it and answers EILSEQ.',
+    limit:
+      'A name, link target or xattr name that is not UTF-8 is listed with U+FFFD in it and answers EILSEQ.',
     reason: 'fuse-native passes strings through UTF-8 with replacement.',
   },
   {
@@ -49,11 +55,13 @@ export const fuseNativeLimits = [
     id: 'unlinked-open',
     limit:
       'A file that is removed while open stays in its directory as `.fuse_hidden…` until it is closed, so the directory is not empty, and a change to the file shows an nlink of 1.',
-    reason: 'libfuse 2.9 renames it, as a path-based file system has no other name for it, and corrects nlink in getattr alone.',
+    reason:
+      'libfuse 2.9 renames it, as a path-based file system has no other name for it, and corrects nlink in getattr alone.',
   },
   {
     id: 'replaced-name',
-    limit: 'Opening a name in the moment in which another file is renamed over it may fail with ENOENT.',
+    limit:
+      'Opening a name in the moment in which another file is renamed over it may fail with ENOENT.',
     reason: 'libfuse 2.9 opens by path, and the file that was looked up has none any more.',
   },
   {
@@ -94,7 +102,8 @@ export const fuseNativeLimits = [
   {
     id: 'speed',
     limit: 'Metadata operations take several times as long as over the native transport.',
-    reason: 'Each is a hop between a libfuse thread and the event loop, and nothing is cached for longer than the timeouts.',
+    reason:
+      'Each is a hop between a libfuse thread and the event loop, and nothing is cached for longer than the timeouts.',
   },
   {
     id: 'architecture',

@@ -1,12 +1,14 @@
 /**
  * Loads the npm package `fuse-native`, when this transport is asked for and not before.
  *
- * Its addon (compiled by its install script, or the prebuilt one when install scripts did not run) needs `libfuse.so.2`, has no
- * RUNPATH, and the package carries the library under the name `libfuse.so`: the dynamic linker finds nothing unless the system has libfuse 2.
- * So the library is mapped first. glibc's linker takes a library that is mapped already for one it needs when the
- * SONAME is the same (ld.so, _dl_map_object), and the SONAME of `libfuse.so` is `libfuse.so.2`. Mapping is done by
- * process.dlopen, which rejects what is not an addon and closes it again; RTLD_NODELETE (dlopen(3)) keeps it mapped all the same.
- * This needs no file outside the packages and changes none, no LD_LIBRARY_PATH (read at program start only) and no second program start.
+ * Its addon (compiled by its install script, or the prebuilt one when install scripts did not run)
+ * needs `libfuse.so.2`, has no RUNPATH, and the package carries the library under the name
+ * `libfuse.so`: the dynamic linker finds nothing unless the system has libfuse 2. So the library is
+ * mapped first. glibc's linker takes a library that is mapped already for one it needs when the
+ * SONAME is the same (ld.so, _dl_map_object), and the SONAME of `libfuse.so` is `libfuse.so.2`.
+ * Mapping is done by process.dlopen, which rejects what is not an addon and closes it again;
+ * RTLD_NODELETE (dlopen(3)) keeps it mapped all the same. This needs no file outside the packages
+ * and changes none, no LD_LIBRARY_PATH (read at program start only) and no second program start.
  */
 import { createRequire } from 'node:module';
 import { constants } from 'node:os';
@@ -76,7 +78,9 @@ function load(): FuseNative {
   }
 }
 
-/** node-gyp-build finds build/Release, else prebuilds/; the package's index.js gets the same object. */
+/**
+ * node-gyp-build finds build/Release, else prebuilds/; the package's index.js gets the same object.
+ */
 function loadAddon(own: NodeJS.Require, root: string): FuseNativeBinding {
   return (own('node-gyp-build') as (directory: string) => FuseNativeBinding)(root);
 }
@@ -90,7 +94,11 @@ function libraries(own: NodeJS.Require, root: string): string[] {
 function map(library: string): void {
   // It always throws: this is no addon.
   attempt(() => {
-    process.dlopen({ exports: {} }, library, constants.dlopen.RTLD_NOW | constants.dlopen.RTLD_GLOBAL | RTLD_NODELETE);
+    process.dlopen(
+      { exports: {} },
+      library,
+      constants.dlopen.RTLD_NOW | constants.dlopen.RTLD_GLOBAL | RTLD_NODELETE,
+    );
   });
 }
 

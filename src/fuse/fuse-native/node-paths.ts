@@ -1,16 +1,24 @@
 /**
  * Which node a path names.
  *
- * libfuse names files by path, the file system by node. A path is walked from the root by `lookup`, and the nodes on the way
- * are kept, a bounded number of them. Each `NodeReference` stands for one lookup count: it is given back to the file system
- * when the last holder (the cache, a request under way, an open handle) lets go.
+ * libfuse names files by path, the file system by node. A path is walked from the root by `lookup`,
+ * and the nodes on the way are kept, a bounded number of them. Each `NodeReference` stands for one
+ * lookup count: it is given back to the file system when the last holder (the cache, a request
+ * under way, an open handle) lets go.
  *
- * A walk that a change overtakes may have seen the old names: what it found is used, but not kept (`#changes`).
+ * A walk that a change overtakes may have seen the old names: what it found is used, but not kept
+ * (`#changes`).
  */
 import { LRUCache } from 'lru-cache';
 import type { Name } from '../../base/bytes.js';
 import { E, Errno } from '../../base/errno.js';
-import { Attributes, NO_NODE, ROOT_NODE, type FileSystem, type NodeId } from '../../vfs/filesystem.js';
+import {
+  Attributes,
+  NO_NODE,
+  ROOT_NODE,
+  type FileSystem,
+  type NodeId,
+} from '../../vfs/filesystem.js';
 import { assertWhole, nameOf } from './text.js';
 
 export class NodeReference {
@@ -31,7 +39,8 @@ export class NodeReference {
 
   release(): void {
     this.#holders--;
-    if (this.#holders < 0) throw new RangeError(`node ${this.node} was released more often than held`);
+    if (this.#holders < 0)
+      throw new RangeError(`node ${this.node} was released more often than held`);
     if (this.#holders === 0) this.#fileSystem?.forget(this.node, 1);
   }
 }
@@ -60,8 +69,8 @@ export class NodePaths {
   }
 
   /**
-   * The node at `path`, to be released by the caller. `out`, when given, is filled with its attributes.
-   * Throws ENOENT; EILSEQ where the path has lost bytes and names nothing.
+   * The node at `path`, to be released by the caller. `out`, when given, is filled with its
+   * attributes. Throws ENOENT; EILSEQ where the path has lost bytes and names nothing.
    */
   async find(path: string, out: Attributes | null = null): Promise<NodeReference> {
     let [reference, start] = this.#longestKnown(path);
@@ -73,7 +82,11 @@ export class NodePaths {
         const text = path.slice(start, end);
         const last = end === path.length;
         const changes = this.#changes;
-        const node = await this.#fileSystem.lookup(reference.node, nameOf(text), last && out !== null ? out : new Attributes());
+        const node = await this.#fileSystem.lookup(
+          reference.node,
+          nameOf(text),
+          last && out !== null ? out : new Attributes(),
+        );
         if (node === NO_NODE) {
           assertWhole(text);
           throw new Errno(E.ENOENT);
@@ -116,7 +129,8 @@ export class NodePaths {
   treeChanged(path: string): void {
     this.changed(path);
     const below = `${path}/`;
-    for (const known of [...this.#known.keys()]) if (known.startsWith(below)) this.#known.delete(known);
+    for (const known of [...this.#known.keys()])
+      if (known.startsWith(below)) this.#known.delete(known);
   }
 
   clear(): void {

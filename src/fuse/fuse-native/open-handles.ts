@@ -1,4 +1,7 @@
-/** Open files: the number that the kernel knows, and the node it stands for, which is held until the file is released. */
+/**
+ * Open files: the number that the kernel knows, and the node it stands for, which is held until the
+ * file is released.
+ */
 import { E, Errno } from '../../base/errno.js';
 import type { NodeId } from '../../vfs/filesystem.js';
 import type { NodeReference } from './node-paths.js';

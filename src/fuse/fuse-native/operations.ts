@@ -1,7 +1,9 @@
 /**
- * The operations of a path-based file system over the inode-based contract. Each fails by rejecting with `Errno`.
+ * The operations of a path-based file system over the inode-based contract. Each fails by rejecting
+ * with `Errno`.
  *
- * Copy-up happens at the first write, as over the native transport: a handle asks for a writable descriptor when it is written to, not when it is opened.
+ * Copy-up happens at the first write, as over the native transport: a handle asks for a writable
+ * descriptor when it is written to, not when it is opened.
  */
 import { read as readCallback, write as writeCallback } from 'node:fs';
 import { promisify } from 'node:util';
@@ -9,7 +11,14 @@ import type Fuse from 'fuse-native';
 import { bytesOf, textOf, type Name } from '../../base/bytes.js';
 import { E, Errno } from '../../base/errno.js';
 import { S_IFMT, S_IFREG } from '../../sys/constants.js';
-import { Attributes, type Caller, type DirectorySink, type FileSystem, type NodeId, type TimeChange } from '../../vfs/filesystem.js';
+import {
+  Attributes,
+  type Caller,
+  type DirectorySink,
+  type FileSystem,
+  type NodeId,
+  type TimeChange,
+} from '../../vfs/filesystem.js';
 import type { Descriptor, Descriptors } from './descriptors.js';
 import { NodePaths } from './node-paths.js';
 import { OpenHandles } from './open-handles.js';
@@ -76,16 +85,22 @@ export class Operations {
   async mknod(path: string, mode: number, device: number): Promise<void> {
     const major = (device >>> 8) & 0xfff;
     const minor = (device & 0xff) | ((device >>> 12) & 0xfff00);
-    await this.#make(path, (parent, name, out) => this.#fileSystem.mknod(parent, name, mode, major, minor, caller(), out));
+    await this.#make(path, (parent, name, out) =>
+      this.#fileSystem.mknod(parent, name, mode, major, minor, caller(), out),
+    );
   }
 
   async mkdir(path: string, mode: number): Promise<void> {
-    await this.#make(path, (parent, name, out) => this.#fileSystem.mkdir(parent, name, mode & PERMISSIONS, caller(), out));
+    await this.#make(path, (parent, name, out) =>
+      this.#fileSystem.mkdir(parent, name, mode & PERMISSIONS, caller(), out),
+    );
   }
 
   async symlink(target: string, path: string): Promise<void> {
     const bytes = storableBytes(target);
-    await this.#make(path, (parent, name, out) => this.#fileSystem.symlink(parent, name, bytes, caller(), out));
+    await this.#make(path, (parent, name, out) =>
+      this.#fileSystem.symlink(parent, name, bytes, caller(), out),
+    );
   }
 
   async link(from: string, to: string): Promise<void> {
@@ -123,7 +138,14 @@ export class Operations {
     try {
       const target = await this.paths.place(to);
       try {
-        await this.#fileSystem.rename(source.parent.node, source.name, target.parent.node, target.name, 0, caller());
+        await this.#fileSystem.rename(
+          source.parent.node,
+          source.name,
+          target.parent.node,
+          target.name,
+          0,
+          caller(),
+        );
       } finally {
         target.parent.release();
       }
@@ -135,16 +157,25 @@ export class Operations {
   }
 
   async chmod(path: string, mode: number): Promise<void> {
-    await this.#at(path, (node) => this.#fileSystem.setattr(node, { mode: mode & PERMISSIONS }, caller(), new Attributes()));
+    await this.#at(path, (node) =>
+      this.#fileSystem.setattr(node, { mode: mode & PERMISSIONS }, caller(), new Attributes()),
+    );
   }
 
   async chown(path: string, uid: number, gid: number): Promise<void> {
-    const change = { ...(uid === UNCHANGED_ID ? {} : { uid }), ...(gid === UNCHANGED_ID ? {} : { gid }) };
-    await this.#at(path, (node) => this.#fileSystem.setattr(node, change, caller(), new Attributes()));
+    const change = {
+      ...(uid === UNCHANGED_ID ? {} : { uid }),
+      ...(gid === UNCHANGED_ID ? {} : { gid }),
+    };
+    await this.#at(path, (node) =>
+      this.#fileSystem.setattr(node, change, caller(), new Attributes()),
+    );
   }
 
   async truncate(path: string, size: number): Promise<void> {
-    await this.#at(path, (node) => this.#fileSystem.setattr(node, { size }, caller(), new Attributes()));
+    await this.#at(path, (node) =>
+      this.#fileSystem.setattr(node, { size }, caller(), new Attributes()),
+    );
   }
 
   async ftruncate(handle: number, size: number): Promise<void> {
@@ -154,7 +185,9 @@ export class Operations {
   /** Milliseconds since the epoch; negative before it. */
   async utimens(path: string, atime: number, mtime: number): Promise<void> {
     const change = { atime: timeOf(atime), mtime: timeOf(mtime) };
-    await this.#at(path, (node) => this.#fileSystem.setattr(node, change, caller(), new Attributes()));
+    await this.#at(path, (node) =>
+      this.#fileSystem.setattr(node, change, caller(), new Attributes()),
+    );
   }
 
   async open(path: string): Promise<number> {
@@ -165,7 +198,8 @@ export class Operations {
     try {
       await this.mknod(path, S_IFREG | (mode & PERMISSIONS), 0);
     } catch (error) {
-      // The flags are not passed, O_EXCL among them: the kernel has looked the name up just before, and O_EXCL failed there.
+      // The flags are not passed, O_EXCL among them: the kernel has looked the name up just before,
+      // and O_EXCL failed there.
       if (!(error instanceof Errno) || error.errno !== E.EEXIST) throw error;
     }
     return this.open(path);
@@ -173,12 +207,20 @@ export class Operations {
 
   /** Bytes read, fewer at the end of the file only. */
   async read(handle: number, buffer: Uint8Array, length: number, offset: number): Promise<number> {
-    return this.#transfer(this.handles.node(handle), false, async (fd) => (await readAt(fd, buffer, 0, length, offset)).bytesRead);
+    return this.#transfer(
+      this.handles.node(handle),
+      false,
+      async (fd) => (await readAt(fd, buffer, 0, length, offset)).bytesRead,
+    );
   }
 
   /** Bytes written; fewer than asked for when an error came after some. */
   async write(handle: number, buffer: Uint8Array, length: number, offset: number): Promise<number> {
-    return this.#transfer(this.handles.node(handle), true, async (fd) => (await writeAt(fd, buffer, 0, length, offset)).bytesWritten);
+    return this.#transfer(
+      this.handles.node(handle),
+      true,
+      async (fd) => (await writeAt(fd, buffer, 0, length, offset)).bytesWritten,
+    );
   }
 
   async fsync(handle: number, dataOnly: boolean): Promise<void> {
@@ -190,7 +232,8 @@ export class Operations {
   }
 
   async statfs(): Promise<Fuse.Statfs> {
-    const { bsize, frsize, blocks, bfree, bavail, files, ffree, namelen } = await this.#statistics();
+    const { bsize, frsize, blocks, bfree, bavail, files, ffree, namelen } =
+      await this.#statistics();
     // Counts are passed as 32 bits: larger blocks make them fit.
     let scale = 1;
     while (blocks / scale >= TWO_32) scale *= 2;
@@ -222,7 +265,9 @@ export class Operations {
   /** The file system may keep `value`. */
   async setxattr(path: string, name: string, value: Uint8Array, flags: number): Promise<void> {
     const bytes = storableBytes(name);
-    await this.#at(path, (node) => this.#fileSystem.setxattr(node, bytes, value, flags, false, caller()));
+    await this.#at(path, (node) =>
+      this.#fileSystem.setxattr(node, bytes, value, flags, false, caller()),
+    );
   }
 
   async removexattr(path: string, name: string): Promise<void> {
@@ -244,7 +289,10 @@ export class Operations {
     }
   }
 
-  async #make(path: string, make: (parent: NodeId, name: Name, out: Attributes) => NodeId | Promise<NodeId>): Promise<void> {
+  async #make(
+    path: string,
+    make: (parent: NodeId, name: Name, out: Attributes) => NodeId | Promise<NodeId>,
+  ): Promise<void> {
     assertWhole(path.slice(path.lastIndexOf('/')));
     const { parent, name } = await this.paths.place(path);
     try {
@@ -254,8 +302,15 @@ export class Operations {
     }
   }
 
-  /** Nothing waits between getting the descriptor and using it: in between it might be retired and closed. */
-  async #transfer<T>(node: NodeId, write: boolean, transfer: (fd: number) => Promise<T>): Promise<T> {
+  /**
+   * Nothing waits between getting the descriptor and using it: in between it might be retired and
+   * closed.
+   */
+  async #transfer<T>(
+    node: NodeId,
+    write: boolean,
+    transfer: (fd: number) => Promise<T>,
+  ): Promise<T> {
     const usable = (descriptor: Descriptor | undefined) =>
       descriptor !== undefined && (descriptor.writable || !write) ? descriptor : null;
     let descriptor = usable(this.#descriptors.get(node));
@@ -268,7 +323,16 @@ export class Operations {
   }
 
   async #statistics() {
-    const out = { bsize: 0, frsize: 0, blocks: 0, bfree: 0, bavail: 0, files: 0, ffree: 0, namelen: 0 };
+    const out = {
+      bsize: 0,
+      frsize: 0,
+      blocks: 0,
+      bfree: 0,
+      bavail: 0,
+      files: 0,
+      ffree: 0,
+      namelen: 0,
+    };
     await this.#fileSystem.statfs(out);
     return out;
   }
@@ -276,7 +340,14 @@ export class Operations {
 
 /** The serving user: fuse-native does not say who asks. The kernel has applied the umask. */
 function caller(): Caller {
-  return { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0, pid: 0, umask: 0, parentGroup: -1, interrupted: false };
+  return {
+    uid: process.geteuid?.() ?? 0,
+    gid: process.getegid?.() ?? 0,
+    pid: 0,
+    umask: 0,
+    parentGroup: -1,
+    interrupted: false,
+  };
 }
 
 function statOf(from: Attributes): Fuse.Stat {
@@ -303,7 +374,10 @@ function deviceOf({ mode, rdevMajor, rdevMinor }: Attributes): number {
   return ((rdevMinor & 0xff) | (rdevMajor << 8) | ((rdevMinor & 0xfff00) << 12)) >>> 0;
 }
 
-/** 32 bits: the high ones, where inode numbers of several file systems are told apart, are mixed in and not cut off. */
+/**
+ * 32 bits: the high ones, where inode numbers of several file systems are told apart, are mixed in
+ * and not cut off.
+ */
 function foldInode(ino: number): number {
   return (Math.imul(Math.floor(ino / TWO_32), 0x9e37_79b1) ^ (ino % TWO_32)) >>> 0;
 }

@@ -1,18 +1,23 @@
 /**
- * The second transport: serves a file system through the npm package `fuse-native` (2.2.6), which is libfuse 2.9 and path-based.
+ * The second transport: serves a file system through the npm package `fuse-native` (2.2.6), which
+ * is libfuse 2.9 and path-based.
  *
- * Each operation is a hop from a libfuse thread to the event loop and back: the thread waits until it is answered. What is asked by
- * path becomes a node (node-paths.ts), then an operation of the contract (operations.ts).
+ * Each operation is a hop from a libfuse thread to the event loop and back: the thread waits until
+ * it is answered. What is asked by path becomes a node (node-paths.ts), then an operation of the
+ * contract (operations.ts).
  *
  * Invariants:
- * - Every lookup count taken is given back, when the mount is gone at the latest; the file system is destroyed after that.
+ * - Every lookup count taken is given back, when the mount is gone at the latest; the file system
+ *   is destroyed after that.
  * - A request is answered exactly once (adapter.ts).
- * - This process never touches its own mount: the event loop that would answer is the one that asks. And libfuse's descriptor is
- *   inherited by child processes: one that uses the mount and outlives this process waits for ever.
+ * - This process never touches its own mount: the event loop that would answer is the one that
+ *   asks. And libfuse's descriptor is inherited by child processes: one that uses the mount and
+ *   outlives this process waits for ever.
  *
- * Its limits, in short (in full, with reasons, and as data: limits.ts): no caller, so new files belong to the serving user; ACLs not
- * enforced; times in milliseconds, and only both at once; UTF-8 names; 32-bit inode numbers; hard-linked names cached apart;
- * `.fuse_hidden…` names; no rename flags, fallocate, SEEK_DATA or O_TMPFILE; several times slower on metadata.
+ * Its limits, in short (in full, with reasons, and as data: limits.ts): no caller, so new files
+ * belong to the serving user; ACLs not enforced; times in milliseconds, and only both at once;
+ * UTF-8 names; 32-bit inode numbers; hard-linked names cached apart; `.fuse_hidden…` names; no
+ * rename flags, fallocate, SEEK_DATA or O_TMPFILE; several times slower on metadata.
  */
 import { execFile } from 'node:child_process';
 import { closeSync, readdirSync, readlinkSync, statSync } from 'node:fs';
@@ -32,8 +37,9 @@ export interface FuseNativeOptions {
   /** What df(1) shows in its first column. */
   readonly source?: string;
   /**
-   * How long the kernel may believe names, attributes and absences: seconds. At most 1, the default for the first two (0 for
-   * absences): for longer, the names of a hard-linked file would show different attributes.
+   * How long the kernel may believe names, attributes and absences: seconds. At most 1, the default
+   * for the first two (0 for absences): for longer, the names of a hard-linked file would show
+   * different attributes.
    */
   readonly entryTimeout?: number;
   readonly attrTimeout?: number;
@@ -49,26 +55,37 @@ export interface FuseNativeMount {
   /** Absolute. */
   readonly mountpoint: string;
   /**
-   * Unmounts, and resolves when `closed` does. Rejects with PlyfsError `unmount-failed`, when it is in use for one: the mount then goes on. `lazy`
-   * detaches a mount that is in use, too; it is served until its last file is closed.
+   * Unmounts, and resolves when `closed` does. Rejects with PlyfsError `unmount-failed`, when it is
+   * in use for one: the mount then goes on. `lazy` detaches a mount that is in use, too; it is
+   * served until its last file is closed.
    */
   unmount(lazy?: boolean): Promise<void>;
-  /** Resolves when the mount is gone, whoever unmounted it, and the file system is destroyed; rejects with what that threw. */
+  /**
+   * Resolves when the mount is gone, whoever unmounted it, and the file system is destroyed;
+   * rejects with what that threw.
+   */
   readonly closed: Promise<void>;
 }
 
 const MAX_TIMEOUT = 1;
 const DEFAULT_MAX_PATHS = 8192;
-/** fuse-native.c copies the mount point, and the options, into 1,024 bytes and cuts off what is longer. */
+/**
+ * fuse-native.c copies the mount point, and the options, into 1,024 bytes and cuts off what is
+ * longer.
+ */
 const MAX_BYTES = 1023;
-/** libfuse does not tell when the connection has ended; this often (ms) its descriptor is looked for. */
+/**
+ * libfuse does not tell when the connection has ended; this often (ms) its descriptor is looked
+ * for.
+ */
 const WATCH_INTERVAL = 200;
 /** The same while we are unmounting. */
 const CLOSE_INTERVAL = 5;
 
 /**
- * Mounts and serves. The mount point is text: one that is not UTF-8 cannot be passed. Throws PlyfsError: `fuse-native-unusable`, `mountpoint-unusable`,
- * `mount-failed` (libfuse then has said why on stderr).
+ * Mounts and serves. The mount point is text: one that is not UTF-8 cannot be passed. Throws
+ * PlyfsError: `fuse-native-unusable`, `mountpoint-unusable`, `mount-failed` (libfuse then has said
+ * why on stderr).
  */
 export async function serveFuseNative(
   fileSystem: FileSystem,
@@ -107,7 +124,13 @@ export async function serveFuseNative(
       if (requests === 0) drained?.();
     },
     answered: (operation, file, result, started) => {
-      options.trace?.({ operation, node: 0, name: bytesOf(file), result, micros: (performance.now() - started) * 1000 });
+      options.trace?.({
+        operation,
+        node: 0,
+        name: bytesOf(file),
+        result,
+        micros: (performance.now() - started) * 1000,
+      });
     },
   });
 
@@ -117,14 +140,19 @@ export async function serveFuseNative(
     await mount.mount();
   } catch (error) {
     mount.detach();
-    // An option that libfuse does not know is found out after mounting, and the mount left without anyone to serve it.
+    // An option that libfuse does not know is found out after mounting, and the mount left without
+    // anyone to serve it.
     if (opened().length > 0) {
       for (const fd of opened()) closeSync(fd);
       await unmount(path, true);
     }
-    throw new PlyfsError('mount-failed', `fuse-native could not mount on ${path} (${messageOf(error)}): look at what libfuse printed.`, {
-      cause: error,
-    });
+    throw new PlyfsError(
+      'mount-failed',
+      `fuse-native could not mount on ${path} (${messageOf(error)}): look at what libfuse printed.`,
+      {
+        cause: error,
+      },
+    );
   }
   const [device] = opened();
 
@@ -205,11 +233,16 @@ function assertMountpoint(path: string): void {
       },
     );
   }
-  if (!directory) throw new PlyfsError('mountpoint-unusable', `The mount point ${path} is not a directory: name one.`);
+  if (!directory)
+    throw new PlyfsError(
+      'mountpoint-unusable',
+      `The mount point ${path} is not a directory: name one.`,
+    );
 }
 
 function mountOptionsOf(options: FuseNativeOptions): string {
-  const bounded = (seconds: number | undefined, standard: number) => Math.min(seconds ?? standard, MAX_TIMEOUT);
+  const bounded = (seconds: number | undefined, standard: number) =>
+    Math.min(seconds ?? standard, MAX_TIMEOUT);
   const all = [
     // The kernel checks permissions: we do not learn who asks.
     'default_permissions',
@@ -256,9 +289,15 @@ async function unmount(path: string, lazy: boolean): Promise<void> {
     const said = await run(command, words);
     if (said === null) continue;
     if (said === '') return;
-    throw new PlyfsError('unmount-failed', `${path} could not be unmounted (${said}): end what uses it and try again.`);
+    throw new PlyfsError(
+      'unmount-failed',
+      `${path} could not be unmounted (${said}): end what uses it and try again.`,
+    );
   }
-  throw new PlyfsError('unmount-failed', `${path} could not be unmounted, as there is neither fusermount3 nor umount here: install fuse3.`);
+  throw new PlyfsError(
+    'unmount-failed',
+    `${path} could not be unmounted, as there is neither fusermount3 nor umount here: install fuse3.`,
+  );
 }
 
 /** What the command complained of, empty when it succeeded; null when there is no such command. */

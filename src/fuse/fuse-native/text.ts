@@ -1,8 +1,8 @@
 /**
  * Between the strings of fuse-native, decoded from UTF-8, and byte strings.
  *
- * Bytes that were not UTF-8 arrive as U+FFFD, and which they were cannot be told. A name with that character is used only
- * where a file really has it; nothing is ever created under it.
+ * Bytes that were not UTF-8 arrive as U+FFFD, and which they were cannot be told. A name with that
+ * character is used only where a file really has it; nothing is ever created under it.
  */
 import { bytesOf, textOf, type ByteString, type Name } from '../../base/bytes.js';
 import { E, Errno } from '../../base/errno.js';

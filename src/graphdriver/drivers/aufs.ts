@@ -1,4 +1,7 @@
-/** The layout of Docker's aufs driver, so that a root of its time opens again on a kernel without AUFS. */
+/**
+ * The layout of Docker's aufs driver, so that a root of its time opens again on a kernel without
+ * AUFS.
+ */
 import { treeSize } from '../../archive/layer-size.js';
 import { backingFileSystem } from '../feature-detection.js';
 import { AufsLayout } from '../aufs-layout.js';

@@ -1,4 +1,7 @@
-/** The layout of Docker's fuse-overlayfs driver: overlay2's, with whiteouts kept as the `.wh.` files they are in a layer's tar. */
+/**
+ * The layout of Docker's fuse-overlayfs driver: overlay2's, with whiteouts kept as the `.wh.` files
+ * they are in a layer's tar.
+ */
 import type { DriverDefinition, DriverOptions } from '../driver.js';
 import { MarkerDriver, markersUnsupported, refuseOptions } from '../marker-driver.js';
 import { OverlayLayout } from '../overlay-layout.js';

@@ -43,7 +43,10 @@ function parseOptions(options: readonly string[]): Options {
       case 'overlay2.override_kernel_check':
         break;
       default:
-        throw new PlyfsError('option-unknown', `the storage driver overlay2 has no option ${key}: overlay2.size is one.`);
+        throw new PlyfsError(
+          'option-unknown',
+          `the storage driver overlay2 has no option ${key}: overlay2.size is one.`,
+        );
     }
   }
   return size === undefined ? {} : { size };
@@ -78,7 +81,11 @@ class Overlay2Driver extends UnionDriver {
     ];
   }
 
-  override async createReadWrite(id: string, parent: string | undefined, options: { size?: number } = {}): Promise<void> {
+  override async createReadWrite(
+    id: string,
+    parent: string | undefined,
+    options: { size?: number } = {},
+  ): Promise<void> {
     const size = options.size ?? this.#size;
     await super.createReadWrite(id, parent, size === undefined ? {} : { size });
   }
@@ -95,7 +102,8 @@ class Overlay2Driver extends UnionDriver {
   }
 
   override diff(id: string, parent: string | undefined): ByteSource {
-    if (this.#isNative(id, parent)) return packTree(this.directories(id).own, { form: 'overlay', ownership });
+    if (this.#isNative(id, parent))
+      return packTree(this.directories(id).own, { form: 'overlay', ownership });
     return super.diff(id, parent);
   }
 
@@ -135,7 +143,8 @@ class Overlay2Driver extends UnionDriver {
 
   /** Who cannot mount the kernel's overlay has layers that it never wrote to. */
   #kernelOverlay(): KernelOverlay {
-    if (mounters.kernel.unsupported() !== undefined) return { unsupported: undefined, metacopy: false, nativeDiff: true };
+    if (mounters.kernel.unsupported() !== undefined)
+      return { unsupported: undefined, metacopy: false, nativeDiff: true };
     if (!this.#mayProbe) return (this.#kernel ??= assumedKernelOverlay());
     const tried = (this.#kernel ??= tryKernelOverlay(this.home));
     return tried.unsupported === undefined ? tried : { ...tried, nativeDiff: true };
@@ -165,14 +174,17 @@ export const overlay2: DriverDefinition = {
       // Docker's sentence.
       return `the backing ${backing} filesystem is formatted without d_type support, which leads to incorrect behavior. Reformat the filesystem with ftype=1 to enable d_type support.`;
     }
-    if (whiteouts !== true) return `whiteout devices cannot be made on the ${backing} file system of ${home} (${reasonOf(whiteouts)})`;
-    if (xattrs === undefined) return `the ${backing} file system of ${home} takes no extended attributes`;
+    if (whiteouts !== true)
+      return `whiteout devices cannot be made on the ${backing} file system of ${home} (${reasonOf(whiteouts)})`;
+    if (xattrs === undefined)
+      return `the ${backing} file system of ${home} takes no extended attributes`;
     return mounter === 'kernel' ? tryKernelOverlay(home).unsupported : undefined;
   },
 
   async open(options) {
     parseOptions(options.options);
-    if (options.readOnly && !isDirectory(options.home)) return new Overlay2Driver({ ...options, options: [] });
+    if (options.readOnly && !isDirectory(options.home))
+      return new Overlay2Driver({ ...options, options: [] });
     return new Overlay2Driver(options);
   },
 };

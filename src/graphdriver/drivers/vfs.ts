@@ -73,7 +73,11 @@ class VfsDriver extends LayerDriver {
     return { whiteouts: 'apply' };
   }
 
-  protected async show(id: string, target: string, { readOnly, suid, dev }: ShowOptions): Promise<MountedBy['by']> {
+  protected async show(
+    id: string,
+    target: string,
+    { readOnly, suid, dev }: ShowOptions,
+  ): Promise<MountedBy['by']> {
     const { own } = this.directories(id);
     const none = bytesOf('');
     const result = sys.mount(bytesOf(own), bytesOf(target), none, MS_BIND, none);
@@ -84,12 +88,18 @@ class VfsDriver extends LayerDriver {
       );
     }
     if (result < 0)
-      throw new PlyfsError('mount-failed', `cannot bind ${own} to ${target} (${reasonOf(-result)}): check that ${target} is a directory.`);
+      throw new PlyfsError(
+        'mount-failed',
+        `cannot bind ${own} to ${target} (${reasonOf(-result)}): check that ${target} is a directory.`,
+      );
     const flags = (readOnly ? MS_RDONLY : 0) | (suid ? 0 : MS_NOSUID) | (dev ? 0 : MS_NODEV);
     const changed = sys.mount(none, bytesOf(target), none, MS_REMOUNT | MS_BIND | flags, none);
     if (changed < 0) {
       await unmount(target, true);
-      throw new PlyfsError('mount-failed', `cannot restrict what is shown at ${target} (${reasonOf(-changed)}).`);
+      throw new PlyfsError(
+        'mount-failed',
+        `cannot restrict what is shown at ${target} (${reasonOf(-changed)}).`,
+      );
     }
     return 'bind';
   }

@@ -30,14 +30,20 @@ export const fuseMounter: Mounter = {
   recipe: (mount, ids) => ({ by: 'program', words: [program, ...wordsOf(mount, ids)] }),
 
   async mount(mount) {
-    const child = spawn(program, [...wordsOf(mount, undefined), mount.target], { stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawn(program, [...wordsOf(mount, undefined), mount.target], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
     let said = '';
     child.stderr.setEncoding('utf8').on('data', (text: string) => (said += text));
     let status: number | null;
     try {
       [status] = (await once(child, 'close')) as [number | null];
     } catch (error) {
-      throw new PlyfsError('mount-failed', `${program} cannot be run (${messageOf(error)}): install plyfs again.`, { cause: error });
+      throw new PlyfsError(
+        'mount-failed',
+        `${program} cannot be run (${messageOf(error)}): install plyfs again.`,
+        { cause: error },
+      );
     }
     if (status === 0) return;
     const why = said
@@ -65,19 +71,29 @@ function wordsOf(mount: Omit<UnionMount, 'target'>, ids: MountIds | undefined): 
 
 /** What a mount does with the owners that are kept beside the files. */
 const ownersFor: Readonly<Record<MountIds, readonly string[]>> = {
-  // Whose files they are on disk is whose they are: the owners that are kept aside are shown, and do not lock that user out.
+  // Whose files they are on disk is whose they are: the owners that are kept aside are shown, and
+  // do not lock that user out.
   host: ['permissions=off'],
   // Each of the namespace's ids means what it means in the layer.
   ranges: ['noacl'],
   emulated: ['permissions=off', 'emulate_owners'],
   single: ['permissions=off', 'squash_to_root'],
-  squashed: ['permissions=off', `squash_to_uid=${process.geteuid?.() ?? 0}`, `squash_to_gid=${process.getegid?.() ?? 0}`],
+  squashed: [
+    'permissions=off',
+    `squash_to_uid=${process.geteuid?.() ?? 0}`,
+    `squash_to_gid=${process.getegid?.() ?? 0}`,
+  ],
 };
 
 function optionsOf(mount: Omit<UnionMount, 'target'>, ids: MountIds | undefined): string {
   const { lowers, upper, form, ownership, readOnly, suid, dev, source } = mount;
   const words = [`lowerdir=${lowers.map(escaped).join(':')}`];
-  if (upper !== undefined) words.push(`upperdir=${escaped(upper.path)}`, `workdir=${escaped(upper.work)}`, `upper_whiteout=${form}`);
+  if (upper !== undefined)
+    words.push(
+      `upperdir=${escaped(upper.path)}`,
+      `workdir=${escaped(upper.work)}`,
+      `upper_whiteout=${form}`,
+    );
   words.push(`whiteout=${form}`, `fsname=${escaped(source)}`);
   if (ownership === 'override') words.push('xattr_permissions=2', ...ownersFor[ids ?? 'host']);
   if (readOnly) words.push('ro');

@@ -1,10 +1,21 @@
-/** Mounting by the kernel's overlayfs, with the options that Docker gives it (moby, daemon/graphdriver/overlay2/overlay.go, Get). */
+/**
+ * Mounting by the kernel's overlayfs, with the options that Docker gives it (moby,
+ * daemon/graphdriver/overlay2/overlay.go, Get).
+ */
 import { existsSync } from 'node:fs';
 import { bytesOf } from '../../base/bytes.js';
 import { check, E } from '../../base/errno.js';
 import { PlyfsError } from '../../base/error.js';
 import { reasonOf } from '../../base/system-error.js';
-import { AT_FDCWD, MS_NODEV, MS_NOSUID, MS_RDONLY, O_CLOEXEC, O_DIRECTORY, O_RDONLY } from '../../sys/constants.js';
+import {
+  AT_FDCWD,
+  MS_NODEV,
+  MS_NOSUID,
+  MS_RDONLY,
+  O_CLOEXEC,
+  O_DIRECTORY,
+  O_RDONLY,
+} from '../../sys/constants.js';
 import { sys } from '../../sys/index.js';
 import type { Mounter, UnionMount } from '../mounter.js';
 import { emptyDirectory } from '../runtime-directory.js';
@@ -25,7 +36,14 @@ export const kernelMounter: Mounter = {
   recipe(mount) {
     assertSuitable(mount);
     const { from, data } = chooseOptions(mount);
-    return { by: 'mount', source: mount.source, type: 'overlay', flags: flagsOf(mount), data, from: from ?? '/' };
+    return {
+      by: 'mount',
+      source: mount.source,
+      type: 'overlay',
+      flags: flagsOf(mount),
+      data,
+      from: from ?? '/',
+    };
   },
 
   async mount(mount) {
@@ -33,7 +51,9 @@ export const kernelMounter: Mounter = {
     const result = mountOverlay(mount);
     if (result < 0) {
       const remedy =
-        result === -E.ENODEV ? 'load the kernel module with modprobe overlay, or mount by fuse' : 'dmesg tells more; or mount by fuse';
+        result === -E.ENODEV
+          ? 'load the kernel module with modprobe overlay, or mount by fuse'
+          : 'dmesg tells more; or mount by fuse';
       throw new PlyfsError(
         'mount-failed',
         `the kernel refuses to mount ${mount.source} at ${mount.target} (${reasonOf(-result)}): ${remedy}.`,
@@ -51,7 +71,10 @@ interface Directories {
 
 function assertSuitable({ form, source }: Pick<UnionMount, 'form' | 'source'>): void {
   if (form === 'overlay') return;
-  throw new PlyfsError('mounter-unsuitable', `the kernel's overlay cannot read the .wh. files of ${source}: mount it by fuse.`);
+  throw new PlyfsError(
+    'mounter-unsuitable',
+    `the kernel's overlay cannot read the .wh. files of ${source}: mount it by fuse.`,
+  );
 }
 
 function flagsOf({ readOnly, suid, dev }: Pick<UnionMount, 'readOnly' | 'suid' | 'dev'>): number {
@@ -64,7 +87,8 @@ function chooseOptions(mount: Omit<UnionMount, 'target'>): { data: string; from?
   if (Buffer.byteLength(data) <= DATA_LIMIT) return { data };
   const shorter = mount.relative === undefined ? data : overlayOptions(mount.relative);
   const length = Buffer.byteLength(shorter);
-  if (mount.relative !== undefined && length <= DATA_LIMIT) return { data: shorter, from: mount.relative.from };
+  if (mount.relative !== undefined && length <= DATA_LIMIT)
+    return { data: shorter, from: mount.relative.from };
   throw new PlyfsError(
     'mount-options-too-long',
     `the names of the ${mount.lowers.length} layers of ${mount.source} take ${length} bytes, and the kernel takes ${DATA_LIMIT}: mount it by fuse.`,
@@ -78,7 +102,10 @@ function mountOverlay(mount: UnionMount): number {
   const type = bytesOf('overlay');
   const { data, from } = chooseOptions(mount);
   if (from === undefined) return sys.mount(source, target, type, flagsOf(mount), bytesOf(data));
-  const start = check(sys.openat(AT_FDCWD, bytesOf(from), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0), from);
+  const start = check(
+    sys.openat(AT_FDCWD, bytesOf(from), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0),
+    from,
+  );
   try {
     return sys.mountFrom(start, source, target, type, flagsOf(mount), bytesOf(data));
   } finally {
@@ -86,7 +113,9 @@ function mountOverlay(mount: UnionMount): number {
   }
 }
 
-/** The options of a union; without an upper it is read-only, and the kernel wants two lowers then. */
+/**
+ * The options of a union; without an upper it is read-only, and the kernel wants two lowers then.
+ */
 export function overlayOptions({ lowers, upper }: Directories): string {
   const words: string[] = [];
   // Where the module knows it: an index would tie the upper to this very mount's layers.
@@ -94,7 +123,8 @@ export function overlayOptions({ lowers, upper }: Directories): string {
   if (inUserNamespace()) words.push('userxattr');
   const all = upper === undefined && lowers.length === 1 ? [...lowers, emptyDirectory()] : lowers;
   words.push(`lowerdir=${all.map(escaped).join(':')}`);
-  if (upper !== undefined) words.push(`upperdir=${escaped(upper.path)}`, `workdir=${escaped(upper.work)}`);
+  if (upper !== undefined)
+    words.push(`upperdir=${escaped(upper.path)}`, `workdir=${escaped(upper.work)}`);
   return words.join(',');
 }
 

@@ -52,10 +52,12 @@ export function instruction(code: number, k: number, jt = 0, jf = 0): Instructio
  * would refuse.
  */
 export function encode(program: readonly Instruction[]): Uint8Array {
-  if (program.length > MAX_INSTRUCTIONS) throw new RangeError(`a filter of ${program.length} instructions`);
+  if (program.length > MAX_INSTRUCTIONS)
+    throw new RangeError(`a filter of ${program.length} instructions`);
   const bytes = new DataView(new ArrayBuffer(8 * program.length));
   program.forEach(({ code, jt, jf, k }, index) => {
-    if (jt > 0xff || jf > 0xff) throw new RangeError(`a jump over ${Math.max(jt, jf)} instructions`);
+    if (jt > 0xff || jf > 0xff)
+      throw new RangeError(`a jump over ${Math.max(jt, jf)} instructions`);
     bytes.setUint16(8 * index, code, true);
     bytes.setUint8(8 * index + 2, jt);
     bytes.setUint8(8 * index + 3, jf);

@@ -40,7 +40,11 @@ const narrow: ReadonlySet<Abi> = new Set(['i386', 'x32', 'arm']);
  * (libcontainer/seccomp/patchbpf): a C library takes that for a kernel that has no such call, and
  * does without.
  */
-export function compile({ fallback }: Profile, rules: readonly Rule[], machine: Machine): Instruction[] | undefined {
+export function compile(
+  { fallback }: Profile,
+  rules: readonly Rule[],
+  machine: Machine,
+): Instruction[] | undefined {
   const known = architectures[machine];
   if (known === undefined) return undefined;
   const program = [instruction(Op.load, Data.arch)];
@@ -67,17 +71,23 @@ function spansOf(rules: readonly Rule[], abi: Abi, fallback: number): Span[] {
   for (const rule of rules) {
     for (const name of rule.names) {
       const number = calls.get(name);
-      if (number !== undefined) alternatives.set(number, [...(alternatives.get(number) ?? []), rule]);
+      if (number !== undefined)
+        alternatives.set(number, [...(alternatives.get(number) ?? []), rule]);
     }
   }
   const unknown = Verdict.errno(constants.errno.ENOSYS);
-  const last = Math.max(...[...alternatives.keys()].filter((number) => abi !== 'arm' || number < ARM_PRIVATE_CALLS));
+  const last = Math.max(
+    ...[...alternatives.keys()].filter((number) => abi !== 'arm' || number < ARM_PRIVATE_CALLS),
+  );
   const others = (number: number): Instruction[] => [returns(number <= last ? fallback : unknown)];
 
   const start = abi === 'x32' ? X32_BIT : 0;
   const spans: Span[] = [{ from: start, code: others(start) }];
   for (const [number, chosen] of [...alternatives].sort(([a], [b]) => a - b)) {
-    const code = chosen.reduceRight<readonly Instruction[]>((after, rule) => alternative(rule, abi, after), others(number));
+    const code = chosen.reduceRight<readonly Instruction[]>(
+      (after, rule) => alternative(rule, abi, after),
+      others(number),
+    );
     put(spans, number, code);
     put(spans, number + 1, others(number + 1));
   }
@@ -109,11 +119,17 @@ function search(spans: readonly Span[]): readonly Instruction[] {
 }
 
 /** What `rule` says where its conditions hold, and `after` elsewhere. */
-function alternative({ action, when = [] }: Rule, abi: Abi, after: readonly Instruction[]): readonly Instruction[] {
+function alternative(
+  { action, when = [] }: Rule,
+  abi: Abi,
+  after: readonly Instruction[],
+): readonly Instruction[] {
   const verdict = returns(verdictOf(action));
   if (when.length === 0) return [verdict];
   const steps = when.flatMap((condition) => stepsOf(condition, narrow.has(abi)));
-  const held = steps.map((step, index) => (typeof step === 'function' ? step(steps.length - index) : step));
+  const held = steps.map((step, index) =>
+    typeof step === 'function' ? step(steps.length - index) : step,
+  );
   return [...held, verdict, ...after];
 }
 

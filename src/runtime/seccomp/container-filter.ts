@@ -6,7 +6,14 @@ import { arch, release } from 'node:os';
 import { encode } from './bpf.js';
 import { compile } from './compile.js';
 import { dockerProfile } from './docker-profile.js';
-import { rulesFor, type Action, type Condition, type Machine, type Rule, type Subject } from './profile.js';
+import {
+  rulesFor,
+  type Action,
+  type Condition,
+  type Machine,
+  type Rule,
+  type Subject,
+} from './profile.js';
 
 /** Node's names of processors. */
 const machines: Readonly<Record<string, Machine>> = {
@@ -23,7 +30,9 @@ function thisMachine(capabilities: Iterable<string>): Subject | undefined {
   const [major = 0, minor = 0] = release()
     .split('.')
     .map((part) => Number.parseInt(part, 10));
-  return machine === undefined ? undefined : { machine, capabilities: new Set(capabilities), kernel: [major, minor] };
+  return machine === undefined
+    ? undefined
+    : { machine, capabilities: new Set(capabilities), kernel: [major, minor] };
 }
 
 /**
@@ -65,7 +74,9 @@ export function ociSeccomp(capabilities: Iterable<string>): object | undefined {
 }
 
 function ociAction(action: Action, key: string, errnoKey: string): object {
-  return action === 'allow' ? { [key]: 'SCMP_ACT_ALLOW' } : { [key]: 'SCMP_ACT_ERRNO', [errnoKey]: action.errno };
+  return action === 'allow'
+    ? { [key]: 'SCMP_ACT_ALLOW' }
+    : { [key]: 'SCMP_ACT_ERRNO', [errnoKey]: action.errno };
 }
 
 function ociCondition(condition: Condition): object {

@@ -12,7 +12,10 @@ function words(text: string): string[] {
   return text.trim().split(/\s+/);
 }
 
-function allow(names: string, terms: { readonly includes?: Terms; readonly excludes?: Terms } = {}): Rule {
+function allow(
+  names: string,
+  terms: { readonly includes?: Terms; readonly excludes?: Terms } = {},
+): Rule {
   return { names: words(names), action: 'allow', ...terms };
 }
 
@@ -70,7 +73,10 @@ const always = `
 /**
  * Address families from 12 on. Not there: what Linux has dropped, AF_ALG (38) and AF_VSOCK (40).
  */
-const socketFamilies = [13, 14, 15, 16, 17, 18, 21, 22, 24, 26, 27, 28, 29, 30, 31, 32, 33, 35, 36, 39, 41, 42, 43, 44, 45];
+const socketFamilies = [
+  13, 14, 15, 16, 17, 18, 21, 22, 24, 26, 27, 28, 29, 30, 31, 32, 33, 35, 36, 39, 41, 42, 43, 44,
+  45,
+];
 
 /** PER_LINUX, PER_LINUX32 (0x8), both with UNAME26 (0x20000), and the question which it is. */
 const personalities = [0, 0x8, 0x20000, 0x20008, 0xffffffff];
@@ -79,8 +85,16 @@ const personalities = [0, 0x8, 0x20000, 0x20008, 0xffffffff];
 const NAMESPACES = 0x7e020000;
 const s390: Terms = { machines: ['s390x'] };
 
-function cloneWithoutNamespaces(index: number, terms: { readonly includes?: Terms; readonly excludes: Terms }): Rule {
-  return { names: ['clone'], action: 'allow', when: [{ index, is: 'masked', mask: NAMESPACES, value: 0 }], ...terms };
+function cloneWithoutNamespaces(
+  index: number,
+  terms: { readonly includes?: Terms; readonly excludes: Terms },
+): Rule {
+  return {
+    names: ['clone'],
+    action: 'allow',
+    when: [{ index, is: 'masked', mask: NAMESPACES, value: 0 }],
+    ...terms,
+  };
 }
 
 export const dockerProfile: Profile = {
@@ -97,7 +111,9 @@ export const dockerProfile: Profile = {
       personalities.map((value): Condition => ({ index: 0, is: 'equal', value })),
     ),
     allow('sync_file_range2 swapcontext', { includes: { machines: ['ppc64le'] } }),
-    allow('arm_fadvise64_64 arm_sync_file_range sync_file_range2 breakpoint cacheflush set_tls', { includes: { machines: ['arm64'] } }),
+    allow('arm_fadvise64_64 arm_sync_file_range sync_file_range2 breakpoint cacheflush set_tls', {
+      includes: { machines: ['arm64'] },
+    }),
     allow('arch_prctl modify_ldt', { includes: { machines: ['amd64'] } }),
     allow('s390_pci_mmio_read s390_pci_mmio_write s390_runtime_instr', { includes: s390 }),
     allow('riscv_flush_icache', { includes: { machines: ['riscv64'] } }),
@@ -111,12 +127,19 @@ export const dockerProfile: Profile = {
     cloneWithoutNamespaces(0, { excludes: { ...s390, capabilities: ['CAP_SYS_ADMIN'] } }),
     cloneWithoutNamespaces(1, { includes: s390, excludes: { capabilities: ['CAP_SYS_ADMIN'] } }),
     // Its flags are in memory, where a filter does not see them: a C library goes back to clone(2).
-    { names: ['clone3'], action: { errno: constants.errno.ENOSYS }, excludes: { capabilities: ['CAP_SYS_ADMIN'] } },
+    {
+      names: ['clone3'],
+      action: { errno: constants.errno.ENOSYS },
+      excludes: { capabilities: ['CAP_SYS_ADMIN'] },
+    },
     allowWith('CAP_SYS_BOOT', 'reboot'),
     allowWith('CAP_SYS_CHROOT', 'chroot'),
     allowWith('CAP_SYS_MODULE', 'delete_module init_module finit_module'),
     allowWith('CAP_SYS_PACCT', 'acct'),
-    allowWith('CAP_SYS_PTRACE', 'kcmp pidfd_getfd process_madvise process_vm_readv process_vm_writev ptrace'),
+    allowWith(
+      'CAP_SYS_PTRACE',
+      'kcmp pidfd_getfd process_madvise process_vm_readv process_vm_writev ptrace',
+    ),
     allowWith('CAP_SYS_RAWIO', 'iopl ioperm'),
     allowWith('CAP_SYS_TIME', 'settimeofday stime clock_settime clock_settime64'),
     allowWith('CAP_SYS_TTY_CONFIG', 'vhangup'),

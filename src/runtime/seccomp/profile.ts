@@ -14,7 +14,12 @@ export type Action = 'allow' | { readonly errno: number };
 export type Condition =
   | { readonly index: number; readonly is: 'equal' | 'less'; readonly value: number }
   /** The argument has this value where `mask` has ones. */
-  | { readonly index: number; readonly is: 'masked'; readonly mask: number; readonly value: number };
+  | {
+      readonly index: number;
+      readonly is: 'masked';
+      readonly mask: number;
+      readonly value: number;
+    };
 
 export interface Terms {
   /** One of these is the machine. */
@@ -68,6 +73,9 @@ export function rulesFor(profile: Profile, subject: Subject): readonly Rule[] {
   });
 }
 
-function atLeast([major, minor]: readonly [number, number], [wantedMajor, wantedMinor]: readonly [number, number]): boolean {
+function atLeast(
+  [major, minor]: readonly [number, number],
+  [wantedMajor, wantedMinor]: readonly [number, number],
+): boolean {
   return major > wantedMajor || (major === wantedMajor && minor >= wantedMinor);
 }

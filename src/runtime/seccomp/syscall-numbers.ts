@@ -515,5 +515,9 @@ const rows = table
 export function callsOf(abi: Abi): ReadonlyMap<string, number> {
   const column = 1 + abis.indexOf(abi);
   const base = abi === 'x32' ? X32_BIT : 0;
-  return new Map(rows.filter((cells) => cells[column] !== '-').map((cells) => [cells[0] as string, base + Number(cells[column])]));
+  return new Map(
+    rows
+      .filter((cells) => cells[column] !== '-')
+      .map((cells) => [cells[0] as string, base + Number(cells[column])]),
+  );
 }

@@ -31,29 +31,39 @@ t.test('commands, options and values', async (t) => {
   t.notOk((await answer('')).includes('__complete'));
 });
 
-t.test('names of images and of mounts', { skip: !isRoot && 'layers with their owners need root' }, async (t) => {
-  const base = await workspace(t, 'mnt');
-  const on = plyOn(`${base}/root`);
-  const image = await imageOf([{ file: 'x' }]);
-  writeFileSync(`${base}/image.tar`, await archiveOf(docker20([{ image, tags: ['debian:12', 'localhost:5000/a/b:1'] }])));
-  await on('load', '-q', '-i', `${base}/image.tar`);
-  await on('mount', '--name', 'web', 'debian:12', `${base}/mnt`);
-  await on('umount', 'web');
-  const root = ['--root', `${base}/root`];
-  t.same(await answer(...root, 'rmi', 'd'), ['debian:12', ':words']);
-  t.same(await answer(...root, 'save', 'debian:12', 'l'), ['localhost:5000/a/b:1', ':words'], 'each of several');
-  t.same(await answer(...root, 'rm', ''), ['web', ':words']);
-  t.same(await answer(...root, 'commit', 'w'), ['web', ':words']);
-  t.same(await answer(...root, 'create', 'd'), ['debian:12', ':words']);
-  t.same(await answer(...root, 'cp', 'w'), ['web:', ':files'], 'a path in it is to follow');
-  t.same(await answer(...root, 'mount', 'debian:12', ''), [':directories']);
-  t.same(await answer('--root', `${base}/none`, 'rmi', ''), [':words'], 'where there is no root');
+t.test(
+  'names of images and of mounts',
+  { skip: !isRoot && 'layers with their owners need root' },
+  async (t) => {
+    const base = await workspace(t, 'mnt');
+    const on = plyOn(`${base}/root`);
+    const image = await imageOf([{ file: 'x' }]);
+    writeFileSync(
+      `${base}/image.tar`,
+      await archiveOf(docker20([{ image, tags: ['debian:12', 'localhost:5000/a/b:1'] }])),
+    );
+    await on('load', '-q', '-i', `${base}/image.tar`);
+    await on('mount', '--name', 'web', 'debian:12', `${base}/mnt`);
+    await on('umount', 'web');
+    const root = ['--root', `${base}/root`];
+    t.same(await answer(...root, 'rmi', 'd'), ['debian:12', ':words']);
+    t.same(
+      await answer(...root, 'save', 'debian:12', 'l'),
+      ['localhost:5000/a/b:1', ':words'],
+      'each of several',
+    );
+    t.same(await answer(...root, 'rm', ''), ['web', ':words']);
+    t.same(await answer(...root, 'commit', 'w'), ['web', ':words']);
+    t.same(await answer(...root, 'create', 'd'), ['debian:12', ':words']);
+    t.same(await answer(...root, 'cp', 'w'), ['web:', ':files'], 'a path in it is to follow');
+    t.same(await answer(...root, 'mount', 'debian:12', ''), [':directories']);
+    t.same(await answer('--root', `${base}/none`, 'rmi', ''), [':words'], 'where there is no root');
 
-  await t.test('in bash', async (t) => {
-    mkdirSync(`${base}/files`);
-    writeFileSync(`${base}/files/a file.tar`, '');
-    // What bash does for a key press: the line cut at blanks, : and =, as COMP_WORDBREAKS has it.
-    const script = `
+    await t.test('in bash', async (t) => {
+      mkdirSync(`${base}/files`);
+      writeFileSync(`${base}/files/a file.tar`, '');
+      // What bash does for a key press: the line cut at blanks, : and =, as COMP_WORDBREAKS has it.
+      const script = `
       source <("${plyProgram}" completion bash)
       compopt() { :; }
       ask() {
@@ -71,11 +81,18 @@ t.test('names of images and of mounts', { skip: !isRoot && 'layers with their ow
       ask 'ply --root=root rmi localhost:5000/'
       ask 'ply --mounter=k'
       ask 'ply load -i files/'`;
-    const { stdout, stderr } = await run(['bash', '-c', script]);
-    t.equal(stderr, '');
-    t.same(stdout.trim().split('\n'), ['<import><images>', '<12>', '<5000/a/b:1>', '<kernel>', '<files/a file.tar>']);
-  });
-});
+      const { stdout, stderr } = await run(['bash', '-c', script]);
+      t.equal(stderr, '');
+      t.same(stdout.trim().split('\n'), [
+        '<import><images>',
+        '<12>',
+        '<5000/a/b:1>',
+        '<kernel>',
+        '<files/a file.tar>',
+      ]);
+    });
+  },
+);
 
 t.test('the scripts are ones for their shells', async (t) => {
   t.match(await ply('completion', 'bash'), { status: 0, stdout: /complete -F _ply ply$/m });

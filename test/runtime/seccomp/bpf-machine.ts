@@ -19,7 +19,9 @@ export function runFilter(filter: Uint8Array, { number, arch, args = [] }: Call)
   const data = new DataView(new ArrayBuffer(64));
   data.setUint32(0, number, true);
   data.setUint32(4, arch, true);
-  args.forEach((value, index) => data.setBigUint64(16 + 8 * index, BigInt.asUintN(64, value), true));
+  args.forEach((value, index) =>
+    data.setBigUint64(16 + 8 * index, BigInt.asUintN(64, value), true),
+  );
   let accumulator = 0;
   for (let at = 0; ; at++) {
     // Past the end this throws.
@@ -51,7 +53,9 @@ export function runFilter(filter: Uint8Array, { number, arch, args = [] }: Call)
       case 0x06:
         return k;
       default:
-        throw new Error(`instruction ${at}: 0x${code.toString(16)} is none of seccomp's that are known here`);
+        throw new Error(
+          `instruction ${at}: 0x${code.toString(16)} is none of seccomp's that are known here`,
+        );
     }
   }
 }

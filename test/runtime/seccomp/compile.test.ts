@@ -6,7 +6,12 @@ import t from 'tap';
 import { encode } from '../../../src/runtime/seccomp/bpf.js';
 import { compile } from '../../../src/runtime/seccomp/compile.js';
 import { dockerProfile } from '../../../src/runtime/seccomp/docker-profile.js';
-import { rulesFor, type Condition, type Machine, type Rule } from '../../../src/runtime/seccomp/profile.js';
+import {
+  rulesFor,
+  type Condition,
+  type Machine,
+  type Rule,
+} from '../../../src/runtime/seccomp/profile.js';
 import { callsOf, type Abi } from '../../../src/runtime/seccomp/syscall-numbers.js';
 import { defaultCapabilities } from '../../../src/runtime/capabilities.js';
 import { figure } from '../../support/figures.js';
@@ -32,17 +37,53 @@ const abisOf: Readonly<Partial<Record<Machine, readonly Abi[]>>> = {
 };
 
 /** Each capability that a rule asks for, none, all, and a container's. */
-const named = [...new Set(dockerProfile.rules.flatMap((rule) => rule.includes?.capabilities ?? []))];
-const capabilitySets = [[], named, Object.keys(defaultCapabilities), ...named.map((name) => [name])].map((names) => new Set(names));
+const named = [
+  ...new Set(dockerProfile.rules.flatMap((rule) => rule.includes?.capabilities ?? [])),
+];
+const capabilitySets = [
+  [],
+  named,
+  Object.keys(defaultCapabilities),
+  ...named.map((name) => [name]),
+].map((names) => new Set(names));
 
 /**
  * Around each value that a condition compares with, each namespace's flag alone and with others,
  * and all of it in the upper half.
  */
 const values = [
-  ...[0n, 1n, 8n, 10n, 11n, 12n, 13n, 19n, 38n, 39n, 40n, 41n, 45n, 46n, 0x20000n, 0x20008n, 0x20009n, 0xffffffffn, 0xfffffffen],
+  ...[
+    0n,
+    1n,
+    8n,
+    10n,
+    11n,
+    12n,
+    13n,
+    19n,
+    38n,
+    39n,
+    40n,
+    41n,
+    45n,
+    46n,
+    0x20000n,
+    0x20008n,
+    0x20009n,
+    0xffffffffn,
+    0xfffffffen,
+  ],
   ...[17, 25, 26, 27, 28, 29, 30].map((bit) => 1n << BigInt(bit)),
-  ...[0x3d0f00n, 0x1200011n, 0x10000011n, 0x7e020000n, 0x100000000n, 0x100000008n, 0x10000000cn, 0x7e02000000000000n],
+  ...[
+    0x3d0f00n,
+    0x1200011n,
+    0x10000011n,
+    0x7e020000n,
+    0x100000000n,
+    0x100000008n,
+    0x10000000cn,
+    0x7e02000000000000n,
+  ],
   0xffffffffffffffffn,
 ];
 
@@ -59,9 +100,16 @@ function holds(condition: Condition, args: readonly bigint[], bits: number): boo
 }
 
 /** From the rules as they are written. */
-function expected(rules: readonly Rule[], name: string | undefined, last: boolean, args: readonly bigint[], bits: number): number {
+function expected(
+  rules: readonly Rule[],
+  name: string | undefined,
+  last: boolean,
+  args: readonly bigint[],
+  bits: number,
+): number {
   const rule = rules.find(
-    ({ names, when = [] }) => name !== undefined && names.includes(name) && when.every((one) => holds(one, args, bits)),
+    ({ names, when = [] }) =>
+      name !== undefined && names.includes(name) && when.every((one) => holds(one, args, bits)),
   );
   if (rule === undefined) return last ? ENOSYS : EPERM;
   return rule.action === 'allow' ? ALLOW : 0x00050000 + rule.action.errno;
@@ -74,7 +122,9 @@ t.test('every call of every ABI, with every set of capabilities', (t) => {
     for (const capabilities of capabilitySets) {
       const rules = rulesFor(dockerProfile, { machine, capabilities, kernel: [6, 18] });
       const filter = encode(compile(dockerProfile, rules, machine)!);
-      const conditional = new Set(rules.filter(({ when }) => when !== undefined).flatMap(({ names }) => names));
+      const conditional = new Set(
+        rules.filter(({ when }) => when !== undefined).flatMap(({ names }) => names),
+      );
       for (const abi of abis) {
         const bits = ['i386', 'x32', 'arm'].includes(abi) ? 32 : 64;
         const calls = callsOf(abi);
@@ -96,7 +146,9 @@ t.test('every call of every ABI, with every set of capabilities', (t) => {
               const found = runFilter(filter, { number, arch: audit[abi], args });
               const wanted = expected(rules, name, number > last, args, bits);
               if (found !== wanted)
-                wrong.push(`${abi} ${name ?? number} ${args.join()}: ${found.toString(16)}, not ${wanted.toString(16)}`);
+                wrong.push(
+                  `${abi} ${name ?? number} ${args.join()}: ${found.toString(16)}, not ${wanted.toString(16)}`,
+                );
             }
           }
         }
@@ -110,17 +162,29 @@ t.test('every call of every ABI, with every set of capabilities', (t) => {
 
 t.test('what a container of this project meets', (t) => {
   const capabilities = new Set(Object.keys(defaultCapabilities));
-  const filter = encode(compile(dockerProfile, rulesFor(dockerProfile, { machine: 'amd64', capabilities, kernel: [6, 18] }), 'amd64')!);
+  const filter = encode(
+    compile(
+      dockerProfile,
+      rulesFor(dockerProfile, { machine: 'amd64', capabilities, kernel: [6, 18] }),
+      'amd64',
+    )!,
+  );
   const call = (abi: Abi, name: string, ...args: bigint[]): number =>
     runFilter(filter, { number: callsOf(abi).get(name)!, arch: audit[abi], args });
   const refused =
     'mount umount2 unshare setns keyctl add_key request_key bpf perf_event_open userfaultfd io_uring_setup kexec_load init_module syslog ' +
     'reboot settimeofday swapon quotactl acct open_by_handle_at pivot_root open_tree move_mount fsopen mount_setattr iopl vhangup';
   for (const name of refused.split(' ')) {
-    for (const abi of ['x86_64', 'i386', 'x32'] as const) t.equal(call(abi, name), EPERM, `${name} of ${abi}`);
+    for (const abi of ['x86_64', 'i386', 'x32'] as const)
+      t.equal(call(abi, name), EPERM, `${name} of ${abi}`);
   }
-  for (const name of 'chroot execve chown setuid ptrace seccomp mknod'.split(' ')) t.equal(call('x86_64', name), ALLOW, name);
-  t.equal(call('x86_64', 'clone3'), ENOSYS, 'clone3: as where it is not, because its flags cannot be seen');
+  for (const name of 'chroot execve chown setuid ptrace seccomp mknod'.split(' '))
+    t.equal(call('x86_64', name), ALLOW, name);
+  t.equal(
+    call('x86_64', 'clone3'),
+    ENOSYS,
+    'clone3: as where it is not, because its flags cannot be seen',
+  );
   t.equal(call('x86_64', 'clone', 0x3d0f00n), ALLOW, 'a thread');
   t.equal(call('x86_64', 'clone', 0x10000000n), EPERM, 'a user namespace');
   t.equal(call('x86_64', 'socket', 40n), EPERM, 'AF_VSOCK');
@@ -131,23 +195,39 @@ t.test('what a container of this project meets', (t) => {
 
 t.test('names', (t) => {
   const known = new Set((Object.keys(audit) as Abi[]).flatMap((abi) => [...callsOf(abi).keys()]));
-  const unknown = new Set(dockerProfile.rules.flatMap(({ names }) => names).filter((name) => !known.has(name)));
+  const unknown = new Set(
+    dockerProfile.rules.flatMap(({ names }) => names).filter((name) => !known.has(name)),
+  );
   // swapcontext is a call of ppc64le, and s390_* are of s390x.
-  t.same([...unknown], ['swapcontext', 's390_pci_mmio_read', 's390_pci_mmio_write', 's390_runtime_instr']);
+  t.same(
+    [...unknown],
+    ['swapcontext', 's390_pci_mmio_read', 's390_pci_mmio_write', 's390_runtime_instr'],
+  );
   t.end();
 });
 
 t.test('other kernels and machines', (t) => {
-  const rules = rulesFor(dockerProfile, { machine: 'amd64', capabilities: new Set(), kernel: [4, 7] });
+  const rules = rulesFor(dockerProfile, {
+    machine: 'amd64',
+    capabilities: new Set(),
+    kernel: [4, 7],
+  });
   const filter = encode(compile(dockerProfile, rules, 'amd64')!);
   t.equal(
     runFilter(filter, { number: 101, arch: audit.x86_64 }),
     EPERM,
     'ptrace(2) before Linux 4.8 changes the call that seccomp has seen',
   );
-  t.equal(runFilter(filter, { number: 0, arch: audit.aarch64 }), 0x80000000, "a call of another machine's kind ends the process");
+  t.equal(
+    runFilter(filter, { number: 0, arch: audit.aarch64 }),
+    0x80000000,
+    "a call of another machine's kind ends the process",
+  );
   t.equal(compile(dockerProfile, rules, 's390x'), undefined, 'its calls are not known');
-  t.throws(() => encode(Array.from({ length: 4097 }, () => ({ code: 6, jt: 0, jf: 0, k: 0 }))), RangeError);
+  t.throws(
+    () => encode(Array.from({ length: 4097 }, () => ({ code: 6, jt: 0, jf: 0, k: 0 }))),
+    RangeError,
+  );
   t.throws(() => encode([{ code: 0x15, jt: 256, jf: 0, k: 0 }]), RangeError);
   t.end();
 });

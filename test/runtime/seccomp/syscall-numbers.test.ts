@@ -28,14 +28,21 @@ const none: readonly string[] = ['syscalls', 'arch_specific_syscall'];
 async function numbersOf(source: string): Promise<Map<string, number> | undefined> {
   const { status, stdout } = await run(['cc', '-E', '-dM', '-'], { input: source });
   if (status !== 0) return undefined;
-  const defined = new Map([...stdout.matchAll(/^#define __(NR_\w+|NR3264_\w+) (.+)$/gm)].map(([, name, text]) => [name!, text!]));
+  const defined = new Map(
+    [...stdout.matchAll(/^#define __(NR_\w+|NR3264_\w+) (.+)$/gm)].map(([, name, text]) => [
+      name!,
+      text!,
+    ]),
+  );
   const valueOf = (text: string): number => {
     const plain = text.replace('__X32_SYSCALL_BIT', '0x40000000').replace(/[()]/g, '');
     const other = /^__(NR\w*)$/.exec(plain)?.[1];
     if (other !== undefined) return valueOf(defined.get(other)!);
     return plain.split('+').reduce((sum, part) => sum + Number(part), 0);
   };
-  const names = [...defined.keys()].filter((name) => name.startsWith('NR_') && !none.includes(name.slice(3)));
+  const names = [...defined.keys()].filter(
+    (name) => name.startsWith('NR_') && !none.includes(name.slice(3)),
+  );
   return new Map(names.map((name) => [name.slice(3), valueOf(defined.get(name)!)]));
 }
 
@@ -52,9 +59,13 @@ t.test('numbers', async (t) => {
     const base = abi === 'x32' ? 0x40000000 : 0;
     const newest = Math.max(...[...headers.values()].filter((number) => number < base + 512));
     const [inTable, inHeaders] = [new Map<string, number>(), new Map<string, number>()];
-    for (const [name, number] of headers) if (calls.has(name) || number <= base + 469) inHeaders.set(name, number);
+    for (const [name, number] of headers)
+      if (calls.has(name) || number <= base + 469) inHeaders.set(name, number);
     for (const [name, number] of calls) {
-      if (headers.has(name) || !(number > newest || own.includes(name) || ['uretprobe', 'uprobe'].includes(name)))
+      if (
+        headers.has(name) ||
+        !(number > newest || own.includes(name) || ['uretprobe', 'uprobe'].includes(name))
+      )
         inTable.set(name, number);
     }
     compared += inHeaders.size;

@@ -6,14 +6,29 @@ import type { TarEntry } from '../../support/layer-tar.js';
 import { id, type DriverCases, type DriverScene } from './scene.js';
 
 const isRoot = process.getuid?.() === 0;
-/** VFS_CAP_REVISION_2 with CAP_NET_RAW permitted and effective (linux/capability.h), as setcap(8) writes it. */
+/**
+ * VFS_CAP_REVISION_2 with CAP_NET_RAW permitted and effective (linux/capability.h), as setcap(8)
+ * writes it.
+ */
 const NET_RAW = Buffer.from('0100000200200000000000000000000000000000', 'hex');
 
 const base: readonly TarEntry[] = [
   { name: 'bin/', type: 'directory', mode: 0o755 },
   { name: 'bin/tool', mode: 0o4755, uid: isRoot ? 7 : 0, gid: isRoot ? 8 : 0, content: 'tool' },
-  { name: 'bin/same', type: 'link', linkname: 'bin/tool', mode: 0o4755, uid: isRoot ? 7 : 0, gid: isRoot ? 8 : 0 },
-  { name: 'bin/ping', mode: 0o755, content: 'ping', pax: { 'SCHILY.xattr.security.capability': NET_RAW.toString('latin1') } },
+  {
+    name: 'bin/same',
+    type: 'link',
+    linkname: 'bin/tool',
+    mode: 0o4755,
+    uid: isRoot ? 7 : 0,
+    gid: isRoot ? 8 : 0,
+  },
+  {
+    name: 'bin/ping',
+    mode: 0o755,
+    content: 'ping',
+    pax: { 'SCHILY.xattr.security.capability': NET_RAW.toString('latin1') },
+  },
   { name: 'etc/', type: 'directory', mode: 0o755 },
   { name: 'etc/hosts', content: 'localhost' },
   { name: 'etc/passwd', content: 'root' },
@@ -27,10 +42,23 @@ const base: readonly TarEntry[] = [
   { name: 'gone/file', content: 'x' },
   { name: 'dev/', type: 'directory', mode: 0o755 },
   { name: 'dev/pipe', type: 'fifo', mode: 0o640 },
-  ...(isRoot ? [{ name: 'dev/null', type: 'character-device', mode: 0o666, devmajor: 1, devminor: 3 } as const] : []),
+  ...(isRoot
+    ? [
+        {
+          name: 'dev/null',
+          type: 'character-device',
+          mode: 0o666,
+          devmajor: 1,
+          devminor: 3,
+        } as const,
+      ]
+    : []),
 ];
 
-/** Deletes a file, one of two names, and a whole directory; replaces what a directory holds; changes a file. */
+/**
+ * Deletes a file, one of two names, and a whole directory; replaces what a directory holds; changes
+ * a file.
+ */
 const middle: readonly TarEntry[] = [
   { name: 'etc/', type: 'directory', mode: 0o755 },
   { name: 'etc/.wh.hosts' },
@@ -79,12 +107,23 @@ export const contentCases: DriverCases = {
     await scene.add(id(1), undefined, base);
     await scene.with(id(1), true, async (_path, actor) => {
       const tool = await actor.stat('bin/tool');
-      t.match([tool.mode & 0o7777, tool.nlink, tool.mtime], [0o4755, 2, 1_600_000_000_000_000_000n]);
+      t.match(
+        [tool.mode & 0o7777, tool.nlink, tool.mtime],
+        [0o4755, 2, 1_600_000_000_000_000_000n],
+      );
       if (isRoot) t.same([tool.uid, tool.gid], [7, 8]);
       t.equal((await actor.stat('bin/same')).ino, tool.ino, 'one file of two names');
-      t.equal(Buffer.from(await actor.getxattr('etc/noted', 'user.note'), 'latin1').toString(), 'kept');
+      t.equal(
+        Buffer.from(await actor.getxattr('etc/noted', 'user.note'), 'latin1').toString(),
+        'kept',
+      );
       if (isRoot)
-        t.equal(Buffer.from(await actor.getxattr('bin/ping', 'security.capability'), 'latin1').toString('hex'), NET_RAW.toString('hex'));
+        t.equal(
+          Buffer.from(await actor.getxattr('bin/ping', 'security.capability'), 'latin1').toString(
+            'hex',
+          ),
+          NET_RAW.toString('hex'),
+        );
       t.equal(await actor.readlink('etc/link'), '../../../../outside');
       t.equal((await actor.stat('data')).mode & 0o7777, 0o700);
       t.equal((await actor.lstat('dev/pipe')).mode, S_IFIFO | 0o640);
@@ -92,7 +131,9 @@ export const contentCases: DriverCases = {
     });
   },
 
-  'whiteouts and opaque directories of a layer hide what lies below, and are not shown': async (scene) => {
+  'whiteouts and opaque directories of a layer hide what lies below, and are not shown': async (
+    scene,
+  ) => {
     await threeLayers(scene);
     const shown = [
       'bin/',
@@ -141,10 +182,20 @@ export const contentCases: DriverCases = {
   'changes to a layer further down, and to nothing': async (scene) => {
     await threeLayers(scene);
     const toBase = await scene.changes(id(3), id(1));
-    for (const line of ['D /gone', 'D /etc/hosts', 'C /etc/passwd', 'A /data/new', 'D /data/old', 'D /bin/same'])
+    for (const line of [
+      'D /gone',
+      'D /etc/hosts',
+      'C /etc/passwd',
+      'A /data/new',
+      'D /data/old',
+      'D /bin/same',
+    ])
       scene.t.ok(toBase.includes(line), line);
     const all = await scene.changes(id(3), undefined);
-    scene.t.ok(all.includes('A /data/new') && all.every((line) => line.startsWith('A ')), 'everything was added to nothing');
+    scene.t.ok(
+      all.includes('A /data/new') && all.every((line) => line.startsWith('A ')),
+      'everything was added to nothing',
+    );
     scene.t.same(await scene.changes(id(2), id(2)), [], 'and nothing to itself');
   },
 
@@ -154,7 +205,12 @@ export const contentCases: DriverCases = {
     await scene.apply(id(4), id(2), await scene.diff(id(3), id(2)));
     sameTree(scene.t, await scene.shown(id(4)), await scene.shown(id(3)), 'over its parent');
     await scene.apply(id(5), id(1), await scene.diff(id(3), id(1)));
-    sameTree(scene.t, await scene.shown(id(5)), await scene.shown(id(3)), 'over the layer below that');
+    sameTree(
+      scene.t,
+      await scene.shown(id(5)),
+      await scene.shown(id(3)),
+      'over the layer below that',
+    );
     await scene.apply(id(6), undefined, await scene.diff(id(3), undefined));
     sameTree(scene.t, await scene.shown(id(6)), await scene.shown(id(3)), 'over nothing');
   },

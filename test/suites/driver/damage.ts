@@ -1,26 +1,42 @@
 /** What a driver finds on disk and must not believe. */
-import { mkdirSync, readlinkSync, readdirSync, rmSync, symlinkSync, unlinkSync, writeFileSync, renameSync } from 'node:fs';
+import {
+  mkdirSync,
+  readlinkSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+  renameSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { id, type DriverCases, type DriverScene } from './scene.js';
 
 async function chain(scene: DriverScene): Promise<void> {
-  for (let i = 1; i <= 3; i++) await scene.add(id(i), i === 1 ? undefined : id(i - 1), [{ name: `file-${i}`, content: 'x' }]);
+  for (let i = 1; i <= 3; i++)
+    await scene.add(id(i), i === 1 ? undefined : id(i - 1), [{ name: `file-${i}`, content: 'x' }]);
 }
 
 /** Each: what is done to the home, of which layer 3 is damaged then. */
 const damages: Readonly<Record<string, Readonly<Record<string, (home: string) => void>>>> = {
   overlay: {
-    'lower names no layer': (home) => writeFileSync(`${home}/${id(3)}/lower`, `l/${'A'.repeat(26)}`),
-    'lower leads out of the home': (home) => writeFileSync(`${home}/${id(3)}/lower`, '../../../etc'),
+    'lower names no layer': (home) =>
+      writeFileSync(`${home}/${id(3)}/lower`, `l/${'A'.repeat(26)}`),
+    'lower leads out of the home': (home) =>
+      writeFileSync(`${home}/${id(3)}/lower`, '../../../etc'),
     'lower is absolute': (home) => writeFileSync(`${home}/${id(3)}/lower`, '/etc'),
     'lower is empty': (home) => writeFileSync(`${home}/${id(3)}/lower`, ''),
-    'lower is huge': (home) => writeFileSync(`${home}/${id(3)}/lower`, `l/${'A'.repeat(26)}:`.repeat(100_000)),
+    'lower is huge': (home) =>
+      writeFileSync(`${home}/${id(3)}/lower`, `l/${'A'.repeat(26)}:`.repeat(100_000)),
     'lower names a layer twice': (home) => {
       const name = shortOf(home, 1);
       writeFileSync(`${home}/${id(3)}/lower`, `l/${name}:l/${name}`);
     },
     'lower names more layers than there may be': (home) =>
-      writeFileSync(`${home}/${id(3)}/lower`, Array.from({ length: 129 }, () => `l/${shortOf(home, 1)}`).join(':')),
+      writeFileSync(
+        `${home}/${id(3)}/lower`,
+        Array.from({ length: 129 }, () => `l/${shortOf(home, 1)}`).join(':'),
+      ),
     'lower is a symbolic link': (home) => {
       unlinkSync(`${home}/${id(3)}/lower`);
       symlinkSync(`../${id(2)}/lower`, `${home}/${id(3)}/lower`);
@@ -43,13 +59,17 @@ const damages: Readonly<Record<string, Readonly<Record<string, (home: string) =>
     'a parent’s files are a symbolic link': (home) => replaceByLink(`${home}/${id(2)}/diff`),
     'a parent is a symbolic link': (home) => replaceByLink(`${home}/${id(2)}`),
     'its own files are a symbolic link': (home) => replaceByLink(`${home}/${id(3)}/diff`),
-    'its own short name is none': (home) => writeFileSync(`${home}/${id(3)}/link`, '../../../../../../../etc/x'),
+    'its own short name is none': (home) =>
+      writeFileSync(`${home}/${id(3)}/link`, '../../../../../../../etc/x'),
   },
   aufs: {
     'its list names no layer': (home) => writeFileSync(`${home}/layers/${id(3)}`, `${id(77)}\n`),
-    'its list leads out of the home': (home) => writeFileSync(`${home}/layers/${id(3)}`, '../../../../etc\n'),
-    'its list is huge': (home) => writeFileSync(`${home}/layers/${id(3)}`, `${id(1)}\n`.repeat(10_000)),
-    'its list names a layer twice': (home) => writeFileSync(`${home}/layers/${id(3)}`, `${id(1)}\n${id(1)}\n`),
+    'its list leads out of the home': (home) =>
+      writeFileSync(`${home}/layers/${id(3)}`, '../../../../etc\n'),
+    'its list is huge': (home) =>
+      writeFileSync(`${home}/layers/${id(3)}`, `${id(1)}\n`.repeat(10_000)),
+    'its list names a layer twice': (home) =>
+      writeFileSync(`${home}/layers/${id(3)}`, `${id(1)}\n${id(1)}\n`),
     'its list names itself': (home) => writeFileSync(`${home}/layers/${id(3)}`, `${id(3)}\n`),
     'its list is missing': (home) => unlinkSync(`${home}/layers/${id(3)}`),
     'its list is a symbolic link': (home) => {
@@ -64,7 +84,9 @@ const damages: Readonly<Record<string, Readonly<Record<string, (home: string) =>
 };
 
 function shortOf(home: string, layer: number): string {
-  return readdirSync(`${home}/l`).find((name) => readlinkSync(`${home}/l/${name}`) === `../${id(layer)}/diff`)!;
+  return readdirSync(`${home}/l`).find(
+    (name) => readlinkSync(`${home}/l/${name}`) === `../${id(layer)}/diff`,
+  )!;
 }
 
 function relink(home: string, layer: number, target: string): void {
@@ -100,7 +122,8 @@ export const damageCases: DriverCases = {
         await one.end();
       });
     }
-    if (Object.keys(damagesOf(scene)).length === 0) t.pass('the layout says nothing that could be wrong');
+    if (Object.keys(damagesOf(scene)).length === 0)
+      t.pass('the layout says nothing that could be wrong');
   },
 
   'a layer that is a symbolic link is none': async (scene) => {

@@ -1,6 +1,6 @@
 /**
- * Killed at any step: an operation whose Nth step is the last that reaches the disk, for N from 1 until it comes through. What is left
- * is either a layer or garbage that is told from one.
+ * Killed at any step: an operation whose Nth step is the last that reaches the disk, for N from 1
+ * until it comes through. What is left is either a layer or garbage that is told from one.
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { cutOffAfter } from '../../support/cut-off.js';
@@ -14,7 +14,9 @@ function cutOff(
   parent: string | undefined,
   step: number,
 ) {
-  return cutOffAfter(step, () => (operation === 'remove' ? scene.driver.remove(layer) : scene.driver[operation](layer, parent)));
+  return cutOffAfter(step, () =>
+    operation === 'remove' ? scene.driver.remove(layer) : scene.driver[operation](layer, parent),
+  );
 }
 
 /** Bound on steps, so that a worker that never comes through is a failure. */
@@ -38,12 +40,24 @@ function createCase(operation: 'create' | 'createReadWrite') {
       if (driver.exists(id(2))) {
         whole++;
         driver.directories(id(2));
-      } else t.throws(() => driver.directories(id(2)), { code: /^layer-(missing|damaged)$/ }, `step ${step}: no layer`);
+      } else
+        t.throws(
+          () => driver.directories(id(2)),
+          { code: /^layer-(missing|damaged)$/ },
+          `step ${step}: no layer`,
+        );
       await driver.remove(id(2));
       t.same(scene.names(), before, `step ${step}: nothing is left after remove`);
-      t.same(readdirSync(scene.own(id(1)), { recursive: true }).sort(), ['d', 'd/file', 'd/same'], `step ${step}: the parent is as it was`);
+      t.same(
+        readdirSync(scene.own(id(1)), { recursive: true }).sort(),
+        ['d', 'd/file', 'd/same'],
+        `step ${step}: the parent is as it was`,
+      );
     }
-    t.ok(step > 2 && step < MOST_STEPS, `${step - 1} steps, the layer there after ${whole} of them`);
+    t.ok(
+      step > 2 && step < MOST_STEPS,
+      `${step - 1} steps, the layer there after ${whole} of them`,
+    );
     t.ok(driver.exists(id(2)));
     t.same(await scene.paths(id(2)), ['d/', 'd/file', 'd/same']);
   };
@@ -77,7 +91,8 @@ export const killCases: DriverCases = {
         { name: 'a/b/c', content: 'x' },
       ]);
       if (!(await cutOff(scene, 'remove', id(2), undefined, step))) break;
-      if (driver.exists(id(2))) t.ok(existsSync(`${scene.own(id(2))}/a/b/c`), `step ${step}: the layer is whole`);
+      if (driver.exists(id(2)))
+        t.ok(existsSync(`${scene.own(id(2))}/a/b/c`), `step ${step}: the layer is whole`);
       await driver.remove(id(2));
       t.same(scene.names(), before, `step ${step}: nothing is left`);
     }

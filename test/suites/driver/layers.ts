@@ -38,11 +38,38 @@ export const layerCases: DriverCases = {
   'an id that would lead out of the home is refused everywhere': async (scene) => {
     const { driver, t } = scene;
     const before = scene.names();
-    for (const wrong of ['..', '.', '', 'a/b', '../x', '/etc', 'l\0', 'a\n', '.hidden', `${id(1)}-removing`]) {
-      await scene.fails('layer-id-invalid', driver.create(wrong, undefined), `create ${JSON.stringify(wrong)}`);
-      await scene.fails('layer-id-invalid', driver.remove(wrong), `remove ${JSON.stringify(wrong)}`);
-      await scene.fails('layer-id-invalid', () => driver.exists(wrong), `exists ${JSON.stringify(wrong)}`);
-      await scene.fails('layer-id-invalid', () => driver.directories(wrong), `directories ${JSON.stringify(wrong)}`);
+    for (const wrong of [
+      '..',
+      '.',
+      '',
+      'a/b',
+      '../x',
+      '/etc',
+      'l\0',
+      'a\n',
+      '.hidden',
+      `${id(1)}-removing`,
+    ]) {
+      await scene.fails(
+        'layer-id-invalid',
+        driver.create(wrong, undefined),
+        `create ${JSON.stringify(wrong)}`,
+      );
+      await scene.fails(
+        'layer-id-invalid',
+        driver.remove(wrong),
+        `remove ${JSON.stringify(wrong)}`,
+      );
+      await scene.fails(
+        'layer-id-invalid',
+        () => driver.exists(wrong),
+        `exists ${JSON.stringify(wrong)}`,
+      );
+      await scene.fails(
+        'layer-id-invalid',
+        () => driver.directories(wrong),
+        `directories ${JSON.stringify(wrong)}`,
+      );
       await scene.fails('layer-id-invalid', driver.get(wrong), `get ${JSON.stringify(wrong)}`);
     }
     t.same(scene.names(), before);
@@ -71,7 +98,11 @@ export const layerCases: DriverCases = {
 
   'a size is refused where it cannot be kept': async (scene) => {
     await scene.driver.create(id(1), undefined);
-    await scene.fails('option-unsupported', scene.driver.createReadWrite(id(2), id(1), { size: 1 << 20 }), 'createReadWrite');
+    await scene.fails(
+      'option-unsupported',
+      scene.driver.createReadWrite(id(2), id(1), { size: 1 << 20 }),
+      'createReadWrite',
+    );
     scene.t.same(scene.driver.ids(), [id(1)]);
   },
 

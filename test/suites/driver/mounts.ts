@@ -28,7 +28,8 @@ export const mountCases: DriverCases = {
     t.same(readdirSync(`${first.path}/etc`), ['file'], 'still there after the first put');
     await driver.put(id(2));
     t.equal(mountAt(first.path), undefined, 'nothing is mounted after the last');
-    if (first.by !== 'none') t.notOk(existsSync(first.path), 'the directory of the driver’s choosing is gone');
+    if (first.by !== 'none')
+      t.notOk(existsSync(first.path), 'the directory of the driver’s choosing is gone');
     await scene.fails('not-mounted', driver.put(id(2)), 'a put too many');
   },
 
@@ -39,7 +40,9 @@ export const mountCases: DriverCases = {
     await scene.driver.put(id(2));
   },
 
-  'what is written to a read-write layer is in its own directory, and there the next time': async (scene) => {
+  'what is written to a read-write layer is in its own directory, and there the next time': async (
+    scene,
+  ) => {
     const { t } = scene;
     await twoLayers(scene);
     await scene.with(id(2), false, async (_path, actor) => {
@@ -48,8 +51,12 @@ export const mountCases: DriverCases = {
     });
     t.same(await scene.paths(id(2)), ['etc/', 'etc/file', 'new']);
     t.same(await scene.paths(id(1)), ['etc/', 'etc/file']);
-    await scene.with(id(2), false, async (_path, actor) => t.equal(await actor.get('etc/file'), 'changed'));
-    await scene.with(id(1), true, async (_path, actor) => t.equal(await actor.get('etc/file'), 'base'));
+    await scene.with(id(2), false, async (_path, actor) =>
+      t.equal(await actor.get('etc/file'), 'changed'),
+    );
+    await scene.with(id(1), true, async (_path, actor) =>
+      t.equal(await actor.get('etc/file'), 'base'),
+    );
   },
 
   'a layer without a parent can be written to': async (scene) => {
@@ -69,7 +76,11 @@ export const mountCases: DriverCases = {
     t.ok(mountAt(at), 'it is mounted');
     const other = await scene.open();
     t.same(other.mounts(), [{ id: id(2), target: at, readOnly: false, by: shown.by }]);
-    await scene.fails('layer-in-use', other.get(id(2), { target: target(scene, 'second') }), 'written to in one place only');
+    await scene.fails(
+      'layer-in-use',
+      other.get(id(2), { target: target(scene, 'second') }),
+      'written to in one place only',
+    );
     await scene.fails('layer-in-use', other.remove(id(2)), 'a mounted layer is not removed');
     t.ok(driver.exists(id(2)));
     await other.put(id(2));
@@ -95,7 +106,9 @@ export const mountCases: DriverCases = {
     }
   },
 
-  'a read-only layer is shown in several places, and each is taken away by its name': async (scene) => {
+  'a read-only layer is shown in several places, and each is taken away by its name': async (
+    scene,
+  ) => {
     const { driver, t } = scene;
     await twoLayers(scene);
     const [one, two] = [target(scene, 'one'), target(scene, 'two')];
@@ -127,7 +140,11 @@ export const mountCases: DriverCases = {
 
   'a target that is not there is told, and leaves nothing mounted': async (scene) => {
     await twoLayers(scene);
-    await scene.fails('mount-failed', scene.driver.get(id(2), { target: `${scene.base}/nowhere` }), 'get');
+    await scene.fails(
+      'mount-failed',
+      scene.driver.get(id(2), { target: `${scene.base}/nowhere` }),
+      'get',
+    );
     scene.t.same(scene.driver.mounts(), []);
     await scene.with(id(2), false, (_path, actor) => actor.put('works', 'afterwards'));
   },

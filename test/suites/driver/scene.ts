@@ -1,9 +1,16 @@
-/** What a case of the driver suite has: a home of its own, a driver opened on it, and layers made from tars. */
+/**
+ * What a case of the driver suite has: a home of its own, a driver opened on it, and layers made
+ * from tars.
+ */
 import { readdirSync } from 'node:fs';
 import type { Test } from 'tap';
 import { LayerReader } from '../../../src/archive/layer-reader.js';
 import type { Change } from '../../../src/archive/changes.js';
-import type { DriverDefinition, DriverOptions, GraphDriver } from '../../../src/graphdriver/driver.js';
+import type {
+  DriverDefinition,
+  DriverOptions,
+  GraphDriver,
+} from '../../../src/graphdriver/driver.js';
 import { PlyfsError } from '../../../src/base/error.js';
 import { onePiece, tarOf, type TarEntry } from '../../support/layer-tar.js';
 import { Actor } from '../actor.js';
@@ -51,7 +58,12 @@ export class DriverScene {
     const names: string[] = [];
     const walk = (path: string): void => {
       for (const entry of readdirSync(path, { withFileTypes: true })) {
-        names.push(`${path.slice(this.home.length)}/${entry.name}`.replace(/^\/l\/[A-Z2-7]{26}$/, '/l/SHORT'));
+        names.push(
+          `${path.slice(this.home.length)}/${entry.name}`.replace(
+            /^\/l\/[A-Z2-7]{26}$/,
+            '/l/SHORT',
+          ),
+        );
         if (entry.isDirectory()) walk(`${path}/${entry.name}`);
       }
     };
@@ -72,7 +84,11 @@ export class DriverScene {
   }
 
   /** A read-only layer of these entries; returns its size. */
-  async add(layer: string, parent: string | undefined, entries: readonly TarEntry[]): Promise<number> {
+  async add(
+    layer: string,
+    parent: string | undefined,
+    entries: readonly TarEntry[],
+  ): Promise<number> {
     return this.apply(layer, parent, await tarOf(entries));
   }
 
@@ -93,7 +109,9 @@ export class DriverScene {
 
   /** One line a change, as `docker diff` prints them. */
   async changes(layer: string, parent: string | undefined): Promise<string[]> {
-    return (await this.driver.changes(layer, parent)).map(({ kind, path }: Change) => `${kind} ${path}`);
+    return (await this.driver.changes(layer, parent)).map(
+      ({ kind, path }: Change) => `${kind} ${path}`,
+    );
   }
 
   async actor(cwd: string): Promise<Actor> {
@@ -117,7 +135,11 @@ export class DriverScene {
   }
 
   /** Mounts, acts, unmounts. */
-  async with<T>(layer: string, readOnly: boolean, act: (path: string, actor: Actor) => Promise<T>): Promise<T> {
+  async with<T>(
+    layer: string,
+    readOnly: boolean,
+    act: (path: string, actor: Actor) => Promise<T>,
+  ): Promise<T> {
     const { path } = await this.driver.get(layer, { readOnly });
     const actor = await Actor.start({ cwd: path });
     try {
@@ -140,7 +162,8 @@ export class DriverScene {
 
   async end(): Promise<void> {
     for (const actor of this.#actors.splice(0)) await actor.end();
-    for (const { target } of this.driver.mounts()) this.t.fail(`the case leaves a mount at ${target}`);
+    for (const { target } of this.driver.mounts())
+      this.t.fail(`the case leaves a mount at ${target}`);
   }
 }
 

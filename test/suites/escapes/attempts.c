@@ -44,25 +44,27 @@
 #include <unistd.h>
 
 static pid_t host_process;
-static const char *key_name;
+static const char* key_name;
 static int key_serial;
-static const char *socket_name;
+static const char* socket_name;
 static dev_t host_device;
 
 /* 0: reached. */
 static int outcome(long result) { return result < 0 ? errno : 0; }
 
-static int opens(const char *path, int flags) {
+static int opens(const char* path, int flags) {
   int fd = open(path, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   if (fd >= 0) close(fd);
   return outcome(fd);
 }
 
 /* Of a call whose arguments do nothing: reached when it is the arguments that it refuses. */
-static int asked(long result) { return result < 0 && (errno == EPERM || errno == ENOSYS) ? errno : 0; }
+static int asked(long result) {
+  return result < 0 && (errno == EPERM || errno == ENOSYS) ? errno : 0;
+}
 
 /* Whether anything is in it: a masked file is empty. */
-static int reads(const char *path) {
+static int reads(const char* path) {
   char byte;
   int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return errno;
@@ -70,8 +72,8 @@ static int reads(const char *path) {
   return got < 0 ? errno : got == 0 ? ENODATA : 0;
 }
 
-static int lists(const char *path) {
-  DIR *directory = opendir(path);
+static int lists(const char* path) {
+  DIR* directory = opendir(path);
   if (directory == NULL) return errno;
   int entries = 0;
   while (readdir(directory) != NULL) entries++;
@@ -80,7 +82,7 @@ static int lists(const char *path) {
 }
 
 /* A device of this number, made in `directory`, can be opened. */
-static int opens_device(const char *directory, mode_t type, dev_t device) {
+static int opens_device(const char* directory, mode_t type, dev_t device) {
   char path[64];
   snprintf(path, sizeof path, "%s/device-%d", directory, getpid());
   if (mknod(path, type | 0600, device) < 0) return errno;
@@ -98,12 +100,14 @@ static int try_further_descriptors(void) {
 static int try_directory_descriptor(void) {
   struct stat found;
   for (int fd = 0; fd < 1024; fd++)
-    if (fstat(fd, &found) == 0 && (S_ISDIR(found.st_mode) || S_ISREG(found.st_mode) || S_ISBLK(found.st_mode))) return 0;
+    if (fstat(fd, &found) == 0 &&
+        (S_ISDIR(found.st_mode) || S_ISREG(found.st_mode) || S_ISBLK(found.st_mode)))
+      return 0;
   return EBADF;
 }
 
 /* /proc */
-static int same_root(const char *path) {
+static int same_root(const char* path) {
   struct stat own, other;
   if (stat("/", &own) < 0 || stat(path, &other) < 0) return errno;
   return own.st_ino == other.st_ino && own.st_dev == other.st_dev ? EXDEV : 0;
@@ -125,7 +129,11 @@ static int try_core_pattern(void) { return opens("/proc/sys/kernel/core_pattern"
 static int try_drop_caches(void) { return opens("/proc/sys/vm/drop_caches", O_WRONLY); }
 static int try_binfmt(void) { return opens("/proc/sys/fs/binfmt_misc/register", O_WRONLY); }
 static int try_affinity(void) { return opens("/proc/irq/default_smp_affinity", O_WRONLY); }
-static int try_bus(void) { return statvfs("/proc/bus", &(struct statvfs){0}) < 0 ? errno : opens("/proc/bus/input/devices", O_WRONLY); }
+static int try_bus(void) {
+  return statvfs("/proc/bus", &(struct statvfs){0}) < 0
+             ? errno
+             : opens("/proc/bus/input/devices", O_WRONLY);
+}
 static int try_oom_score(void) {
   int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
   if (fd < 0) return errno;
@@ -141,10 +149,12 @@ static int try_firmware(void) { return lists("/sys/firmware"); }
 
 /* /dev */
 static int try_unknown_devices(void) {
-  static const char known[] = " . .. null zero full random urandom tty console fd stdin stdout stderr ptmx pts shm mqueue core ";
-  DIR *directory = opendir("/dev");
+  static const char known[] =
+      " . .. null zero full random urandom tty console fd stdin stdout stderr ptmx pts shm mqueue "
+      "core ";
+  DIR* directory = opendir("/dev");
   if (directory == NULL) return errno;
-  struct dirent *entry;
+  struct dirent* entry;
   while ((entry = readdir(directory)) != NULL) {
     char word[300];
     snprintf(word, sizeof word, " %s ", entry->d_name);
@@ -162,24 +172,36 @@ static int try_disk(void) { return opens_device("/tmp", S_IFBLK, host_device); }
 static int try_fuse_device(void) { return opens_device("/tmp", S_IFCHR, makedev(10, 229)); }
 
 /* Keyrings. */
-static int try_search_key(void) { return outcome(syscall(SYS_request_key, "user", key_name, NULL, 0)); }
+static int try_search_key(void) {
+  return outcome(syscall(SYS_request_key, "user", key_name, NULL, 0));
+}
 static int try_read_key(void) {
   char value[64];
   return outcome(syscall(SYS_keyctl, KEYCTL_READ, key_serial, value, sizeof value));
 }
-static int try_change_key(void) { return outcome(syscall(SYS_keyctl, KEYCTL_UPDATE, key_serial, "changed", 7)); }
-static int try_link_key(void) { return outcome(syscall(SYS_keyctl, KEYCTL_LINK, KEY_SPEC_USER_KEYRING, KEY_SPEC_SESSION_KEYRING)); }
-static int try_add_key(void) { return outcome(syscall(SYS_add_key, "user", "plyfs-attempt", "x", 1, KEY_SPEC_PROCESS_KEYRING)); }
+static int try_change_key(void) {
+  return outcome(syscall(SYS_keyctl, KEYCTL_UPDATE, key_serial, "changed", 7));
+}
+static int try_link_key(void) {
+  return outcome(syscall(SYS_keyctl, KEYCTL_LINK, KEY_SPEC_USER_KEYRING, KEY_SPEC_SESSION_KEYRING));
+}
+static int try_add_key(void) {
+  return outcome(syscall(SYS_add_key, "user", "plyfs-attempt", "x", 1, KEY_SPEC_PROCESS_KEYRING));
+}
 
 /* Control groups. */
 static int try_cgroup_of_host(void) { return opens("/sys/fs/cgroup/cgroup.procs", O_WRONLY); }
-static int try_unified_cgroup_of_host(void) { return opens("/sys/fs/cgroup/unified/cgroup.procs", O_WRONLY); }
-static int try_release_agent(void) { return opens("/sys/fs/cgroup/memory/release_agent", O_WRONLY); }
+static int try_unified_cgroup_of_host(void) {
+  return opens("/sys/fs/cgroup/unified/cgroup.procs", O_WRONLY);
+}
+static int try_release_agent(void) {
+  return opens("/sys/fs/cgroup/memory/release_agent", O_WRONLY);
+}
 static int try_mount_cgroup2(void) { return outcome(mount("none", "/tmp", "cgroup2", 0, "")); }
 static int try_mount_cgroup(void) { return outcome(mount("none", "/tmp", "cgroup", 0, "memory")); }
 static int try_group_namespace(void) { return outcome(unshare(CLONE_NEWCGROUP)); }
 static int try_paths_of_groups(void) {
-  FILE *file = fopen("/proc/self/cgroup", "re");
+  FILE* file = fopen("/proc/self/cgroup", "re");
   if (file == NULL) return errno;
   char line[4096];
   while (fgets(line, sizeof line, file) != NULL)
@@ -190,33 +212,43 @@ static int try_paths_of_groups(void) {
 /* Processes of the host. That there is nothing at the address is told to who may look. */
 static int foreign(long result) { return result < 0 && errno != EFAULT ? errno : 0; }
 static int try_signal_process(void) { return outcome(kill(host_process, 0)); }
-static int try_trace_process(void) { return outcome(ptrace(PTRACE_SEIZE, host_process, NULL, NULL)); }
+static int try_trace_process(void) {
+  return outcome(ptrace(PTRACE_SEIZE, host_process, NULL, NULL));
+}
 static int try_read_process(void) {
   char byte;
-  struct iovec local = {&byte, 1}, remote = {(void *)0x400000, 1};
+  struct iovec local = {&byte, 1}, remote = {(void*)0x400000, 1};
   return foreign(process_vm_readv(host_process, &local, 1, &remote, 1, 0));
 }
 static int try_write_process(void) {
   char byte = 0;
-  struct iovec local = {&byte, 1}, remote = {(void *)0x400000, 1};
+  struct iovec local = {&byte, 1}, remote = {(void*)0x400000, 1};
   return foreign(process_vm_writev(host_process, &local, 1, &remote, 1, 0));
 }
 static int try_pidfd_process(void) { return outcome(syscall(SYS_pidfd_open, host_process, 0)); }
-static int try_compare_process(void) { return outcome(syscall(SYS_kcmp, host_process, getpid(), 0, 0, 0)); }
+static int try_compare_process(void) {
+  return outcome(syscall(SYS_kcmp, host_process, getpid(), 0, 0, 0));
+}
 static int try_descriptor_of_first(void) {
   int process = syscall(SYS_pidfd_open, 1, 0);
   return process < 0 ? errno : outcome(syscall(SYS_pidfd_getfd, process, 0, 0));
 }
-static int try_advise_process(void) { return asked(syscall(SYS_process_madvise, -1, NULL, 0, 4, 0)); }
+static int try_advise_process(void) {
+  return asked(syscall(SYS_process_madvise, -1, NULL, 0, 4, 0));
+}
 static int try_nice_process(void) {
   /* A limit that whoever started all this was given is no capability. */
-  if (setrlimit(RLIMIT_NICE, &(struct rlimit){0, 0}) < 0 || setpriority(PRIO_PROCESS, 0, 19) < 0) return errno;
+  if (setrlimit(RLIMIT_NICE, &(struct rlimit){0, 0}) < 0 || setpriority(PRIO_PROCESS, 0, 19) < 0)
+    return errno;
   return outcome(setpriority(PRIO_PROCESS, 0, -20));
 }
 
 /* Namespaces. */
 static int try_user_namespace(void) { return asked(unshare(CLONE_NEWUSER)); }
-static int try_all_namespaces(void) { return asked(unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWPID | CLONE_NEWNET)); }
+static int try_all_namespaces(void) {
+  return asked(
+      unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWPID | CLONE_NEWNET));
+}
 static int try_mount_namespace(void) { return asked(unshare(CLONE_NEWNS)); }
 static int try_clone_namespace(void) {
   long child = syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, NULL, NULL, NULL, NULL);
@@ -237,7 +269,8 @@ static int try_join_namespace(void) {
 /* Set-id programs. */
 static int try_set_id_program(void) {
   static char copy[4 << 20];
-  const int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), to = open("/tmp/set-id", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
+  const int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC),
+            to = open("/tmp/set-id", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
   const ssize_t size = from < 0 || to < 0 ? -1 : read(from, copy, sizeof copy);
   if (size < 0 || write(to, copy, size) != size || fchmod(to, 04755) < 0) return errno;
   close(to);
@@ -256,14 +289,22 @@ static int try_set_id_program(void) {
 static int try_mount_tmpfs(void) { return outcome(mount("none", "/tmp", "tmpfs", 0, "")); }
 static int try_mount_proc(void) { return outcome(mount("none", "/tmp", "proc", 0, "")); }
 static int try_mount_bind(void) { return outcome(mount("/", "/tmp", NULL, MS_BIND, NULL)); }
-static int try_remount(void) { return asked(mount(NULL, "/proc/sys", NULL, MS_REMOUNT | MS_BIND, NULL)); }
+static int try_remount(void) {
+  return asked(mount(NULL, "/proc/sys", NULL, MS_REMOUNT | MS_BIND, NULL));
+}
 static int try_propagate(void) { return outcome(mount(NULL, "/", NULL, MS_SHARED, NULL)); }
 static int try_unmask(void) { return asked(umount2("/proc/kcore", MNT_DETACH)); }
 static int try_unconfine(void) { return asked(umount2("/proc/sys", MNT_DETACH)); }
-static int try_open_tree(void) { return outcome(syscall(SYS_open_tree, AT_FDCWD, "/", 1 /* OPEN_TREE_CLONE */)); }
-static int try_move_mount(void) { return asked(syscall(SYS_move_mount, AT_FDCWD, "/proc", AT_FDCWD, "/tmp", 0)); }
+static int try_open_tree(void) {
+  return outcome(syscall(SYS_open_tree, AT_FDCWD, "/", 1 /* OPEN_TREE_CLONE */));
+}
+static int try_move_mount(void) {
+  return asked(syscall(SYS_move_mount, AT_FDCWD, "/proc", AT_FDCWD, "/tmp", 0));
+}
 static int try_fsopen(void) { return outcome(syscall(SYS_fsopen, "tmpfs", 0)); }
-static int try_mount_setattr(void) { return asked(syscall(SYS_mount_setattr, AT_FDCWD, "/proc/sys", 0, (uint64_t[4]){0, 1, 0, 0}, 32)); }
+static int try_mount_setattr(void) {
+  return asked(syscall(SYS_mount_setattr, AT_FDCWD, "/proc/sys", 0, (uint64_t[4]){0, 1, 0, 0}, 32));
+}
 static int try_pivot_root(void) { return asked(syscall(SYS_pivot_root, "/", "/")); }
 static int try_handle(void) {
   struct {
@@ -294,35 +335,46 @@ static int try_abstract_socket(void) {
   if (fd < 0) return errno;
   /* Who listens may have bound the name alone, or all of the address with zeros after it. */
   const size_t length = offsetof(struct sockaddr_un, sun_path) + 1 + strlen(socket_name);
-  if (connect(fd, (struct sockaddr *)&address, length) == 0) return 0;
-  return outcome(connect(fd, (struct sockaddr *)&address, sizeof address));
+  if (connect(fd, (struct sockaddr*)&address, length) == 0) return 0;
+  return outcome(connect(fd, (struct sockaddr*)&address, sizeof address));
 }
-static int try_packet_socket(void) { return outcome(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)); }
-static int try_virtual_socket(void) { return outcome(socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0)); }
-static int try_crypto_socket(void) { return outcome(socket(38 /* AF_ALG */, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)); }
+static int try_packet_socket(void) {
+  return outcome(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
+}
+static int try_virtual_socket(void) {
+  return outcome(socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0));
+}
+static int try_crypto_socket(void) {
+  return outcome(socket(38 /* AF_ALG */, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+}
 /* Adds nothing: there is no such interface. */
 static int try_route(void) {
   struct {
     struct nlmsghdr header;
     struct ifinfomsg link;
-  } request = {{sizeof request, RTM_NEWLINK, NLM_F_REQUEST | NLM_F_ACK, 1, 0}, {.ifi_index = 0x7ffffff0}};
+  } request = {{sizeof request, RTM_NEWLINK, NLM_F_REQUEST | NLM_F_ACK, 1, 0},
+               {.ifi_index = 0x7ffffff0}};
   struct {
     struct nlmsghdr header;
     struct nlmsgerr error;
     char more[256];
   } answer;
   int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-  if (fd < 0 || send(fd, &request, sizeof request, 0) < 0 || recv(fd, &answer, sizeof answer, 0) < 0) return errno;
+  if (fd < 0 || send(fd, &request, sizeof request, 0) < 0 ||
+      recv(fd, &answer, sizeof answer, 0) < 0)
+    return errno;
   return answer.error.error == -EPERM ? EPERM : 0;
 }
 
 /* What a kernel is asked by its administrator. */
 static int try_bpf(void) {
-  union bpf_attr map = {.map_type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 4, .max_entries = 1};
+  union bpf_attr map = {
+      .map_type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 4, .max_entries = 1};
   return outcome(syscall(SYS_bpf, BPF_MAP_CREATE, &map, sizeof map));
 }
 static int try_perf(void) {
-  struct perf_event_attr event = {.type = PERF_TYPE_SOFTWARE, .size = sizeof event, .config = PERF_COUNT_SW_CPU_CLOCK};
+  struct perf_event_attr event = {
+      .type = PERF_TYPE_SOFTWARE, .size = sizeof event, .config = PERF_COUNT_SW_CPU_CLOCK};
   return outcome(syscall(SYS_perf_event_open, &event, 0, -1, -1, 0));
 }
 static int try_userfaultfd(void) { return outcome(syscall(SYS_userfaultfd, O_CLOEXEC)); }
@@ -338,8 +390,12 @@ static int try_kexec_file(void) {
 }
 static int try_module(void) { return asked(syscall(SYS_init_module, NULL, 0UL, "")); }
 static int try_module_file(void) { return asked(syscall(SYS_finit_module, -1, "", 0)); }
-static int try_unload_module(void) { return asked(syscall(SYS_delete_module, "plyfs-no-such-module", O_NONBLOCK)); }
-static int try_kernel_log(void) { return asked(syscall(SYS_syslog, 10 /* SYSLOG_ACTION_SIZE_BUFFER */, NULL, 0)); }
+static int try_unload_module(void) {
+  return asked(syscall(SYS_delete_module, "plyfs-no-such-module", O_NONBLOCK));
+}
+static int try_kernel_log(void) {
+  return asked(syscall(SYS_syslog, 10 /* SYSLOG_ACTION_SIZE_BUFFER */, NULL, 0));
+}
 /* Without its magic numbers the call does nothing, whoever makes it. */
 static int try_reboot_machine(void) { return asked(syscall(SYS_reboot, 0, 0, 0, NULL)); }
 static int try_set_time(void) { return asked(syscall(SYS_settimeofday, NULL, NULL)); }
@@ -358,7 +414,9 @@ static int try_hostname(void) { return outcome(syscall(SYS_sethostname, "", 0));
 static int try_fanotify(void) { return outcome(syscall(SYS_fanotify_init, 0, 0)); }
 static int try_memory_policy(void) { return outcome(syscall(SYS_set_mempolicy, 0, NULL, 0)); }
 static int try_random_addresses(void) { return outcome(personality(ADDR_NO_RANDOMIZE)); }
-static int try_old_personality(void) { return outcome(personality(0x0001 /* PER_SVR4, without its flags */)); }
+static int try_old_personality(void) {
+  return outcome(personality(0x0001 /* PER_SVR4, without its flags */));
+}
 static int try_inject_input(void) {
   int terminal = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
   if (terminal < 0) return errno;
@@ -371,33 +429,117 @@ static int try_inject_into_stream(void) {
 }
 
 static const struct {
-  const char *name;
+  const char* name;
   int (*try)(void);
 } attempts[] = {
-#define ATTEMPT(what) {#what, try_##what}
-    ATTEMPT(further_descriptors), ATTEMPT(directory_descriptor),
-    ATTEMPT(root_of_first), ATTEMPT(above_root_of_first), ATTEMPT(cwd_of_first), ATTEMPT(process_of_host), ATTEMPT(sysrq), ATTEMPT(kcore), ATTEMPT(keys),
-    ATTEMPT(timer_list), ATTEMPT(kmsg), ATTEMPT(core_pattern), ATTEMPT(drop_caches), ATTEMPT(binfmt), ATTEMPT(affinity), ATTEMPT(bus), ATTEMPT(oom_score),
-    ATTEMPT(scsi), ATTEMPT(acpi),
-    ATTEMPT(sys_write), ATTEMPT(sys_cpu), ATTEMPT(firmware),
-    ATTEMPT(unknown_devices), ATTEMPT(memory_device), ATTEMPT(log_device), ATTEMPT(log_device_in_dev), ATTEMPT(log_device_in_shm), ATTEMPT(image_device), ATTEMPT(disk),
+#define ATTEMPT(what) \
+  {                   \
+#what, try_##what \
+  }
+    ATTEMPT(further_descriptors),
+    ATTEMPT(directory_descriptor),
+    ATTEMPT(root_of_first),
+    ATTEMPT(above_root_of_first),
+    ATTEMPT(cwd_of_first),
+    ATTEMPT(process_of_host),
+    ATTEMPT(sysrq),
+    ATTEMPT(kcore),
+    ATTEMPT(keys),
+    ATTEMPT(timer_list),
+    ATTEMPT(kmsg),
+    ATTEMPT(core_pattern),
+    ATTEMPT(drop_caches),
+    ATTEMPT(binfmt),
+    ATTEMPT(affinity),
+    ATTEMPT(bus),
+    ATTEMPT(oom_score),
+    ATTEMPT(scsi),
+    ATTEMPT(acpi),
+    ATTEMPT(sys_write),
+    ATTEMPT(sys_cpu),
+    ATTEMPT(firmware),
+    ATTEMPT(unknown_devices),
+    ATTEMPT(memory_device),
+    ATTEMPT(log_device),
+    ATTEMPT(log_device_in_dev),
+    ATTEMPT(log_device_in_shm),
+    ATTEMPT(image_device),
+    ATTEMPT(disk),
     ATTEMPT(fuse_device),
-    ATTEMPT(search_key), ATTEMPT(read_key), ATTEMPT(change_key), ATTEMPT(link_key), ATTEMPT(add_key),
-    ATTEMPT(cgroup_of_host), ATTEMPT(unified_cgroup_of_host), ATTEMPT(release_agent), ATTEMPT(mount_cgroup2), ATTEMPT(mount_cgroup), ATTEMPT(group_namespace),
+    ATTEMPT(search_key),
+    ATTEMPT(read_key),
+    ATTEMPT(change_key),
+    ATTEMPT(link_key),
+    ATTEMPT(add_key),
+    ATTEMPT(cgroup_of_host),
+    ATTEMPT(unified_cgroup_of_host),
+    ATTEMPT(release_agent),
+    ATTEMPT(mount_cgroup2),
+    ATTEMPT(mount_cgroup),
+    ATTEMPT(group_namespace),
     ATTEMPT(paths_of_groups),
-    ATTEMPT(signal_process), ATTEMPT(trace_process), ATTEMPT(read_process), ATTEMPT(write_process), ATTEMPT(pidfd_process), ATTEMPT(compare_process),
-    ATTEMPT(descriptor_of_first), ATTEMPT(advise_process), ATTEMPT(nice_process),
-    ATTEMPT(user_namespace), ATTEMPT(all_namespaces), ATTEMPT(mount_namespace), ATTEMPT(clone_namespace), ATTEMPT(clone3_namespace), ATTEMPT(join_namespace),
-    ATTEMPT(set_id_program), ATTEMPT(mount_tmpfs), ATTEMPT(mount_proc), ATTEMPT(mount_bind), ATTEMPT(remount), ATTEMPT(propagate), ATTEMPT(unmask), ATTEMPT(unconfine),
-    ATTEMPT(open_tree), ATTEMPT(move_mount), ATTEMPT(fsopen), ATTEMPT(mount_setattr), ATTEMPT(pivot_root), ATTEMPT(handle), ATTEMPT(chroot_twice),
-    ATTEMPT(abstract_socket), ATTEMPT(packet_socket), ATTEMPT(virtual_socket), ATTEMPT(crypto_socket), ATTEMPT(route),
-    ATTEMPT(bpf), ATTEMPT(perf), ATTEMPT(userfaultfd), ATTEMPT(io_uring), ATTEMPT(kexec), ATTEMPT(kexec_file), ATTEMPT(module), ATTEMPT(module_file),
-    ATTEMPT(unload_module), ATTEMPT(kernel_log), ATTEMPT(reboot_machine), ATTEMPT(set_time), ATTEMPT(swap), ATTEMPT(quota), ATTEMPT(account), ATTEMPT(port),
-    ATTEMPT(hang_up), ATTEMPT(hostname), ATTEMPT(fanotify), ATTEMPT(memory_policy), ATTEMPT(random_addresses), ATTEMPT(old_personality),
-    ATTEMPT(inject_input), ATTEMPT(inject_into_stream),
+    ATTEMPT(signal_process),
+    ATTEMPT(trace_process),
+    ATTEMPT(read_process),
+    ATTEMPT(write_process),
+    ATTEMPT(pidfd_process),
+    ATTEMPT(compare_process),
+    ATTEMPT(descriptor_of_first),
+    ATTEMPT(advise_process),
+    ATTEMPT(nice_process),
+    ATTEMPT(user_namespace),
+    ATTEMPT(all_namespaces),
+    ATTEMPT(mount_namespace),
+    ATTEMPT(clone_namespace),
+    ATTEMPT(clone3_namespace),
+    ATTEMPT(join_namespace),
+    ATTEMPT(set_id_program),
+    ATTEMPT(mount_tmpfs),
+    ATTEMPT(mount_proc),
+    ATTEMPT(mount_bind),
+    ATTEMPT(remount),
+    ATTEMPT(propagate),
+    ATTEMPT(unmask),
+    ATTEMPT(unconfine),
+    ATTEMPT(open_tree),
+    ATTEMPT(move_mount),
+    ATTEMPT(fsopen),
+    ATTEMPT(mount_setattr),
+    ATTEMPT(pivot_root),
+    ATTEMPT(handle),
+    ATTEMPT(chroot_twice),
+    ATTEMPT(abstract_socket),
+    ATTEMPT(packet_socket),
+    ATTEMPT(virtual_socket),
+    ATTEMPT(crypto_socket),
+    ATTEMPT(route),
+    ATTEMPT(bpf),
+    ATTEMPT(perf),
+    ATTEMPT(userfaultfd),
+    ATTEMPT(io_uring),
+    ATTEMPT(kexec),
+    ATTEMPT(kexec_file),
+    ATTEMPT(module),
+    ATTEMPT(module_file),
+    ATTEMPT(unload_module),
+    ATTEMPT(kernel_log),
+    ATTEMPT(reboot_machine),
+    ATTEMPT(set_time),
+    ATTEMPT(swap),
+    ATTEMPT(quota),
+    ATTEMPT(account),
+    ATTEMPT(port),
+    ATTEMPT(hang_up),
+    ATTEMPT(hostname),
+    ATTEMPT(fanotify),
+    ATTEMPT(memory_policy),
+    ATTEMPT(random_addresses),
+    ATTEMPT(old_personality),
+    ATTEMPT(inject_input),
+    ATTEMPT(inject_into_stream),
 };
 
-static int own_key(const char *what, const char *argument) {
+static int own_key(const char* what, const char* argument) {
   if (strcmp(what, "key") == 0) {
     const long serial = syscall(SYS_add_key, "user", argument, "secret", 6, KEY_SPEC_USER_KEYRING);
     if (serial < 0) return errno;
@@ -406,14 +548,15 @@ static int own_key(const char *what, const char *argument) {
     printf("%ld\n", serial);
     return 0;
   }
-  if (strcmp(what, "unlink") == 0) return outcome(syscall(SYS_keyctl, KEYCTL_UNLINK, atoi(argument), KEY_SPEC_USER_KEYRING));
+  if (strcmp(what, "unlink") == 0)
+    return outcome(syscall(SYS_keyctl, KEYCTL_UNLINK, atoi(argument), KEY_SPEC_USER_KEYRING));
   char value[64] = "";
   if (syscall(SYS_keyctl, KEYCTL_READ, atoi(argument), value, sizeof value - 1) < 0) return errno;
   puts(value);
   return 0;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   if (argc == 2 && strcmp(argv[1], "as-root") == 0) return geteuid() == 0 ? 0 : EPERM;
   if (argc == 3) return own_key(argv[1], argv[2]);
   if (argc != 6) return 2;
@@ -433,7 +576,9 @@ int main(int argc, char **argv) {
     if (child == 0) _exit(attempts[i].try());
     int status;
     if (child < 0 || waitpid(child, &status, 0) < 0) return 3;
-    const char *said = !WIFEXITED(status) ? "ended by a signal" : WEXITSTATUS(status) == 0 ? "reached" : strerrorname_np(WEXITSTATUS(status));
+    const char* said = !WIFEXITED(status)         ? "ended by a signal"
+                       : WEXITSTATUS(status) == 0 ? "reached"
+                                                  : strerrorname_np(WEXITSTATUS(status));
     printf("%s: %s\n", attempts[i].name, said == NULL ? "?" : said);
   }
   return 0;

@@ -16,7 +16,15 @@ export type Outcomes = ReadonlyMap<string, string>;
 /** Compiled into `directory`: static, so that it runs in any image. Returns its path. */
 export async function compileAttempts(directory: string): Promise<string> {
   const program = join(directory, 'attempts');
-  await succeed(['cc', '-O1', '-Wall', '-static', '-o', program, join(root, 'test/suites/escapes/attempts.c')]);
+  await succeed([
+    'cc',
+    '-O1',
+    '-Wall',
+    '-static',
+    '-o',
+    program,
+    join(root, 'test/suites/escapes/attempts.c'),
+  ]);
   return program;
 }
 
@@ -31,7 +39,11 @@ export interface HostThings {
  * A process, a key, and a socket of the host, until the test ends. `prefix`: words that run a
  * program as whose they are.
  */
-export async function hostThings(t: Test, program: string, prefix: readonly string[]): Promise<HostThings> {
+export async function hostThings(
+  t: Test,
+  program: string,
+  prefix: readonly string[],
+): Promise<HostThings> {
   const name = `plyfs-test-${process.pid}-${Math.random().toString(36).slice(2)}`;
   const [word, ...words] = [...prefix, 'sleep', '600'];
   const bystander = spawn(word, words, { stdio: 'ignore' });
@@ -53,7 +65,8 @@ export async function hostThings(t: Test, program: string, prefix: readonly stri
 
 /** What the program printed. Throws unless it came to its end. */
 export function outcomesOf({ status, stdout, stderr }: Outcome): Outcomes {
-  if (status !== 0) throw new Error(`the attempts ended with ${status ?? 'a signal'}: ${stdout}${stderr}`);
+  if (status !== 0)
+    throw new Error(`the attempts ended with ${status ?? 'a signal'}: ${stdout}${stderr}`);
   return new Map(
     stdout
       .trim()
@@ -70,14 +83,29 @@ export function reached(outcomes: Outcomes): string[] {
  * The same as root of the machine, outside of a container, in namespaces of mounts and names:
  * whether an attempt is one. Its /tmp and /dev are empty ones, and it has no terminal.
  */
-export async function outcomesOutside(program: string, words: readonly string[]): Promise<Outcomes> {
+export async function outcomesOutside(
+  program: string,
+  words: readonly string[],
+): Promise<Outcomes> {
   const script = `
     exec 9<"$0"
     mount -t tmpfs none /tmp; mount -t tmpfs none /dev; mkdir /dev/shm
     cat <&9 >/tmp/attempts; exec 9<&-; chmod 755 /tmp/attempts
     exec setsid /tmp/attempts "$@"`;
   return outcomesOf(
-    await run(['unshare', '--mount', '--uts', '--ipc', '--propagation', 'private', 'sh', '-euc', script, program, ...words]),
+    await run([
+      'unshare',
+      '--mount',
+      '--uts',
+      '--ipc',
+      '--propagation',
+      'private',
+      'sh',
+      '-euc',
+      script,
+      program,
+      ...words,
+    ]),
   );
 }
 
@@ -92,6 +120,8 @@ export function table(columns: Readonly<Record<string, Outcomes>>): string[] {
   const [first] = Object.values(columns);
   return [
     row(['', ...names]),
-    ...[...first!.keys()].map((name) => row([name, ...names.map((column) => columns[column]!.get(name) ?? '-')])),
+    ...[...first!.keys()].map((name) =>
+      row([name, ...names.map((column) => columns[column]!.get(name) ?? '-')]),
+    ),
   ];
 }

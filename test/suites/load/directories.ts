@@ -20,24 +20,32 @@ class Lister {
   readonly #child: ChildProcess;
 
   constructor(tree: string, ...rest: (string | number)[]) {
-    this.#child = spawn(process.execPath, [worker, 'lister', tree, ...rest.map(String)], { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#child = spawn(process.execPath, [worker, 'lister', tree, ...rest.map(String)], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     this.outcome = outcomeOf(this.#child);
   }
 
   /** Resolves when a listing that began after the call has ended, or the process has. */
   async listsOnce(): Promise<void> {
     const ended = this.outcome.then(() => undefined);
-    // What is said first may have waited in the pipe, and the listing after that may have begun before.
+    // What is said first may have waited in the pipe, and the listing after that may have begun
+    // before.
     for (let i = 0; i < 3; i++) await Promise.race([once(this.#child.stdout!, 'data'), ended]);
   }
 }
 
-/** What the upper holds is what the mount shows, deletions being whiteouts: nothing is left behind. */
+/**
+ * What the upper holds is what the mount shows, deletions being whiteouts: nothing is left behind.
+ */
 async function inUpper(union: Union): Promise<string> {
   return succeed(['find', union.upper, '-mindepth', '1', '-printf', '%y %P\n']);
 }
 
-/** `entries` files in one directory: ten thirteenths in the lower, four in the upper, so that one thirteenth is in both. */
+/**
+ * `entries` files in one directory: ten thirteenths in the lower, four in the upper, so that one
+ * thirteenth is in both.
+ */
 export async function largeDirectory(t: Test, mounter: Mounter, entries: number): Promise<void> {
   const part = Math.floor(entries / 13);
   const union = await Union.create(t, mounter, 1);
@@ -60,7 +68,11 @@ export async function largeDirectory(t: Test, mounter: Mounter, entries: number)
   });
   await union.remount();
   await givesBack(t, mounter, async () => {
-    t.equal(await work('expect', many, 'file-', 0, part * 13, 2), '', 'mounted again: the odd ones stay away');
+    t.equal(
+      await work('expect', many, 'file-', 0, part * 13, 2),
+      '',
+      'mounted again: the odd ones stay away',
+    );
     await succeed(['rm', '-r', many]);
     t.equal(await succeed(['ls', '-A', union.mnt]), '');
     figure(t, mounter, `${part * 13} entries of one directory removed`);
@@ -69,7 +81,10 @@ export async function largeDirectory(t: Test, mounter: Mounter, entries: number)
   await union.unmount();
 }
 
-/** `count` directories that are all there at once, half of them in directories that are in the lower, too. */
+/**
+ * `count` directories that are all there at once, half of them in directories that are in the
+ * lower, too.
+ */
 export async function manyDirectories(t: Test, mounter: Mounter, count: number): Promise<void> {
   const parents = 64;
   const each = Math.ceil(count / parents);
@@ -80,7 +95,16 @@ export async function manyDirectories(t: Test, mounter: Mounter, count: number):
   await union.mount();
   await givesBack(t, mounter, async () => {
     t.equal(await work('churn', union.mnt, parents, each), '');
-    const left = await succeed(['find', union.mnt, '-mindepth', '1', '-type', 'd', '-name', 'made-*']);
+    const left = await succeed([
+      'find',
+      union.mnt,
+      '-mindepth',
+      '1',
+      '-type',
+      'd',
+      '-name',
+      'made-*',
+    ]);
     t.equal(left, '', `${parents * each} directories were made and removed`);
     figure(t, mounter, `${parents * each} directories made and removed`);
   });
@@ -88,8 +112,15 @@ export async function manyDirectories(t: Test, mounter: Mounter, count: number):
   await union.unmount();
 }
 
-/** `rm -rf` of `entries` names, a third of them in the upper and as many of them in a directory that goes too, while three processes list. */
-export async function removedWhileListed(t: Test, mounter: Mounter, entries: number): Promise<void> {
+/**
+ * `rm -rf` of `entries` names, a third of them in the upper and as many of them in a directory that
+ * goes too, while three processes list.
+ */
+export async function removedWhileListed(
+  t: Test,
+  mounter: Mounter,
+  entries: number,
+): Promise<void> {
   const stays = 500;
   const half = Math.floor(entries / 2);
   const third = Math.floor(half / 3);
@@ -105,20 +136,38 @@ export async function removedWhileListed(t: Test, mounter: Mounter, entries: num
   await work('fill', `${union.lowers[0]}/tree`, 'stay-', 0, stays - 100);
   await work('fill', `${union.upper}/tree`, 'stay-', stays - 200, stays);
   for (let i = 0; i < subdirectories; i++) {
-    await work('fill', `${union.lowers[0]}/tree/go/dir-${String(i).padStart(6, '0')}`, 'file-', 0, 50);
+    await work(
+      'fill',
+      `${union.lowers[0]}/tree/go/dir-${String(i).padStart(6, '0')}`,
+      'file-',
+      0,
+      50,
+    );
   }
   const stop = `${union.base}/stop`;
   await union.mount();
   await givesBack(t, mounter, async () => {
-    const listers = [1, 2, 3].map(() => new Lister(`${union.mnt}/tree`, stop, stays, half, subdirectories));
-    const listOnce = (): Promise<unknown> => Promise.all(listers.map((lister) => lister.listsOnce()));
+    const listers = [1, 2, 3].map(
+      () => new Lister(`${union.mnt}/tree`, stop, stays, half, subdirectories),
+    );
+    const listOnce = (): Promise<unknown> =>
+      Promise.all(listers.map((lister) => lister.listsOnce()));
     try {
       // However fast names are removed, each lister meets all of them, some, and none.
       await listOnce();
       // Names in descending order of their listing's, and the reverse, are removed at once.
       await Promise.all([
         succeed(['sh', '-c', 'cd "$0" && exec rm -rf go go-*[0-4]', `${union.mnt}/tree`]),
-        succeed(['find', `${union.mnt}/tree`, '-maxdepth', '1', '-ignore_readdir_race', '-name', 'go-*[39]', '-delete']),
+        succeed([
+          'find',
+          `${union.mnt}/tree`,
+          '-maxdepth',
+          '1',
+          '-ignore_readdir_race',
+          '-name',
+          'go-*[39]',
+          '-delete',
+        ]),
       ]);
       await listOnce();
       await succeed(['sh', '-c', 'cd "$0" && exec rm -rf go-*', `${union.mnt}/tree`]);
@@ -130,13 +179,24 @@ export async function removedWhileListed(t: Test, mounter: Mounter, entries: num
       const { status, stdout, stderr } = await lister.outcome;
       t.equal(status, 0, stderr);
       t.match(stdout, /^\n*\{.*\}$/, 'every listing was right');
-      const seen = JSON.parse(/\{.*\}$/.exec(stdout)?.[0] ?? '{}') as { listings?: number; partial?: number };
+      const seen = JSON.parse(/\{.*\}$/.exec(stdout)?.[0] ?? '{}') as {
+        listings?: number;
+        partial?: number;
+      };
       t.ok((seen.partial ?? 0) > 0, 'the lister met the removal under way');
       listings += seen.listings ?? 0;
     }
-    figure(t, mounter, `${listings} listings beside the removal of what they list, ${half * 2} names`);
+    figure(
+      t,
+      mounter,
+      `${listings} listings beside the removal of what they list, ${half * 2} names`,
+    );
   });
   await union.remount();
-  t.equal(await work('expect', `${union.mnt}/tree`, 'stay-', 0, stays, 1), '', 'mounted again: what stayed is there, and nothing else');
+  t.equal(
+    await work('expect', `${union.mnt}/tree`, 'stay-', 0, stays, 1),
+    '',
+    'mounted again: what stayed is there, and nothing else',
+  );
   await union.unmount();
 }

@@ -1,10 +1,20 @@
 /**
- * What one process does to large directories, in a process of its own: `node directory-worker.js JOB ARGUMENT...`. It prints what
- * was wrong, a line each, and nothing when all was as it must be; `lister` ends with a line of what it saw.
+ * What one process does to large directories, in a process of its own:
+ * `node directory-worker.js JOB ARGUMENT...`. It prints what was wrong, a line each, and nothing
+ * when all was as it must be; `lister` ends with a line of what it saw.
  *
  * Files are named PREFIX and a number of six digits; each holds its number.
  */
-import { existsSync, lstatSync, mkdirSync, opendirSync, readFileSync, rmdirSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  opendirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 
 const problems: string[] = [];
 function wrong(what: string): void {
@@ -25,7 +35,8 @@ function listed(directory: string): string[] | undefined {
   try {
     const open = opendirSync(directory, { bufferSize: 32 });
     try {
-      for (let entry = open.readSync(); entry !== null; entry = open.readSync()) names.push(entry.name);
+      for (let entry = open.readSync(); entry !== null; entry = open.readSync())
+        names.push(entry.name);
     } finally {
       open.closeSync();
     }
@@ -41,11 +52,15 @@ function fill(directory: string, prefix: string, from: number, to: number): void
   for (let i = from; i < to; i++) writeFileSync(`${directory}/${numbered(prefix, i)}`, String(i));
 }
 
-/** The directory holds every `step`-th number from `from` and below `to`, each once, and nothing else. */
+/**
+ * The directory holds every `step`-th number from `from` and below `to`, each once, and nothing
+ * else.
+ */
 function expect(directory: string, prefix: string, from: number, to: number, step: number): void {
   const names = listed(directory) ?? [];
   const distinct = new Set(names);
-  if (distinct.size !== names.length) wrong(`${names.length - distinct.size} names are listed twice`);
+  if (distinct.size !== names.length)
+    wrong(`${names.length - distinct.size} names are listed twice`);
   const inodes = new Set<bigint>();
   let expected = 0;
   for (let i = from; i < to; i += step) {
@@ -55,7 +70,8 @@ function expect(directory: string, prefix: string, from: number, to: number, ste
     try {
       const stat = lstatSync(`${directory}/${name}`, { bigint: true });
       inodes.add(stat.ino);
-      if (Number(stat.size) !== String(i).length || !stat.isFile()) wrong(`${name} has ${stat.size} bytes`);
+      if (Number(stat.size) !== String(i).length || !stat.isFile())
+        wrong(`${name} has ${stat.size} bytes`);
     } catch (error) {
       wrong(`${codeOf(error)} from lstat of ${name}`);
     }
@@ -88,11 +104,17 @@ interface Seen {
 }
 
 /**
- * Lists `tree` again and again until the file `stop` exists: `stay-` files are there every time, `go` names until somebody removes
- * them, and then for ever gone; `tree/go` and its `dir-` directories hold known names only while they are there. Each time it says so by
- * an empty line.
+ * Lists `tree` again and again until the file `stop` exists: `stay-` files are there every time,
+ * `go` names until somebody removes them, and then for ever gone; `tree/go` and its `dir-`
+ * directories hold known names only while they are there. Each time it says so by an empty line.
  */
-function lister(tree: string, stop: string, stays: number, goes: number, subdirectories: number): Seen {
+function lister(
+  tree: string,
+  stop: string,
+  stays: number,
+  goes: number,
+  subdirectories: number,
+): Seen {
   const seen: Seen = { listings: 0, partial: 0 };
   const going = new Set(Array.from({ length: goes }, (_, i) => numbered('go-', i)).concat('go'));
   const all = going.size;
@@ -105,7 +127,8 @@ function lister(tree: string, stop: string, stays: number, goes: number, subdire
     let staying = 0;
     for (const name of distinct) {
       if (name.startsWith('stay-')) staying++;
-      else if (!going.has(name)) wrong(`${name} never existed, or was gone before this listing began`);
+      else if (!going.has(name))
+        wrong(`${name} never existed, or was gone before this listing began`);
     }
     if (staying !== stays) wrong(`${staying} of ${stays} staying names are listed`);
     for (const name of going) if (!distinct.has(name)) going.delete(name);
@@ -118,7 +141,8 @@ function lister(tree: string, stop: string, stays: number, goes: number, subdire
     ] as const) {
       const inside = listed(directory) ?? [];
       if (new Set(inside).size !== inside.length) wrong(`a name in ${directory} is listed twice`);
-      for (const name of inside) if (!known.test(name)) wrong(`${name} in ${directory} never existed`);
+      for (const name of inside)
+        if (!known.test(name)) wrong(`${name} in ${directory} never existed`);
     }
     for (let i = seen.listings % 50; i < goes; i += 50) {
       const name = numbered('go-', i);
@@ -130,7 +154,8 @@ function lister(tree: string, stop: string, stays: number, goes: number, subdire
       }
     }
     const stay = seen.listings % stays;
-    if (readFileSync(`${tree}/${numbered('stay-', stay)}`, 'latin1') !== String(stay)) wrong(`stay ${stay} has another content`);
+    if (readFileSync(`${tree}/${numbered('stay-', stay)}`, 'latin1') !== String(stay))
+      wrong(`stay ${stay} has another content`);
     if (last) {
       if (names.length !== stays) wrong(`${names.length} names are left, not ${stays}`);
       return seen;

@@ -1,4 +1,7 @@
-/** git over a repository of a lower layer: it is cloned, changed, collected and checked, all inside the mount. */
+/**
+ * git over a repository of a lower layer: it is cloned, changed, collected and checked, all inside
+ * the mount.
+ */
 import { mkdir, writeFile } from 'node:fs/promises';
 import type { Test } from 'tap';
 import { succeed } from '../../support/command.js';
@@ -19,7 +22,11 @@ export async function gitOverLower(t: Test, mounter: Mounter, files: number): Pr
   const home = `${union.base}/home`;
   await mkdir(home);
   const script = async (text: string, ...args: string[]) =>
-    (await succeed(['sh', '-ec', text, 'sh', ...args], { env: { PATH: process.env['PATH'], HOME: home, ...identity } })).trim();
+    (
+      await succeed(['sh', '-ec', text, 'sh', ...args], {
+        env: { PATH: process.env['PATH'], HOME: home, ...identity },
+      })
+    ).trim();
   const write = async (directory: string, from: number, to: number) => {
     for (let i = from; i < to; i++) {
       const below = `${directory}/src/d${i % 37}`;
@@ -56,36 +63,63 @@ export async function gitOverLower(t: Test, mounter: Mounter, files: number): Pr
     const commits = 1 + 3 + 37 + 1 + 1 + 1;
     t.equal(await script('cd "$1"; git log --oneline | wc -l', repo), String(commits));
     t.equal(
-      await script('cd "$1"; git gc -q --aggressive --prune=now; git fsck --full --strict 2>&1; git status --porcelain', repo),
+      await script(
+        'cd "$1"; git gc -q --aggressive --prune=now; git fsck --full --strict 2>&1; git status --porcelain',
+        repo,
+      ),
       '',
       'collected, whole',
     );
-    await script('git clone -q "$1/repo" "$1/clone"; git clone -q --no-hardlinks "$1/clone" "$1/copy"', union.mnt);
+    await script(
+      'git clone -q "$1/repo" "$1/clone"; git clone -q --no-hardlinks "$1/clone" "$1/copy"',
+      union.mnt,
+    );
     const head = await script('cd "$1"; git rev-parse HEAD^{tree}', repo);
     for (const clone of ['clone', 'copy']) {
       const at = `${union.mnt}/${clone}`;
       t.equal(
-        await script('cd "$1"; git fsck --full --strict 2>&1; git status --porcelain; git rev-parse HEAD^{tree}', at),
+        await script(
+          'cd "$1"; git fsck --full --strict 2>&1; git status --porcelain; git rev-parse HEAD^{tree}',
+          at,
+        ),
         head,
         `${clone} is whole`,
       );
     }
     await script('cd "$1"; git reset -q --hard lower; git clean -fdxq', repo);
     t.equal(
-      await script('cd "$1"; git diff --stat lower; git status --porcelain; ls src/d3 | wc -l', repo),
+      await script(
+        'cd "$1"; git diff --stat lower; git status --porcelain; ls src/d3 | wc -l',
+        repo,
+      ),
       '9',
       'what was removed is back: f3, f40, … f262 and f299',
     );
     await script('cd "$1"; git pull -q --ff-only ../copy main', repo);
-    figure(t, mounter, `${commits} commits of ${300 + files} files by git over a lower repository, collected and cloned`);
+    figure(
+      t,
+      mounter,
+      `${commits} commits of ${300 + files} files by git over a lower repository, collected and cloned`,
+    );
   });
   await union.remount((await unavailable(t, kernel)) === undefined ? kernel : mounter);
-  t.equal(await script('cd "$1"; git fsck --full --strict 2>&1; git status --porcelain', repo), '', 'mounted again: whole');
   t.equal(
-    await script('diff -r --exclude=.git "$1/repo" "$1/clone"; diff -r --exclude=.git "$1/repo" "$1/copy"', union.mnt),
+    await script('cd "$1"; git fsck --full --strict 2>&1; git status --porcelain', repo),
+    '',
+    'mounted again: whole',
+  );
+  t.equal(
+    await script(
+      'diff -r --exclude=.git "$1/repo" "$1/clone"; diff -r --exclude=.git "$1/repo" "$1/copy"',
+      union.mnt,
+    ),
     '',
     'all three the same',
   );
   await union.unmount();
-  t.equal(await script('cd "$1"; git fsck --full --strict 2>&1; git status --porcelain', lower), '', 'the lower repository is untouched');
+  t.equal(
+    await script('cd "$1"; git fsck --full --strict 2>&1; git status --porcelain', lower),
+    '',
+    'the lower repository is untouched',
+  );
 }

@@ -10,15 +10,21 @@ export const laidNames: readonly string[] = [
 
 export function laidContent(process: number, name: string): Buffer {
   // One file is larger than a copy-up does at once (1 MiB).
-  const length = name === 'n7' ? 2_500_000 : (name.length * 977 + process * 131 + name.charCodeAt(name.length - 1) * 53) % 9000;
+  const length =
+    name === 'n7'
+      ? 2_500_000
+      : (name.length * 977 + process * 131 + name.charCodeAt(name.length - 1) * 53) % 9000;
   return Buffer.alloc(length, `${process} ${name} `);
 }
 
-/** Into two layers: every third file into the one above, where a different content hides one below. */
+/**
+ * Into two layers: every third file into the one above, where a different content hides one below.
+ */
 export function lay(top: string, bottom: string, processes: number, rounds: number): void {
   for (let process = 0; process < processes; process++) {
     for (const layer of [top, bottom])
-      for (const directory of ['d0', 'd1']) mkdirSync(`${layer}/own-${process}/${directory}`, { recursive: true });
+      for (const directory of ['d0', 'd1'])
+        mkdirSync(`${layer}/own-${process}/${directory}`, { recursive: true });
     for (const [i, name] of laidNames.entries()) {
       const content = laidContent(process, name);
       writeFileSync(`${i % 3 === 0 ? top : bottom}/own-${process}/${name}`, content);

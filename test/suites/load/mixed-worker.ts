@@ -1,10 +1,12 @@
 /**
  * One of several processes that work on one mount at once: `node mixed-worker.js ROOT ME ROUNDS`.
  *
- * Each has a directory of its own, `ROOT/own-ME`, partly in the lower layers (mixed-layers.ts), and knows what must be in it: after
- * each change it looks at what it changed, at the end at all. In `ROOT/shared` the processes meet: of those who want the same thing
- * one gets it. It says `ready`; what it waits for is a byte on its standard input. Then it works, and prints what was wrong, a line
- * each, and a line of JSON: what it got. After another byte it looks at all of its own again, prints what was wrong, and ends.
+ * Each has a directory of its own, `ROOT/own-ME`, partly in the lower layers (mixed-layers.ts), and
+ * knows what must be in it: after each change it looks at what it changed, at the end at all. In
+ * `ROOT/shared` the processes meet: of those who want the same thing one gets it. It says `ready`;
+ * what it waits for is a byte on its standard input. Then it works, and prints what was wrong, a
+ * line each, and a line of JSON: what it got. After another byte it looks at all of its own again,
+ * prints what was wrong, and ends.
  */
 import {
   appendFileSync,
@@ -40,7 +42,10 @@ interface FileState {
   mode: number;
   links: number;
 }
-type State = FileState | { readonly kind: 'symlink'; readonly target: string } | { readonly kind: 'directory' };
+type State =
+  | FileState
+  | { readonly kind: 'symlink'; readonly target: string }
+  | { readonly kind: 'directory' };
 
 const [root = '', ...rest] = process.argv.slice(2);
 const [me = 0, rounds = 0] = rest.map(Number);
@@ -74,7 +79,11 @@ function bytes(length: number): Buffer {
 
 /** Mostly small; sometimes more than a copy-up does at once (1 MiB). */
 function someLength(): number {
-  return random(40) === 0 ? (1 << 20) + random(1 << 20) : random(8) === 0 ? random(200_000) : random(5000);
+  return random(40) === 0
+    ? (1 << 20) + random(1 << 20)
+    : random(8) === 0
+      ? random(200_000)
+      : random(5000);
 }
 
 function looked(path: string): void {
@@ -88,8 +97,10 @@ function looked(path: string): void {
     } else if (state.kind === 'symlink') {
       if (readlinkSync(at) !== state.target) wrong(`${path} leads elsewhere`);
     } else {
-      if (stat.size !== state.content.length) wrong(`${path} has ${stat.size} bytes, not ${state.content.length}`);
-      if ((stat.mode & 0o7777) !== state.mode) wrong(`${path} has mode ${stat.mode.toString(8)}, not ${state.mode.toString(8)}`);
+      if (stat.size !== state.content.length)
+        wrong(`${path} has ${stat.size} bytes, not ${state.content.length}`);
+      if ((stat.mode & 0o7777) !== state.mode)
+        wrong(`${path} has mode ${stat.mode.toString(8)}, not ${state.mode.toString(8)}`);
       if (stat.nlink !== state.links) wrong(`${path} has ${stat.nlink} links, not ${state.links}`);
       if (!readFileSync(at).equals(state.content)) wrong(`${path} has another content`);
     }
@@ -101,13 +112,19 @@ function looked(path: string): void {
 function listedAs(directory: string): void {
   const found = readdirSync(directory === '' ? own : `${own}/${directory}`).sort();
   const prefix = directory === '' ? '' : `${directory}/`;
-  const wanted = [...model.keys()].filter((path) => path.startsWith(prefix) && !path.slice(prefix.length).includes('/'));
+  const wanted = [...model.keys()].filter(
+    (path) => path.startsWith(prefix) && !path.slice(prefix.length).includes('/'),
+  );
   const names = wanted.map((path) => path.slice(prefix.length)).sort();
-  if (found.join('\n') !== names.join('\n')) wrong(`${directory || 'the top'} lists ${found.length} names, not ${names.length}`);
+  if (found.join('\n') !== names.join('\n'))
+    wrong(`${directory || 'the top'} lists ${found.length} names, not ${names.length}`);
 }
 
 function directories(): string[] {
-  return ['', ...[...model].filter(([, state]) => state.kind === 'directory').map(([path]) => path)];
+  return [
+    '',
+    ...[...model].filter(([, state]) => state.kind === 'directory').map(([path]) => path),
+  ];
 }
 
 function pick<T>(from: readonly T[]): T | undefined {
@@ -142,7 +159,8 @@ function step(): void {
       if (there !== undefined && there.kind !== 'file') break;
       const content = bytes(someLength());
       const fd = openSync(at, 'w', 0o644);
-      for (let done = 0; done < content.length;) done += writeSync(fd, content, done, Math.min(content.length - done, 1 + random(70_000)));
+      for (let done = 0; done < content.length;)
+        done += writeSync(fd, content, done, Math.min(content.length - done, 1 + random(70_000)));
       if (random(20) === 0) fsyncSync(fd);
       closeSync(fd);
       if (there === undefined) model.set(target, { kind: 'file', content, mode: 0o644, links: 1 });
@@ -224,7 +242,8 @@ function step(): void {
         if (!empty) wrong(`${directory} was removed with what is in it`);
         model.delete(directory);
       } catch (error) {
-        if (empty || codeOf(error) !== 'ENOTEMPTY') wrong(`${codeOf(error)} from rmdir of ${directory}`);
+        if (empty || codeOf(error) !== 'ENOTEMPTY')
+          wrong(`${codeOf(error)} from rmdir of ${directory}`);
       }
       looked(directory);
       break;
@@ -260,7 +279,10 @@ interface Got {
   taken: number[];
 }
 
-/** Whether `act` succeeds; otherwise it must have failed with `code`, because another process was first. */
+/**
+ * Whether `act` succeeds; otherwise it must have failed with `code`, because another process was
+ * first.
+ */
 function first(code: string, act: () => void): boolean {
   try {
     act();
@@ -280,13 +302,15 @@ function meet(i: number, got: Got): void {
   closeSync(log);
   if (first('EEXIST', () => mkdirSync(`${shared}/lock-${i}`))) got.made.push(i);
   // The lower layers hold the tokens: who takes one takes it from all.
-  if (first('ENOENT', () => renameSync(`${shared}/token-${i}`, `${shared}/taken-${i}-by-${me}`))) got.taken.push(i);
+  if (first('ENOENT', () => renameSync(`${shared}/token-${i}`, `${shared}/taken-${i}-by-${me}`)))
+    got.taken.push(i);
   // Others' files come and go; what is read of one is whole, because it is renamed into place.
   const text = `${me} ${i} `.padEnd(300 + random(300), `${me}`);
   appendFileSync(`${shared}/.new-${me}`, text);
   renameSync(`${shared}/.new-${me}`, `${shared}/board-${i % 5}`);
   const board = `${shared}/board-${random(5)}`;
-  if (existsSync(board) && !/^\d+ \d+ (\d)\1*$/.test(readFileSync(board, 'latin1'))) wrong(`${board} is not whole`);
+  if (existsSync(board) && !/^\d+ \d+ (\d)\1*$/.test(readFileSync(board, 'latin1')))
+    wrong(`${board} is not whole`);
 }
 
 function lookAtAll(): void {

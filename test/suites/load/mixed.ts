@@ -1,4 +1,7 @@
-/** Processes that work on one mount at once, each checking what it does; and what they compete for goes to one of them. */
+/**
+ * Processes that work on one mount at once, each checking what it does; and what they compete for
+ * goes to one of them.
+ */
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -19,7 +22,9 @@ class Worker {
   readonly #child;
   readonly #lines;
   constructor(t: Test, root: string, me: number, rounds: number) {
-    this.#child = spawn(process.execPath, [program, root, String(me), String(rounds)], { stdio: ['pipe', 'pipe', 'inherit'] });
+    this.#child = spawn(process.execPath, [program, root, String(me), String(rounds)], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
     t.teardown(() => this.#child.kill('SIGKILL'));
     this.#child.stdin.on('error', () => undefined);
     this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
@@ -39,11 +44,17 @@ class Worker {
   }
 }
 
-export async function mixedWork(t: Test, mounter: Mounter, processes: number, rounds: number): Promise<void> {
+export async function mixedWork(
+  t: Test,
+  mounter: Mounter,
+  processes: number,
+  rounds: number,
+): Promise<void> {
   const union = await Union.create(t, mounter, 2);
   const [top = '', bottom = ''] = union.lowers;
   lay(top, bottom, processes, rounds);
-  const lowers = () => succeed(['sh', '-c', 'find "$@" -type f -exec sha256sum {} + | sort', 'sh', ...union.lowers]);
+  const lowers = () =>
+    succeed(['sh', '-c', 'find "$@" -type f -exec sha256sum {} + | sort', 'sh', ...union.lowers]);
   const laid = await lowers();
   await union.mount();
   const numbers = Array.from({ length: processes }, (_, i) => i);
@@ -63,13 +74,23 @@ export async function mixedWork(t: Test, mounter: Mounter, processes: number, ro
     t.same(each('made'), rounded, 'of all who make a directory one makes it');
     t.same(each('taken'), rounded, 'of all who take a file one gets it');
     t.comment(`${got.filter((one) => one.made.length > 0).length} of them were first at something`);
-    const log = (await succeed(['sort', `${union.mnt}/shared/log`])).split('\n').filter((line) => line !== '');
-    const records = numbers.flatMap((me) => rounded.map((i) => `${String(me).padStart(3)} ${String(i).padStart(11)}`)).sort();
+    const log = (await succeed(['sort', `${union.mnt}/shared/log`]))
+      .split('\n')
+      .filter((line) => line !== '');
+    const records = numbers
+      .flatMap((me) => rounded.map((i) => `${String(me).padStart(3)} ${String(i).padStart(11)}`))
+      .sort();
     t.same(log.sort(), records, 'every record appended is there once and whole');
-    const names = (await succeed(['ls', '-A', `${union.mnt}/shared`])).split('\n').filter((name) => name !== '');
+    const names = (await succeed(['ls', '-A', `${union.mnt}/shared`]))
+      .split('\n')
+      .filter((name) => name !== '');
     t.equal(names.filter((name) => name.startsWith('taken-')).length, rounds);
     t.notOk(names.some((name) => name.startsWith('token-')));
-    figure(t, mounter, `${processes * rounds * 4} changes by ${processes} processes at once on one mount`);
+    figure(
+      t,
+      mounter,
+      `${processes * rounds * 4} changes by ${processes} processes at once on one mount`,
+    );
   });
   // By the kernel where it can be: what was written here is an upper of overlayfs.
   await union.remount((await unavailable(t, kernel)) === undefined ? kernel : mounter);

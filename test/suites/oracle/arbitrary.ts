@@ -1,7 +1,8 @@
 /**
  * Random scenarios.
  *
- * Few names, so that operations meet: what a layer has, what another deletes, and what a step before has made.
+ * Few names, so that operations meet: what a layer has, what another deletes, and what a step
+ * before has made.
  */
 import fc from 'fast-check';
 import {
@@ -25,7 +26,16 @@ import {
   UTIME_NOW,
   UTIME_OMIT,
 } from '../constants.js';
-import type { Dialect, EntryKind, Layer, LayerEntry, Operation, Scenario, Time, Xattrs } from './scenario.js';
+import type {
+  Dialect,
+  EntryKind,
+  Layer,
+  LayerEntry,
+  Operation,
+  Scenario,
+  Time,
+  Xattrs,
+} from './scenario.js';
 
 type Arb<T> = fc.Arbitrary<T>;
 
@@ -46,19 +56,48 @@ const named: Arb<string> = fc.oneof(
   { weight: 1, arbitrary: fc.constant('n'.repeat(256)) },
   { weight: 1, arbitrary: fc.constant('.') },
 );
-const target = weighted([4, 'a'], [3, 'b'], [3, 'a/b'], [1, 'b/a/c'], [1, './c'], [1, 'nowhere'], [1, 'c/'], [1, '']).map(
-  (to) => to || LONG,
-);
+const target = weighted(
+  [4, 'a'],
+  [3, 'b'],
+  [3, 'a/b'],
+  [1, 'b/a/c'],
+  [1, './c'],
+  [1, 'nowhere'],
+  [1, 'c/'],
+  [1, ''],
+).map((to) => to || LONG);
 
 const id = weighted([3, 0], [4, 1000], [2, 1001], [1, 65534]);
-const fileMode = weighted([4, 0o644], [3, 0o666], [2, 0o600], [1, 0o640], [1, 0o4755], [1, 0o2755], [1, 0o6777], [1, 0o444], [1, 0]);
-const dirMode = weighted([4, 0o755], [5, 0o777], [1, 0o700], [1, 0o1777], [2, 0o2777], [1, 0o3775], [1, 0o555], [1, 0o711]);
+const fileMode = weighted(
+  [4, 0o644],
+  [3, 0o666],
+  [2, 0o600],
+  [1, 0o640],
+  [1, 0o4755],
+  [1, 0o2755],
+  [1, 0o6777],
+  [1, 0o444],
+  [1, 0],
+);
+const dirMode = weighted(
+  [4, 0o755],
+  [5, 0o777],
+  [1, 0o700],
+  [1, 0o1777],
+  [2, 0o2777],
+  [1, 0o3775],
+  [1, 0o555],
+  [1, 0o711],
+);
 const mode = fc.oneof(fileMode, dirMode);
 
 /** struct vfs_cap_data, revision 2: CAP_NET_RAW, effective. */
-const CAPABILITY = '\x01\x00\x00\x02\x00\x20\x00\x00\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00';
+const CAPABILITY =
+  '\x01\x00\x00\x02\x00\x20\x00\x00\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00';
 
-function acl(...entries: readonly (readonly [tag: number, permissions: number, id?: number])[]): string {
+function acl(
+  ...entries: readonly (readonly [tag: number, permissions: number, id?: number])[]
+): string {
   const value = Buffer.alloc(4 + 8 * entries.length);
   value.writeUInt32LE(2, 0);
   for (const [i, [tag, permissions, owner]] of entries.entries()) {
@@ -119,7 +158,8 @@ const entry: Arb<LayerEntry> = fc
   .map((all): LayerEntry => {
     // Only what the kind has: a counterexample is read by people.
     const owned = { uid: all.uid, gid: all.gid, time: all.time };
-    const xattrs: { xattrs?: Xattrs } = all.xattrs.length === 0 ? {} : { xattrs: Object.fromEntries(all.xattrs) };
+    const xattrs: { xattrs?: Xattrs } =
+      all.xattrs.length === 0 ? {} : { xattrs: Object.fromEntries(all.xattrs) };
     const at = { path: all.path, kind: all.kind };
     switch (all.kind) {
       case 'file':
@@ -145,21 +185,29 @@ const entry: Arb<LayerEntry> = fc
 const dialect = weighted<Dialect | undefined>([11, undefined], [2, 'aufs']);
 
 function layer(longest: number): Arb<Layer> {
-  return fc.tuple(fc.array(entry, { minLength: 3, maxLength: longest, size: 'max' }), dialect).map(([entries, dialect]) => {
-    if (dialect === undefined) return { entries };
-    // AUFS has one form of a whiteout.
-    return { dialect, entries: entries.map(withDevice) };
-  });
+  return fc
+    .tuple(fc.array(entry, { minLength: 3, maxLength: longest, size: 'max' }), dialect)
+    .map(([entries, dialect]) => {
+      if (dialect === undefined) return { entries };
+      // AUFS has one form of a whiteout.
+      return { dialect, entries: entries.map(withDevice) };
+    });
 }
 
 function withDevice(one: LayerEntry): LayerEntry {
   return one.kind === 'xwhiteout' ? { ...one, kind: 'whiteout' } : one;
 }
 
-/** The kernel's copy of a layer has files of its own, so the names of one file that both know are left out. */
+/**
+ * The kernel's copy of a layer has files of its own, so the names of one file that both know are
+ * left out.
+ */
 function withoutLinksInDialects(lowers: readonly Layer[]): Layer[] {
   if (lowers.every(({ dialect }) => dialect === undefined)) return [...lowers];
-  return lowers.map((one) => ({ ...one, entries: one.entries.filter(({ kind }) => kind !== 'link') }));
+  return lowers.map((one) => ({
+    ...one,
+    entries: one.entries.filter(({ kind }) => kind !== 'link'),
+  }));
 }
 
 /** Overlayfs reads whiteouts by xattr in lower layers only. */
@@ -190,7 +238,12 @@ const openFlags = weighted(
   [2, O_RDWR | O_TMPFILE],
   [1, O_RDWR | O_TMPFILE | O_EXCL],
 );
-const putFlags = weighted([6, O_WRONLY | O_CREAT | O_TRUNC], [3, O_WRONLY | O_CREAT | O_EXCL], [3, O_WRONLY], [2, O_WRONLY | O_APPEND]);
+const putFlags = weighted(
+  [6, O_WRONLY | O_CREAT | O_TRUNC],
+  [3, O_WRONLY | O_CREAT | O_EXCL],
+  [3, O_WRONLY],
+  [2, O_WRONLY | O_APPEND],
+);
 const specialType = weighted([3, S_IFIFO], [2, S_IFSOCK], [2, S_IFCHR], [1, S_IFBLK], [2, S_IFREG]);
 const FALLOC_FL_KEEP_SIZE = 1;
 const FALLOC_FL_PUNCH_HOLE = 2;
@@ -198,43 +251,107 @@ const FALLOC_FL_ZERO_RANGE = 16;
 
 const at = { who, path: named };
 const operation: Arb<Operation> = fc.oneof(
-  { weight: 8, arbitrary: fc.record({ op: fc.constant('open' as const), ...at, flags: openFlags, mode: fileMode, slot }) },
+  {
+    weight: 8,
+    arbitrary: fc.record({
+      op: fc.constant('open' as const),
+      ...at,
+      flags: openFlags,
+      mode: fileMode,
+      slot,
+    }),
+  },
   { weight: 2, arbitrary: fc.record({ op: fc.constant('close' as const), slot }) },
   { weight: 5, arbitrary: fc.record({ op: fc.constant('read' as const), slot, length, offset }) },
-  { weight: 6, arbitrary: fc.record({ op: fc.constant('write' as const), slot, fill, length, offset: fc.oneof(offset, fc.constant(-1)) }) },
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      op: fc.constant('write' as const),
+      slot,
+      fill,
+      length,
+      offset: fc.oneof(offset, fc.constant(-1)),
+    }),
+  },
   { weight: 2, arbitrary: fc.record({ op: fc.constant('ftruncate' as const), slot, size }) },
   {
     weight: 1,
     arbitrary: fc.record({
       op: fc.constant('fallocate' as const),
       slot,
-      mode: weighted([2, 0], [1, FALLOC_FL_KEEP_SIZE], [1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE], [1, FALLOC_FL_ZERO_RANGE]),
+      mode: weighted(
+        [2, 0],
+        [1, FALLOC_FL_KEEP_SIZE],
+        [1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE],
+        [1, FALLOC_FL_ZERO_RANGE],
+      ),
       offset,
       length,
     }),
   },
   { weight: 2, arbitrary: fc.record({ op: fc.constant('fchmod' as const), slot, mode }) },
-  { weight: 2, arbitrary: fc.record({ op: fc.constant('fchown' as const), slot, uid: id, gid: id }) },
-  { weight: 2, arbitrary: fc.record({ op: fc.constant('futimens' as const), slot, atime: time, mtime: time }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({ op: fc.constant('fchown' as const), slot, uid: id, gid: id }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ op: fc.constant('futimens' as const), slot, atime: time, mtime: time }),
+  },
   { weight: 1, arbitrary: fc.record({ op: fc.constant('fsync' as const), slot }) },
   { weight: 4, arbitrary: fc.record({ op: fc.constant('fstat' as const), slot }) },
   { weight: 2, arbitrary: fc.record({ op: fc.constant('flist' as const), slot }) },
   { weight: 2, arbitrary: fc.record({ op: fc.constant('linkfd' as const), slot, path: named }) },
-  { weight: 1, arbitrary: fc.record({ op: fc.constant('copy' as const), slot, to: slot, offset, toOffset: offset, length }) },
-  { weight: 1, arbitrary: fc.record({ op: fc.constant('send' as const), slot, to: slot, offset, length }) },
-  { weight: 2, arbitrary: fc.record({ op: fc.constant('mapread' as const), slot, offset, length }) },
-  { weight: 3, arbitrary: fc.record({ op: fc.constant('mapwrite' as const), slot, fill, length, offset }) },
-  { weight: 9, arbitrary: fc.record({ op: fc.constant('put' as const), ...at, fill, length, flags: putFlags }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      op: fc.constant('copy' as const),
+      slot,
+      to: slot,
+      offset,
+      toOffset: offset,
+      length,
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ op: fc.constant('send' as const), slot, to: slot, offset, length }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ op: fc.constant('mapread' as const), slot, offset, length }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({ op: fc.constant('mapwrite' as const), slot, fill, length, offset }),
+  },
+  {
+    weight: 9,
+    arbitrary: fc.record({ op: fc.constant('put' as const), ...at, fill, length, flags: putFlags }),
+  },
   {
     weight: 12,
     arbitrary: fc.record({
-      op: weighted([4, 'get' as const], [2, 'stat' as const], [3, 'lstat' as const], [5, 'list' as const], [1, 'readlink' as const]),
+      op: weighted(
+        [4, 'get' as const],
+        [2, 'stat' as const],
+        [3, 'lstat' as const],
+        [5, 'list' as const],
+        [1, 'readlink' as const],
+      ),
       ...at,
     }),
   },
   { weight: 10, arbitrary: fc.record({ op: fc.constant('unlink' as const), ...at }) },
   { weight: 8, arbitrary: fc.record({ op: fc.constant('rmdir' as const), ...at }) },
-  { weight: 2, arbitrary: fc.record({ op: fc.constant('access' as const), ...at, mode: fc.integer({ min: 0, max: 7 }) }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      op: fc.constant('access' as const),
+      ...at,
+      mode: fc.integer({ min: 0, max: 7 }),
+    }),
+  },
   { weight: 4, arbitrary: fc.record({ op: fc.constant('truncate' as const), ...at, size }) },
   { weight: 9, arbitrary: fc.record({ op: fc.constant('mkdir' as const), ...at, mode: dirMode }) },
   { weight: 5, arbitrary: fc.record({ op: fc.constant('chmod' as const), ...at, mode }) },
@@ -257,19 +374,48 @@ const operation: Arb<Operation> = fc.oneof(
       flags: weighted([6, 0], [2, RENAME_NOREPLACE], [3, RENAME_EXCHANGE]),
     }),
   },
-  { weight: 6, arbitrary: fc.record({ op: fc.constant('link' as const), ...at, to: named, flags: weighted([3, 0], [1, 0x400]) }) },
-  { weight: 4, arbitrary: fc.record({ op: fc.constant('lchown' as const), ...at, uid: fc.oneof(id, fc.constant(-1)), gid: id }) },
-  { weight: 4, arbitrary: fc.record({ op: fc.constant('utimens' as const), ...at, atime: time, mtime: time }) },
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      op: fc.constant('link' as const),
+      ...at,
+      to: named,
+      flags: weighted([3, 0], [1, 0x400]),
+    }),
+  },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      op: fc.constant('lchown' as const),
+      ...at,
+      uid: fc.oneof(id, fc.constant(-1)),
+      gid: id,
+    }),
+  },
+  {
+    weight: 4,
+    arbitrary: fc.record({ op: fc.constant('utimens' as const), ...at, atime: time, mtime: time }),
+  },
   {
     weight: 5,
     arbitrary: fc
-      .tuple(fc.record({ op: fc.constant('setxattr' as const), ...at, flags: weighted([4, 0], [1, 1], [1, 2]) }), xattr)
+      .tuple(
+        fc.record({
+          op: fc.constant('setxattr' as const),
+          ...at,
+          flags: weighted([4, 0], [1, 1], [1, 2]),
+        }),
+        xattr,
+      )
       .map(([rest, [name, value]]) => ({ ...rest, name, value })),
   },
   {
     weight: 4,
     arbitrary: fc
-      .tuple(fc.record({ op: fc.constantFrom('getxattr' as const, 'removexattr' as const), ...at }), xattr)
+      .tuple(
+        fc.record({ op: fc.constantFrom('getxattr' as const, 'removexattr' as const), ...at }),
+        xattr,
+      )
       .map(([rest, [name]]) => ({ ...rest, name })),
   },
   { weight: 2, arbitrary: fc.record({ op: fc.constant('listxattr' as const), ...at }) },
@@ -287,7 +433,15 @@ export function scenario(length: number): Arb<Scenario> {
       ),
       upper: fc.option(upper, { freq: 4 }),
       redirect: weighted([3, false], [1, true]),
-      operations: fc.array(operation, { minLength: Math.ceil(length / 2), maxLength: length, size: 'max' }),
+      operations: fc.array(operation, {
+        minLength: Math.ceil(length / 2),
+        maxLength: length,
+        size: 'max',
+      }),
     })
-    .map(({ upper, lowers, ...rest }) => ({ ...rest, lowers: withoutLinksInDialects(lowers), ...(upper === null ? {} : { upper }) }));
+    .map(({ upper, lowers, ...rest }) => ({
+      ...rest,
+      lowers: withoutLinksInDialects(lowers),
+      ...(upper === null ? {} : { upper }),
+    }));
 }

@@ -1,11 +1,14 @@
 /**
- * Where plyfs differs from the kernel's overlay on purpose (ARCHITECTURE.md, "Where we differ"), and how narrowly each is let pass.
+ * Where plyfs differs from the kernel's overlay on purpose (ARCHITECTURE.md, "Where we differ"),
+ * and how narrowly each is let pass.
  *
- * Not listed because a scenario cannot show it: opening for writing copies nothing up here. The names of one lower file stay one file: so the
- * kernel is mounted with index=on where a layer has hard links, and keeps them together as well.
+ * Not listed because a scenario cannot show it: opening for writing copies nothing up here. The
+ * names of one lower file stay one file: so the kernel is mounted with index=on where a layer has
+ * hard links, and keeps them together as well.
  *
- * Not tried: S_ISGID without group execution, which has no meaning on a file. Since Linux 6.2 a write by somebody outside the group clears
- * it (setattr_should_drop_sgid); a FUSE server is not told in which groups the writer is, and leaves it.
+ * Not tried: S_ISGID without group execution, which has no meaning on a file. Since Linux 6.2 a
+ * write by somebody outside the group clears it (setattr_should_drop_sgid); a FUSE server is not
+ * told in which groups the writer is, and leaves it.
  */
 import { pathsOf, type Call, type EntryKind, type Scenario } from './scenario.js';
 import { Errno, E } from '../../../src/base/errno.js';
@@ -16,19 +19,33 @@ import type { Outcome } from './side.js';
 export interface Divergence {
   readonly what: string;
   readonly reason: string;
-  /** Whether two outcomes, of the operation or of an lstat after it, differ in just this way; `failed`: how the operation itself failed. */
+  /**
+   * Whether two outcomes, of the operation or of an lstat after it, differ in just this way;
+   * `failed`: how the operation itself failed.
+   */
   /** Only where a layer holds such an entry. */
   readonly with?: EntryKind;
   /** The two hold different things from now on: the scenario ends here. */
   readonly ends?: boolean;
-  /** What differs is the mode or a time of the path that was looked at, and stays so until both are given the same. */
+  /**
+   * What differs is the mode or a time of the path that was looked at, and stays so until both are
+   * given the same.
+   */
   readonly lasts?: boolean;
-  readonly explains: (operation: Call, ours: Outcome, kernels: Outcome, failed: string | undefined) => boolean;
+  readonly explains: (
+    operation: Call,
+    ours: Outcome,
+    kernels: Outcome,
+    failed: string | undefined,
+  ) => boolean;
 }
 
 const withoutLinks = (text: string) => text.replace(/ nlink \d+/, '');
 const withoutSetGid = (text: string) =>
-  text.replace(/^mode (\d+)/, (_all, mode: string) => `mode ${(parseInt(mode, 8) & ~0o2000).toString(8)}`);
+  text.replace(
+    /^mode (\d+)/,
+    (_all, mode: string) => `mode ${(parseInt(mode, 8) & ~0o2000).toString(8)}`,
+  );
 const withoutAtime = (text: string) => text.replace(/ atime \S+/, '');
 
 const withoutMtime = (text: string) => text.replace(/ mtime \S+/, '');
@@ -51,7 +68,8 @@ export const divergences: readonly Divergence[] = [
       'the copy-up of a child is no change that the kernel is told of: the count is asked for again when a sub-directory comes or goes. ' +
       'A name of a hard-linked lower file is copied up when it is looked at',
     explains: (_operation, ours, kernels) =>
-      [ours, kernels].some(({ text }) => /^mode 4\d{4} nlink 1 /.test(text)) && withoutLinks(ours.text) === withoutLinks(kernels.text),
+      [ours, kernels].some(({ text }) => /^mode 4\d{4} nlink 1 /.test(text)) &&
+      withoutLinks(ours.text) === withoutLinks(kernels.text),
   },
   {
     what: 'the removal of an access ACL leaves S_ISGID',
@@ -62,7 +80,8 @@ export const divergences: readonly Divergence[] = [
       operation.op === 'removexattr' &&
       operation.name === 'system.posix_acl_access' &&
       // Of a lower file without an ACL: overlayfs has copied it up by then.
-      ((ours.text === 'ENODATA' && kernels.text === '0') || withoutSetGid(withoutLinks(ours.text)) === withoutLinks(kernels.text)),
+      ((ours.text === 'ENODATA' && kernels.text === '0') ||
+        withoutSetGid(withoutLinks(ours.text)) === withoutLinks(kernels.text)),
   },
   {
     what: 'a directory in which whiteouts by xattr hide everything is empty',
@@ -71,49 +90,74 @@ export const divergences: readonly Divergence[] = [
     with: 'xwhiteout',
     ends: true,
     explains: (operation, ours, kernels) =>
-      (operation.op === 'rmdir' || operation.op === 'rename') && ours.text === '0' && kernels.text === 'ENOTEMPTY',
+      (operation.op === 'rmdir' || operation.op === 'rename') &&
+      ours.text === '0' &&
+      kernels.text === 'ENOTEMPTY',
   },
   {
     what: 'a shared mapping of a file that was copied up shows what is written',
     reason:
       'overlayfs maps the file that was opened, which was the lower one (overlayfs.rst, "Non-standard behavior"); here it must show what reading shows (side.ts)',
     explains: (operation, ours, kernels) =>
-      operation.op === 'mapread' && [ours, kernels].every(({ text }) => / bytes: /.test(text) || text === 'EFAULT'),
+      operation.op === 'mapread' &&
+      [ours, kernels].every(({ text }) => / bytes: /.test(text) || text === 'EFAULT'),
   },
   {
     what: 'a directory is renamed whose redirect is longer than 256 bytes',
     reason: 'overlayfs writes none that long (its parameter redirect_max), but reads it',
     ends: true,
     explains: (operation, ours, kernels) =>
-      operation.op === 'rename' && ours.text === '0' && kernels.text === 'EXDEV' && pathsOf(operation).some((path) => path.length > 255),
+      operation.op === 'rename' &&
+      ours.text === '0' &&
+      kernels.text === 'EXDEV' &&
+      pathsOf(operation).some((path) => path.length > 255),
   },
   {
     what: 'what was removed and is open has no links',
-    reason: 'the kernel shows the link count of the object in the lower layer, which is still there',
+    reason:
+      'the kernel shows the link count of the object in the lower layer, which is still there',
     explains: (operation, ours, kernels) =>
-      operation.op === 'fstat' && /^mode \d+ nlink 0 /.test(ours.text) && withoutLinks(ours.text) === withoutLinks(kernels.text),
+      operation.op === 'fstat' &&
+      /^mode \d+ nlink 0 /.test(ours.text) &&
+      withoutLinks(ours.text) === withoutLinks(kernels.text),
   },
   {
     what: 'a file of the upper that was read has a new atime',
-    reason: 'the upper is read as any file is, by the rule of its own mount; overlayfs opens it with O_NOATIME and keeps the rule itself',
+    reason:
+      'the upper is read as any file is, by the rule of its own mount; overlayfs opens it with O_NOATIME and keeps the rule itself',
     explains: (_operation, ours, kernels) =>
       // After an exchange the kernel shows the times that reading here has left.
-      / atime now/.test(ours.text + kernels.text) && withoutAtime(ours.text) === withoutAtime(kernels.text),
+      / atime now/.test(ours.text + kernels.text) &&
+      withoutAtime(ours.text) === withoutAtime(kernels.text),
   },
 ];
 
-export function explained(scenario: Scenario, operation: Call, ours: Outcome, kernels: Outcome, failed?: string): Divergence | undefined {
-  const holds = (kind: EntryKind) => scenario.lowers.some((layer) => layer.entries.some((entry) => entry.kind === kind));
+export function explained(
+  scenario: Scenario,
+  operation: Call,
+  ours: Outcome,
+  kernels: Outcome,
+  failed?: string,
+): Divergence | undefined {
+  const holds = (kind: EntryKind) =>
+    scenario.lowers.some((layer) => layer.entries.some((entry) => entry.kind === kind));
   return divergences.find(
-    (divergence) => (divergence.with === undefined || holds(divergence.with)) && divergence.explains(operation, ours, kernels, failed),
+    (divergence) =>
+      (divergence.with === undefined || holds(divergence.with)) &&
+      divergence.explains(operation, ours, kernels, failed),
   );
 }
 
 /**
- * A whiteout that hides nothing, in a directory of one layer: overlayfs lists such a directory as it is on disk, the whiteout with it,
- * and then does not find it (fs/overlayfs/readdir.c, `ovl_iterate_real`). plyfs never shows one.
+ * A whiteout that hides nothing, in a directory of one layer: overlayfs lists such a directory as
+ * it is on disk, the whiteout with it, and then does not find it (fs/overlayfs/readdir.c,
+ * `ovl_iterate_real`). plyfs never shows one.
  */
-export async function isStrayWhiteout(actor: Actor, directory: Buffer, name: string): Promise<boolean> {
+export async function isStrayWhiteout(
+  actor: Actor,
+  directory: Buffer,
+  name: string,
+): Promise<boolean> {
   try {
     await actor.lstat(Buffer.concat([directory, Buffer.from(`/${name}`, 'latin1')]));
     return false;

@@ -1,8 +1,10 @@
 /**
- * What a union owes its own callers in inode numbers, whatever the oracle's are: `d_ino` is `st_ino`, `d_type` is the type, and a file
- * keeps its number while it is changed, copied up, renamed and mounted again.
+ * What a union owes its own callers in inode numbers, whatever the oracle's are: `d_ino` is
+ * `st_ino`, `d_type` is the type, and a file keeps its number while it is changed, copied up,
+ * renamed and mounted again.
  *
- * A lower file with several names is left out: its names part when they are copied up, and where they do not, a remount may tell.
+ * A lower file with several names is left out: its names part when they are copied up, and where
+ * they do not, a remount may tell.
  */
 import type { Entry, Stat } from '../actor.js';
 import { S_IFDIR, S_IFMT } from '../constants.js';
@@ -40,11 +42,15 @@ export class InodeWatch {
   static entry(entry: Entry, stat: Stat): string | undefined {
     if (entry.type !== (stat.mode & S_IFMT) >> 12)
       return `d_type of ${JSON.stringify(entry.name)} is ${entry.type}, its mode ${stat.mode.toString(8)}`;
-    if (entry.ino !== stat.ino) return `d_ino of ${JSON.stringify(entry.name)} is ${entry.ino}, its st_ino ${stat.ino}`;
+    if (entry.ino !== stat.ino)
+      return `d_ino of ${JSON.stringify(entry.name)} is ${entry.ino}, its st_ino ${stat.ino}`;
     return undefined;
   }
 
-  /** Whether no symbolic link leads to the path, as far as is known: all above it was seen to be directories. */
+  /**
+   * Whether no symbolic link leads to the path, as far as is known: all above it was seen to be
+   * directories.
+   */
   private direct(path: string): boolean {
     for (let at = path.lastIndexOf('/'); at > 0; at = path.lastIndexOf('/', at - 1)) {
       if (this.known.get(path.slice(0, at))?.type !== S_IFDIR) return false;
@@ -54,7 +60,16 @@ export class InodeWatch {
 
   /** An operation that succeeded: what it made, moved or removed. */
   after(operation: Call, exchange: boolean): void {
-    const changes = ['unlink', 'rmdir', 'mkdir', 'mknod', 'symlink', 'link', 'linkfd', 'rename'].includes(operation.op);
+    const changes = [
+      'unlink',
+      'rmdir',
+      'mkdir',
+      'mknod',
+      'symlink',
+      'link',
+      'linkfd',
+      'rename',
+    ].includes(operation.op);
     // What was changed by another way may be known by its own.
     if (changes && !pathsOf(operation).every((path) => this.direct(normal(path)))) this.clear();
     switch (operation.op) {
@@ -73,7 +88,8 @@ export class InodeWatch {
         return;
       case 'open':
       case 'put':
-        // Through a symbolic link it may have made a file elsewhere; there was none whose number could change.
+        // Through a symbolic link it may have made a file elsewhere; there was none whose number
+        // could change.
         return;
       case 'rename': {
         const [from, to] = [normal(operation.path), normal(operation.to)];

@@ -16,7 +16,8 @@ async function make(disk: Actor, entry: LayerEntry, at: (path: string) => Buffer
       const fd = await disk.open(path, 0o301, 0o600);
       const size = entry.size ?? 0;
       // A large file is a hole with an end.
-      if (size > 100_000) await disk.write(fd, bytes((entry.fill ?? 'x').repeat(1000)), size - 1000);
+      if (size > 100_000)
+        await disk.write(fd, bytes((entry.fill ?? 'x').repeat(1000)), size - 1000);
       else if (size > 0) await disk.write(fd, bytes((entry.fill ?? 'x').repeat(size)));
       await disk.close(fd);
       return;
@@ -57,11 +58,17 @@ async function make(disk: Actor, entry: LayerEntry, at: (path: string) => Buffer
 }
 
 /**
- * Makes the layer in overlayfs's own way in `root`, which exists. `below`: the layers under it, laid already. Resolves to what there is
- * now, in the order in which it was made.
+ * Makes the layer in overlayfs's own way in `root`, which exists. `below`: the layers under it,
+ * laid already. Resolves to what there is now, in the order in which it was made.
  */
-export async function layLayer(disk: Actor, layer: Layer, root: string, below: readonly string[] = []): Promise<LayerEntry[]> {
-  const inLayer = (directory: string, path: string) => Buffer.concat([Buffer.from(`${directory}/`), bytes(path)]);
+export async function layLayer(
+  disk: Actor,
+  layer: Layer,
+  root: string,
+  below: readonly string[] = [],
+): Promise<LayerEntry[]> {
+  const inLayer = (directory: string, path: string) =>
+    Buffer.concat([Buffer.from(`${directory}/`), bytes(path)]);
   const at = (path: string) => inLayer(root, path);
   const exists = async (directory: string, path: string) => {
     const stat = await disk.lstat(inLayer(directory, path)).catch(() => undefined);
@@ -69,12 +76,25 @@ export async function layLayer(disk: Actor, layer: Layer, root: string, below: r
   };
   const laid: LayerEntry[] = [];
   for (const entry of layer.entries) {
-    // A second name of a whiteout by xattr, in a directory that is not marked, is read differently by every version of overlayfs.
-    // The marker's name would be too long.
-    if (layer.dialect === 'aufs' && entry.kind === 'whiteout' && entry.path.slice(entry.path.lastIndexOf('/') + 1).length > 251) continue;
-    if (entry.kind === 'link' && laid.some((other) => other.path === entry.target && other.kind === 'xwhiteout')) continue;
+    // A second name of a whiteout by xattr, in a directory that is not marked, is read differently
+    // by every version of overlayfs. The marker's name would be too long.
+    if (
+      layer.dialect === 'aufs' &&
+      entry.kind === 'whiteout' &&
+      entry.path.slice(entry.path.lastIndexOf('/') + 1).length > 251
+    )
+      continue;
+    if (
+      entry.kind === 'link' &&
+      laid.some((other) => other.path === entry.target && other.kind === 'xwhiteout')
+    )
+      continue;
     // overlayfs finds a directory not empty that holds nothing but one which hides nothing.
-    if (entry.kind === 'xwhiteout' && !(await Promise.all(below.map((lower) => exists(lower, entry.path)))).includes(true)) continue;
+    if (
+      entry.kind === 'xwhiteout' &&
+      !(await Promise.all(below.map((lower) => exists(lower, entry.path)))).includes(true)
+    )
+      continue;
     const parts = entry.path.split('/');
     try {
       for (let i = 1; i < parts.length; i++) {
@@ -86,10 +106,13 @@ export async function layLayer(disk: Actor, layer: Layer, root: string, below: r
         if (made) laid.push({ path: parent, kind: 'dir', mode: 0o777, time: 900_000_000 + i });
       }
       await make(disk, entry, at);
-      // A directory whose zero-size files may be whiteouts says so itself; one that is opaque altogether cannot.
+      // A directory whose zero-size files may be whiteouts says so itself; one that is opaque
+      // altogether cannot.
       if (entry.kind === 'xwhiteout') {
         const directory = at(parentOf(entry.path));
-        await disk.setxattr(directory, 'trusted.overlay.opaque', 'x', XATTR_CREATE).catch(() => undefined);
+        await disk
+          .setxattr(directory, 'trusted.overlay.opaque', 'x', XATTR_CREATE)
+          .catch(() => undefined);
         if ((await disk.getxattr(directory, 'trusted.overlay.opaque')) !== 'x') {
           await disk.unlink(at(entry.path));
           continue;
@@ -106,7 +129,11 @@ export async function layLayer(disk: Actor, layer: Layer, root: string, below: r
 }
 
 /** Makes what `layLayer` has made, by AUFS markers. */
-export async function layInAufs(disk: Actor, laid: readonly LayerEntry[], root: string): Promise<void> {
+export async function layInAufs(
+  disk: Actor,
+  laid: readonly LayerEntry[],
+  root: string,
+): Promise<void> {
   const at = (path: string) => Buffer.concat([Buffer.from(`${root}/`), bytes(path)]);
   const touch = async (path: string) => disk.close(await disk.open(at(path), 0o301, 0o644));
   await touch('.wh..wh.aufs');
@@ -129,7 +156,8 @@ async function describe(disk: Actor, laid: readonly LayerEntry[], root: string):
   for (const entry of laid) {
     const path = at(entry.path);
     if (entry.kind === 'whiteout' || entry.kind === 'xwhiteout' || entry.kind === 'link') continue;
-    if (entry.uid !== undefined || entry.gid !== undefined) await disk.lchown(path, entry.uid ?? 0, entry.gid ?? 0);
+    if (entry.uid !== undefined || entry.gid !== undefined)
+      await disk.lchown(path, entry.uid ?? 0, entry.gid ?? 0);
     if (entry.kind !== 'symlink') await disk.chmod(path, entry.mode ?? 0o755);
     for (const [name, value] of Object.entries(entry.xattrs ?? {})) {
       // `user.` attributes are for files and directories alone.
@@ -140,7 +168,11 @@ async function describe(disk: Actor, laid: readonly LayerEntry[], root: string):
   for (const entry of [...laid].reverse()) {
     if (entry.kind === 'whiteout' || entry.kind === 'xwhiteout' || entry.kind === 'link') continue;
     const time = entry.time ?? 1_000_000_000;
-    await disk.utimens(at(entry.path), [time, nanoseconds(time)], [time + 1, nanoseconds(time + 1)]);
+    await disk.utimens(
+      at(entry.path),
+      [time, nanoseconds(time)],
+      [time + 1, nanoseconds(time + 1)],
+    );
   }
   await disk.utimens(Buffer.from(root), [800_000_000, 1], [800_000_001, 2]);
 }

@@ -1,9 +1,10 @@
 /**
  * Random scenarios until the time is up.
  *
- * Each is a run of its own with the seed that is printed when it fails; the suite then looks for a smaller one. Settings, from
- * the environment: PLYFS_SEED (the first seed), PLYFS_ORACLE_SECONDS, PLYFS_ORACLE_RUNS (how many at most), PLYFS_ORACLE_LENGTH (operations in
- * one, at most), PLYFS_ORACLE_SCENARIO (a file with one scenario as JSON, which is run instead).
+ * Each is a run of its own with the seed that is printed when it fails; the suite then looks for a
+ * smaller one. Settings, from the environment: PLYFS_SEED (the first seed), PLYFS_ORACLE_SECONDS,
+ * PLYFS_ORACLE_RUNS (how many at most), PLYFS_ORACLE_LENGTH (operations in one, at most),
+ * PLYFS_ORACLE_SCENARIO (a file with one scenario as JSON, which is run instead).
  */
 import { readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
@@ -37,12 +38,17 @@ function setting(name: string, otherwise: number): number {
   const value = process.env[name];
   if (value === undefined || value === '') return otherwise;
   const number = Number(value);
-  if (!Number.isFinite(number) || number < 0) throw new Error(`${name} is '${value}': give a number.`);
+  if (!Number.isFinite(number) || number < 0)
+    throw new Error(`${name} is '${value}': give a number.`);
   return number;
 }
 
 /** `otherwise`: what the environment does not say. Without a seed there, each run tries others. */
-export function settingsFor(otherwise: { seconds: number; seed?: number; runs?: number }): OracleSettings {
+export function settingsFor(otherwise: {
+  seconds: number;
+  seed?: number;
+  runs?: number;
+}): OracleSettings {
   return {
     seed: setting('PLYFS_SEED', otherwise.seed ?? Date.now() % 0x7fff_ffff),
     seconds: setting('PLYFS_ORACLE_SECONDS', otherwise.seconds),
@@ -65,7 +71,10 @@ export async function tryScenario(one: Scenario, base: string, figures: Figures)
   }
 }
 
-/** Needs root and the kernel's overlay. Reports each failure with its seed and the smallest scenario found. */
+/**
+ * Needs root and the kernel's overlay. Reports each failure with its seed and the smallest scenario
+ * found.
+ */
 export async function oracle(t: Test, settings: OracleSettings): Promise<void> {
   const base = await workspace(t);
   const figures = newFigures();
@@ -75,7 +84,8 @@ export async function oracle(t: Test, settings: OracleSettings): Promise<void> {
     t.pass('the scenario of PLYFS_ORACLE_SCENARIO');
     return;
   }
-  for (const [name, one] of Object.entries(regressions)) await t.test(name, () => tryScenario(one, base, newFigures()));
+  for (const [name, one] of Object.entries(regressions))
+    await t.test(name, () => tryScenario(one, base, newFigures()));
   t.comment(`PLYFS_SEED=${settings.seed}`);
   const deadline = performance.now() + settings.seconds * 1000;
   const state = { next: 0, failed: false };
@@ -103,12 +113,21 @@ export async function oracle(t: Test, settings: OracleSettings): Promise<void> {
       `${trees} trees, ${mounts} mounts, ${abandoned} scenarios abandoned`,
   );
   figure(t, operations, "operations compared with the kernel's overlay");
-  for (const [what, count] of figures.divergences) t.comment(`chosen difference met ${count} times: ${what}`);
-  if (!state.failed) t.pass(`${scenarios} scenarios, the same on plyfs and on the kernel's overlay`);
+  for (const [what, count] of figures.divergences)
+    t.comment(`chosen difference met ${count} times: ${what}`);
+  if (!state.failed)
+    t.pass(`${scenarios} scenarios, the same on plyfs and on the kernel's overlay`);
 }
 
 /** Makes the scenario smaller, and leaves it where it can be tried again. */
-async function report(t: Test, found: Scenario, error: unknown, seed: number, settings: OracleSettings, base: string): Promise<void> {
+async function report(
+  t: Test,
+  found: Scenario,
+  error: unknown,
+  seed: number,
+  settings: OracleSettings,
+  base: string,
+): Promise<void> {
   let last = error;
   let tries = 0;
   const attempt = async (one: Scenario): Promise<number | undefined> => {
@@ -123,14 +142,23 @@ async function report(t: Test, found: Scenario, error: unknown, seed: number, se
     }
   };
   const applied = error instanceof Difference ? error.applied : found.operations.length;
-  const smallest = await reduce(found, applied, attempt, performance.now() + settings.shrinkSeconds * 1000);
+  const smallest = await reduce(
+    found,
+    applied,
+    attempt,
+    performance.now() + settings.shrinkSeconds * 1000,
+  );
   const file = join(root, `dist/results/oracle-${seed}.json`);
   await mkdir(join(root, 'dist/results'), { recursive: true });
   await writeFile(file, JSON.stringify(smallest));
-  const shown = (why: unknown) => (why instanceof Error ? why.message : String(why)).replace(/n{200,}/g, 'n...n').split('\n');
-  t.fail(`seed ${seed}: PLYFS_SEED=${seed} PLYFS_ORACLE_RUNS=1 tries it again, PLYFS_ORACLE_SCENARIO=${file} the small one`, {
-    found: shown(error),
-    smallest: shown(last),
-    tries,
-  });
+  const shown = (why: unknown) =>
+    (why instanceof Error ? why.message : String(why)).replace(/n{200,}/g, 'n...n').split('\n');
+  t.fail(
+    `seed ${seed}: PLYFS_SEED=${seed} PLYFS_ORACLE_RUNS=1 tries it again, PLYFS_ORACLE_SCENARIO=${file} the small one`,
+    {
+      found: shown(error),
+      smallest: shown(last),
+      tries,
+    },
+  );
 }

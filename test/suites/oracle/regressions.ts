@@ -7,7 +7,8 @@ const FALLOC_FL_ZERO_RANGE = 16;
 const FALLOC_FL_PUNCH_HOLE = 2;
 
 /** struct posix_acl_xattr_header and entries: u::rw- g::r-- o::--- */
-const PLAIN_ACL = '\x02\x00\x00\x00\x01\x00\x06\x00\xff\xff\xff\xff\x04\x00\x04\x00\xff\xff\xff\xff\x20\x00\x00\x00\xff\xff\xff\xff';
+const PLAIN_ACL =
+  '\x02\x00\x00\x00\x01\x00\x06\x00\xff\xff\xff\xff\x04\x00\x04\x00\xff\xff\xff\xff\x20\x00\x00\x00\xff\xff\xff\xff';
 
 /** In a lower layer: files with both set-id bits, and a directory that passes its group on. */
 const setId = {
@@ -37,7 +38,13 @@ export const regressions: Readonly<Record<string, Scenario>> = {
     ...setId,
     operations: [
       { op: 'open', who: 1, path: 'tool', flags: O_WRONLY, mode: 0, slot: 0 },
-      { op: 'fallocate', slot: 0, mode: FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset: 0, length: 4096 },
+      {
+        op: 'fallocate',
+        slot: 0,
+        mode: FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+        offset: 0,
+        length: 4096,
+      },
       { op: 'compare' },
     ],
   },
@@ -54,20 +61,55 @@ export const regressions: Readonly<Record<string, Scenario>> = {
       { op: 'compare' },
     ],
   },
-  'an access ACL set from outside the group clears S_ISGID of a directory, with or without group execution': {
-    ...setId,
-    operations: [{ op: 'setxattr', who: 1, path: 'dir', name: 'system.posix_acl_access', value: PLAIN_ACL, flags: 0 }, { op: 'compare' }],
-  },
+  'an access ACL set from outside the group clears S_ISGID of a directory, with or without group execution':
+    {
+      ...setId,
+      operations: [
+        {
+          op: 'setxattr',
+          who: 1,
+          path: 'dir',
+          name: 'system.posix_acl_access',
+          value: PLAIN_ACL,
+          flags: 0,
+        },
+        { op: 'compare' },
+      ],
+    },
   'a default ACL leaves S_ISGID': {
     ...setId,
-    operations: [{ op: 'setxattr', who: 1, path: 'dir', name: 'system.posix_acl_default', value: PLAIN_ACL, flags: 0 }, { op: 'compare' }],
+    operations: [
+      {
+        op: 'setxattr',
+        who: 1,
+        path: 'dir',
+        name: 'system.posix_acl_default',
+        value: PLAIN_ACL,
+        flags: 0,
+      },
+      { op: 'compare' },
+    ],
   },
   'a new file with set-id bits gets the permissions that the default ACL gives it': {
     ...setId,
     operations: [
-      { op: 'setxattr', who: 0, path: 'dir', name: 'system.posix_acl_default', value: PLAIN_ACL, flags: 0 },
+      {
+        op: 'setxattr',
+        who: 0,
+        path: 'dir',
+        name: 'system.posix_acl_default',
+        value: PLAIN_ACL,
+        flags: 0,
+      },
       { op: 'mknod', who: 1, path: 'dir/tool', mode: S_IFREG | 0o4755, rdev: [0, 0] },
-      { op: 'open', who: 1, path: 'dir/opened', flags: O_WRONLY | O_CREAT | O_EXCL, mode: 0o6777, slot: 0 },
+      {
+        op: 'open',
+        who: 1,
+        path: 'dir/opened',
+        flags: O_WRONLY | O_CREAT | O_EXCL,
+        mode: 0o6777,
+        slot: 0,
+      },
       { op: 'compare' },
     ],
   },
@@ -92,21 +134,41 @@ export const regressions: Readonly<Record<string, Scenario>> = {
       {
         dialect: 'aufs',
         // An odd time: a marker beside the name.
-        entries: Array.from({ length: 10 }, (_, i) => ({ path: `name${i}/inside`, kind: 'file' as const })).flatMap((file, i) => [
+        entries: Array.from({ length: 10 }, (_, i) => ({
+          path: `name${i}/inside`,
+          kind: 'file' as const,
+        })).flatMap((file, i) => [
           { path: `name${i}`, kind: 'opaque' as const, time: 1_000_000_001 },
           file,
         ]),
       },
     ],
-    upper: { entries: Array.from({ length: 10 }, (_, i) => ({ path: `name${i}`, kind: 'fifo' as const })) },
+    upper: {
+      entries: Array.from({ length: 10 }, (_, i) => ({ path: `name${i}`, kind: 'fifo' as const })),
+    },
     redirect: false,
     operations: [
       { op: 'list', who: 0, path: '.' },
-      ...Array.from({ length: 10 }, (_, i) => ({ op: 'unlink' as const, who: 0, path: `name${i}` })),
+      ...Array.from({ length: 10 }, (_, i) => ({
+        op: 'unlink' as const,
+        who: 0,
+        path: `name${i}`,
+      })),
     ],
   },
   'trusted attributes are listed for administrators only': {
-    lowers: [{ entries: [{ path: 'file', kind: 'file', mode: 0o644, xattrs: { 'trusted.note': 'of root', 'user.note': 'of a user' } }] }],
+    lowers: [
+      {
+        entries: [
+          {
+            path: 'file',
+            kind: 'file',
+            mode: 0o644,
+            xattrs: { 'trusted.note': 'of root', 'user.note': 'of a user' },
+          },
+        ],
+      },
+    ],
     redirect: false,
     operations: [
       { op: 'listxattr', who: 1, path: 'file' },

@@ -1,4 +1,7 @@
-/** Applies one scenario to plyfs and to the kernel's overlay, side by side, and throws at the first difference. */
+/**
+ * Applies one scenario to plyfs and to the kernel's overlay, side by side, and throws at the first
+ * difference.
+ */
 import { mkdir } from 'node:fs/promises';
 import { Actor } from '../actor.js';
 import { RENAME_EXCHANGE, S_IFLNK, S_IFMT } from '../constants.js';
@@ -27,7 +30,15 @@ export interface Figures {
 }
 
 export function newFigures(): Figures {
-  return { scenarios: 0, operations: 0, succeeded: 0, mounts: 0, trees: 0, abandoned: 0, divergences: new Map() };
+  return {
+    scenarios: 0,
+    operations: 0,
+    succeeded: 0,
+    mounts: 0,
+    trees: 0,
+    abandoned: 0,
+    divergences: new Map(),
+  };
 }
 
 /** plyfs and the kernel were not the same, or one was not the same as before. */
@@ -82,7 +93,10 @@ class Run {
   }
 
   private fail(why: string): never {
-    throw new Difference(`${why}\n  after:\n    ${this.done.slice(-25).join('\n    ')}`, this.applied);
+    throw new Difference(
+      `${why}\n  after:\n    ${this.done.slice(-25).join('\n    ')}`,
+      this.applied,
+    );
   }
 
   private both<T>(what: (side: Side) => Promise<T>): Promise<[ours: T, kernels: T]> {
@@ -97,7 +111,8 @@ class Run {
       this.applied++;
       if (operation.op === 'compare') await this.compare('compare');
       else if (operation.op === 'remount') await this.remount();
-      else if (operation.op === 'exchange') await (hasHardLinks(this.scenario) ? this.remount() : this.exchange());
+      else if (operation.op === 'exchange')
+        await (hasHardLinks(this.scenario) ? this.remount() : this.exchange());
       else await this.step(operation);
       if (this.ended) break;
     }
@@ -111,21 +126,29 @@ class Run {
     this.figures.mounts += 2;
   }
 
-  /** Takes whiteouts that hide nothing out of the first upper: no overlay leaves them, and the kernel stumbles over them. */
+  /**
+   * Takes whiteouts that hide nothing out of the first upper: no overlay leaves them, and the
+   * kernel stumbles over them.
+   */
   private async withoutStrays(): Promise<void> {
     for (;;) {
       const tree = await treeOf(await this.kernels.actor(0), this.kernels.mnt);
-      const strays = [...tree.keys()].filter((path) => tree.get(path)?.startsWith('unreadable: ENOENT:'));
+      const strays = [...tree.keys()].filter((path) =>
+        tree.get(path)?.startsWith('unreadable: ENOENT:'),
+      );
       const removed = await Promise.all(
         strays.flatMap((path) =>
           [this.ours, this.kernels].map((side) =>
-            this.disk.unlink(Buffer.concat([Buffer.from(`${side.upper}/`), pathBytes(path)])).catch(() => undefined),
+            this.disk
+              .unlink(Buffer.concat([Buffer.from(`${side.upper}/`), pathBytes(path)]))
+              .catch(() => undefined),
           ),
         ),
       );
       if (!removed.includes(0)) return;
       await this.both((side) => side.unmount());
-      for (const side of [this.ours, this.kernels]) await this.disk.utimens(side.upper, [800_000_000, 1], [800_000_001, 2]);
+      for (const side of [this.ours, this.kernels])
+        await this.disk.utimens(side.upper, [800_000_000, 1], [800_000_001, 2]);
       await this.mount();
     }
   }
@@ -140,16 +163,28 @@ class Run {
       this.ended = true;
       return;
     }
-    if (operation.op === 'list' && ours.entries !== undefined) await this.checkEntries(operation.path, ours);
+    if (operation.op === 'list' && ours.entries !== undefined)
+      await this.checkEntries(operation.path, ours);
     const succeeded = ours.failed === undefined;
-    if (succeeded) this.inodes.after(operation, operation.op === 'rename' && (operation.flags & RENAME_EXCHANGE) !== 0);
+    if (succeeded)
+      this.inodes.after(
+        operation,
+        operation.op === 'rename' && (operation.flags & RENAME_EXCHANGE) !== 0,
+      );
     if (readers.has(operation.op)) return;
     // What a call left behind, whether it failed or not.
     const paths = pathsOf(operation).filter((path) => path !== '.');
     for (const path of new Set(['.', ...paths.map(parentOf), ...paths])) {
       const [one, two] = await this.both((side) => side.lstat(path));
-      const divergence = this.same(operation, `lstat of ${JSON.stringify(path)} after ${JSON.stringify(operation)}`, one, two, ours.failed);
-      if (divergence?.lasts === true && one.stat !== undefined) await this.level(path, one.stat.mode);
+      const divergence = this.same(
+        operation,
+        `lstat of ${JSON.stringify(path)} after ${JSON.stringify(operation)}`,
+        one,
+        two,
+        ours.failed,
+      );
+      if (divergence?.lasts === true && one.stat !== undefined)
+        await this.level(path, one.stat.mode);
       if (one.stat !== undefined) {
         const moved = this.inodes.seen(path, one.stat);
         if (moved !== undefined) this.fail(moved);
@@ -158,15 +193,28 @@ class Run {
   }
 
   private async level(path: string, mode: number): Promise<void> {
-    if ((mode & S_IFMT) !== S_IFLNK) await this.both((side) => side.apply({ op: 'chmod', who: 0, path, mode: mode & 0o7777 }));
-    await this.both((side) => side.apply({ op: 'utimens', who: 0, path, atime: LEVEL, mtime: LEVEL }));
+    if ((mode & S_IFMT) !== S_IFLNK)
+      await this.both((side) => side.apply({ op: 'chmod', who: 0, path, mode: mode & 0o7777 }));
+    await this.both((side) =>
+      side.apply({ op: 'utimens', who: 0, path, atime: LEVEL, mtime: LEVEL }),
+    );
   }
 
-  private same(operation: Call, what: string, ours: Outcome, kernels: Outcome, failed?: string): Divergence | undefined {
+  private same(
+    operation: Call,
+    what: string,
+    ours: Outcome,
+    kernels: Outcome,
+    failed?: string,
+  ): Divergence | undefined {
     if (ours.text === kernels.text) return undefined;
     const divergence = explained(this.scenario, operation, ours, kernels, failed);
-    if (divergence === undefined) this.fail(`${what}\n  plyfs:  ${ours.text}\n  kernel: ${kernels.text}`);
-    this.figures.divergences.set(divergence.what, (this.figures.divergences.get(divergence.what) ?? 0) + 1);
+    if (divergence === undefined)
+      this.fail(`${what}\n  plyfs:  ${ours.text}\n  kernel: ${kernels.text}`);
+    this.figures.divergences.set(
+      divergence.what,
+      (this.figures.divergences.get(divergence.what) ?? 0) + 1,
+    );
     return divergence;
   }
 
@@ -174,7 +222,8 @@ class Run {
     const actor = await this.ours.actor(0);
     const seen = new Set<string>();
     for (const entry of outcome.entries ?? []) {
-      if (seen.has(entry.name)) this.fail(`${JSON.stringify(entry.name)} is listed twice in ${directory}`);
+      if (seen.has(entry.name))
+        this.fail(`${JSON.stringify(entry.name)} is listed twice in ${directory}`);
       seen.add(entry.name);
       // `..` of the root is the mount point's own parent.
       if (entry.name === '..') continue;
@@ -208,7 +257,9 @@ class Run {
     for (const [path, line] of tree) {
       shown.set(
         path,
-        line.replace(/ mtime (\d+)/, (all, time: string) => (BigInt(time) >= this.start ? ' mtime now' : all)),
+        line.replace(/ mtime (\d+)/, (all, time: string) =>
+          BigInt(time) >= this.start ? ' mtime now' : all,
+        ),
       );
     }
     return shown;
@@ -222,7 +273,11 @@ class Run {
     await this.mount();
     this.forgetLinks();
     const [again, kernelsAgain] = await this.compare('after remounting');
-    this.sameTree(withoutLinks(kernelsAgain), withoutLinks(kernels), 'the kernel, + mounted again, - before');
+    this.sameTree(
+      withoutLinks(kernelsAgain),
+      withoutLinks(kernels),
+      'the kernel, + mounted again, - before',
+    );
     this.sameTree(withoutLinks(again), withoutLinks(ours), 'plyfs, + mounted again, - before');
   }
 
@@ -236,21 +291,40 @@ class Run {
     await this.mount();
     this.forgetLinks();
     const [oursNow, kernelsNow] = await this.both((side) => this.tree(side));
-    this.sameTree(withoutLinks(kernelsNow), withoutLinks(ours), "the kernel on plyfs's upper, + now, - as plyfs showed it");
-    const known = (tree: Tree) => withoutLinks(new Map([...tree].filter(([path]) => !indexed.has(path))));
-    this.sameTree(known(oursNow), known(kernels), "plyfs on the kernel's upper, + now, - as the kernel showed it");
+    this.sameTree(
+      withoutLinks(kernelsNow),
+      withoutLinks(ours),
+      "the kernel on plyfs's upper, + now, - as plyfs showed it",
+    );
+    const known = (tree: Tree) =>
+      withoutLinks(new Map([...tree].filter(([path]) => !indexed.has(path))));
+    this.sameTree(
+      known(oursNow),
+      known(kernels),
+      "plyfs on the kernel's upper, + now, - as the kernel showed it",
+    );
   }
 
-  /** Where a lower layer has hard links, plyfs knows after a remount no more how many of the names were removed (hard-links.ts). */
+  /**
+   * Where a lower layer has hard links, plyfs knows after a remount no more how many of the names
+   * were removed (hard-links.ts).
+   */
   private forgetLinks(): void {
     if (hasHardLinks(this.scenario)) this.ours.countLinks = this.kernels.countLinks = false;
   }
 
-  /** The names of hard-linked lower files as the kernel shows them: what it wrote through one of them it finds by its index alone. */
+  /**
+   * The names of hard-linked lower files as the kernel shows them: what it wrote through one of
+   * them it finds by its index alone.
+   */
   private async indexed(): Promise<ReadonlySet<string>> {
     if (!hasHardLinks(this.scenario)) return new Set();
     const tree = await treeOf(await this.kernels.actor(0), this.kernels.mnt, { ino: true });
-    return new Set([...tree].flatMap(([path, line]) => (this.shared.has(BigInt(/ ino (\d+)/.exec(line)?.[1] ?? 0)) ? [path] : [])));
+    return new Set(
+      [...tree].flatMap(([path, line]) =>
+        this.shared.has(BigInt(/ ino (\d+)/.exec(line)?.[1] ?? 0)) ? [path] : [],
+      ),
+    );
   }
 
   private async leave(): Promise<void> {
@@ -269,21 +343,32 @@ function hasHardLinks(scenario: Scenario): boolean {
   return scenario.lowers.some((layer) => layer.entries.some((entry) => entry.kind === 'link'));
 }
 
-/** `base`: an empty directory; what is mounted in it is unmounted again, also after a failure when actors let go. */
-export async function runScenario(scenario: Scenario, base: string, figures: Figures): Promise<void> {
+/**
+ * `base`: an empty directory; what is mounted in it is unmounted again, also after a failure when
+ * actors let go.
+ */
+export async function runScenario(
+  scenario: Scenario,
+  base: string,
+  figures: Figures,
+): Promise<void> {
   const disk = await Actor.start();
   const lowers = scenario.lowers.map((_, i) => `${base}/lower${i + 1}`);
   // A layer in another dialect is translated for the kernel.
-  const ourLowers = scenario.lowers.map(({ dialect }, i) => `${base}/${dialect === undefined ? '' : `${dialect}-`}lower${i + 1}`);
+  const ourLowers = scenario.lowers.map(
+    ({ dialect }, i) => `${base}/${dialect === undefined ? '' : `${dialect}-`}lower${i + 1}`,
+  );
   const everyLower = [...new Set([...lowers, ...ourLowers])];
   for (const lower of everyLower) await mkdir(lower);
   for (const side of ['ours', 'kernels'])
-    for (const name of ['upper', 'work', 'mnt']) await mkdir(`${base}/${side}/${name}`, { recursive: true });
+    for (const name of ['upper', 'work', 'mnt'])
+      await mkdir(`${base}/${side}/${name}`, { recursive: true });
   for (const [i, layer] of [...scenario.lowers.entries()].reverse()) {
     const laid = await layLayer(disk, layer, lowers[i] ?? '', lowers.slice(i + 1));
     if (layer.dialect !== undefined) await layInAufs(disk, laid, ourLowers[i] ?? '');
   }
-  for (const side of ['ours', 'kernels']) await layLayer(disk, scenario.upper ?? { entries: [] }, `${base}/${side}/upper`);
+  for (const side of ['ours', 'kernels'])
+    await layLayer(disk, scenario.upper ?? { entries: [] }, `${base}/${side}/upper`);
   const held = await lowersHeld(disk, everyLower);
 
   const options = [
@@ -294,13 +379,23 @@ export async function runScenario(scenario: Scenario, base: string, figures: Fig
   ];
   // Coarse clocks of file systems lag behind; layers' times are years older.
   const start = BigInt(Date.now() - 3_600_000) * 1_000_000n;
-  const ours = new Side({ mounter: plyfs, lowers: ourLowers, base: `${base}/ours`, options, start });
+  const ours = new Side({
+    mounter: plyfs,
+    lowers: ourLowers,
+    base: `${base}/ours`,
+    options,
+    start,
+  });
   const kernels = new Side({ mounter: kernel, lowers, base: `${base}/kernels`, options, start });
   try {
     await new Run(scenario, ours, kernels, disk, figures, start, held.shared).all();
     const after = await lowersHeld(disk, everyLower);
     const changed = differences(after.tree, held.tree);
-    if (changed.length > 0) throw new Difference(`a lower layer was changed\n  ${changed.join('\n  ')}`, scenario.operations.length);
+    if (changed.length > 0)
+      throw new Difference(
+        `a lower layer was changed\n  ${changed.join('\n  ')}`,
+        scenario.operations.length,
+      );
     figures.scenarios++;
   } finally {
     await Promise.all([ours.abandon(), kernels.abandon()]);
@@ -310,7 +405,10 @@ export async function runScenario(scenario: Scenario, base: string, figures: Fig
 }
 
 /** All lower layers as one tree, and the inode numbers of their hard-linked files. */
-async function lowersHeld(disk: Actor, lowers: readonly string[]): Promise<{ tree: Tree; shared: ReadonlySet<bigint> }> {
+async function lowersHeld(
+  disk: Actor,
+  lowers: readonly string[],
+): Promise<{ tree: Tree; shared: ReadonlySet<bigint> }> {
   const tree = new Map<string, string>();
   const shared = new Set<bigint>();
   for (const lower of lowers) {

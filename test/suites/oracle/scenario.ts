@@ -1,16 +1,31 @@
 /**
  * What the oracle tries: layers on disk, and operations on the union of them.
  *
- * A scenario is plain data, so that fast-check can shrink it, a failure can be printed as JSON, and what was once found can be kept
- * as a regression. Paths are relative to the mount, one character a byte.
+ * A scenario is plain data, so that fast-check can shrink it, a failure can be printed as JSON, and
+ * what was once found can be kept as a regression. Paths are relative to the mount, one character a
+ * byte.
  */
 
 /** An xattr's value, one character a byte. */
 export type Xattrs = Readonly<Record<string, string>>;
 
-export type EntryKind = 'file' | 'dir' | 'opaque' | 'symlink' | 'fifo' | 'socket' | 'char' | 'block' | 'whiteout' | 'xwhiteout' | 'link';
+export type EntryKind =
+  | 'file'
+  | 'dir'
+  | 'opaque'
+  | 'symlink'
+  | 'fifo'
+  | 'socket'
+  | 'char'
+  | 'block'
+  | 'whiteout'
+  | 'xwhiteout'
+  | 'link';
 
-/** One object of a layer. An entry whose path is taken, or lies below something that is no directory, is left out. */
+/**
+ * One object of a layer. An entry whose path is taken, or lies below something that is no
+ * directory, is left out.
+ */
 export interface LayerEntry {
   readonly path: string;
   readonly kind: EntryKind;
@@ -28,7 +43,8 @@ export interface LayerEntry {
 }
 
 /**
- * How a layer says what it hides, where that is not overlayfs's own way: by AUFS markers. The kernel gets a copy of the layer in its own way.
+ * How a layer says what it hides, where that is not overlayfs's own way: by AUFS markers. The
+ * kernel gets a copy of the layer in its own way.
  */
 export type Dialect = 'aufs';
 
@@ -59,9 +75,21 @@ export type Call =
     }
   | { readonly op: 'close'; readonly slot: number }
   | { readonly op: 'read'; readonly slot: number; readonly length: number; readonly offset: number }
-  | { readonly op: 'write'; readonly slot: number; readonly fill: string; readonly length: number; readonly offset: number }
+  | {
+      readonly op: 'write';
+      readonly slot: number;
+      readonly fill: string;
+      readonly length: number;
+      readonly offset: number;
+    }
   | { readonly op: 'ftruncate'; readonly slot: number; readonly size: number }
-  | { readonly op: 'fallocate'; readonly slot: number; readonly mode: number; readonly offset: number; readonly length: number }
+  | {
+      readonly op: 'fallocate';
+      readonly slot: number;
+      readonly mode: number;
+      readonly offset: number;
+      readonly length: number;
+    }
   | { readonly op: 'fchmod'; readonly slot: number; readonly mode: number }
   | { readonly op: 'fchown'; readonly slot: number; readonly uid: number; readonly gid: number }
   | { readonly op: 'futimens'; readonly slot: number; readonly atime: Time; readonly mtime: Time }
@@ -77,10 +105,27 @@ export type Call =
       readonly toOffset: number;
       readonly length: number;
     }
-  | { readonly op: 'send'; readonly slot: number; readonly to: number; readonly offset: number; readonly length: number }
+  | {
+      readonly op: 'send';
+      readonly slot: number;
+      readonly to: number;
+      readonly offset: number;
+      readonly length: number;
+    }
   /** Through a shared mapping made for it. */
-  | { readonly op: 'mapread'; readonly slot: number; readonly length: number; readonly offset: number }
-  | { readonly op: 'mapwrite'; readonly slot: number; readonly fill: string; readonly length: number; readonly offset: number }
+  | {
+      readonly op: 'mapread';
+      readonly slot: number;
+      readonly length: number;
+      readonly offset: number;
+    }
+  | {
+      readonly op: 'mapwrite';
+      readonly slot: number;
+      readonly fill: string;
+      readonly length: number;
+      readonly offset: number;
+    }
   | {
       readonly op: 'put';
       readonly who: number;
@@ -90,18 +135,48 @@ export type Call =
       readonly flags: number;
     }
   | {
-      readonly op: 'get' | 'stat' | 'lstat' | 'list' | 'readlink' | 'rmdir' | 'unlink' | 'listxattr';
+      readonly op:
+        'get' | 'stat' | 'lstat' | 'list' | 'readlink' | 'rmdir' | 'unlink' | 'listxattr';
       readonly who: number;
       readonly path: string;
     }
   | { readonly op: 'access'; readonly who: number; readonly path: string; readonly mode: number }
   | { readonly op: 'truncate'; readonly who: number; readonly path: string; readonly size: number }
-  | { readonly op: 'mkdir' | 'chmod'; readonly who: number; readonly path: string; readonly mode: number }
-  | { readonly op: 'mknod'; readonly who: number; readonly path: string; readonly mode: number; readonly rdev: readonly [number, number] }
+  | {
+      readonly op: 'mkdir' | 'chmod';
+      readonly who: number;
+      readonly path: string;
+      readonly mode: number;
+    }
+  | {
+      readonly op: 'mknod';
+      readonly who: number;
+      readonly path: string;
+      readonly mode: number;
+      readonly rdev: readonly [number, number];
+    }
   | { readonly op: 'symlink'; readonly who: number; readonly path: string; readonly target: string }
-  | { readonly op: 'rename' | 'link'; readonly who: number; readonly path: string; readonly to: string; readonly flags: number }
-  | { readonly op: 'lchown'; readonly who: number; readonly path: string; readonly uid: number; readonly gid: number }
-  | { readonly op: 'utimens'; readonly who: number; readonly path: string; readonly atime: Time; readonly mtime: Time }
+  | {
+      readonly op: 'rename' | 'link';
+      readonly who: number;
+      readonly path: string;
+      readonly to: string;
+      readonly flags: number;
+    }
+  | {
+      readonly op: 'lchown';
+      readonly who: number;
+      readonly path: string;
+      readonly uid: number;
+      readonly gid: number;
+    }
+  | {
+      readonly op: 'utimens';
+      readonly who: number;
+      readonly path: string;
+      readonly atime: Time;
+      readonly mtime: Time;
+    }
   | {
       readonly op: 'setxattr';
       readonly who: number;
@@ -110,10 +185,19 @@ export type Call =
       readonly value: string;
       readonly flags: number;
     }
-  | { readonly op: 'getxattr' | 'removexattr'; readonly who: number; readonly path: string; readonly name: string };
+  | {
+      readonly op: 'getxattr' | 'removexattr';
+      readonly who: number;
+      readonly path: string;
+      readonly name: string;
+    };
 
-/** `compare`: all that both unions show. `remount`: each with its own upper again; `exchange`: each with the other's. */
-export type Pause = { readonly op: 'compare' } | { readonly op: 'remount' } | { readonly op: 'exchange' };
+/**
+ * `compare`: all that both unions show. `remount`: each with its own upper again; `exchange`: each
+ * with the other's.
+ */
+export type Pause =
+  { readonly op: 'compare' } | { readonly op: 'remount' } | { readonly op: 'exchange' };
 
 export type Operation = Call | Pause;
 

@@ -1,4 +1,7 @@
-/** One of the two unions that a scenario is applied to: its mount, the actors in it, and the descriptors they keep open. */
+/**
+ * One of the two unions that a scenario is applied to: its mount, the actors in it, and the
+ * descriptors they keep open.
+ */
 import { mkdir } from 'node:fs/promises';
 import { Errno, errnoName } from '../../../src/base/errno.js';
 import { Actor, type Entry, type Stat } from '../actor.js';
@@ -26,7 +29,9 @@ const PAGE = 4096;
 
 export const pathBytes = (path: string): Buffer => Buffer.from(path, 'latin1');
 
-/** What a call came to, in one line that must be the same on both sides. `failed`: the errno's name. */
+/**
+ * What a call came to, in one line that must be the same on both sides. `failed`: the errno's name.
+ */
 export interface Outcome {
   readonly text: string;
   readonly failed?: string;
@@ -38,7 +43,10 @@ export interface Outcome {
 export async function patiently<T>(what: string, call: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer after ${PATIENCE_MS / 1000} s: ${what}`)), PATIENCE_MS);
+    timer = setTimeout(
+      () => reject(new Error(`no answer after ${PATIENCE_MS / 1000} s: ${what}`)),
+      PATIENCE_MS,
+    );
   });
   try {
     return await Promise.race([call, late]);
@@ -48,8 +56,9 @@ export async function patiently<T>(what: string, call: Promise<T>): Promise<T> {
 }
 
 /**
- * The kernel says that an upper which was unmounted is in use, or a mount that nobody here uses any more: a mount namespace that another
- * program made meanwhile holds a copy of the mount, or another program looks into every mount there is. Nothing is wrong with either side.
+ * The kernel says that an upper which was unmounted is in use, or a mount that nobody here uses any
+ * more: a mount namespace that another program made meanwhile holds a copy of the mount, or another
+ * program looks into every mount there is. Nothing is wrong with either side.
  */
 export class Abandoned extends Error {}
 
@@ -99,9 +108,11 @@ export class Side {
     await mkdir(this.work, { recursive: true });
     const { mounter, lowers, options } = this.set;
     const spec = { lowers, upper: this.upper, work: this.work, options };
-    await patiently(`mount by ${this.name}`, mounter.mount(spec, this.mnt)).catch((error: unknown) => {
-      throw /already mounted|busy/.test(String(error)) ? new Abandoned(String(error)) : error;
-    });
+    await patiently(`mount by ${this.name}`, mounter.mount(spec, this.mnt)).catch(
+      (error: unknown) => {
+        throw /already mounted|busy/.test(String(error)) ? new Abandoned(String(error)) : error;
+      },
+    );
     this.mounted = true;
   }
 
@@ -125,7 +136,10 @@ export class Side {
     let actor = this.inside.get(who);
     if (actor === undefined) {
       const identity = actors[who];
-      actor = Actor.start({ cwd: this.mnt, ...(who === 0 || identity === undefined ? {} : { identity }) });
+      actor = Actor.start({
+        cwd: this.mnt,
+        ...(who === 0 || identity === undefined ? {} : { identity }),
+      });
       this.inside.set(who, actor);
     }
     return actor;
@@ -175,7 +189,8 @@ export class Side {
   private async listed(actor: Actor, directory: Buffer, all: readonly Entry[]): Promise<Outcome> {
     const entries: Entry[] = [];
     for (const entry of all) {
-      const stray = this.set.mounter.name === 'kernel' && (entry.type === DT.char || entry.type === DT.file);
+      const stray =
+        this.set.mounter.name === 'kernel' && (entry.type === DT.char || entry.type === DT.file);
       if (!stray || !(await isStrayWhiteout(actor, directory, entry.name))) entries.push(entry);
     }
     const lines = entries.map(({ name, type }) => `${JSON.stringify(name)}:${type}`).sort();
@@ -254,7 +269,9 @@ export class Side {
       case 'utimens':
         return done(actor.utimens(path, operation.atime, operation.mtime));
       case 'setxattr':
-        return done(actor.setxattr(path, operation.name, pathBytes(operation.value), operation.flags));
+        return done(
+          actor.setxattr(path, operation.name, pathBytes(operation.value), operation.flags),
+        );
       case 'getxattr':
         return done(actor.getxattr(path, operation.name).then((value) => JSON.stringify(value)));
       case 'removexattr':
@@ -265,11 +282,22 @@ export class Side {
   }
 
   /** Reads so many bytes, or writes some, through a mapping that lasts no longer. */
-  private async mapped(actor: Actor, fd: number, offset: number, what: number | string): Promise<string> {
+  private async mapped(
+    actor: Actor,
+    fd: number,
+    offset: number,
+    what: number | string,
+  ): Promise<string> {
     const length = typeof what === 'number' ? what : what.length;
     const inPage = offset % PAGE;
     const protection = typeof what === 'number' ? PROT_READ : PROT_READ | PROT_WRITE;
-    const map = await actor.mmap(fd, length === 0 ? 0 : inPage + length, protection, MAP_SHARED, offset - inPage);
+    const map = await actor.mmap(
+      fd,
+      length === 0 ? 0 : inPage + length,
+      protection,
+      MAP_SHARED,
+      offset - inPage,
+    );
     try {
       if (typeof what === 'string') {
         await actor.poke(map, inPage, what);
@@ -279,7 +307,8 @@ export class Side {
       // Here a mapping is never behind what reading shows.
       if (this.name === 'plyfs') {
         const read = await actor.read(fd, length, offset);
-        if (seen.slice(0, read.length) !== read) throw new Error(`a mapping shows ${shortened(seen)}, reading ${shortened(read)}`);
+        if (seen.slice(0, read.length) !== read)
+          throw new Error(`a mapping shows ${shortened(seen)}, reading ${shortened(read)}`);
       }
       return seen;
     } finally {
@@ -288,7 +317,10 @@ export class Side {
     }
   }
 
-  private async onDescriptor(operation: Extract<Call, { slot: number }>, { who, fd }: Slot): Promise<Outcome> {
+  private async onDescriptor(
+    operation: Extract<Call, { slot: number }>,
+    { who, fd }: Slot,
+  ): Promise<Outcome> {
     const actor = await this.actor(who);
     const done = async (call: Promise<number>): Promise<Outcome> => ({ text: String(await call) });
     switch (operation.op) {
@@ -321,16 +353,21 @@ export class Side {
         for (;;) {
           // A small buffer: the reader comes back several times.
           const some = await actor.getdents(fd, 600);
-          if (some.length === 0) return this.listed(actor, pathBytes(`/proc/self/fd/${fd}`), entries);
+          if (some.length === 0)
+            return this.listed(actor, pathBytes(`/proc/self/fd/${fd}`), entries);
           entries.push(...some);
         }
       }
       case 'linkfd':
-        return done(actor.link(`/proc/self/fd/${fd}`, pathBytes(operation.path), AT_SYMLINK_FOLLOW));
+        return done(
+          actor.link(`/proc/self/fd/${fd}`, pathBytes(operation.path), AT_SYMLINK_FOLLOW),
+        );
       case 'copy': {
         const to = this.slots.get(operation.to);
         if (to?.who !== who) return { text: 'no descriptor', failed: 'no descriptor' };
-        return done(actor.copyFileRange(fd, operation.offset, to.fd, operation.toOffset, operation.length));
+        return done(
+          actor.copyFileRange(fd, operation.offset, to.fd, operation.toOffset, operation.length),
+        );
       }
       case 'send': {
         const to = this.slots.get(operation.to);
@@ -338,7 +375,9 @@ export class Side {
         return done(actor.sendfile(to.fd, fd, operation.offset, operation.length));
       }
       case 'mapread':
-        return { text: shortened(await this.mapped(actor, fd, operation.offset, operation.length)) };
+        return {
+          text: shortened(await this.mapped(actor, fd, operation.offset, operation.length)),
+        };
       case 'mapwrite':
         await this.mapped(actor, fd, operation.offset, operation.fill.repeat(operation.length));
         return { text: 'written' };

@@ -1,11 +1,17 @@
-/** POSIX access control lists, as the `system.posix_acl_*` attributes that setfacl(1) writes: acl(5). */
+/**
+ * POSIX access control lists, as the `system.posix_acl_*` attributes that setfacl(1) writes:
+ * acl(5).
+ */
 import { asRoot, nobody, type PosixCases } from '../posix-suite.js';
 import { makeEveryType } from './types.js';
 
 const tags = { user: 1, namedUser: 2, group: 4, namedGroup: 8, mask: 16, other: 32 } as const;
 type AclEntry = readonly [tag: keyof typeof tags, permissions: number, id?: number];
 
-/** The attribute's value (linux/posix_acl_xattr.h: version 2, then tag u16, permissions u16, id u32). */
+/**
+ * The attribute's value (linux/posix_acl_xattr.h: version 2, then tag u16, permissions u16, id
+ * u32).
+ */
 export function acl(...entries: readonly AclEntry[]): Buffer {
   const value = Buffer.alloc(4 + 8 * entries.length);
   value.writeUInt32LE(2, 0);
@@ -21,7 +27,13 @@ const hex = (latin1: string) => Buffer.from(latin1, 'latin1').toString('hex');
 const access = 'system.posix_acl_access';
 const byDefault = 'system.posix_acl_default';
 
-const letNobodyWrite = acl(['user', 6], ['namedUser', 6, 65534], ['group', 4], ['mask', 6], ['other', 0]);
+const letNobodyWrite = acl(
+  ['user', 6],
+  ['namedUser', 6, 65534],
+  ['group', 4],
+  ['mask', 6],
+  ['other', 0],
+);
 
 export const aclCases: PosixCases = {
   'an ACL is kept, shows in the mode, and is removed': async (s) => {
@@ -34,7 +46,9 @@ export const aclCases: PosixCases = {
     await s.actor.chmod('old', 0o600);
     s.t.equal(
       hex(await s.actor.getxattr('old', access)),
-      acl(['user', 6], ['namedUser', 6, 65534], ['group', 4], ['mask', 0], ['other', 0]).toString('hex'),
+      acl(['user', 6], ['namedUser', 6, 65534], ['group', 4], ['mask', 0], ['other', 0]).toString(
+        'hex',
+      ),
       'chmod sets the mask',
     );
     await s.actor.removexattr('old', access);
@@ -72,7 +86,11 @@ export const aclCases: PosixCases = {
     await s.actor.put('granted', 'content', 0o600);
     await s.actor.setxattr('granted', access, letNobodyWrite);
     await s.actor.put('denied', 'content', 0o644);
-    await s.actor.setxattr('denied', access, acl(['user', 6], ['namedUser', 0, 65534], ['group', 4], ['mask', 4], ['other', 4]));
+    await s.actor.setxattr(
+      'denied',
+      access,
+      acl(['user', 6], ['namedUser', 0, 65534], ['group', 4], ['mask', 4], ['other', 4]),
+    );
     await s.settle();
     const user = await s.start({ identity: nobody });
     s.t.equal(await user.get('granted'), 'content');
@@ -88,7 +106,13 @@ export const aclCases: PosixCases = {
     await s.actor.mkdir('dir', 0o700);
     await s.actor.put('dir/file', 'content', 0o600);
     const group = (permissions: number, mask: number) =>
-      acl(['user', 7], ['group', 0], ['namedGroup', permissions, 2000], ['mask', mask], ['other', 0]);
+      acl(
+        ['user', 7],
+        ['group', 0],
+        ['namedGroup', permissions, 2000],
+        ['mask', mask],
+        ['other', 0],
+      );
     await s.actor.setxattr('dir', access, group(5, 5));
     await s.actor.setxattr('dir/file', access, group(6, 4));
     await s.settle();
@@ -119,18 +143,27 @@ export const aclCases: PosixCases = {
 
   'a default ACL is inherited in place of the umask': async (s) => {
     await s.actor.mkdir('dir', 0o755);
-    await s.actor.setxattr('dir', byDefault, acl(['user', 7], ['namedUser', 7, 65534], ['group', 5], ['mask', 7], ['other', 0]));
+    await s.actor.setxattr(
+      'dir',
+      byDefault,
+      acl(['user', 7], ['namedUser', 7, 65534], ['group', 5], ['mask', 7], ['other', 0]),
+    );
     await s.settle();
     await s.actor.umask(0o077);
     await s.actor.put('dir/file', 'x', 0o666);
     s.t.equal((await s.actor.lstat('dir/file')).mode & 0o777, 0o660);
     s.t.equal(
       hex(await s.actor.getxattr('dir/file', access)),
-      acl(['user', 6], ['namedUser', 7, 65534], ['group', 5], ['mask', 6], ['other', 0]).toString('hex'),
+      acl(['user', 6], ['namedUser', 7, 65534], ['group', 5], ['mask', 6], ['other', 0]).toString(
+        'hex',
+      ),
     );
     await s.actor.mkdir('dir/sub', 0o777);
     s.t.equal((await s.actor.lstat('dir/sub')).mode & 0o777, 0o770);
-    s.t.equal(await s.actor.getxattr('dir/sub', byDefault), await s.actor.getxattr('dir', byDefault));
+    s.t.equal(
+      await s.actor.getxattr('dir/sub', byDefault),
+      await s.actor.getxattr('dir', byDefault),
+    );
     await s.actor.mknod('dir/fifo', 0o010666);
     s.t.equal((await s.actor.lstat('dir/fifo')).mode & 0o777, 0o660);
     await s.actor.symlink('x', 'dir/link');

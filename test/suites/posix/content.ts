@@ -1,4 +1,7 @@
-/** Reading and writing: offsets, holes, truncation, fallocate(2), mmap(2), copy_file_range(2), executing. */
+/**
+ * Reading and writing: offsets, holes, truncation, fallocate(2), mmap(2), copy_file_range(2),
+ * executing.
+ */
 import { readFileSync } from 'node:fs';
 import {
   FALLOC_FL_KEEP_SIZE,
@@ -55,7 +58,9 @@ export const contentCases: PosixCases = {
   },
 
   'a large file keeps every byte across a change in its middle': async (s) => {
-    const block = Array.from({ length: 4096 }, (_, i) => String.fromCharCode(97 + (i % 26))).join('');
+    const block = Array.from({ length: 4096 }, (_, i) => String.fromCharCode(97 + (i % 26))).join(
+      '',
+    );
     const fd0 = await s.actor.open('old', O_CREAT | O_RDWR);
     for (let i = 0; i < 512; i += 16) await s.actor.write(fd0, block.repeat(16), i * 4096);
     await s.settle();
@@ -64,7 +69,10 @@ export const contentCases: PosixCases = {
     s.t.equal((await s.actor.fstat(fd)).size, 2 * MiB);
     const whole = (await s.actor.read(fd, MiB, 0)) + (await s.actor.read(fd, MiB, MiB));
     const wanted = block.repeat(512);
-    s.t.ok(whole === wanted.slice(0, MiB + 3) + 'MIDDLE' + wanted.slice(MiB + 9), 'all other bytes are as before');
+    s.t.ok(
+      whole === wanted.slice(0, MiB + 3) + 'MIDDLE' + wanted.slice(MiB + 9),
+      'all other bytes are as before',
+    );
   },
 
   'truncate shrinks, and grows with zeros': async (s) => {
@@ -216,11 +224,20 @@ export const contentCases: PosixCases = {
   'a private mapping changes nothing': async (s) => {
     await s.actor.put('old', 'x'.repeat(4096));
     await s.settle();
-    const map = await s.actor.mmap(await s.actor.open('old'), 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE);
+    const map = await s.actor.mmap(
+      await s.actor.open('old'),
+      4096,
+      PROT_READ | PROT_WRITE,
+      MAP_PRIVATE,
+    );
     await s.actor.poke(map, 0, 'private');
     s.t.equal(await s.actor.peek(map, 0, 8), 'privatex');
     s.t.equal((await s.actor.get('old')).slice(0, 8), 'xxxxxxxx');
-    await s.fails('EACCES', s.actor.mmap(await s.actor.open('old'), 4096, PROT_READ | PROT_WRITE, MAP_SHARED), 'shared needs O_RDWR');
+    await s.fails(
+      'EACCES',
+      s.actor.mmap(await s.actor.open('old'), 4096, PROT_READ | PROT_WRITE, MAP_SHARED),
+      'shared needs O_RDWR',
+    );
   },
 
   'fsync and fdatasync succeed on files and directories': async (s) => {

@@ -50,10 +50,12 @@ export const descriptorCases: PosixCases = {
     await s.settle();
     for (const name of ['file', 'dir']) {
       const fd = await s.actor.open(name, O_PATH);
-      for (const [what, call] of Object.entries(calls)) await s.fails('EBADF', call(s.actor, fd), `${what} on ${name}`);
+      for (const [what, call] of Object.entries(calls))
+        await s.fails('EBADF', call(s.actor, fd), `${what} on ${name}`);
       s.t.equal((await s.actor.fstat(fd)).ino, (await s.actor.lstat(name)).ino);
     }
-    for (const [what, call] of Object.entries(calls)) await s.fails('EBADF', call(s.actor, 999), `${what} on no descriptor`);
+    for (const [what, call] of Object.entries(calls))
+      await s.fails('EBADF', call(s.actor, 999), `${what} on no descriptor`);
     s.t.equal(await s.actor.get('file'), 'content');
   },
 
@@ -114,7 +116,11 @@ export const descriptorCases: PosixCases = {
     await s.fails('EBADF', s.actor.copyFileRange(writing, 0, writing, 10, 1));
     await s.fails('EBADF', s.actor.sendfile(reading, reading, 0, 1));
     await s.fails('EBADF', s.actor.sendfile(writing, writing, 0, 1));
-    await s.fails('EBADF', s.actor.lock(reading, F_SETLK, F_WRLCK), 'a write lock needs a descriptor for writing');
+    await s.fails(
+      'EBADF',
+      s.actor.lock(reading, F_SETLK, F_WRLCK),
+      'a write lock needs a descriptor for writing',
+    );
     await s.fails('EBADF', s.actor.lock(writing, F_SETLK, 0), 'a read lock one for reading');
     s.t.match(await s.actor.lstat('old'), { ino, size, mtime, mode });
     s.t.equal(await s.actor.get('old'), 'content');

@@ -1,5 +1,17 @@
 /** mkdir(2), rmdir(2), unlink(2), mknod(2), and what stands in their way. */
-import { DT, O_DIRECTORY, O_RDONLY, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK } from '../constants.js';
+import {
+  DT,
+  O_DIRECTORY,
+  O_RDONLY,
+  S_IFBLK,
+  S_IFCHR,
+  S_IFDIR,
+  S_IFIFO,
+  S_IFLNK,
+  S_IFMT,
+  S_IFREG,
+  S_IFSOCK,
+} from '../constants.js';
 import { succeed } from '../../support/command.js';
 import { asRoot, nobody, type PosixCases } from '../posix-suite.js';
 import { makeEveryType, plainTypes } from './types.js';
@@ -19,7 +31,8 @@ export const directoryCases: PosixCases = {
   'mkdir over anything that exists is EEXIST': async (s) => {
     await makeEveryType(s.actor);
     await s.settle();
-    for (const type of [...plainTypes, 'dangling']) await s.fails('EEXIST', s.actor.mkdir(type), type);
+    for (const type of [...plainTypes, 'dangling'])
+      await s.fails('EEXIST', s.actor.mkdir(type), type);
     await s.fails('EEXIST', s.actor.mkdir('.'));
   },
 
@@ -44,7 +57,8 @@ export const directoryCases: PosixCases = {
   'rmdir of a non-directory is ENOTDIR, of "." EINVAL': async (s) => {
     await makeEveryType(s.actor);
     await s.settle();
-    for (const type of plainTypes.filter((type) => type !== 'dir')) await s.fails('ENOTDIR', s.actor.rmdir(type), type);
+    for (const type of plainTypes.filter((type) => type !== 'dir'))
+      await s.fails('ENOTDIR', s.actor.rmdir(type), type);
     await s.fails('EINVAL', s.actor.rmdir('dir/.'));
     await s.fails('ENOTEMPTY', s.actor.rmdir('dir/..'));
   },
@@ -96,13 +110,17 @@ export const directoryCases: PosixCases = {
     s.t.equal((await s.actor.lstat('regular')).mode, S_IFREG | 0o604);
     s.t.equal(await s.actor.get('regular'), '');
     const types = new Map((await s.actor.list('.')).map((entry) => [entry.name, entry.type]));
-    s.t.match([types.get('new'), types.get('new2'), types.get('regular')], [DT.fifo, DT.socket, DT.file]);
+    s.t.match(
+      [types.get('new'), types.get('new2'), types.get('regular')],
+      [DT.fifo, DT.socket, DT.file],
+    );
   },
 
   'mknod over anything that exists is EEXIST': async (s) => {
     await makeEveryType(s.actor);
     await s.settle();
-    for (const type of [...plainTypes, 'dangling']) await s.fails('EEXIST', s.actor.mknod(type, S_IFIFO | 0o600), type);
+    for (const type of [...plainTypes, 'dangling'])
+      await s.fails('EEXIST', s.actor.mknod(type, S_IFIFO | 0o600), type);
   },
 
   'mknod makes devices that keep their numbers': asRoot(async (s) => {
@@ -115,14 +133,15 @@ export const directoryCases: PosixCases = {
     s.t.match(block, { rdev: '7:70000', mode: S_IFBLK | 0o640 });
   }),
 
-  'mknod makes no directories (EPERM) and no symlinks (EINVAL), and without a type a regular file': async (s) => {
-    await s.settle();
-    await s.fails('EPERM', s.actor.mknod('new', S_IFDIR | 0o700));
-    await s.fails('EINVAL', s.actor.mknod('new', S_IFLNK | 0o777));
-    await s.fails('EINVAL', s.actor.mknod('new', 0o030000 | 0o600), 'a type that there is not');
-    await s.actor.mknod('new', 0o640);
-    s.t.equal((await s.actor.lstat('new')).mode, S_IFREG | 0o640);
-  },
+  'mknod makes no directories (EPERM) and no symlinks (EINVAL), and without a type a regular file':
+    async (s) => {
+      await s.settle();
+      await s.fails('EPERM', s.actor.mknod('new', S_IFDIR | 0o700));
+      await s.fails('EINVAL', s.actor.mknod('new', S_IFLNK | 0o777));
+      await s.fails('EINVAL', s.actor.mknod('new', 0o030000 | 0o600), 'a type that there is not');
+      await s.actor.mknod('new', 0o640);
+      s.t.equal((await s.actor.lstat('new')).mode, S_IFREG | 0o640);
+    },
 
   'a directory counts its sub-directories': async (s) => {
     await s.settle();

@@ -58,7 +58,11 @@ export const linkCases: PosixCases = {
     s.t.equal((await s.actor.lstat('old')).ino, (await s.actor.lstat('dir/other')).ino);
     s.t.equal((await s.actor.lstat('old')).nlink, 2);
     await s.actor.put('old', 'changed');
-    s.t.equal(await s.actor.get('dir/other'), 'changed', 'written through one, read through the other');
+    s.t.equal(
+      await s.actor.get('dir/other'),
+      'changed',
+      'written through one, read through the other',
+    );
     s.t.equal((await s.actor.lstat('old')).ino, (await s.actor.lstat('dir/other')).ino);
     s.t.equal((await s.actor.lstat('old')).nlink, 2);
     const fd = await s.actor.open('dir/other', O_RDWR);
@@ -91,7 +95,14 @@ export const linkCases: PosixCases = {
 
   'symlink keeps any target, up to 4095 bytes': async (s) => {
     await s.settle();
-    const targets = ['x', '/absolute/./not//normal/../', '.', 'a\nb', Buffer.from([0xff, 0xfe, 0x2f, 0x80]), 'y'.repeat(4095)];
+    const targets = [
+      'x',
+      '/absolute/./not//normal/../',
+      '.',
+      'a\nb',
+      Buffer.from([0xff, 0xfe, 0x2f, 0x80]),
+      'y'.repeat(4095),
+    ];
     for (const [i, target] of targets.entries()) {
       await s.actor.symlink(target, `new${i}`);
       s.t.equal(
@@ -119,8 +130,10 @@ export const linkCases: PosixCases = {
   'symlink over anything that exists is EEXIST; readlink of a file is EINVAL': async (s) => {
     await makeEveryType(s.actor);
     await s.settle();
-    for (const type of ['file', 'dir', 'link', 'dangling', 'fifo']) await s.fails('EEXIST', s.actor.symlink('x', type), type);
-    for (const type of ['file', 'dir', 'fifo', 'socket']) await s.fails('EINVAL', s.actor.readlink(type), type);
+    for (const type of ['file', 'dir', 'link', 'dangling', 'fifo'])
+      await s.fails('EEXIST', s.actor.symlink('x', type), type);
+    for (const type of ['file', 'dir', 'fifo', 'socket'])
+      await s.fails('EINVAL', s.actor.readlink(type), type);
   },
 
   'loops are ELOOP': async (s) => {
@@ -133,7 +146,8 @@ export const linkCases: PosixCases = {
     await s.fails('ELOOP', s.actor.stat('loop'));
     await s.fails('ELOOP', s.actor.open('a/x'));
     await s.fails('ELOOP', s.actor.open('chain0'), 'more than 40 links');
-    // Nineteen: a walk that the kernel begins anew, as when something is mounted meanwhile, goes on counting (fs/namei.c, total_link_count).
+    // Nineteen: a walk that the kernel begins anew, as when something is mounted meanwhile, goes on
+    // counting (fs/namei.c, total_link_count).
     s.t.equal(await s.actor.get('chain26'), 'end');
     s.t.ok(await s.actor.lstat('loop'));
   },
@@ -155,20 +169,26 @@ export const linkCases: PosixCases = {
     const before = await s.actor.lstat('file');
     await s.actor.lchown('link', 12, 34);
     await s.actor.utimens('link', [100, 1], [200, 2]);
-    s.t.match(await s.actor.lstat('link'), { uid: 12, gid: 34, atime: 100_000_000_001n, mtime: 200_000_000_002n });
+    s.t.match(await s.actor.lstat('link'), {
+      uid: 12,
+      gid: 34,
+      atime: 100_000_000_001n,
+      mtime: 200_000_000_002n,
+    });
     s.t.same(await s.actor.lstat('file'), before, 'the target is untouched');
     s.t.equal(await s.actor.readlink('link'), 'file');
   }),
 
-  'an ordinary user may not link what he may not write to (protected_hardlinks) nor into a closed directory': asRoot(async (s) => {
-    await s.actor.mkdir('open');
-    await s.actor.chmod('open', 0o777);
-    await s.actor.put('open/mine', 'x');
-    await s.actor.lchown('open/mine', 65534, 65534);
-    await s.settle();
-    const user = await s.start({ identity: nobody });
-    await user.link('open/mine', 'open/new');
-    await s.fails('EACCES', user.link('open/mine', 'new'));
-    s.t.equal((await s.actor.lstat('open/mine')).nlink, 2);
-  }),
+  'an ordinary user may not link what he may not write to (protected_hardlinks) nor into a closed directory':
+    asRoot(async (s) => {
+      await s.actor.mkdir('open');
+      await s.actor.chmod('open', 0o777);
+      await s.actor.put('open/mine', 'x');
+      await s.actor.lchown('open/mine', 65534, 65534);
+      await s.settle();
+      const user = await s.start({ identity: nobody });
+      await user.link('open/mine', 'open/new');
+      await s.fails('EACCES', user.link('open/mine', 'new'));
+      s.t.equal((await s.actor.lstat('open/mine')).nlink, 2);
+    }),
 };

@@ -78,7 +78,11 @@ export const lockCases: PosixCases = {
     await s.fails('EAGAIN', other.lock(b, F_SETLK, F_WRLCK, 40, 20));
     await s.fails('EAGAIN', other.lock(b, F_SETLK, F_RDLCK, 0, 1));
     await other.lock(b, F_SETLK, F_WRLCK, 50, 50);
-    s.t.equal(await other.lock(b, F_GETLK, F_WRLCK, 0, 10), F_WRLCK, 'GETLK tells the lock in the way');
+    s.t.equal(
+      await other.lock(b, F_GETLK, F_WRLCK, 0, 10),
+      F_WRLCK,
+      'GETLK tells the lock in the way',
+    );
     await s.actor.lock(a, F_SETLK, F_RDLCK, 0, 50);
     await other.lock(b, F_SETLK, F_RDLCK, 0, 50);
     await s.actor.lock(a, F_SETLK, F_UNLCK);
@@ -116,7 +120,10 @@ export const lockCases: PosixCases = {
     const [a, b] = [await s.actor.open('old', O_RDWR), await other.open('old', O_RDWR)];
     await s.actor.lock(a, F_SETLK, F_WRLCK, 0, 1);
     await other.lock(b, F_SETLK, F_WRLCK, 1, 1);
-    const outcomes = [s.actor.lock(a, F_SETLKW, F_WRLCK, 1, 1), other.lock(b, F_SETLKW, F_WRLCK, 0, 1)];
+    const outcomes = [
+      s.actor.lock(a, F_SETLKW, F_WRLCK, 1, 1),
+      other.lock(b, F_SETLKW, F_WRLCK, 0, 1),
+    ];
     const first = await Promise.race(
       outcomes.map((call, who) =>
         call.then(
@@ -163,13 +170,19 @@ export const lockCases: PosixCases = {
     await other.lock(b, F_SETLK, F_WRLCK);
   },
 
-  "fcntl: a process's locks never stand in its own way, an open file description's do": async (s) => {
+  "fcntl: a process's locks never stand in its own way, an open file description's do": async (
+    s,
+  ) => {
     await s.actor.put('old', 'x'.repeat(10));
     await s.settle();
     const [a, b] = [await s.actor.open('old', O_RDWR), await s.actor.open('old', O_RDWR)];
     await s.actor.lock(a, F_SETLK, F_WRLCK, 0, 5);
     await s.actor.lock(b, F_SETLK, F_WRLCK, 0, 5);
-    await s.fails('EAGAIN', s.actor.lock(b, F_OFD_SETLK, F_WRLCK, 4, 5), 'over a lock of the process');
+    await s.fails(
+      'EAGAIN',
+      s.actor.lock(b, F_OFD_SETLK, F_WRLCK, 4, 5),
+      'over a lock of the process',
+    );
     await s.actor.lock(b, F_OFD_SETLK, F_WRLCK, 5, 5);
     s.t.equal(await s.actor.lock(a, F_OFD_GETLK, F_WRLCK, 5, 1), F_WRLCK);
     s.t.equal(await s.actor.lock(b, F_OFD_GETLK, F_WRLCK, 5, 1), F_UNLCK, 'its own');

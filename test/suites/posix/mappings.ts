@@ -1,5 +1,16 @@
-/** mmap(2) and msync(2) beyond reading and writing: sharing, ends of files, times, and what is refused. */
-import { MAP_PRIVATE, MAP_SHARED, O_RDONLY, O_RDWR, O_WRONLY, PROT_READ, PROT_WRITE } from '../constants.js';
+/**
+ * mmap(2) and msync(2) beyond reading and writing: sharing, ends of files, times, and what is
+ * refused.
+ */
+import {
+  MAP_PRIVATE,
+  MAP_SHARED,
+  O_RDONLY,
+  O_RDWR,
+  O_WRONLY,
+  PROT_READ,
+  PROT_WRITE,
+} from '../constants.js';
 import type { PosixCases } from '../posix-suite.js';
 
 const both = PROT_READ | PROT_WRITE;
@@ -8,13 +19,32 @@ export const mappingCases: PosixCases = {
   'what mmap refuses': async (s) => {
     await s.actor.put('old', 'x'.repeat(5000));
     await s.settle();
-    const [reading, writing] = [await s.actor.open('old', O_RDONLY), await s.actor.open('old', O_WRONLY)];
-    await s.fails('EACCES', s.actor.mmap(writing, 4096, PROT_READ, MAP_PRIVATE), 'a descriptor for writing only');
+    const [reading, writing] = [
+      await s.actor.open('old', O_RDONLY),
+      await s.actor.open('old', O_WRONLY),
+    ];
+    await s.fails(
+      'EACCES',
+      s.actor.mmap(writing, 4096, PROT_READ, MAP_PRIVATE),
+      'a descriptor for writing only',
+    );
     await s.fails('EACCES', s.actor.mmap(writing, 4096, both, MAP_SHARED), 'the same, shared');
-    await s.fails('EACCES', s.actor.mmap(reading, 4096, both, MAP_SHARED), 'a shared one for writing, of a descriptor for reading');
-    await s.fails('EINVAL', s.actor.mmap(reading, 4096, PROT_READ, MAP_SHARED, 100), 'an offset between pages');
+    await s.fails(
+      'EACCES',
+      s.actor.mmap(reading, 4096, both, MAP_SHARED),
+      'a shared one for writing, of a descriptor for reading',
+    );
+    await s.fails(
+      'EINVAL',
+      s.actor.mmap(reading, 4096, PROT_READ, MAP_SHARED, 100),
+      'an offset between pages',
+    );
     await s.fails('EINVAL', s.actor.mmap(reading, 0, PROT_READ, MAP_SHARED), 'nothing');
-    await s.fails('EINVAL', s.actor.mmap(reading, 4096, PROT_READ, 0), 'neither shared nor private');
+    await s.fails(
+      'EINVAL',
+      s.actor.mmap(reading, 4096, PROT_READ, 0),
+      'neither shared nor private',
+    );
   },
 
   'two processes share what they map, and others read it without msync': async (s) => {
@@ -47,7 +77,11 @@ export const mappingCases: PosixCases = {
     s.t.equal(await s.actor.peek(map, 98, 4), 'xx\0\0');
     await s.fails('EFAULT', s.actor.peek(map, 5000, 1), 'the file has shrunk');
     await other.truncate('old', 200);
-    s.t.equal(await s.actor.peek(map, 98, 4), 'xx\0\0', 'what was cut off is zeros when it comes back');
+    s.t.equal(
+      await s.actor.peek(map, 98, 4),
+      'xx\0\0',
+      'what was cut off is zeros when it comes back',
+    );
   },
 
   'a private mapping keeps what it wrote, whatever is written to the file': async (s) => {
@@ -62,7 +96,9 @@ export const mappingCases: PosixCases = {
     s.t.equal(await s.actor.read(fd, 8, 0), 'xxxxxxxx');
   },
 
-  'what is written through a mapping is on disk after msync, and moves mtime and ctime': async (s) => {
+  'what is written through a mapping is on disk after msync, and moves mtime and ctime': async (
+    s,
+  ) => {
     await s.actor.put('old', 'x'.repeat(4096));
     await s.actor.utimens('old', [1_000_000_000, 1], [1_000_000_000, 1]);
     await s.settle();

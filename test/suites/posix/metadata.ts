@@ -43,27 +43,43 @@ export const metadataCases: PosixCases = {
     s.t.equal(await s.actor.read(fd, 10), 'content');
   },
 
-  'chown that leaves both ids takes set-id bits away, and needs the owner where there are any': asRoot(async (s) => {
-    const files = ['theirs', 'others', 'plain', 'roots', 'written'];
-    for (const name of files) await s.actor.put(name, 'x');
-    await s.actor.mkdir('dir');
-    await s.actor.chown('theirs', nobody.uid, nobody.gid);
-    const modes = { theirs: 0o6755, others: 0o4755, plain: 0o755, roots: 0o6755, written: 0o4777, dir: 0o2777 };
-    for (const [name, mode] of Object.entries(modes)) await s.actor.chmod(name, mode);
-    await s.settle();
-    const user = await s.start({ identity: nobody });
-    await user.chown('theirs', -1, -1);
-    await s.fails('EPERM', user.chown('others', -1, -1));
-    await s.fails('EPERM', user.chown('roots', -1, -1));
-    await user.chown('plain', -1, -1);
-    await user.chown('dir', -1, -1);
-    // Linux sends a union over FUSE the same request before such a write.
-    const fd = await user.open('written', O_WRONLY);
-    await user.write(fd, 'y');
-    await s.actor.chown('roots', -1, -1);
-    const expected = { theirs: 0o755, others: 0o4755, plain: 0o755, roots: 0o755, written: 0o777, dir: 0o2777 };
-    for (const [name, mode] of Object.entries(expected)) s.t.equal((await s.actor.lstat(name)).mode & 0o7777, mode, name);
-  }),
+  'chown that leaves both ids takes set-id bits away, and needs the owner where there are any':
+    asRoot(async (s) => {
+      const files = ['theirs', 'others', 'plain', 'roots', 'written'];
+      for (const name of files) await s.actor.put(name, 'x');
+      await s.actor.mkdir('dir');
+      await s.actor.chown('theirs', nobody.uid, nobody.gid);
+      const modes = {
+        theirs: 0o6755,
+        others: 0o4755,
+        plain: 0o755,
+        roots: 0o6755,
+        written: 0o4777,
+        dir: 0o2777,
+      };
+      for (const [name, mode] of Object.entries(modes)) await s.actor.chmod(name, mode);
+      await s.settle();
+      const user = await s.start({ identity: nobody });
+      await user.chown('theirs', -1, -1);
+      await s.fails('EPERM', user.chown('others', -1, -1));
+      await s.fails('EPERM', user.chown('roots', -1, -1));
+      await user.chown('plain', -1, -1);
+      await user.chown('dir', -1, -1);
+      // Linux sends a union over FUSE the same request before such a write.
+      const fd = await user.open('written', O_WRONLY);
+      await user.write(fd, 'y');
+      await s.actor.chown('roots', -1, -1);
+      const expected = {
+        theirs: 0o755,
+        others: 0o4755,
+        plain: 0o755,
+        roots: 0o755,
+        written: 0o777,
+        dir: 0o2777,
+      };
+      for (const [name, mode] of Object.entries(expected))
+        s.t.equal((await s.actor.lstat(name)).mode & 0o7777, mode, name);
+    }),
 
   'chown changes owner and group of every type, -1 leaves one': asRoot(async (s) => {
     await makeEveryType(s.actor);
@@ -95,19 +111,21 @@ export const metadataCases: PosixCases = {
     s.t.match(await s.actor.lstat('mine'), { uid: 65534, gid: 777 });
   }),
 
-  'chown by an ordinary owner clears set-id bits of a file, not of a directory': asRoot(async (s) => {
-    await s.actor.put('file', 'x');
-    await s.actor.mkdir('dir');
-    for (const name of ['file', 'dir']) {
-      await s.actor.lchown(name, 65534, 65534);
-      await s.actor.chmod(name, 0o6755);
-    }
-    await s.settle();
-    const user = await s.start({ identity: { ...nobody, groups: [777] } });
-    for (const name of ['file', 'dir']) await user.lchown(name, -1, 777);
-    s.t.equal((await s.actor.lstat('file')).mode & 0o7777, 0o755);
-    s.t.equal((await s.actor.lstat('dir')).mode & 0o7777, 0o6755);
-  }),
+  'chown by an ordinary owner clears set-id bits of a file, not of a directory': asRoot(
+    async (s) => {
+      await s.actor.put('file', 'x');
+      await s.actor.mkdir('dir');
+      for (const name of ['file', 'dir']) {
+        await s.actor.lchown(name, 65534, 65534);
+        await s.actor.chmod(name, 0o6755);
+      }
+      await s.settle();
+      const user = await s.start({ identity: { ...nobody, groups: [777] } });
+      for (const name of ['file', 'dir']) await user.lchown(name, -1, 777);
+      s.t.equal((await s.actor.lstat('file')).mode & 0o7777, 0o755);
+      s.t.equal((await s.actor.lstat('dir')).mode & 0o7777, 0o6755);
+    },
+  ),
 
   'chown follows a symbolic link, lchown does not': asRoot(async (s) => {
     await makeEveryType(s.actor);
@@ -152,16 +170,18 @@ export const metadataCases: PosixCases = {
     s.t.equal((await s.actor.lstat('read')).mode & 0o7777, 0o6777, 'reading');
   }),
 
-  'setgid without group execution is kept by a write (it meant mandatory locking)': asRoot(async (s) => {
-    await s.actor.put('file', 'x');
-    await s.actor.lchown('file', 65534, 65534);
-    await s.actor.chmod('file', 0o2666);
-    await s.settle();
-    const user = await s.start({ identity: nobody });
-    const fd = await user.open('file', O_WRONLY);
-    await user.write(fd, 'y');
-    s.t.equal((await s.actor.lstat('file')).mode & 0o7777, 0o2666);
-  }),
+  'setgid without group execution is kept by a write (it meant mandatory locking)': asRoot(
+    async (s) => {
+      await s.actor.put('file', 'x');
+      await s.actor.lchown('file', 65534, 65534);
+      await s.actor.chmod('file', 0o2666);
+      await s.settle();
+      const user = await s.start({ identity: nobody });
+      const fd = await user.open('file', O_WRONLY);
+      await user.write(fd, 'y');
+      s.t.equal((await s.actor.lstat('file')).mode & 0o7777, 0o2666);
+    },
+  ),
 
   "chmod by an owner outside the file's group drops setgid": asRoot(async (s) => {
     await s.actor.put('file', 'x');
@@ -184,23 +204,26 @@ export const metadataCases: PosixCases = {
     await user.mkdir('shared/dir', 0o755);
     await user.symlink('x', 'shared/link');
     await user.mknod('shared/fifo', 0o010644);
-    for (const name of ['file', 'dir', 'link', 'fifo']) s.t.match(await s.actor.lstat(`shared/${name}`), { uid: 1234, gid: 777 }, name);
+    for (const name of ['file', 'dir', 'link', 'fifo'])
+      s.t.match(await s.actor.lstat(`shared/${name}`), { uid: 1234, gid: 777 }, name);
     s.t.equal((await s.actor.lstat('shared/dir')).mode & 0o7777, 0o2755);
     s.t.equal((await s.actor.lstat('shared/file')).mode & 0o7777, 0o644);
     await user.mkdir('shared/dir/sub', 0o755);
     s.t.match(await s.actor.lstat('shared/dir/sub'), { gid: 777 });
   }),
 
-  'a setgid executable made in a setgid directory by an outsider loses setgid': asRoot(async (s) => {
-    await s.actor.mkdir('shared');
-    await s.actor.lchown('shared', 0, 777);
-    await s.actor.chmod('shared', 0o2777);
-    await s.settle();
-    const user = await s.start({ identity: { uid: 1234, gid: 1234 }, umask: 0 });
-    await user.open('shared/new', 0o102, 0o2777);
-    s.t.match(await s.actor.lstat('shared/new'), { gid: 777 });
-    s.t.equal((await s.actor.lstat('shared/new')).mode & 0o7777, 0o777);
-  }),
+  'a setgid executable made in a setgid directory by an outsider loses setgid': asRoot(
+    async (s) => {
+      await s.actor.mkdir('shared');
+      await s.actor.lchown('shared', 0, 777);
+      await s.actor.chmod('shared', 0o2777);
+      await s.settle();
+      const user = await s.start({ identity: { uid: 1234, gid: 1234 }, umask: 0 });
+      await user.open('shared/new', 0o102, 0o2777);
+      s.t.match(await s.actor.lstat('shared/new'), { gid: 777 });
+      s.t.equal((await s.actor.lstat('shared/new')).mode & 0o7777, 0o777);
+    },
+  ),
 
   'stat tells sizes, blocks and one device': async (s) => {
     await s.actor.put('old', 'x'.repeat(10_000));
@@ -210,7 +233,8 @@ export const metadataCases: PosixCases = {
     s.t.equal(st.size, 10_000);
     s.t.ok(st.blocks >= 20, `blocks of 512 bytes: ${st.blocks}`);
     const devices = new Set<string>();
-    for (const name of ['.', 'old', 'dir', 'link', 'fifo', 'dir/inside']) devices.add((await s.actor.lstat(name)).dev);
+    for (const name of ['.', 'old', 'dir', 'link', 'fifo', 'dir/inside'])
+      devices.add((await s.actor.lstat(name)).dev);
     s.t.equal(devices.size, 1, 'st_dev is uniform');
   },
 

@@ -112,6 +112,9 @@ export const nameCases: PosixCases = {
     s.t.same(await s.actor.names(), ['new', level]);
     await s.actor.fchdir(fd);
     await s.actor.put('bottom', 'x');
-    s.t.equal(await s.actor.get(`${Array.from({ length: 15 }, () => '..').join('/')}/new/moved`), 'changed');
+    s.t.equal(
+      await s.actor.get(`${Array.from({ length: 15 }, () => '..').join('/')}/new/moved`),
+      'changed',
+    );
   },
 };

@@ -37,7 +37,12 @@ export const openCases: PosixCases = {
     await s.actor.umask(0o027);
     const fd = await s.actor.open('new', O_CREAT | O_WRONLY, 0o666);
     const st = await s.actor.fstat(fd);
-    s.t.match(st, { size: 0, nlink: 1, uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 });
+    s.t.match(st, {
+      size: 0,
+      nlink: 1,
+      uid: process.getuid?.() ?? 0,
+      gid: process.getgid?.() ?? 0,
+    });
     s.t.equal(st.mode & S_IFMT, S_IFREG);
     s.t.equal(st.mode & 0o7777, 0o640);
     s.t.equal((await s.actor.lstat('new')).ino, st.ino);
@@ -63,8 +68,13 @@ export const openCases: PosixCases = {
   'O_CREAT|O_EXCL of every type that exists is EEXIST': async (s) => {
     await makeEveryType(s.actor);
     await s.settle();
-    for (const type of plainTypes) await s.fails('EEXIST', s.actor.open(type, O_CREAT | O_EXCL | O_WRONLY), type);
-    await s.fails('EEXIST', s.actor.open('dangling', O_CREAT | O_EXCL | O_WRONLY), 'a dangling symlink');
+    for (const type of plainTypes)
+      await s.fails('EEXIST', s.actor.open(type, O_CREAT | O_EXCL | O_WRONLY), type);
+    await s.fails(
+      'EEXIST',
+      s.actor.open('dangling', O_CREAT | O_EXCL | O_WRONLY),
+      'a dangling symlink',
+    );
   },
 
   'O_CREAT through a dangling symlink creates its target': async (s) => {
@@ -175,7 +185,9 @@ export const openCases: PosixCases = {
     await Promise.all(
       others.map(async (actor, who) => {
         const fd = await actor.open('log', O_WRONLY | O_APPEND);
-        const writes = Array.from({ length: 200 }, (_, i) => actor.write(fd, `${who} ${String(i).padStart(3, '0')}\n`));
+        const writes = Array.from({ length: 200 }, (_, i) =>
+          actor.write(fd, `${who} ${String(i).padStart(3, '0')}\n`),
+        );
         await Promise.all(writes);
       }),
     );
@@ -275,19 +287,20 @@ export const openCases: PosixCases = {
     s.t.same(await s.actor.names(), []);
   },
 
-  'an unlinked open file can be opened again by its descriptor, and never gets a name again': async (s) => {
-    await s.actor.put('old', 'content');
-    await s.settle();
-    const fd = await s.actor.open('old', O_RDWR);
-    await s.actor.write(fd, 'C', 0);
-    await s.actor.unlink('old');
-    const again = await s.actor.open(`/proc/self/fd/${fd}`, O_RDWR);
-    await s.actor.write(again, 'again', 7);
-    s.t.equal(await s.actor.read(fd, 20, 0), 'Contentagain');
-    await s.fails('ENOENT', s.actor.link(`/proc/self/fd/${fd}`, 'new', AT_SYMLINK_FOLLOW));
-    await s.actor.open(`/proc/self/fd/${fd}`, O_WRONLY | O_TRUNC);
-    s.t.match(await s.actor.fstat(again), { size: 0, nlink: 0 });
-  },
+  'an unlinked open file can be opened again by its descriptor, and never gets a name again':
+    async (s) => {
+      await s.actor.put('old', 'content');
+      await s.settle();
+      const fd = await s.actor.open('old', O_RDWR);
+      await s.actor.write(fd, 'C', 0);
+      await s.actor.unlink('old');
+      const again = await s.actor.open(`/proc/self/fd/${fd}`, O_RDWR);
+      await s.actor.write(again, 'again', 7);
+      s.t.equal(await s.actor.read(fd, 20, 0), 'Contentagain');
+      await s.fails('ENOENT', s.actor.link(`/proc/self/fd/${fd}`, 'new', AT_SYMLINK_FOLLOW));
+      await s.actor.open(`/proc/self/fd/${fd}`, O_WRONLY | O_TRUNC);
+      s.t.match(await s.actor.fstat(again), { size: 0, nlink: 0 });
+    },
 
   'an unlinked file open only for reading still reads': async (s) => {
     await s.actor.put('old', 'content');
@@ -326,7 +339,10 @@ export const openCases: PosixCases = {
     await s.actor.mkdir('shared');
     await s.actor.chmod('shared', 0o777);
     await s.settle();
-    const user = await s.start({ identity: { uid: 1234, gid: 5678, groups: [4321] }, umask: 0o077 });
+    const user = await s.start({
+      identity: { uid: 1234, gid: 5678, groups: [4321] },
+      umask: 0o077,
+    });
     await user.put('shared/file', 'x');
     await user.mkdir('shared/dir');
     await user.symlink('x', 'shared/link');

@@ -61,7 +61,19 @@ const making: Readonly<Record<string, Call>> = {
 const every: Readonly<Record<string, Call>> = { ...ofExisting, ...making };
 
 /** Calls that follow a symbolic link at the end of their path. */
-const following = ['open', 'stat', 'access', 'truncate', 'chmod', 'chown', 'statfs', 'chdir', 'getdents', 'execve', 'open with O_CREAT'];
+const following = [
+  'open',
+  'stat',
+  'access',
+  'truncate',
+  'chmod',
+  'chown',
+  'statfs',
+  'chdir',
+  'getdents',
+  'execve',
+  'open with O_CREAT',
+];
 
 async function all(
   s: Scene,
@@ -71,7 +83,12 @@ async function all(
   actor = s.actor,
 ): Promise<void> {
   for (const [what, call] of Object.entries(calls)) {
-    for (const path of paths) await s.fails(expected, call(actor, path), `${what} ${path.length > 100 ? `(${path.length} bytes)` : path}`);
+    for (const path of paths)
+      await s.fails(
+        expected,
+        call(actor, path),
+        `${what} ${path.length > 100 ? `(${path.length} bytes)` : path}`,
+      );
   }
 }
 
@@ -93,17 +110,20 @@ export const pathCases: PosixCases = {
     s.t.equal(await s.actor.get('old'), 'x');
   },
 
-  'every call: a path through a loop is ELOOP, and where the last link is followed, one at its end': async (s) => {
-    await s.actor.symlink('loop', 'loop');
-    await s.actor.symlink('b', 'a');
-    await s.actor.symlink('a', 'b');
-    await s.actor.put('old', 'x');
-    await s.settle();
-    await all(s, every, 'ELOOP', ['loop/x', 'a/x']);
-    const followed = Object.fromEntries(Object.entries(every).filter(([what]) => following.includes(what)));
-    await all(s, followed, 'ELOOP', ['loop', 'b']);
-    s.t.equal(await s.actor.readlink('loop'), 'loop');
-  },
+  'every call: a path through a loop is ELOOP, and where the last link is followed, one at its end':
+    async (s) => {
+      await s.actor.symlink('loop', 'loop');
+      await s.actor.symlink('b', 'a');
+      await s.actor.symlink('a', 'b');
+      await s.actor.put('old', 'x');
+      await s.settle();
+      await all(s, every, 'ELOOP', ['loop/x', 'a/x']);
+      const followed = Object.fromEntries(
+        Object.entries(every).filter(([what]) => following.includes(what)),
+      );
+      await all(s, followed, 'ELOOP', ['loop', 'b']);
+      s.t.equal(await s.actor.readlink('loop'), 'loop');
+    },
 
   'every call: a name of 256 bytes is ENAMETOOLONG, as is a path of 4,096': async (s) => {
     await s.actor.put('old', 'x');
@@ -133,7 +153,19 @@ export const pathCases: PosixCases = {
     await makeEveryType(s.actor);
     await s.actor.mkdir('empty');
     await s.settle();
-    for (const what of ['open', 'lstat', 'rmdir', 'unlink', 'readlink', 'link of', 'rename of', 'chmod', 'listxattr', 'statfs', 'execve']) {
+    for (const what of [
+      'open',
+      'lstat',
+      'rmdir',
+      'unlink',
+      'readlink',
+      'link of',
+      'rename of',
+      'chmod',
+      'listxattr',
+      'statfs',
+      'execve',
+    ]) {
       await s.fails('ENOTDIR', (every[what] as Call)(s.actor, 'file/'), what);
     }
     await s.actor.mkdir('new/');
@@ -154,7 +186,8 @@ export const pathCases: PosixCases = {
   'link and rename to another file system are EXDEV': async (s) => {
     await makeEveryType(s.actor);
     await s.settle();
-    for (const type of ['file', 'dir', 'dangling', 'fifo']) await s.fails('EXDEV', s.actor.rename(type, `/proc/plyfs-${type}`), type);
+    for (const type of ['file', 'dir', 'dangling', 'fifo'])
+      await s.fails('EXDEV', s.actor.rename(type, `/proc/plyfs-${type}`), type);
     await s.fails('EXDEV', s.actor.link('file', '/dev/plyfs-file'));
     await s.fails('EXDEV', s.actor.link('/proc/version', 'new'));
     await s.fails('EXDEV', s.actor.rename('/proc/version', 'new'));

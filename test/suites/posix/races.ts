@@ -9,11 +9,16 @@ async function several(s: Scene, count: number): Promise<Actor[]> {
 }
 
 /** How many of the calls succeeded; those that did not must have failed with `expected`. */
-async function winners(s: Scene, expected: number, calls: readonly Promise<unknown>[]): Promise<number> {
+async function winners(
+  s: Scene,
+  expected: number,
+  calls: readonly Promise<unknown>[],
+): Promise<number> {
   let won = 0;
   for (const outcome of await Promise.allSettled(calls)) {
     if (outcome.status === 'fulfilled') won++;
-    else if (!(outcome.reason instanceof Errno) || outcome.reason.errno !== expected) s.t.fail(String(outcome.reason));
+    else if (!(outcome.reason instanceof Errno) || outcome.reason.errno !== expected)
+      s.t.fail(String(outcome.reason));
   }
   return won;
 }
@@ -23,7 +28,10 @@ export const raceCases: PosixCases = {
     for (let i = 0; i < 40; i++) await s.actor.put(`from${i}`, 'x');
     await s.settle();
     const actors = await several(s, 3);
-    const ways: Record<string, (actor: Actor, name: string, who: number, round: number) => Promise<unknown>> = {
+    const ways: Record<
+      string,
+      (actor: Actor, name: string, who: number, round: number) => Promise<unknown>
+    > = {
       open: (a, name) => a.open(name, O_CREAT | O_EXCL | O_WRONLY),
       mkdir: (a, name) => a.mkdir(name),
       symlink: (a, name) => a.symlink('x', name),
@@ -56,7 +64,11 @@ export const raceCases: PosixCases = {
         await winners(
           s,
           E.ENOENT,
-          actors.map((actor, who) => (who === 0 && i % 2 === 0 ? actor.rename(`file${i}`, `away${i}`) : actor.unlink(`file${i}`))),
+          actors.map((actor, who) =>
+            who === 0 && i % 2 === 0
+              ? actor.rename(`file${i}`, `away${i}`)
+              : actor.unlink(`file${i}`),
+          ),
         ),
         1,
         `file${i}`,
@@ -88,7 +100,11 @@ export const raceCases: PosixCases = {
     let seen = 0;
     while (!state.done) {
       const content = await reader.get('name');
-      if (content.length < 7000 || content.length % 7 !== 0 || content.replaceAll('version', '') !== '') {
+      if (
+        content.length < 7000 ||
+        content.length % 7 !== 0 ||
+        content.replaceAll('version', '') !== ''
+      ) {
         s.t.fail(`${content.length} bytes`);
       }
       seen++;

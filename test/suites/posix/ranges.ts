@@ -18,12 +18,17 @@ import { asRoot, nobody, type PosixCases, type Scene } from '../posix-suite.js';
 const MiB = 1 << 20;
 
 /** Calls by which an ordinary user changes a file's data, but for write(2) and truncate(2). */
-const changes: Readonly<Record<string, (s: Scene, actor: Scene['actor'], name: string) => Promise<unknown>>> = {
+const changes: Readonly<
+  Record<string, (s: Scene, actor: Scene['actor'], name: string) => Promise<unknown>>
+> = {
   ftruncate: async (_, a, name) => a.ftruncate(await a.open(name, O_WRONLY), 3),
   fallocate: async (_, a, name) => a.fallocate(await a.open(name, O_WRONLY), 0, 0, 10_000),
-  punch: async (_, a, name) => a.fallocate(await a.open(name, O_WRONLY), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096),
-  copy: async (_, a, name) => a.copyFileRange(await a.open('source'), 0, await a.open(name, O_WRONLY), 0, 3),
-  send: async (_, a, name) => a.sendfile(await a.open(name, O_WRONLY), await a.open('source'), 0, 3),
+  punch: async (_, a, name) =>
+    a.fallocate(await a.open(name, O_WRONLY), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096),
+  copy: async (_, a, name) =>
+    a.copyFileRange(await a.open('source'), 0, await a.open(name, O_WRONLY), 0, 3),
+  send: async (_, a, name) =>
+    a.sendfile(await a.open(name, O_WRONLY), await a.open('source'), 0, 3),
 };
 
 export const rangeCases: PosixCases = {
@@ -36,22 +41,41 @@ export const rangeCases: PosixCases = {
     s.t.equal(await s.actor.copyFileRange(fd, 0, fd, 5, 5), 5);
     s.t.equal(await s.actor.get('old'), '0123401234');
     await s.fails('EINVAL', s.actor.copyFileRange(fd, 0, fd, 3, 5), 'ranges that overlap');
-    await s.fails('EINVAL', s.actor.copyFileRange(fd, 0, await s.actor.open('other', O_WRONLY), 0, 5, 1), 'a flag');
-    await s.fails('EBADF', s.actor.copyFileRange(fd, 0, await s.actor.open('other', O_WRONLY | O_APPEND), 0, 5), 'O_APPEND');
+    await s.fails(
+      'EINVAL',
+      s.actor.copyFileRange(fd, 0, await s.actor.open('other', O_WRONLY), 0, 5, 1),
+      'a flag',
+    );
+    await s.fails(
+      'EBADF',
+      s.actor.copyFileRange(fd, 0, await s.actor.open('other', O_WRONLY | O_APPEND), 0, 5),
+      'O_APPEND',
+    );
     await s.fails('EISDIR', s.actor.copyFileRange(fd, 0, await s.actor.open('.'), 0, 5));
-    await s.fails('EINVAL', s.actor.copyFileRange(fd, 0, await s.actor.open('fifo', O_RDWR | O_NONBLOCK), 0, 5));
-    s.t.equal(await s.actor.copyFileRange(fd, 0, await s.actor.open('other', O_WRONLY), 0, 0), 0, 'nothing');
+    await s.fails(
+      'EINVAL',
+      s.actor.copyFileRange(fd, 0, await s.actor.open('fifo', O_RDWR | O_NONBLOCK), 0, 5),
+    );
+    s.t.equal(
+      await s.actor.copyFileRange(fd, 0, await s.actor.open('other', O_WRONLY), 0, 0),
+      0,
+      'nothing',
+    );
     s.t.equal(await s.actor.get('other'), 'other');
   },
 
   'copy_file_range of megabytes gives the same bytes': async (s) => {
-    const text = Array.from({ length: 3 * MiB }, (_, i) => String.fromCharCode(97 + ((i * 7 + (i >> 10)) % 26))).join('');
+    const text = Array.from({ length: 3 * MiB }, (_, i) =>
+      String.fromCharCode(97 + ((i * 7 + (i >> 10)) % 26)),
+    ).join('');
     const fd0 = await s.actor.open('from', O_CREAT | O_WRONLY);
-    for (let at = 0; at < text.length; at += MiB / 4) await s.actor.write(fd0, text.slice(at, at + MiB / 4), at);
+    for (let at = 0; at < text.length; at += MiB / 4)
+      await s.actor.write(fd0, text.slice(at, at + MiB / 4), at);
     await s.actor.put('to', 'before');
     await s.settle();
     const [from, to] = [await s.actor.open('from'), await s.actor.open('to', O_RDWR)];
-    for (let done = 0; done < text.length;) done += await s.actor.copyFileRange(from, done, to, done + 3, text.length - done);
+    for (let done = 0; done < text.length;)
+      done += await s.actor.copyFileRange(from, done, to, done + 3, text.length - done);
     let got = '';
     while (got.length < text.length + 3) got += await s.actor.read(to, MiB, got.length);
     s.t.ok(got === `bef${text}`, 'the same, three bytes further on');
@@ -74,7 +98,11 @@ export const rangeCases: PosixCases = {
     const pipe = await s.actor.open('fifo', O_RDWR | O_NONBLOCK);
     s.t.equal(await s.actor.sendfile(pipe, from, 0, 10), 10);
     s.t.equal(await s.actor.read(pipe, 100), '0123456789');
-    await s.fails('EINVAL', s.actor.sendfile(await s.actor.open('to', O_WRONLY | O_APPEND), from, 0, 1), 'O_APPEND');
+    await s.fails(
+      'EINVAL',
+      s.actor.sendfile(await s.actor.open('to', O_WRONLY | O_APPEND), from, 0, 1),
+      'O_APPEND',
+    );
   },
 
   'fallocate: what is refused, and ranges beyond the end': async (s) => {
@@ -85,8 +113,19 @@ export const rangeCases: PosixCases = {
     await s.fails('EINVAL', s.actor.fallocate(fd, 0, 0, -1));
     await s.fails('EFBIG', s.actor.fallocate(fd, 0, 2 ** 62, 2 ** 62));
     await s.fails('EOPNOTSUPP', s.actor.fallocate(fd, 0x4000, 0, 10), 'an unknown mode');
-    await s.fails('EOPNOTSUPP', s.actor.fallocate(fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 10));
-    await s.fails('EOPNOTSUPP', s.actor.fallocate(fd, FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_KEEP_SIZE, 0, 4096));
+    await s.fails(
+      'EOPNOTSUPP',
+      s.actor.fallocate(
+        fd,
+        FALLOC_FL_ZERO_RANGE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+        0,
+        10,
+      ),
+    );
+    await s.fails(
+      'EOPNOTSUPP',
+      s.actor.fallocate(fd, FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_KEEP_SIZE, 0, 4096),
+    );
     await s.actor.fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 100, 1000);
     await s.actor.fallocate(fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, 5, 1000);
     s.t.equal(await s.actor.get('old'), 'conte\0\0', 'the size is kept');
@@ -109,23 +148,25 @@ export const rangeCases: PosixCases = {
     s.t.equal(await s.actor.get('old'), 'conte01234');
   },
 
-  'whatever changes the data clears set-id bits for an ordinary user, not for root': asRoot(async (s) => {
-    await s.actor.put('source', 'source');
-    for (const what of Object.keys(changes)) {
-      for (const who of ['user', 'root']) {
-        await s.actor.put(`${what}-${who}`, 'content');
-        await s.actor.chmod(`${what}-${who}`, 0o6777);
+  'whatever changes the data clears set-id bits for an ordinary user, not for root': asRoot(
+    async (s) => {
+      await s.actor.put('source', 'source');
+      for (const what of Object.keys(changes)) {
+        for (const who of ['user', 'root']) {
+          await s.actor.put(`${what}-${who}`, 'content');
+          await s.actor.chmod(`${what}-${who}`, 0o6777);
+        }
       }
-    }
-    await s.settle();
-    const user = await s.start({ identity: nobody });
-    for (const [what, change] of Object.entries(changes)) {
-      await change(s, user, `${what}-user`);
-      s.t.equal((await s.actor.lstat(`${what}-user`)).mode & 0o7777, 0o777, what);
-      await change(s, s.actor, `${what}-root`);
-      s.t.equal((await s.actor.lstat(`${what}-root`)).mode & 0o7777, 0o6777, `${what} by root`);
-    }
-  }),
+      await s.settle();
+      const user = await s.start({ identity: nobody });
+      for (const [what, change] of Object.entries(changes)) {
+        await change(s, user, `${what}-user`);
+        s.t.equal((await s.actor.lstat(`${what}-user`)).mode & 0o7777, 0o777, what);
+        await change(s, s.actor, `${what}-root`);
+        s.t.equal((await s.actor.lstat(`${what}-root`)).mode & 0o7777, 0o6777, `${what} by root`);
+      }
+    },
+  ),
 
   'ranges changed update mtime and ctime': async (s) => {
     await s.actor.put('source', 'source');

@@ -12,12 +12,15 @@ async function makeFiles(actor: Actor, dir: string, count: number): Promise<stri
   await actor.mkdir(dir);
   const names = Array.from({ length: count }, (_, i) => `entry-${i.toString().padStart(6, '0')}`);
   for (let i = 0; i < count; i += 500) {
-    await Promise.all(names.slice(i, i + 500).map((name) => actor.mknod(`${dir}/${name}`, 0o100644)));
+    await Promise.all(
+      names.slice(i, i + 500).map((name) => actor.mknod(`${dir}/${name}`, 0o100644)),
+    );
   }
   return names;
 }
 
-const shown = (entries: readonly Entry[]) => entries.map((entry) => entry.name).filter((name) => name !== '.' && name !== '..');
+const shown = (entries: readonly Entry[]) =>
+  entries.map((entry) => entry.name).filter((name) => name !== '.' && name !== '..');
 
 async function rest(actor: Actor, fd: number, size = 2048): Promise<Entry[]> {
   const found: Entry[] = [];
@@ -47,14 +50,26 @@ export const readdirCases: PosixCases = {
       const entries = await s.actor.list(dir);
       for (const entry of entries) {
         if (entry.name === '..') continue;
-        s.t.equal(entry.ino, (await s.actor.lstat(`${dir}/${entry.name}`)).ino, `d_ino of ${dir}/${entry.name}`);
-        if (entry.name in types && dir === '.') s.t.equal(entry.type, types[entry.name], `d_type of ${entry.name}`);
+        s.t.equal(
+          entry.ino,
+          (await s.actor.lstat(`${dir}/${entry.name}`)).ino,
+          `d_ino of ${dir}/${entry.name}`,
+        );
+        if (entry.name in types && dir === '.')
+          s.t.equal(entry.type, types[entry.name], `d_type of ${entry.name}`);
       }
       s.t.same(
-        entries.filter((entry) => entry.name === '.' || entry.name === '..').map((entry) => entry.type),
+        entries
+          .filter((entry) => entry.name === '.' || entry.name === '..')
+          .map((entry) => entry.type),
         [DT.dir, DT.dir],
       );
-      if (parent) s.t.equal(entries.find((entry) => entry.name === '..')?.ino, (await s.actor.lstat(parent)).ino, 'd_ino of ..');
+      if (parent)
+        s.t.equal(
+          entries.find((entry) => entry.name === '..')?.ino,
+          (await s.actor.lstat(parent)).ino,
+          'd_ino of ..',
+        );
     }
   },
 
@@ -78,7 +93,11 @@ export const readdirCases: PosixCases = {
       s.t.same(shown(await rest(s.actor, fd, size)).sort(), names, `${size} bytes`);
       await s.actor.close(fd);
     }
-    await s.fails('EINVAL', s.actor.getdents(await s.actor.open('many'), 16), 'a buffer too small for one entry');
+    await s.fails(
+      'EINVAL',
+      s.actor.getdents(await s.actor.open('many'), 16),
+      'a buffer too small for one entry',
+    );
     await s.fails('ENOTDIR', s.actor.getdents(await s.actor.open('many/entry-000000'), 1024));
   },
 
@@ -94,7 +113,10 @@ export const readdirCases: PosixCases = {
     await s.actor.put('many/new', 'x');
     await s.actor.unlink('many/entry-000007');
     await s.actor.lseek(fd, 0, SEEK_SET);
-    s.t.same(shown(await rest(s.actor, fd)).sort(), [...names.filter((name) => name !== 'entry-000007'), 'new'].sort());
+    s.t.same(
+      shown(await rest(s.actor, fd)).sort(),
+      [...names.filter((name) => name !== 'entry-000007'), 'new'].sort(),
+    );
   },
 
   'listing while deleting what was listed sees every entry exactly once': async (s) => {
@@ -125,7 +147,9 @@ export const readdirCases: PosixCases = {
       const some = await s.actor.getdents(fd, 1024);
       if (some.length === 0) break;
       seen.push(...shown(some));
-      await Promise.all(go.slice(step * 20, step * 20 + 20).map((name) => other.unlink(`many/${name}`)));
+      await Promise.all(
+        go.slice(step * 20, step * 20 + 20).map((name) => other.unlink(`many/${name}`)),
+      );
       if (step >= 20) continue;
       await other.put(`many/added-${step}`, 'x');
       await other.rename(`many/added-${step}`, `many/moved-${step}`);
@@ -138,7 +162,8 @@ export const readdirCases: PosixCases = {
     await makeFiles(s.actor, 'many', 200);
     await s.settle();
     const fd = await s.actor.open('many', O_RDONLY | O_DIRECTORY);
-    // About 40 calls list 200 entries; a listing that shows each new name again goes on for ever (tmpfs once did).
+    // About 40 calls list 200 entries; a listing that shows each new name again goes on for ever
+    // (tmpfs once did).
     let steps = 0;
     let last = 'entry-000000';
     for (; steps < 500; steps++) {
@@ -161,8 +186,12 @@ export const readdirCases: PosixCases = {
   'a directory deleted by two at once is gone, with no error but ENOENT': async (s) => {
     await makeFiles(s.actor, 'many', 1000);
     await s.settle();
-    const results = await Promise.allSettled([run('rm', ['-rf', `${s.dir}/many`]), run('rm', ['-rf', `${s.dir}/many`])]);
-    for (const result of results) if (result.status === 'rejected') s.t.match(String(result.reason), /not empty|No such file/);
+    const results = await Promise.allSettled([
+      run('rm', ['-rf', `${s.dir}/many`]),
+      run('rm', ['-rf', `${s.dir}/many`]),
+    ]);
+    for (const result of results)
+      if (result.status === 'rejected') s.t.match(String(result.reason), /not empty|No such file/);
     await run('rm', ['-rf', `${s.dir}/many`]);
     s.t.same(await s.actor.names(), []);
   },

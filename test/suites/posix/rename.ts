@@ -74,7 +74,8 @@ export const renameCases: PosixCases = {
 
   'every type over every type': async (s) => {
     const outcome = (from: Kind, to: Kind): ErrnoName | undefined => {
-      if (from === 'empty' || from === 'full') return to === 'full' ? 'ENOTEMPTY' : to === 'empty' ? undefined : 'ENOTDIR';
+      if (from === 'empty' || from === 'full')
+        return to === 'full' ? 'ENOTEMPTY' : to === 'empty' ? undefined : 'ENOTDIR';
       return to === 'empty' || to === 'full' ? 'EISDIR' : undefined;
     };
     const all = kinds();
@@ -221,7 +222,11 @@ export const renameCases: PosixCases = {
     s.t.same(await s.actor.names('socket'), ['file']);
     await s.actor.rename('socket', 'socket', RENAME_EXCHANGE);
     s.t.same(await s.actor.names('new'), ['sub']);
-    await s.fails('EEXIST', s.actor.rename('file', 'file', RENAME_NOREPLACE), 'the name is there: its own');
+    await s.fails(
+      'EEXIST',
+      s.actor.rename('file', 'file', RENAME_NOREPLACE),
+      'the name is there: its own',
+    );
   },
 
   'a renamed file can be made again under its old name': async (s) => {

@@ -1,5 +1,12 @@
 /** utimensat(2), and which times each operation updates (POSIX; man 7 inode). */
-import { O_RDONLY, O_WRONLY, RENAME_EXCHANGE, RENAME_NOREPLACE, UTIME_NOW, UTIME_OMIT } from '../constants.js';
+import {
+  O_RDONLY,
+  O_WRONLY,
+  RENAME_EXCHANGE,
+  RENAME_NOREPLACE,
+  UTIME_NOW,
+  UTIME_OMIT,
+} from '../constants.js';
 import { asRoot, nobody, type PosixCases, type Scene } from '../posix-suite.js';
 import { makeEveryType } from './types.js';
 
@@ -23,7 +30,13 @@ async function moves(
   await act();
   const after = await s.actor.lstat(path);
   const moved =
-    after.mtime !== before.mtime ? (after.ctime !== before.ctime ? 'both' : 'mtime') : after.ctime !== before.ctime ? 'ctime' : 'nothing';
+    after.mtime !== before.mtime
+      ? after.ctime !== before.ctime
+        ? 'both'
+        : 'mtime'
+      : after.ctime !== before.ctime
+        ? 'ctime'
+        : 'nothing';
   s.t.equal(moved, expected, what);
 }
 
@@ -33,7 +46,11 @@ export const timeCases: PosixCases = {
     await s.settle();
     for (const type of ['file', 'dir', 'link', 'dangling', 'fifo', 'socket']) {
       await s.actor.utimens(type, [1_234_567_890, 123_456_789], [987_654_321, 999_999_999]);
-      s.t.match(await s.actor.lstat(type), { atime: 1_234_567_890_123_456_789n, mtime: 987_654_321_999_999_999n }, type);
+      s.t.match(
+        await s.actor.lstat(type),
+        { atime: 1_234_567_890_123_456_789n, mtime: 987_654_321_999_999_999n },
+        type,
+      );
     }
   },
 
@@ -41,7 +58,10 @@ export const timeCases: PosixCases = {
     await s.actor.put('old', 'x');
     await s.settle();
     await s.actor.utimens('old', [-1000, 5], [4_000_000_000, 7]);
-    s.t.match(await s.actor.lstat('old'), { atime: -999_999_999_995n, mtime: 4_000_000_000_000_000_007n });
+    s.t.match(await s.actor.lstat('old'), {
+      atime: -999_999_999_995n,
+      mtime: 4_000_000_000_000_000_007n,
+    });
   },
 
   'nanoseconds that are none are EINVAL': async (s) => {
@@ -81,11 +101,23 @@ export const timeCases: PosixCases = {
     await s.settle();
     await moves(s, 'from', 'both', () => s.actor.rename('from/a', 'to/a'), 'renamed from here');
     await age(s, 'from', 'to');
-    await moves(s, 'to', 'both', () => s.actor.rename('from/b', 'to/c'), 'renamed over a name here');
+    await moves(
+      s,
+      'to',
+      'both',
+      () => s.actor.rename('from/b', 'to/c'),
+      'renamed over a name here',
+    );
     await s.actor.put('from/e', 'x');
     for (const dir of ['from', 'to']) {
       await age(s, 'from', 'to');
-      await moves(s, dir, 'both', () => s.actor.rename('from/e', 'to/d', RENAME_EXCHANGE), `an exchange with ${dir}`);
+      await moves(
+        s,
+        dir,
+        'both',
+        () => s.actor.rename('from/e', 'to/d', RENAME_EXCHANGE),
+        `an exchange with ${dir}`,
+      );
     }
   },
 
@@ -141,7 +173,8 @@ export const timeCases: PosixCases = {
   },
 
   'write and truncation update mtime and ctime': async (s) => {
-    for (const name of ['written', 'grown', 'cut', 'opened', 'same']) await s.actor.put(name, 'content');
+    for (const name of ['written', 'grown', 'cut', 'opened', 'same'])
+      await s.actor.put(name, 'content');
     await age(s, 'written', 'grown', 'cut', 'opened', 'same');
     await s.settle();
     const fd = await s.actor.open('written', O_WRONLY);
@@ -189,9 +222,21 @@ export const timeCases: PosixCases = {
     await both('rename in', () => s.actor.rename('b3', 'dir/b4'));
     await both('rename over', () => s.actor.rename('outside', 'dir/c'));
     await age(s, 'dir');
-    await moves(s, 'dir', 'nothing', () => s.actor.put('dir/c', 'changed'), 'writing to a file within');
+    await moves(
+      s,
+      'dir',
+      'nothing',
+      () => s.actor.put('dir/c', 'changed'),
+      'writing to a file within',
+    );
     await moves(s, 'dir', 'nothing', () => s.actor.chmod('dir/c', 0o600), 'chmod of a file within');
-    await moves(s, 'dir', 'nothing', () => s.actor.unlink('dir/missing').catch(() => undefined), 'a failed unlink');
+    await moves(
+      s,
+      'dir',
+      'nothing',
+      () => s.actor.unlink('dir/missing').catch(() => undefined),
+      'a failed unlink',
+    );
     s.t.equal((await s.actor.lstat('dir')).mtime, old);
   },
 

@@ -5,7 +5,10 @@ import { S_IFCHR, S_IFIFO, S_IFSOCK } from '../constants.js';
 /** What `makeEveryType` makes for anyone; root gets `device` (the null device) too. */
 export const plainTypes = ['file', 'dir', 'link', 'dirlink', 'fifo', 'socket'] as const;
 
-/** A file, a directory with something in it, symlinks to both, a dangling one, a FIFO, a socket, and as root a device. */
+/**
+ * A file, a directory with something in it, symlinks to both, a dangling one, a FIFO, a socket, and
+ * as root a device.
+ */
 export async function makeEveryType(actor: Actor): Promise<void> {
   await actor.put('file', 'content of a file\n', 0o640);
   await actor.mkdir('dir', 0o750);

@@ -72,7 +72,10 @@ export const xattrCases: PosixCases = {
   'many attributes, and none': async (s) => {
     await s.actor.put('file', 'x');
     await s.actor.put('none', 'x');
-    const names = Array.from({ length: 30 }, (_, i) => `user.attribute-${String(i).padStart(2, '0')}`);
+    const names = Array.from(
+      { length: 30 },
+      (_, i) => `user.attribute-${String(i).padStart(2, '0')}`,
+    );
     for (const name of names.slice(0, 15)) await s.actor.setxattr('file', name, name);
     await s.settle();
     for (const name of names.slice(15)) await s.actor.setxattr('file', name, name);
@@ -146,15 +149,26 @@ export const xattrCases: PosixCases = {
       await s.actor.setxattr(name, 'security.capability', capability);
     }
     await s.settle();
-    s.t.equal(Buffer.from(await s.actor.getxattr('kept', 'security.capability'), 'latin1').toString('hex'), capability.toString('hex'));
+    s.t.equal(
+      Buffer.from(await s.actor.getxattr('kept', 'security.capability'), 'latin1').toString('hex'),
+      capability.toString('hex'),
+    );
     const fd = await s.actor.open('written', O_WRONLY);
     await s.actor.write(fd, 'y');
-    await s.fails('ENODATA', s.actor.getxattr('written', 'security.capability'), 'after a write by root');
+    await s.fails(
+      'ENODATA',
+      s.actor.getxattr('written', 'security.capability'),
+      'after a write by root',
+    );
     await s.actor.lchown('chowned', 1, 1);
     await s.fails('ENODATA', s.actor.getxattr('chowned', 'security.capability'), 'after chown');
     const user = await s.start({ identity: nobody });
     await user.truncate('truncated', 0);
-    await s.fails('ENODATA', s.actor.getxattr('truncated', 'security.capability'), 'after a truncation');
+    await s.fails(
+      'ENODATA',
+      s.actor.getxattr('truncated', 'security.capability'),
+      'after a truncation',
+    );
     await s.actor.chmod('kept', 0o755);
     await s.actor.utimens('kept', [1, 1], [1, 1]);
     await s.actor.rename('kept', 'new');

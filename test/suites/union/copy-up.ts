@@ -1,11 +1,28 @@
 /** What brings a lower file into the upper, what does not, and what it keeps on the way. */
-import { O_APPEND, O_CREAT, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY, R_OK, S_IFCHR, S_IFIFO, SEEK_DATA, W_OK } from '../constants.js';
+import {
+  O_APPEND,
+  O_CREAT,
+  O_RDONLY,
+  O_RDWR,
+  O_TRUNC,
+  O_WRONLY,
+  R_OK,
+  S_IFCHR,
+  S_IFIFO,
+  SEEK_DATA,
+  W_OK,
+} from '../constants.js';
 import type { Actor } from '../actor.js';
 import { asLowerTree } from './lower-tree.js';
 import type { UnionCases, UnionScene } from './scene.js';
 
 /** Asserts that `act` on the lower file `file` brings it into the upper. */
-async function triggers(s: UnionScene, name: string, act: (mnt: Actor, name: string) => Promise<unknown>, what: string): Promise<void> {
+async function triggers(
+  s: UnionScene,
+  name: string,
+  act: (mnt: Actor, name: string) => Promise<unknown>,
+  what: string,
+): Promise<void> {
   await act(s.mnt, name);
   s.t.ok((await s.inUpper()).includes(name), `${what} copies up`);
 }
@@ -28,7 +45,8 @@ export const copyUpCases: UnionCases = {
   'opening for writing without writing copies nothing': async (s) => {
     await s.lay('lower1', { file: 'content' });
     await s.mount();
-    for (const flags of [O_RDWR, O_WRONLY, O_WRONLY | O_APPEND, O_CREAT | O_RDWR]) await s.mnt.close(await s.mnt.open('file', flags));
+    for (const flags of [O_RDWR, O_WRONLY, O_WRONLY | O_APPEND, O_CREAT | O_RDWR])
+      await s.mnt.close(await s.mnt.open('file', flags));
     s.t.same(await s.inUpper(), []);
   },
 
@@ -68,24 +86,29 @@ export const copyUpCases: UnionCases = {
     s.same(await s.held('lower1'), before, 'the lower is untouched');
   },
 
-  'a copied-up file keeps content, owner, mode, times and xattrs; its directory keeps its own': async (s) => {
-    await asLowerTree(s);
-    await s.mount();
-    const before = await s.shown();
-    for (const path of ['file', 'dir/file', 'closed/deep/file']) {
-      await s.mnt.setxattr(path, 'user.added', 'x');
-      await s.mnt.removexattr(path, 'user.added');
-    }
-    for (const path of ['fifo', 'dir', 'empty']) {
-      const { mode } = await s.mnt.lstat(path);
-      await s.mnt.chmod(path, mode & 0o7777);
-    }
-    s.same(await s.shown(), before, 'nothing but ctime changed');
-    s.t.ok((await s.inUpper()).includes('closed/deep/file'));
-    await s.remount();
-    s.same(await s.shown(), before, 'after a remount too');
-    s.t.equal((await s.disk.lstat('upper/closed')).mode & 0o777, 0o700, 'a 0700 parent stays 0700');
-  },
+  'a copied-up file keeps content, owner, mode, times and xattrs; its directory keeps its own':
+    async (s) => {
+      await asLowerTree(s);
+      await s.mount();
+      const before = await s.shown();
+      for (const path of ['file', 'dir/file', 'closed/deep/file']) {
+        await s.mnt.setxattr(path, 'user.added', 'x');
+        await s.mnt.removexattr(path, 'user.added');
+      }
+      for (const path of ['fifo', 'dir', 'empty']) {
+        const { mode } = await s.mnt.lstat(path);
+        await s.mnt.chmod(path, mode & 0o7777);
+      }
+      s.same(await s.shown(), before, 'nothing but ctime changed');
+      s.t.ok((await s.inUpper()).includes('closed/deep/file'));
+      await s.remount();
+      s.same(await s.shown(), before, 'after a remount too');
+      s.t.equal(
+        (await s.disk.lstat('upper/closed')).mode & 0o777,
+        0o700,
+        'a 0700 parent stays 0700',
+      );
+    },
 
   'symlinks and special files keep owner, mode and times when copied up': {
     needsRoot: true,
@@ -107,7 +130,10 @@ export const copyUpCases: UnionCases = {
         await s.mnt.rename(`${name}2`, name);
       }
       const { mtime, mode, uid, rdev } = await s.disk.lstat('upper/device');
-      s.t.match({ mtime, mode, uid, rdev }, { mtime: 88_000_000_008n, mode: S_IFCHR | 0o620, uid: 0, rdev: '5:1' });
+      s.t.match(
+        { mtime, mode, uid, rdev },
+        { mtime: 88_000_000_008n, mode: S_IFCHR | 0o620, uid: 0, rdev: '5:1' },
+      );
     },
   },
 
@@ -124,7 +150,11 @@ export const copyUpCases: UnionCases = {
     s.same(await s.shown(), before, 'through the mount');
     for (const [i, path] of ['a/b/c', 'a/b', 'a'].entries()) {
       const st = await s.disk.lstat(`upper/${path}`);
-      s.t.match({ mode: st.mode & 0o777, mtime: st.mtime }, { mode: 0o700 + i, mtime: BigInt(200 + i) * 1_000_000_000n + 2n }, path);
+      s.t.match(
+        { mode: st.mode & 0o777, mtime: st.mtime },
+        { mode: 0o700 + i, mtime: BigInt(200 + i) * 1_000_000_000n + 2n },
+        path,
+      );
       s.t.equal(await s.disk.getxattr(`upper/${path}`, 'user.n'), String(i));
     }
   },
@@ -166,7 +196,9 @@ export const copyUpCases: UnionCases = {
     await s.mnt.rename('a', 'dir/a');
     await s.unmount();
     const tree = await s.held('work', { mtime: false });
-    const left = [...tree].filter(([path, text]) => !text.startsWith('dir ') && path !== '.' && !/^[^/]*\/incompat/.test(path));
+    const left = [...tree].filter(
+      ([path, text]) => !text.startsWith('dir ') && path !== '.' && !/^[^/]*\/incompat/.test(path),
+    );
     // The kernel keeps one whiteout in its workdir, to link from.
     s.t.same(
       left.filter(([, text]) => !text.startsWith('char')).map(([path]) => path),
@@ -193,33 +225,39 @@ export const copyUpCases: UnionCases = {
     s.t.equal((await s.mnt.fstat(reader)).ino, (await s.mnt.lstat('file')).ino);
   },
 
-  'a copy-up that an ordinary user causes keeps owner and directories, though he could not make them': {
-    needsRoot: true,
-    run: async (s) => {
-      await s.lay('lower1', { 'dir/file': 'content' });
-      await s.disk.lchown('lower1/dir/file', 7, 8);
-      await s.disk.chmod('lower1/dir/file', 0o666);
-      await s.disk.setxattr('lower1/dir/file', 'trusted.secret', 'x');
-      await s.mount();
-      const user = await s.start({ identity: { uid: 65534, gid: 65534 } });
-      await user.write(await user.open('dir/file', O_WRONLY), 'CON');
-      s.t.equal(await s.mnt.get('dir/file'), 'CONtent');
-      s.t.match(await s.disk.lstat('upper/dir/file'), { uid: 7, gid: 8 });
-      s.t.equal(await s.disk.getxattr('upper/dir/file', 'trusted.secret'), 'x');
-      s.t.match(await s.disk.lstat('upper/dir'), { uid: 0, gid: 0 });
+  'a copy-up that an ordinary user causes keeps owner and directories, though he could not make them':
+    {
+      needsRoot: true,
+      run: async (s) => {
+        await s.lay('lower1', { 'dir/file': 'content' });
+        await s.disk.lchown('lower1/dir/file', 7, 8);
+        await s.disk.chmod('lower1/dir/file', 0o666);
+        await s.disk.setxattr('lower1/dir/file', 'trusted.secret', 'x');
+        await s.mount();
+        const user = await s.start({ identity: { uid: 65534, gid: 65534 } });
+        await user.write(await user.open('dir/file', O_WRONLY), 'CON');
+        s.t.equal(await s.mnt.get('dir/file'), 'CONtent');
+        s.t.match(await s.disk.lstat('upper/dir/file'), { uid: 7, gid: 8 });
+        s.t.equal(await s.disk.getxattr('upper/dir/file', 'trusted.secret'), 'x');
+        s.t.match(await s.disk.lstat('upper/dir'), { uid: 0, gid: 0 });
+      },
     },
-  },
 
   "times beyond what the upper's file system stores become what it makes of them": async (s) => {
     await s.lay('lower1', { file: 'content' });
     await s.mount();
     await s.disk.put('beside', 'content');
-    // After 2446, what ext4 stores; from 2^53 on, what a double does not hold to the second; before 1901.
+    // After 2446, what ext4 stores; from 2^53 on, what a double does not hold to the second; before
+    // 1901.
     for (const seconds of [15_032_385_536, 2 ** 40, 2 ** 53, 2 ** 62, -(2 ** 40), -(2 ** 60)]) {
       await s.mnt.utimens('file', [seconds, 0], [seconds, 0]);
       await s.disk.utimens('beside', [seconds, 0], [seconds, 0]);
       const { atime, mtime } = await s.disk.lstat('beside');
-      s.t.match(await s.mnt.lstat('file'), { atime, mtime }, `${seconds} s, as on the upper's file system itself`);
+      s.t.match(
+        await s.mnt.lstat('file'),
+        { atime, mtime },
+        `${seconds} s, as on the upper's file system itself`,
+      );
     }
   },
 };

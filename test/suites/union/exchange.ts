@@ -55,17 +55,36 @@ async function exchanged(s: UnionScene, from: 'ours' | 'kernel'): Promise<void> 
 
 /** Makes the origin of every type known: copied up, and some renamed as well. */
 async function copyAllUp(mnt: Actor): Promise<void> {
-  for (const name of ['file', 'link', 'fifo', 'socket', 'char', 'dir/file', 'dir', 'closed/deep']) await mnt.lchown(name, 1, 1);
+  for (const name of ['file', 'link', 'fifo', 'socket', 'char', 'dir/file', 'dir', 'closed/deep'])
+    await mnt.lchown(name, 1, 1);
   await mnt.rename('link', 'link2');
   await mnt.rename('fifo', 'dir/fifo2');
 }
 
-const copiedUp = ['file', 'link2', 'dir/fifo2', 'socket', 'char', 'dir/file', 'dir', 'closed', 'closed/deep'];
+const copiedUp = [
+  'file',
+  'link2',
+  'dir/fifo2',
+  'socket',
+  'char',
+  'dir/file',
+  'dir',
+  'closed',
+  'closed/deep',
+];
 
 export const exchangeCases: UnionCases = {
-  'the kernel mounts an upper written here': { needsKernel: true, needsRoot: true, run: (s) => exchanged(s, 'ours') },
+  'the kernel mounts an upper written here': {
+    needsKernel: true,
+    needsRoot: true,
+    run: (s) => exchanged(s, 'ours'),
+  },
 
-  'an upper written by the kernel is mounted here': { needsKernel: true, needsRoot: true, run: (s) => exchanged(s, 'kernel') },
+  'an upper written by the kernel is mounted here': {
+    needsKernel: true,
+    needsRoot: true,
+    run: (s) => exchanged(s, 'kernel'),
+  },
 
   'the origin of every type is recorded as the kernel records it': {
     needsKernel: true,
@@ -79,13 +98,23 @@ export const exchangeCases: UnionCases = {
         await s.unmount();
         const marks: Record<string, string> = {};
         for (const name of copiedUp)
-          marks[name] = Buffer.from(await s.disk.getxattr(`upper/${name}`, `${overlayPrefix}origin`), 'latin1').toString('hex');
+          marks[name] = Buffer.from(
+            await s.disk.getxattr(`upper/${name}`, `${overlayPrefix}origin`),
+            'latin1',
+          ).toString('hex');
         for (const name of ['', 'dir', 'closed/deep'])
-          marks[`impure ${name}`] = await s.disk.getxattr(`upper/${name}`, `${overlayPrefix}impure`).catch(() => 'not set');
+          marks[`impure ${name}`] = await s.disk
+            .getxattr(`upper/${name}`, `${overlayPrefix}impure`)
+            .catch(() => 'not set');
         return marks;
       };
       const ours = await recorded(s.mounter);
-      await succeed(['sh', '-c', 'rm -rf "$0"/upper "$0"/work && mkdir "$0"/upper "$0"/work', s.union.base]);
+      await succeed([
+        'sh',
+        '-c',
+        'rm -rf "$0"/upper "$0"/work && mkdir "$0"/upper "$0"/work',
+        s.union.base,
+      ]);
       const theirs = await recorded(kernel);
       s.t.same(ours, theirs);
       s.t.ok(
@@ -103,13 +132,19 @@ export const exchangeCases: UnionCases = {
       await s.disk.mknod('lower1/char', S_IFCHR | 0o600, 1, 3);
       await s.mount(kernel);
       await copyAllUp(s.mnt);
-      const inos = async () => Promise.all(copiedUp.map(async (name) => (await s.mnt.lstat(name)).ino));
+      const inos = async () =>
+        Promise.all(copiedUp.map(async (name) => (await s.mnt.lstat(name)).ino));
       const theirs = await inos();
       await s.remount();
       s.t.same(await inos(), theirs);
       for (const dir of ['.', 'dir', 'closed']) {
         for (const entry of await s.mnt.list(dir)) {
-          if (entry.name !== '..') s.t.equal(entry.ino, (await s.mnt.lstat(`${dir}/${entry.name}`)).ino, `d_ino of ${dir}/${entry.name}`);
+          if (entry.name !== '..')
+            s.t.equal(
+              entry.ino,
+              (await s.mnt.lstat(`${dir}/${entry.name}`)).ino,
+              `d_ino of ${dir}/${entry.name}`,
+            );
         }
       }
     },
@@ -125,7 +160,8 @@ export const exchangeCases: UnionCases = {
       await s.mnt.rename('fifo', 'pipe');
       await s.mnt.lchown('link', 1, 1);
       const names = ['file', 'pipe', 'link', 'socket', 'dir/file'];
-      const inos = async () => Promise.all(names.map(async (name) => (await s.mnt.lstat(name)).ino));
+      const inos = async () =>
+        Promise.all(names.map(async (name) => (await s.mnt.lstat(name)).ino));
       const ours = await inos();
       await s.remount(kernel);
       s.t.same(await inos(), ours);

@@ -3,33 +3,51 @@ import { O_WRONLY, S_IFBLK, S_IFCHR } from '../constants.js';
 import { asLowerTree } from './lower-tree.js';
 import type { UnionCases } from './scene.js';
 
-const everyName = ['file', 'dir', 'dir/file', 'link', 'fifo', 'socket', 'empty', 'closed/deep/file'];
+const everyName = [
+  'file',
+  'dir',
+  'dir/file',
+  'link',
+  'fifo',
+  'socket',
+  'empty',
+  'closed/deep/file',
+];
 
 export const inodeNumberCases: UnionCases = {
   'st_ino stays across copy-up, for every type': async (s) => {
     await asLowerTree(s);
     await s.mount();
-    const before = new Map(await Promise.all(everyName.map(async (name) => [name, await s.mnt.lstat(name)] as const)));
+    const before = new Map(
+      await Promise.all(everyName.map(async (name) => [name, await s.mnt.lstat(name)] as const)),
+    );
     for (const name of everyName) {
       await s.mnt.utimens(name, [1, 1], [1, 1]);
-      s.t.match(await s.mnt.lstat(name), { ino: before.get(name)?.ino, dev: before.get(name)?.dev }, name);
+      s.t.match(
+        await s.mnt.lstat(name),
+        { ino: before.get(name)?.ino, dev: before.get(name)?.dev },
+        name,
+      );
     }
     for (const entry of await s.mnt.list('.')) {
-      if (entry.name !== '..') s.t.equal(entry.ino, (await s.mnt.lstat(entry.name)).ino, `d_ino of ${entry.name}`);
+      if (entry.name !== '..')
+        s.t.equal(entry.ino, (await s.mnt.lstat(entry.name)).ino, `d_ino of ${entry.name}`);
     }
   },
 
   'st_ino stays across copy-up and a remount': async (s) => {
     await asLowerTree(s);
     await s.mount();
-    const inos = async (names: readonly string[]) => Promise.all(names.map(async (name) => (await s.mnt.lstat(name)).ino));
+    const inos = async (names: readonly string[]) =>
+      Promise.all(names.map(async (name) => (await s.mnt.lstat(name)).ino));
     const names = everyName.filter((name) => !['dir', 'empty'].includes(name));
     const before = await inos(names);
     for (const name of names) await s.mnt.utimens(name, [1, 1], [1, 1]);
     await s.remount();
     s.t.same(await inos(names), before);
     for (const entry of await s.mnt.list('.')) {
-      if (entry.name !== '..') s.t.equal(entry.ino, (await s.mnt.lstat(entry.name)).ino, `d_ino of ${entry.name}`);
+      if (entry.name !== '..')
+        s.t.equal(entry.ino, (await s.mnt.lstat(entry.name)).ino, `d_ino of ${entry.name}`);
     }
   },
 
@@ -39,7 +57,8 @@ export const inodeNumberCases: UnionCases = {
     const names = ['file', 'link', 'fifo', 'socket'];
     const before = await Promise.all(names.map(async (name) => (await s.mnt.lstat(name)).ino));
     for (const name of names) await s.mnt.rename(name, `dir/${name}2`);
-    const after = () => Promise.all(names.map(async (name) => (await s.mnt.lstat(`dir/${name}2`)).ino));
+    const after = () =>
+      Promise.all(names.map(async (name) => (await s.mnt.lstat(`dir/${name}2`)).ino));
     s.t.same(await after(), before);
     await s.remount();
     s.t.same(await after(), before);
@@ -53,14 +72,30 @@ export const inodeNumberCases: UnionCases = {
       await s.disk.mknod('lower1/block', S_IFBLK | 0o600, 7, 200);
       await s.disk.symlink('nowhere', 'lower1/dangling');
       await s.mount();
-      const moved = ['file', 'link', 'fifo', 'socket', 'char', 'block', 'dangling', 'closed/deep/file'];
+      const moved = [
+        'file',
+        'link',
+        'fifo',
+        'socket',
+        'char',
+        'block',
+        'dangling',
+        'closed/deep/file',
+      ];
       const directories = ['dir', 'empty', 'closed', 'closed/deep'];
       const before = new Map<string, bigint>();
-      for (const name of [...moved, ...directories]) before.set(name, (await s.mnt.lstat(name)).ino);
+      for (const name of [...moved, ...directories])
+        before.set(name, (await s.mnt.lstat(name)).ino);
       const now = async (at: (name: string) => string) => {
-        for (const [name, ino] of before) s.t.equal((await s.mnt.lstat(moved.includes(name) ? at(name) : name)).ino, ino, name);
+        for (const [name, ino] of before)
+          s.t.equal((await s.mnt.lstat(moved.includes(name) ? at(name) : name)).ino, ino, name);
         for (const entry of await s.mnt.list('dir')) {
-          if (entry.name !== '..') s.t.equal(entry.ino, (await s.mnt.lstat(`dir/${entry.name}`)).ino, `d_ino of dir/${entry.name}`);
+          if (entry.name !== '..')
+            s.t.equal(
+              entry.ino,
+              (await s.mnt.lstat(`dir/${entry.name}`)).ino,
+              `d_ino of dir/${entry.name}`,
+            );
         }
       };
       for (const name of moved) await s.mnt.lchown(name, 1, 1);
@@ -82,13 +117,21 @@ export const inodeNumberCases: UnionCases = {
     run: async (s) => {
       await asLowerTree(s);
       await s.mount();
-      const [top, file] = [(await s.mnt.lstat('closed')).ino, (await s.mnt.lstat('closed/deep/file')).ino];
+      const [top, file] = [
+        (await s.mnt.lstat('closed')).ino,
+        (await s.mnt.lstat('closed/deep/file')).ino,
+      ];
       await s.mnt.rename('closed', 'dir/opened');
       for (const when of ['at once', 'after a remount']) {
         s.t.equal((await s.mnt.lstat('dir/opened')).ino, top, when);
         s.t.equal((await s.mnt.lstat('dir/opened/deep/file')).ino, file, when);
         for (const entry of await s.mnt.list('dir'))
-          if (entry.name !== '..') s.t.equal(entry.ino, (await s.mnt.lstat(`dir/${entry.name}`)).ino, `d_ino of ${entry.name} ${when}`);
+          if (entry.name !== '..')
+            s.t.equal(
+              entry.ino,
+              (await s.mnt.lstat(`dir/${entry.name}`)).ino,
+              `d_ino of ${entry.name} ${when}`,
+            );
         await s.remount();
       }
       await s.mnt.put('dir/opened/deep/file', 'changed');

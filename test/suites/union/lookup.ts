@@ -155,20 +155,36 @@ export const lookupCases: UnionCases = {
     layers: 60,
     run: async (s) => {
       for (let i = 1; i <= 60; i++)
-        await s.lay(`lower${i}`, { [`dir/own${i}`]: String(i), 'dir/shared': String(i), [`d${i % 7}/f`]: String(i) });
+        await s.lay(`lower${i}`, {
+          [`dir/own${i}`]: String(i),
+          'dir/shared': String(i),
+          [`d${i % 7}/f`]: String(i),
+        });
       await s.mount();
       s.t.equal((await s.mnt.names('dir')).length, 61);
       s.t.equal(await s.mnt.get('dir/shared'), '1');
       s.t.equal(await s.mnt.get('dir/own60'), '60');
-      s.t.same(await Promise.all([0, 1, 2, 3, 4, 5, 6].map((i) => s.mnt.get(`d${i}/f`))), ['7', '1', '2', '3', '4', '5', '6']);
+      s.t.same(await Promise.all([0, 1, 2, 3, 4, 5, 6].map((i) => s.mnt.get(`d${i}/f`))), [
+        '7',
+        '1',
+        '2',
+        '3',
+        '4',
+        '5',
+        '6',
+      ]);
     },
   },
 
   'paths of layers may hold colons, commas and backslashes': {
     layers: 0,
     run: async (s) => {
-      for (const name of ['a:b', 'c,d', 'e\\f']) await s.lay(name, { [`from-${name.charAt(0)}`]: name });
-      await s.mounter.mount({ lowers: ['a:b', 'e\\f'].map((name) => `${s.union.base}/${name}`) }, s.union.mnt);
+      for (const name of ['a:b', 'c,d', 'e\\f'])
+        await s.lay(name, { [`from-${name.charAt(0)}`]: name });
+      await s.mounter.mount(
+        { lowers: ['a:b', 'e\\f'].map((name) => `${s.union.base}/${name}`) },
+        s.union.mnt,
+      );
       const actor = await s.start();
       s.t.same(await actor.names(), ['from-a', 'from-e']);
     },

@@ -26,7 +26,23 @@ export async function asLowerTree(s: UnionScene): Promise<void> {
   await s.disk.chmod('lower1/dir', 0o2775);
   await s.disk.chmod('lower1/closed/deep', 0o711);
   await s.disk.chmod('lower1/closed', 0o700);
-  const paths = ['file', 'dir/file', 'closed/deep/file', 'closed/deep', 'link', 'fifo', 'socket', 'empty', 'dir', 'closed', ''];
+  const paths = [
+    'file',
+    'dir/file',
+    'closed/deep/file',
+    'closed/deep',
+    'link',
+    'fifo',
+    'socket',
+    'empty',
+    'dir',
+    'closed',
+    '',
+  ];
   for (const [i, path] of paths.entries())
-    await s.disk.utimens(`lower1/${path}`, [1_000_000 + i, 111 + i], [2_000_000 + i, 222_222_222 + i]);
+    await s.disk.utimens(
+      `lower1/${path}`,
+      [1_000_000 + i, 111 + i],
+      [2_000_000 + i, 222_222_222 + i],
+    );
 }

@@ -1,5 +1,6 @@
 /**
- * Where other union file systems are known to have failed (overlay-semantics, "Where peers are known to fail").
+ * Where other union file systems are known to have failed (overlay-semantics, "Where peers are
+ * known to fail").
  *
  * Each row of that list, and the test that has it; without a file: a case below.
  *
@@ -36,7 +37,10 @@ import type { UnionCases, UnionScene } from './scene.js';
 async function fill(s: UnionScene, dir: string, count: number): Promise<void> {
   await s.disk.mkdir(dir);
   for (let i = 0; i < count; i += 1000) {
-    const names = Array.from({ length: Math.min(1000, count - i) }, (_, k) => `${dir}/file-${String(i + k).padStart(6, '0')}`);
+    const names = Array.from(
+      { length: Math.min(1000, count - i) },
+      (_, k) => `${dir}/file-${String(i + k).padStart(6, '0')}`,
+    );
     await Promise.all(names.map((name) => s.disk.mknod(name, 0o100644)));
   }
 }
@@ -62,7 +66,8 @@ export const peerFailureCases: UnionCases = {
       const names = await s.mnt.names('many');
       s.t.equal(names.length, 8001);
       s.t.equal(new Set(names).size, 8001);
-      for (let i = 0; i < 8000; i += 100) await s.mnt.unlink(`many/file-${String(i).padStart(6, '0')}`);
+      for (let i = 0; i < 8000; i += 100)
+        await s.mnt.unlink(`many/file-${String(i).padStart(6, '0')}`);
       s.t.equal((await s.mnt.names('many')).length, 7921);
     },
   },
@@ -103,11 +108,19 @@ export const peerFailureCases: UnionCases = {
       }
       await s.mount();
       const tar = async () => {
-        const { status, stderr } = await run(['tar', '-C', s.union.mnt, '-cf', `${s.union.base}/out.tar`, '.']);
+        const { status, stderr } = await run([
+          'tar',
+          '-C',
+          s.union.mnt,
+          '-cf',
+          `${s.union.base}/out.tar`,
+          '.',
+        ]);
         s.t.match({ status, stderr }, { status: 0, stderr: '' });
       };
       await tar();
-      const mtimes = async () => [...(await s.shown())].map(([path, text]) => `${path} ${/mtime (\d+)/.exec(text)?.[1]}`);
+      const mtimes = async () =>
+        [...(await s.shown())].map(([path, text]) => `${path} ${/mtime (\d+)/.exec(text)?.[1]}`);
       const before = await mtimes();
       await succeed(['chown', '-R', '12:34', s.union.mnt]);
       s.t.same(await mtimes(), before);
@@ -160,8 +173,10 @@ export const peerFailureCases: UnionCases = {
     run: async (s) => {
       await fill(s, 'lower1/many', 200);
       await s.mount();
-      for (let i = 0; i < 200; i += 2) await s.mnt.unlink(`many/file-${String(i).padStart(6, '0')}`);
-      for (let i = 0; i < 200; i += 4) await s.mnt.put(`many/file-${String(i).padStart(6, '0')}`, 'again');
+      for (let i = 0; i < 200; i += 2)
+        await s.mnt.unlink(`many/file-${String(i).padStart(6, '0')}`);
+      for (let i = 0; i < 200; i += 4)
+        await s.mnt.put(`many/file-${String(i).padStart(6, '0')}`, 'again');
       const ours = await s.shown();
       s.t.notOk([...ours.values()].some((text) => text.startsWith('unreadable')));
       await s.remount(kernel);
@@ -181,7 +196,8 @@ export const peerFailureCases: UnionCases = {
       s.t.equal((await s.disk.lstat(`upper/${path}`)).mode & 0o7777, 0o700, `${path} in the upper`);
     }
     await s.remount();
-    for (const path of ['closed', 'closed/deep']) s.t.equal((await s.mnt.lstat(path)).mode & 0o7777, 0o700, `${path} after a remount`);
+    for (const path of ['closed', 'closed/deep'])
+      s.t.equal((await s.mnt.lstat(path)).mode & 0o7777, 0o700, `${path} after a remount`);
   },
 
   'device and symlink mtimes survive copy-up': {
@@ -190,16 +206,26 @@ export const peerFailureCases: UnionCases = {
       await s.disk.mknod('lower1/device', S_IFCHR | 0o600, 1, 3);
       await s.lay('lower1', { link: '->nowhere' });
       const names = ['device', 'link'];
-      for (const name of names) await s.disk.utimens(`lower1/${name}`, [1_000_000_000, 1], [1_234_567_890, 987_654_321]);
+      for (const name of names)
+        await s.disk.utimens(`lower1/${name}`, [1_000_000_000, 1], [1_234_567_890, 987_654_321]);
       await s.mount();
       for (const name of names) await s.mnt.lchown(name, 12, 34);
       s.t.same(await s.inUpper(), names);
       for (const name of names) {
         s.t.match(await s.mnt.lstat(name), { uid: 12, mtime: 1_234_567_890_987_654_321n }, name);
-        s.t.equal((await s.disk.lstat(`upper/${name}`)).mtime, 1_234_567_890_987_654_321n, `${name} in the upper`);
+        s.t.equal(
+          (await s.disk.lstat(`upper/${name}`)).mtime,
+          1_234_567_890_987_654_321n,
+          `${name} in the upper`,
+        );
       }
       await s.remount();
-      for (const name of names) s.t.equal((await s.mnt.lstat(name)).mtime, 1_234_567_890_987_654_321n, `${name} after a remount`);
+      for (const name of names)
+        s.t.equal(
+          (await s.mnt.lstat(name)).mtime,
+          1_234_567_890_987_654_321n,
+          `${name} after a remount`,
+        );
     },
   },
 

@@ -125,7 +125,8 @@ export const renameCases: UnionCases = {
     await s.lay('lower1', { a: 'a' });
     await s.mount();
     await s.mnt.put('new', 'x');
-    for (const name of ['a', 'new']) await s.fails('EINVAL', s.mnt.rename(name, 'other', RENAME_WHITEOUT));
+    for (const name of ['a', 'new'])
+      await s.fails('EINVAL', s.mnt.rename(name, 'other', RENAME_WHITEOUT));
     s.t.same(await s.mnt.names(), ['a', 'new']);
   },
 
@@ -179,7 +180,11 @@ export const renameCases: UnionCases = {
     run: readsMetacopy,
   },
 
-  'metacopies that others made are read in every mode': { layers: 2, needsRoot: true, run: readsMetacopy },
+  'metacopies that others made are read in every mode': {
+    layers: 2,
+    needsRoot: true,
+    run: readsMetacopy,
+  },
 };
 
 /** `big` of the upper layer has its metadata there and its data below. */

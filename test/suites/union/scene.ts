@@ -1,4 +1,7 @@
-/** What a case of the union suite has: layers on disk, a mount over them, and an actor on either side. */
+/**
+ * What a case of the union suite has: layers on disk, a mount over them, and an actor on either
+ * side.
+ */
 import type { Test } from 'tap';
 import { succeed } from '../../support/command.js';
 import { Actor, type ActorOptions } from '../actor.js';
@@ -14,14 +17,22 @@ export class UnionScene {
   constructor(
     readonly t: Test,
     readonly mounter: Mounter,
-    /** Acts on the layers, in the directory that holds `lower1` (topmost) to `lowerN`, `upper`, `work` and `mnt`. */
+    /**
+     * Acts on the layers, in the directory that holds `lower1` (topmost) to `lowerN`, `upper`,
+     * `work` and `mnt`.
+     */
     readonly disk: Actor,
     made: Union,
   ) {
     this.made = made;
   }
 
-  static async create(t: Test, mounter: Mounter, layers: number, options: readonly string[]): Promise<UnionScene> {
+  static async create(
+    t: Test,
+    mounter: Mounter,
+    layers: number,
+    options: readonly string[],
+  ): Promise<UnionScene> {
     const union = await Union.create(t, mounter, layers, options);
     return new UnionScene(t, mounter, await Actor.start({ cwd: union.base }), union);
   }
@@ -59,9 +70,13 @@ export class UnionScene {
     await this.union.unmount();
   }
 
-  /** Has the kernel drop every name of the mount that is not in use, so that the next look asks again. */
+  /**
+   * Has the kernel drop every name of the mount that is not in use, so that the next look asks
+   * again.
+   */
   async forget(): Promise<void> {
-    // Reconfiguring a superblock shrinks its dentry cache (fs/super.c, reconfigure_super); `-i` keeps mount(8)'s helpers out of it.
+    // Reconfiguring a superblock shrinks its dentry cache (fs/super.c, reconfigure_super); `-i`
+    // keeps mount(8)'s helpers out of it.
     await succeed(['mount', '-i', '-o', 'remount,rw', this.union.mnt]);
   }
 
@@ -91,7 +106,10 @@ export class UnionScene {
 
   /** What a layer holds, the union's own xattrs aside. */
   held(layer: string, options: TreeOptions = {}): Promise<Tree> {
-    return treeOf(this.disk, `${this.union.base}/${layer}`, { ignoreXattr: (name) => name.startsWith(overlayPrefix), ...options });
+    return treeOf(this.disk, `${this.union.base}/${layer}`, {
+      ignoreXattr: (name) => name.startsWith(overlayPrefix),
+      ...options,
+    });
   }
 
   same(found: Tree, wanted: Tree, message: string): void {
@@ -100,7 +118,9 @@ export class UnionScene {
 
   /** Paths of the entries in the upper directory, sorted. */
   async inUpper(): Promise<string[]> {
-    return [...(await this.held('upper', { mtime: false })).keys()].filter((path) => path !== '.').sort();
+    return [...(await this.held('upper', { mtime: false })).keys()]
+      .filter((path) => path !== '.')
+      .sort();
   }
 
   async whiteout(path: string): Promise<void> {
@@ -114,7 +134,11 @@ export class UnionScene {
   /** Asserts that a name of a layer is a character device 0:0. */
   async isWhiteout(path: string): Promise<void> {
     const st = await this.disk.lstat(path).catch(() => undefined);
-    this.t.equal(st && `${(st.mode & 0o170000).toString(8)} ${st.rdev}`, '20000 0:0', `${path} is a whiteout`);
+    this.t.equal(
+      st && `${(st.mode & 0o170000).toString(8)} ${st.rdev}`,
+      '20000 0:0',
+      `${path} is a whiteout`,
+    );
   }
 
   async isOpaque(path: string, yes = true): Promise<void> {
@@ -122,12 +146,16 @@ export class UnionScene {
     this.t.equal(value === 'y', yes, `${path} is ${yes ? '' : 'not '}opaque`);
   }
 
-  /** Files by path (a path ending in `/` is a directory, `->` gives a symlink's target). Parents are made. */
+  /**
+   * Files by path (a path ending in `/` is a directory, `->` gives a symlink's target). Parents are
+   * made.
+   */
   async lay(layer: string, files: Readonly<Record<string, string>>): Promise<void> {
     await this.disk.mkdir(layer).catch(() => undefined);
     for (const [path, content] of Object.entries(files)) {
       const parts = path.split('/');
-      for (let i = 1; i < parts.length; i++) await this.disk.mkdir(`${layer}/${parts.slice(0, i).join('/')}`).catch(() => undefined);
+      for (let i = 1; i < parts.length; i++)
+        await this.disk.mkdir(`${layer}/${parts.slice(0, i).join('/')}`).catch(() => undefined);
       if (path.endsWith('/')) continue;
       if (content.startsWith('->')) await this.disk.symlink(content.slice(2), `${layer}/${path}`);
       else await this.disk.put(`${layer}/${path}`, content);

@@ -35,11 +35,13 @@ export const whiteoutCases: UnionCases = {
     run: async (s) => {
       await s.lay('lower2', { 'dir/x': 'x' });
       await s.lay('lower1', { 'dir/y': 'y', 'alone/z': 'z' });
-      for (const path of ['nothing', 'dir/nothing', 'alone/nothing']) await s.whiteout(`lower1/${path}`);
+      for (const path of ['nothing', 'dir/nothing', 'alone/nothing'])
+        await s.whiteout(`lower1/${path}`);
       await s.mount();
       s.t.same(await s.mnt.names(), ['alone', 'dir']);
       s.t.same(await s.mnt.names('dir'), ['x', 'y']);
-      for (const path of ['nothing', 'dir/nothing', 'alone/nothing']) await s.fails('ENOENT', s.mnt.lstat(path), path);
+      for (const path of ['nothing', 'dir/nothing', 'alone/nothing'])
+        await s.fails('ENOENT', s.mnt.lstat(path), path);
       s.t.same((await s.mnt.names('alone')).includes('z'), true);
     },
   },
@@ -60,7 +62,8 @@ export const whiteoutCases: UnionCases = {
       const parent = await s.mnt.open('dir', O_RDONLY | O_DIRECTORY);
       await s.forget();
       s.t.same(await s.mnt.names('dir/sub'), ['new', 'one', 'two']);
-      for (const path of ['dir/sub/gone', 'dir/sub/tree']) await s.fails('ENOENT', s.mnt.lstat(path), path);
+      for (const path of ['dir/sub/gone', 'dir/sub/tree'])
+        await s.fails('ENOENT', s.mnt.lstat(path), path);
       s.t.equal(await s.mnt.get('dir/sub/two'), '2');
       await s.mnt.close(parent);
     },
@@ -109,7 +112,11 @@ export const whiteoutCases: UnionCases = {
     needsRoot: true,
     run: async (s) => {
       await showsOpaque(s, 'user.overlay.opaque', false);
-      s.t.equal(await s.mnt.getxattr('dir', 'user.overlay.opaque'), 'y', 'it is an attribute like any other');
+      s.t.equal(
+        await s.mnt.getxattr('dir', 'user.overlay.opaque'),
+        'y',
+        'it is an attribute like any other',
+      );
       await s.mnt.setxattr('dir', 'user.overlay.opaque', 'n');
       s.t.equal(await s.disk.getxattr('upper/dir', 'user.overlay.opaque'), 'n', 'on disk too');
     },
@@ -119,8 +126,20 @@ export const whiteoutCases: UnionCases = {
     layers: 2,
     options: ['whiteout=aufs'],
     run: async (s) => {
-      await s.lay('lower2', { gone: 'x', kept: 'x', 'dir/below': 'x', 'dir/sub/below': 'x', own: 'below' });
-      await s.lay('lower1', { '.wh.gone': '', 'dir/.wh..wh..opq': '', 'dir/own': 'x', '.wh.own': '', own: 'same layer' });
+      await s.lay('lower2', {
+        gone: 'x',
+        kept: 'x',
+        'dir/below': 'x',
+        'dir/sub/below': 'x',
+        own: 'below',
+      });
+      await s.lay('lower1', {
+        '.wh.gone': '',
+        'dir/.wh..wh..opq': '',
+        'dir/own': 'x',
+        '.wh.own': '',
+        own: 'same layer',
+      });
       await s.mount();
       s.t.same(await s.mnt.names(), ['dir', 'kept', 'own']);
       s.t.same(await s.mnt.names('dir'), ['own']);

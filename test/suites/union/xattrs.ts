@@ -1,4 +1,7 @@
-/** The union's own extended attributes: hidden, and escaped when a caller means them (overlayfs.rst, "Nesting overlayfs mounts"). */
+/**
+ * The union's own extended attributes: hidden, and escaped when a caller means them (overlayfs.rst,
+ * "Nesting overlayfs mounts").
+ */
 import { overlayPrefix } from '../mounters.js';
 import type { UnionCases } from './scene.js';
 
