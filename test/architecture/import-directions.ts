@@ -18,7 +18,10 @@ const modules: Record<string, { imports: readonly string[]; packages?: readonly 
   graphdriver: { imports: ['archive', 'sys', 'base'] },
   layer: { imports: ['graphdriver', 'archive', 'sys', 'base'] },
   image: { imports: ['layer', 'archive', 'sys', 'base'], packages: ['tar-stream'] },
-  distribution: { imports: ['image', 'layer', 'base'] },
+  distribution: {
+    imports: ['image', 'layer', 'base'],
+    packages: ['p-limit', 'p-retry', 'smol-toml', 'undici'],
+  },
   runtime: { imports: ['sys', 'base'] },
   engine: {
     imports: [
