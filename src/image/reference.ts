@@ -89,6 +89,13 @@ export function tryParseReference(text: string): Reference | undefined {
   }
 }
 
+/** Whether what was typed names a registry itself. */
+export function hasDomain(text: string): boolean {
+  const slash = text.indexOf('/');
+  const first = text.slice(0, Math.max(slash, 0));
+  return first === 'localhost' || /[.:]/.test(first) || first.toLowerCase() !== first;
+}
+
 /**
  * The first component is a domain if it could not be a part of a name on Docker Hub
  * (distribution/reference, normalize.go).
@@ -97,7 +104,7 @@ function splitDomain(name: string): { domain: string; remainder: string } {
   const slash = name.indexOf('/');
   if (slash < 0) return { domain: DEFAULT_DOMAIN, remainder: OFFICIAL_PREFIX + name };
   const first = name.slice(0, slash);
-  const isDomain = first === 'localhost' || /[.:]/.test(first) || first.toLowerCase() !== first;
+  const isDomain = hasDomain(name);
   const domain = !isDomain || first === LEGACY_DOMAIN ? DEFAULT_DOMAIN : first;
   const rest = isDomain ? name.slice(slash + 1) : name;
   return {
