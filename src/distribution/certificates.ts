@@ -40,8 +40,7 @@ export function certificatesFor(host: string, environment: Environment): Certifi
   const keys = new Set(texts('.key'));
   const clients = texts('.cert').map((path) => {
     const keyPath = path.replace(/\.cert$/, '.key');
-    if (!keys.delete(keyPath))
-      throw invalid(`${path} has no key: put it beside it as ${keyPath}`);
+    if (!keys.delete(keyPath)) throw invalid(`${path} has no key: put it beside it as ${keyPath}`);
     return { certificate: pemIn(path, 'CERTIFICATE'), key: pemIn(keyPath, 'PRIVATE KEY') };
   });
   const [alone] = keys;

@@ -56,6 +56,8 @@ export function listConfigDirectory(path: string): string[] {
 
 function isMissing(error: unknown): boolean {
   return (
-    error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')
+    error instanceof Error &&
+    'code' in error &&
+    (error.code === 'ENOENT' || error.code === 'ENOTDIR')
   );
 }

@@ -59,9 +59,7 @@ export function pullEndpoints(
     .filter(({ pullFromMirror: use }) =>
       reference.digest === undefined ? use !== 'digest-only' : use !== 'tag-only',
     )
-    .map((mirror) =>
-      endpointOf(relocated(mirror.location, rest, settings), mirror, options, true),
-    );
+    .map((mirror) => endpointOf(relocated(mirror.location, rest, settings), mirror, options, true));
   return [...mirrors, endpointOf(place, settings, options)];
 }
 
@@ -86,7 +84,11 @@ export function registryEndpoint(
 ): Endpoint {
   const settings = conf.registries.get(registry);
   return {
-    ...endpointOf({ domain: registry, path: '' }, { insecure: settings?.insecure ?? false }, options),
+    ...endpointOf(
+      { domain: registry, path: '' },
+      { insecure: settings?.insecure ?? false },
+      options,
+    ),
     scope: registry,
   };
 }
@@ -125,8 +127,7 @@ function settingsFor(
   let best: { settings: RegistrySettings; length: number } | undefined;
   for (const settings of conf.registries.values()) {
     const length = matchLength(name, reference.domain, settings.prefix);
-    const longer =
-      best === undefined || settings.prefix.length > best.settings.prefix.length;
+    const longer = best === undefined || settings.prefix.length > best.settings.prefix.length;
     if (length !== undefined && longer) best = { settings, length };
   }
   if (best === undefined) return undefined;
@@ -140,8 +141,7 @@ function settingsFor(
 
 /** How much of the name the prefix stands for; undefined when it is not for this name. */
 function matchLength(name: string, domain: string, prefix: string): number | undefined {
-  if (prefix.startsWith('*.'))
-    return domain.endsWith(prefix.slice(1)) ? domain.length : undefined;
+  if (prefix.startsWith('*.')) return domain.endsWith(prefix.slice(1)) ? domain.length : undefined;
   if (!name.startsWith(prefix)) return undefined;
   const next = name.charAt(prefix.length);
   // A host without its port is another registry.

@@ -150,10 +150,7 @@ function registryOf(
         ? hostPart(json, prefixText, `${field}.prefix`)
         : place(json, prefixText, `${field}.prefix`);
   if (location === '' && !wildcard) throw json.error(`has no location for the prefix ${prefix}`);
-  const digestOnly = json.boolean(
-    table['mirror-by-digest-only'],
-    `${field}.mirror-by-digest-only`,
-  );
+  const digestOnly = json.boolean(table['mirror-by-digest-only'], `${field}.mirror-by-digest-only`);
   return {
     prefix,
     location,
