@@ -60,17 +60,38 @@ function levelOf({ architecture, variant }: Platform): number {
   return { amd64: 1, arm: 7, arm64: 8 }[architecture] ?? 0;
 }
 
+/**
+ * Architectures whose programs another runs as well, as 32 bits on a processor of 64 (containerd,
+ * platforms/compare.go, platformVector): taken where there is nothing for the wanted one.
+ */
+function alsoRun({ os, architecture }: Platform): Platform[] {
+  if (architecture === 'amd64') return [{ os, architecture: '386' }];
+  return architecture === 'arm64' ? [{ os, architecture: 'arm', variant: 'v8' }] : [];
+}
+
 /** The index of the best one for `wanted`; undefined when none will run. */
 export function choosePlatform(
   candidates: readonly (Platform | undefined)[],
   wanted: Platform,
 ): number | undefined {
+  for (const each of [wanted, ...alsoRun(wanted)]) {
+    const best = bestLevel(candidates, each);
+    if (best !== undefined) return best;
+  }
+  return undefined;
+}
+
+/** Of those for the architecture of `wanted`, the first of the highest level that it runs. */
+function bestLevel(
+  candidates: readonly (Platform | undefined)[],
+  wanted: Platform,
+): number | undefined {
   let best: number | undefined;
-  let bestLevel = -1;
+  let highest = -1;
   for (const [index, candidate] of candidates.entries()) {
     if (candidate?.os !== wanted.os || candidate.architecture !== wanted.architecture) continue;
     const level = levelOf(candidate);
-    if (level <= levelOf(wanted) && level > bestLevel) [best, bestLevel] = [index, level];
+    if (level <= levelOf(wanted) && level > highest) [best, highest] = [index, level];
   }
   return best;
 }

@@ -9,7 +9,8 @@ import { choosePlatform, hostPlatform, platformString } from './platform.js';
 
 export class Selection {
   readonly wanted: Platform;
-  readonly #asked: boolean;
+  /** The caller named the platform. */
+  readonly asked: boolean;
   /** Platforms of images that are for others only, once for each image. */
   readonly #foreign: string[][] = [];
   /** What is no image: its type, and how often. */
@@ -21,7 +22,7 @@ export class Selection {
    */
   constructor(platform: Platform | undefined) {
     this.wanted = platform ?? hostPlatform();
-    this.#asked = platform !== undefined;
+    this.asked = platform !== undefined;
   }
 
   /**
@@ -29,7 +30,7 @@ export class Selection {
    * it is for is.
    */
   takes(platform: Platform): boolean {
-    if (!this.#asked || platform.architecture === '' || this.suits(platform)) return true;
+    if (!this.asked || platform.architecture === '' || this.suits(platform)) return true;
     this.passOverForeign([platform]);
     return false;
   }
@@ -64,8 +65,8 @@ export class Selection {
     return sentences;
   }
 
-  /** What there is to say when no image is left: `platform-unsupported` or `archive-invalid`. */
-  nothingLeft(archive: string): PlyfsError {
+  /** What there is to say when no image is left: `platform-unsupported` or `invalid`. */
+  nothingLeft(archive: string, invalid = 'archive-invalid'): PlyfsError {
     if (this.#foreign.length > 0)
       return new PlyfsError(
         'platform-unsupported',
@@ -73,7 +74,7 @@ export class Selection {
       );
     const types = this.#types();
     return new PlyfsError(
-      'archive-invalid',
+      invalid,
       `${archive} holds no image${types === '' ? '' : `, but something else: ${types}`}.`,
     );
   }
