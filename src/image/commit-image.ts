@@ -7,7 +7,7 @@
  * last, by one rename: before that there is at most a layer that nothing names, which goes again.
  */
 import type { LostAttribute } from '../archive/lost-attributes.js';
-import type { ChainId, DiffId, ImageId } from '../base/digest.js';
+import type { DiffId, ImageId } from '../base/digest.js';
 import { ancestry, type Layer } from '../layer/layer.js';
 import type { MountedLayer } from '../layer/mounted-layer.js';
 import { containerJson, parseContainerConfig } from './container-json.js';
@@ -15,10 +15,9 @@ import { applyChanges, type ContainerConfig } from './dockerfile-changes.js';
 import { goJson, goMap, goTimeOf, type RawJson } from './go-json.js';
 import type { Image } from './image-store.js';
 import { JsonDocument, type JsonObject } from './json.js';
-import type { ImageStores } from './load-image.js';
 import { hostPlatform } from './platform.js';
 import type { OnProgress } from './progress.js';
-import { assertStorable } from './reference-store.js';
+import { publishImage, type ImageStores } from './publish-image.js';
 import type { Reference } from './reference.js';
 
 export interface CommittedContainer {
@@ -61,45 +60,35 @@ export async function commitContainer(
   stores: ImageStores,
   options: CommitOptions,
 ): Promise<CommittedImage> {
-  const { layers, images, references } = stores;
   const { mounted, image: base } = container;
   const { changes = [], reference, onProgress, signal } = options;
-  if (reference !== undefined) assertStorable(reference);
   const config = changedConfig(container, changes);
   const parent = mounted.parent?.chainId;
-  // An image without a new layer needs those that are there.
-  if (parent !== undefined) layers.lease(parent);
   let layer: Layer | undefined;
-  let lost: readonly LostAttribute[] = [];
-  let image: Image;
-  try {
-    layer = await layers.commitMounted(mounted.name, {
-      signal,
-      onLost: (found) => (lost = found),
-      onProgress: onProgress && ((done) => onProgress({ kind: 'layer', id: 'commit', done })),
-    });
-    signal?.throwIfAborted();
-    image = images.create(Buffer.from(configurationOf(container, config, layer, options)));
-  } finally {
-    await releaseAll(layers, [layer?.chainId, parent]);
-  }
-  if (base !== undefined && images.get(base.id) !== undefined) images.setParent(image.id, base.id);
-  const replaced =
-    reference === undefined ? undefined : references.set(reference, image.id, { force: true });
-  if (reference !== undefined) images.setLastUpdated(image.id, new Date());
+  const { image, replaced, lost } = await publishImage(stores, {
+    make: async (held) => {
+      // An image without a new layer needs those that are there.
+      if (parent !== undefined) held.lease(parent);
+      layer = await stores.layers.commitMounted(mounted.name, {
+        signal,
+        onLost: held.addLost,
+        onProgress: onProgress && ((done) => onProgress({ kind: 'layer', id: 'commit', done })),
+      });
+      if (layer !== undefined) held.hold(layer);
+      signal?.throwIfAborted();
+      return Buffer.from(configurationOf(container, config, layer, options));
+    },
+    references: reference === undefined ? [] : [reference],
+    parent: base?.id,
+    made: true,
+  });
+  const [former] = replaced;
   return {
     image,
     lost,
     ...(layer && { layer }),
-    ...(replaced !== undefined && replaced !== image.id && { replaced }),
+    ...(former !== undefined && { replaced: former.former }),
   };
-}
-
-async function releaseAll(
-  layers: ImageStores['layers'],
-  chains: readonly (ChainId | undefined)[],
-): Promise<void> {
-  for (const chainId of chains) if (chainId !== undefined) await layers.release(chainId);
 }
 
 /**

@@ -16,10 +16,9 @@ import { applyChanges, emptyContainerConfig, type ContainerConfig } from './dock
 import { goJson, goMap, goTimeOf, type RawJson } from './go-json.js';
 import type { Platform } from './image-config.js';
 import type { Image } from './image-store.js';
-import type { ImageStores } from './load-image.js';
 import { hostPlatform } from './platform.js';
 import type { OnProgress } from './progress.js';
-import { assertStorable } from './reference-store.js';
+import { publishImage, type ImageStores } from './publish-image.js';
 import type { Reference } from './reference.js';
 
 export interface ImportOptions {
@@ -52,7 +51,6 @@ export async function importImage(
   stores: ImageStores,
   options: ImportOptions = {},
 ): Promise<ImportedImage> {
-  const { layers, images, references } = stores;
   const {
     changes = [],
     message = 'Imported from -',
@@ -67,7 +65,6 @@ export async function importImage(
       'platform-unsupported',
       `An image for ${platform.os} cannot be imported: only linux can.`,
     );
-  if (reference !== undefined) assertStorable(reference);
   const config = emptyContainerConfig();
   applyChanges(config, changes);
 
@@ -79,25 +76,18 @@ export async function importImage(
       yield piece;
     }
   };
-  let lost: readonly LostAttribute[] = [];
-  const layer = await layers.register(decompress(counted()), undefined, {
-    signal,
-    onLost: (found) => (lost = found),
+  const { image, replaced, lost } = await publishImage(stores, {
+    make: async (held) => {
+      const { diffId } = await held.register(decompress(counted()), { signal });
+      return Buffer.from(
+        configOf(config, diffId, { platform, message, created: goTimeOf(created) }),
+      );
+    },
+    references: reference === undefined ? [] : [reference],
+    made: true,
   });
-  let image: Image;
-  try {
-    image = images.create(
-      Buffer.from(
-        configOf(config, layer.diffId, { platform, message, created: goTimeOf(created) }),
-      ),
-    );
-  } finally {
-    await layers.release(layer.chainId);
-  }
-  if (reference === undefined) return { image, lost };
-  const replaced = references.set(reference, image.id, { force: true });
-  images.setLastUpdated(image.id, new Date());
-  return { image, lost, ...(replaced !== undefined && replaced !== image.id && { replaced }) };
+  const [former] = replaced;
+  return { image, lost, ...(former !== undefined && { replaced: former.former }) };
 }
 
 function configOf(

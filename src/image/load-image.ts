@@ -7,29 +7,27 @@
  * and what was registered for an image that failed goes again.
  */
 import type { ByteSource } from '../base/byte-source.js';
-import { LostAttributes, type LostAttribute } from '../archive/lost-attributes.js';
-import { chainIdOf, type ChainId, type ImageId } from '../base/digest.js';
+import { chainIdOf, type ChainId } from '../base/digest.js';
 import { PlyfsError } from '../base/error.js';
 import type { LayerStore } from '../layer/layer-store.js';
 import type { ArchiveFiles } from './archive-files.js';
 import type { ArchivedImage, ArchivedLayer } from './archived-image.js';
 import { readDockerArchive, readDockerManifest } from './docker-archive.js';
 import type { HistoryEntry, Platform } from './image-config.js';
-import type { Image, ImageStore } from './image-store.js';
+import type { ImageStore } from './image-store.js';
 import { LEGACY_REPOSITORIES, readLegacyArchive } from './legacy-archive.js';
 import { OCI_INDEX, readImageDirectory, readOciLayout } from './oci-layout.js';
 import { openArchive, type ArchiveSource } from './open-archive.js';
 import type { OnProgress } from './progress.js';
-import { assertStorable, type ReferenceStore } from './reference-store.js';
+import {
+  publishImage,
+  type HeldLayers,
+  type ImageStores,
+  type PublishedImage,
+} from './publish-image.js';
+import { assertStorable } from './reference-store.js';
 import type { Reference } from './reference.js';
 import { Selection } from './selection.js';
-
-export interface ImageStores {
-  readonly root: string;
-  readonly layers: LayerStore;
-  readonly images: ImageStore;
-  readonly references: ReferenceStore;
-}
 
 export interface LoadOptions {
   readonly onProgress?: OnProgress;
@@ -43,14 +41,9 @@ export interface LoadOptions {
   readonly onWarning?: (sentence: string) => void;
 }
 
-export interface LoadedImage {
-  readonly image: Image;
+export interface LoadedImage extends PublishedImage {
   /** In the order of the archive. */
   readonly tags: readonly Reference[];
-  /** Tags that meant another image before, which may have no name now. */
-  readonly replaced: readonly { readonly reference: Reference; readonly former: ImageId }[];
-  /** What files of its layers had to do without, as far as these were read. */
-  readonly lost: readonly LostAttribute[];
 }
 
 /**
@@ -128,40 +121,26 @@ async function loadImage(
   stores: ImageStores,
   options: LoadOptions,
 ): Promise<LoadedImage> {
-  const { layers, images, references } = stores;
-  const held: ChainId[] = [];
-  const lost = new LostAttributes();
-  let image: Image;
-  try {
-    let parent: ChainId | undefined;
-    for (const [index, layer] of archived.layers.entries()) {
-      options.signal?.throwIfAborted();
-      parent = await loadLayer(layer, index, parent, files, layers, options, lost);
-      held.push(parent);
-    }
-    image = images.create(archived.raw);
-  } finally {
-    // From the top, so that each goes with the one above it.
-    for (const chainId of held.reverse()) await layers.release(chainId);
-  }
-  const replaced: { reference: Reference; former: ImageId }[] = [];
-  for (const reference of archived.tags) {
-    const former = references.set(reference, image.id, { force: true });
-    if (former !== undefined && former !== image.id) replaced.push({ reference, former });
-  }
-  return { image, tags: archived.tags, replaced, lost: lost.list() };
+  const published = await publishImage(stores, {
+    make: async (held) => {
+      for (const [index, layer] of archived.layers.entries()) {
+        options.signal?.throwIfAborted();
+        await loadLayer(layer, index, files, held, options);
+      }
+      return archived.raw;
+    },
+    references: archived.tags,
+  });
+  return { ...published, tags: archived.tags };
 }
 
-/** Holds the layer once for the caller. */
 async function loadLayer(
   { diffId, file, path }: ArchivedLayer,
   index: number,
-  parent: ChainId | undefined,
   files: ArchiveFiles,
-  layers: LayerStore,
+  held: HeldLayers,
   { onProgress, signal }: LoadOptions,
-  lost: LostAttributes,
-): Promise<ChainId> {
+): Promise<void> {
   let read = 0;
   const source = async function* (): ByteSource {
     if (file === undefined)
@@ -176,13 +155,8 @@ async function loadLayer(
     }
   };
   try {
-    const { chainId } = await layers.register(source(), parent, {
-      expect: diffId,
-      signal,
-      onLost: (more) => lost.addAll(more),
-    });
+    await held.register(source(), { expect: diffId, signal });
     if (read === 0) onProgress?.({ kind: 'exists', id: diffId, done: 0 });
-    return chainId;
   } catch (error) {
     if (!(error instanceof PlyfsError) || error.code !== 'diff-id-mismatch') throw error;
     throw new PlyfsError(

@@ -27,7 +27,7 @@ import { findImage } from './find-image.js';
 import { goJson, goMap, type RawJson } from './go-json.js';
 import type { Image } from './image-store.js';
 import { LEGACY_REPOSITORIES } from './legacy-archive.js';
-import type { ImageStores } from './load-image.js';
+import type { ImageStores } from './publish-image.js';
 import { OCI_INDEX } from './oci-layout.js';
 import type { OnProgress } from './progress.js';
 import {

@@ -7,7 +7,7 @@ import type { Test } from 'tap';
 import { hexOf, sha256, type Digest, type DiffId, type ImageId } from '../../src/base/digest.js';
 import type { DriverName, GraphDriver } from '../../src/graphdriver/driver.js';
 import { ImageStore } from '../../src/image/image-store.js';
-import type { ImageStores } from '../../src/image/load-image.js';
+import type { ImageStores } from '../../src/image/publish-image.js';
 import { ReferenceStore } from '../../src/image/reference-store.js';
 import { familiarString } from '../../src/image/reference.js';
 import { contentOf, diffIdOf, openStore, tarOf } from '../layer/fixture.js';

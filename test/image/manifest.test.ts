@@ -23,10 +23,10 @@ class Blobs {
   }
 
   image({
-    configType = MediaType.ociConfig as string,
+    configType = MediaType.ociConfig,
     layers = [LAYER],
     architecture = 'amd64',
-  } = {}): Descriptor {
+  }: { configType?: string; layers?: string[]; architecture?: string } = {}): Descriptor {
     const diffIds = layers.map((_, index) => sha256(`layer ${index}`));
     const config = this.put(
       { architecture, os: 'linux', rootfs: { type: 'layers', diff_ids: diffIds } },
