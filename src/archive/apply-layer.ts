@@ -23,17 +23,17 @@ import {
   MAX_NAME,
   META_PREFIX,
   OPAQUE_MARKER,
-  splitPath,
   WHITEOUT_PREFIX,
 } from './entry-path.js';
-import { EntryWriter, failed, type Ownership } from './entry-writer.js';
+import { EntryWriter, failed } from './entry-writer.js';
 import { marksOf } from './layer-marks.js';
 import type { LayerEntry, LayerReader } from './layer-reader.js';
-import { LayerRoot, removeTree } from './layer-root.js';
+import { LayerRoot, removeTree, splitPath } from './layer-root.js';
 import type { LostAttribute } from './lost-attributes.js';
 import { OwnPaths } from './own-paths.js';
 import { ReplacedFiles } from './replaced-files.js';
 import { join } from './tree-reader.js';
+import type { Ownership } from '../overlay/form.js';
 
 export interface ApplyOptions {
   /**

@@ -7,10 +7,10 @@ import { S_IFDIR, S_IFMT, S_IFREG } from '../sys/constants.js';
 import { FileIdentities } from '../sys/file-identity.js';
 import { sys } from '../sys/index.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
-import type { Ownership } from './entry-writer.js';
 import { LayerRoot } from './layer-root.js';
 import { fileXattr } from './layer-marks.js';
 import { join, list, openChild, orUnreadable, type Listing } from './tree-reader.js';
+import type { Ownership } from '../overlay/form.js';
 
 export interface Change {
   /** Added, changed, deleted. */

@@ -1,5 +1,5 @@
 /** Names of a tar's entries as paths within the layer. */
-import { textOf, type ByteString, type Name } from '../base/bytes.js';
+import { textOf, type ByteString } from '../base/bytes.js';
 import { PlyfsError } from '../base/error.js';
 
 export const WHITEOUT_PREFIX = '.wh.';
@@ -62,18 +62,4 @@ function lengthOf(component: string): number {
  */
 export function isReserved(path: ByteString): boolean {
   return path.startsWith(WHITEOUT_PREFIX) || path.includes('/' + WHITEOUT_PREFIX);
-}
-
-export interface SplitPath {
-  readonly parent: ByteString;
-  readonly name: Name;
-}
-
-/** Of a path that is not the root. */
-export function splitPath(path: ByteString): SplitPath {
-  const slash = path.lastIndexOf('/');
-  return {
-    parent: (slash < 0 ? '' : path.slice(0, slash)) as ByteString,
-    name: path.slice(slash + 1) as Name,
-  };
 }

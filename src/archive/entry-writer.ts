@@ -24,19 +24,13 @@ import { sys } from '../sys/index.js';
 import { formatOverrideStat, OVERRIDE_CONTAINERS } from '../sys/override-stat.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import { isAnyUnionXattr } from '../sys/union-xattrs.js';
-import { cleanPath, hostile, isReserved, LINK_DIRECTORY, splitPath } from './entry-path.js';
+import { cleanPath, hostile, isReserved, LINK_DIRECTORY } from './entry-path.js';
 import { tooLarge, type EntryTime, type LayerEntry } from './layer-reader.js';
-import { removeTree, typeAt, type LayerRoot } from './layer-root.js';
+import { removeTree, typeAt, type LayerRoot, splitPath } from './layer-root.js';
 import { nameInLayer } from './layer-marks.js';
 import { LostAttributes } from './lost-attributes.js';
 import { overrideOf } from './tree-reader.js';
-
-/**
- * `real`: owners and special files as the tar has them, which takes rights. `override`: kept in
- * `user.containers.override_stat`; special files are empty regular files that have it, and every
- * file can be read by who applied the layer. Symbolic links cannot carry it.
- */
-export type Ownership = 'real' | 'override';
+import type { Ownership } from '../overlay/form.js';
 
 const EMPTY = '' as ByteString;
 /** Directories that a tar has files in but does not have. */

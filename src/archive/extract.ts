@@ -7,12 +7,13 @@ import { textOf } from '../base/bytes.js';
 import { E } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import { S_IFDIR } from '../sys/constants.js';
-import { hostile, splitPath } from './entry-path.js';
-import { EntryWriter, failed, type Ownership } from './entry-writer.js';
+import { hostile } from './entry-path.js';
+import { EntryWriter, failed } from './entry-writer.js';
 import { LayerReader, type LayerEntry } from './layer-reader.js';
 import type { ByteSource } from '../base/byte-source.js';
-import { LayerRoot, typeAt } from './layer-root.js';
+import { LayerRoot, typeAt, splitPath } from './layer-root.js';
 import type { LostAttribute } from './lost-attributes.js';
+import type { Ownership } from '../overlay/form.js';
 
 export interface Extracted {
   readonly entries: number;

@@ -11,8 +11,8 @@ import {
   ownMarks,
   type MarkClass,
 } from '../sys/union-xattrs.js';
-import type { Ownership } from './entry-writer.js';
 import { xattr } from './tree-reader.js';
+import type { Ownership } from '../overlay/form.js';
 
 const EMPTY = '' as ByteString;
 const own = ownMarks();

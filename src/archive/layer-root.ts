@@ -33,7 +33,6 @@ import {
   S_IFREG,
 } from '../sys/constants.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
-import { splitPath } from './entry-path.js';
 
 const EMPTY = '' as ByteString;
 const RESOLVE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
@@ -246,4 +245,18 @@ export function removeTree(dirfd: number, name: ByteString): number {
     sys.close(fd);
   }
   return sys.unlinkat(dirfd, name, AT_REMOVEDIR);
+}
+
+export interface SplitPath {
+  readonly parent: ByteString;
+  readonly name: Name;
+}
+
+/** Of a path that is not the root. */
+export function splitPath(path: ByteString): SplitPath {
+  const slash = path.lastIndexOf('/');
+  return {
+    parent: (slash < 0 ? '' : path.slice(0, slash)) as ByteString,
+    name: path.slice(slash + 1) as Name,
+  };
 }

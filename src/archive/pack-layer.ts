@@ -26,9 +26,8 @@ import { FileIdentities } from '../sys/file-identity.js';
 import { sys } from '../sys/index.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import type { Change } from './changes.js';
-import { META_PREFIX, OPAQUE_MARKER, splitPath, WHITEOUT_PREFIX } from './entry-path.js';
-import type { Ownership } from './entry-writer.js';
-import { LayerRoot, openRegular } from './layer-root.js';
+import { META_PREFIX, OPAQUE_MARKER, WHITEOUT_PREFIX } from './entry-path.js';
+import { LayerRoot, openRegular, splitPath } from './layer-root.js';
 import { BLOCK } from './tar-block.js';
 import { encodeHeader, END_OF_ARCHIVE, type HeaderFields } from './tar-encoder.js';
 import {
@@ -48,6 +47,7 @@ import {
   unreadable,
   sortedXattrNames,
 } from './tree-reader.js';
+import type { Ownership } from '../overlay/form.js';
 
 export interface PackOptions {
   /** Whose every file is said to be. */

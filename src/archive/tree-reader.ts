@@ -21,8 +21,8 @@ import {
 } from '../sys/override-stat.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import { xattrNames } from '../sys/xattr-names.js';
-import type { Ownership } from './entry-writer.js';
 import { namesIn, openBelow, typeAt } from './layer-root.js';
+import type { Ownership } from '../overlay/form.js';
 
 const EMPTY = '' as ByteString;
 

@@ -10,10 +10,10 @@ import { sys } from '../sys/index.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import { isDifferent, sameCapability, sortChanges, type Change } from './changes.js';
 import { META_PREFIX, OPAQUE_MARKER, WHITEOUT_PREFIX } from './entry-path.js';
-import type { Ownership } from './entry-writer.js';
 import { directoryMarks, isXattrWhiteout, type DirectoryMarks } from './layer-marks.js';
 import { LayerRoot, namesIn, openBelow } from './layer-root.js';
 import { isThere, join, list, openChild, statOne, unreadable } from './tree-reader.js';
+import type { Ownership } from '../overlay/form.js';
 
 export interface UpperDirectories {
   readonly own: string;

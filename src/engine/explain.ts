@@ -26,7 +26,8 @@ import { askStack } from './ask-mount.js';
 import type { DataRoot } from './data-root.js';
 import { placeInMount } from './find-mount.js';
 import { findObject } from './find-object.js';
-import { knownBy, layerName, stackOfObject, type Stack, type StackLayer } from './layer-stack.js';
+import { knownBy, stackOfObject, type Stack, type StackLayer } from './layer-stack.js';
+import { layerName } from '../mount/layer-name.js';
 
 export type FileKind =
   'file' | 'directory' | 'symlink' | 'pipe' | 'socket' | 'character device' | 'block device';

@@ -32,10 +32,6 @@ export interface Stack {
 /** Nobody's step: Docker puts it between an image and a container. */
 const INIT_LAYER = "(the init layer: a runtime's mount points)";
 
-export function layerName(index: number): string {
-  return index === 0 ? 'upper' : `layer ${index}`;
-}
-
 /**
  * Of an image, a layer, or a read-write layer, whether or not it is mounted. Empty where there are
  * no layers.

@@ -8,8 +8,9 @@ import { shownBytes } from '../union/shown-bytes.js';
 import type { DataRoot } from './data-root.js';
 import { ancestry } from '../layer/layer.js';
 import { findObject } from './find-object.js';
-import { layerName, stackOfObject } from './layer-stack.js';
+import { stackOfObject } from './layer-stack.js';
 import { topOf } from './layers.js';
+import { layerName } from '../mount/layer-name.js';
 
 export interface TreeLayer {
   readonly layer: number;

@@ -1,7 +1,7 @@
 /** What a union tells, a line an event: for people, or JSON for programs. */
 import { textOf } from '../base/bytes.js';
-import { layerName } from './layer-stack.js';
 import type { UnionEvent } from '../union/events.js';
+import { layerName } from '../mount/layer-name.js';
 
 export type TraceForm = 'plain' | 'json';
 

@@ -13,6 +13,7 @@
 import type { ByteString } from '../base/bytes.js';
 import { textOf } from '../base/bytes.js';
 import { UsageError } from '../base/error.js';
+import type { MountOptions } from './mount.js';
 
 export interface ParsedLayer {
   readonly path: ByteString;
@@ -55,27 +56,9 @@ export interface ParsedUnion {
   readonly xino: 'off' | 'auto' | 'on';
 }
 
-/** What the mount itself is like. Absent: decided when mounting. */
-export interface ParsedMount {
-  readonly readOnly: boolean;
-  readonly allowOther?: boolean;
-  readonly suid?: boolean;
-  readonly dev?: boolean;
-  readonly exec?: boolean;
-  /** false: owners and modes are shown and bind nobody. */
-  readonly permissions?: boolean;
-  readonly sync?: boolean;
-  readonly dirsync?: boolean;
-  readonly atime?: 'noatime' | 'relatime' | 'strictatime';
-  readonly nodiratime?: boolean;
-  readonly lazytime?: boolean;
-  readonly fsname?: ByteString;
-  readonly subtype?: ByteString;
-}
-
 export interface ParsedOptions {
   readonly union: ParsedUnion;
-  readonly mount: ParsedMount;
+  readonly mount: MountOptions;
   readonly transport: 'native' | 'fuse-native';
   readonly writeback: boolean;
   readonly passthrough: boolean;
@@ -99,7 +82,7 @@ interface Draft {
   squashToRoot: boolean;
   readonly union: Mutable<Omit<ParsedUnion, 'lowers' | 'upper' | 'ownership'>>;
   readonly ownership: Mutable<ParsedOwnership>;
-  readonly mount: Mutable<ParsedMount>;
+  readonly mount: Mutable<MountOptions>;
   transport: 'native' | 'fuse-native';
   writeback: boolean;
   passthrough: boolean;
@@ -580,7 +563,7 @@ export function isRemount(lists: readonly ByteString[]): boolean {
 }
 
 export interface ParsedRemount {
-  readonly mount: ParsedMount;
+  readonly mount: MountOptions;
   /** Sentences about options that a running mount cannot be given. */
   readonly ignored: readonly string[];
 }

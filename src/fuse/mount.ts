@@ -8,7 +8,7 @@
  * answered. What mount(2) made is unmounted without a program: while libuv starts one, this thread
  * waits until it has been read from disk, for ever if the mount covers it.
  */
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { statSync } from 'node:fs';
 import { bytesOf, textOf } from '../base/bytes.js';
 import type { ByteString } from '../base/bytes.js';
@@ -36,10 +36,28 @@ import {
 } from '../sys/constants.js';
 import { sessions, sys } from '../sys/index.js';
 import { MAX_TRANSFER } from './init.js';
-import type { ParsedMount } from './mount-options.js';
+import { FUSERMOUNTS, unmountByHelper } from '../host/fuse-unmount.js';
 
-/** Absent fields: suid, dev and allow_other for root only, programs may run, no access times. */
-export type MountOptions = ParsedMount;
+/**
+ * What the mount itself is like. Absent fields: suid, dev and allow_other for root only, programs
+ * may run, no access times.
+ */
+export interface MountOptions {
+  readonly readOnly: boolean;
+  readonly allowOther?: boolean;
+  readonly suid?: boolean;
+  readonly dev?: boolean;
+  readonly exec?: boolean;
+  /** false: owners and modes are shown and bind nobody. */
+  readonly permissions?: boolean;
+  readonly sync?: boolean;
+  readonly dirsync?: boolean;
+  readonly atime?: 'noatime' | 'relatime' | 'strictatime';
+  readonly nodiratime?: boolean;
+  readonly lazytime?: boolean;
+  readonly fsname?: ByteString;
+  readonly subtype?: ByteString;
+}
 
 export interface Mounted {
   /** /dev/fuse, mounted. Owned by the caller. */
@@ -158,34 +176,6 @@ function dataOf(fd: number, settings: Settings): ByteString {
   );
 }
 
-/** Runs a program to its end: its exit status and what it wrote to its standard error. */
-function run([program, ...args]: readonly [string, ...string[]]): Promise<{
-  status: number;
-  stderr: string;
-}> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(program, args, {
-      stdio: ['ignore', 'ignore', 'pipe'],
-      env: { ...process.env, LC_ALL: 'C' },
-    });
-    let stderr = '';
-    child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
-    child.once('error', reject);
-    child.once('close', (status) => {
-      resolve({ status: status ?? 1, stderr });
-    });
-  });
-}
-
-/** fusermount3 tells why in words only. */
-function errnoOf(outcome: { status: number; stderr: string }): number {
-  if (outcome.status === 0) return 0;
-  if (/busy/i.test(outcome.stderr)) return -E.EBUSY;
-  if (/not mounted|no mount point|not found|Invalid argument/i.test(outcome.stderr))
-    return -E.EINVAL;
-  return -E.EPERM;
-}
-
 function mountDirect(fd: number, mountpoint: ByteString, settings: Settings): number {
   const type = bytesOf(`fuse.${textOf(settings.subtype)}`);
   return sys.mount(settings.fsname, mountpoint, type, settings.flags, dataOf(fd, settings));
@@ -221,26 +211,6 @@ export function remountNative(mountpoint: ByteString, options: MountOptions): nu
   return sys.mount(none, mountpoint, none, MS_REMOUNT | flagsOf(options), none);
 }
 
-const FUSERMOUNTS = ['fusermount3', 'fusermount'] as const;
-
-/**
- * Takes a FUSE mount out of the tree that any process serves. Resolves to 0 or -errno: -EBUSY,
- * -EINVAL when nothing is mounted there, -EPERM when it is not this user's, or there is no
- * fusermount3 to say so.
- */
-export async function unmountForeign(mountpoint: ByteString, lazy: boolean): Promise<number> {
-  const result = await sys.umount2Async(mountpoint, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0));
-  if (result !== -E.EPERM) return result;
-  for (const program of FUSERMOUNTS) {
-    try {
-      return errnoOf(await run([program, '-u', ...(lazy ? ['-z'] : []), '--', textOf(mountpoint)]));
-    } catch {
-      // Not installed.
-    }
-  }
-  return result;
-}
-
 function mountByHelper(mountpoint: ByteString, settings: Settings, refusal: string): Mounted {
   const where = textOf(mountpoint);
   if (bytesOf(where) !== mountpoint) {
@@ -267,7 +237,7 @@ function mountByHelper(mountpoint: ByteString, settings: Settings, refusal: stri
     return {
       fd,
       async unmount(lazy) {
-        return errnoOf(await run([program, '-u', ...(lazy ? ['-z'] : []), '--', where]));
+        return unmountByHelper(program, where, lazy);
       },
     };
   } finally {

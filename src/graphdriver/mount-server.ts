@@ -10,7 +10,7 @@ import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import type { ByteString } from '../base/bytes.js';
-import { unmountForeign } from '../fuse/mount.js';
+import { unmountForeign } from '../host/fuse-unmount.js';
 import { mountAt, userOf, type MountEntry } from '../sys/mount-table.js';
 import { runtimeDirectoriesOf } from './runtime-directory.js';
 

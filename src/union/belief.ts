@@ -16,9 +16,8 @@ import { E, Errno } from '../base/errno.js';
 import type { OverrideBelief } from '../sys/override-stat.js';
 import { actsForMachine } from '../sys/privilege.js';
 import { ownMarks, overlayPrefix, PEER_OPAQUE, type MarkClass } from '../sys/union-xattrs.js';
-import { onDisk } from './disk-directory.js';
+import { onDisk, layerPath } from './disk-directory.js';
 import { UPPER, type LayerDirectory } from './layer.js';
-import { layerPath } from './path.js';
 
 export interface Belief {
   readonly marks: MarkClass;

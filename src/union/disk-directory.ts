@@ -422,3 +422,10 @@ const UNBLOCKED = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
 function openRegular(dirfd: number, name: ByteString, flags: number, bounded: boolean): number {
   return openQuietly(dirfd, name, flags | UNBLOCKED, bounded);
 }
+
+/** A directory's path from its layer's root, with a leading slash; empty for the root itself. */
+export function layerPath(directory: DiskDirectory): string {
+  let path = '';
+  for (let at = directory; at.parent !== null; at = at.parent) path = `/${at.name}${path}`;
+  return path;
+}

@@ -11,12 +11,11 @@ import { E, Errno } from '../base/errno.js';
 import { StatField } from '../sys/syscalls.js';
 import type { UnionContext } from './context.js';
 import { dataOf } from './data.js';
-import { onDisk } from './disk-directory.js';
+import { onDisk, layerPath } from './disk-directory.js';
 import { UPPER, type LayerDirectory } from './layer.js';
 import { findDentry, nodeOf } from './merge.js';
 import type { DirectoryNode, Node } from './node.js';
 import { readMarks } from './overlay-xattrs.js';
-import { layerPath } from './path.js';
 import {
   field,
   fileType,

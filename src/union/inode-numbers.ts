@@ -13,9 +13,8 @@
 import type { ByteString } from '../base/bytes.js';
 import { StatField } from '../sys/syscalls.js';
 import { hashOf, type Device, type Devices } from './devices.js';
-import { onDisk } from './disk-directory.js';
+import { onDisk, layerPath } from './disk-directory.js';
 import type { LayerDirectory } from './layer.js';
-import { layerPath } from './path.js';
 import { field } from './stat-buffer.js';
 
 /** Where hashed numbers start: above all others. */

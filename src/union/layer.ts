@@ -11,7 +11,7 @@ import type { OverrideBelief } from '../sys/override-stat.js';
 import type { MarkClass } from '../sys/union-xattrs.js';
 import type { Unbelieved } from './belief.js';
 import type { Device, Devices } from './devices.js';
-import type { WhiteoutForm } from './options.js';
+import type { WhiteoutForm } from '../overlay/form.js';
 
 /**
  * The upper layer's index; lower layers count from 1, topmost first, also when there is no upper.

@@ -25,8 +25,8 @@ import { DiskDirectory, type DirectoryDescriptors } from './disk-directory.js';
 import { isRootsAlone, OVERRIDE_NAMES, type OverrideBelief } from '../sys/override-stat.js';
 import type { Belief, Unbelieved } from './belief.js';
 import { UPPER, type Layer } from './layer.js';
-import type { WhiteoutForm } from './options.js';
 import { field, newStatBuffer } from './stat-buffer.js';
+import type { WhiteoutForm } from '../overlay/form.js';
 
 /** What AUFS, or a tool that keeps its markers, leaves in the root of a layer. */
 const AUFS_MARKERS = ['.wh..wh.aufs', '.wh..wh.plnk', '.wh..wh.orph', '.wh..wh..opq'] as Name[];

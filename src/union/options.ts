@@ -2,12 +2,7 @@
 import type { ByteString } from '../base/bytes.js';
 import type { OverrideBelief } from '../sys/override-stat.js';
 import type { MarkClass } from '../sys/union-xattrs.js';
-
-/**
- * How a layer's directory says "deleted" and "nothing from below". `overlay`: character device 0:0,
- * or the xattr forms of overlayfs. `aufs`: also `.wh.NAME` and `.wh..wh..opq` files.
- */
-export type WhiteoutForm = 'overlay' | 'aufs';
+import type { WhiteoutForm } from '../overlay/form.js';
 
 /** A layer of a union that is mounted. */
 export interface LayerInUse {

@@ -1,9 +1,5 @@
-/**
- * For messages, events and explanations: where in the union a node is, and where in its layer a
- * directory.
- */
+/** For messages and events: where in the union a node is. */
 import type { ByteString } from '../base/bytes.js';
-import type { DiskDirectory } from './disk-directory.js';
 import type { DirectoryNode, Node } from './node.js';
 
 /** From the mount's root, with a leading slash; a node without a name is shown as such. */
@@ -24,11 +20,4 @@ export function pathOf(node: Node): ByteString {
 export function pathIn(parent: DirectoryNode, name: string): ByteString {
   const path = pathOf(parent);
   return (path === '/' ? path + name : `${path}/${name}`) as ByteString;
-}
-
-/** A directory's path from its layer's root, with a leading slash; empty for the root itself. */
-export function layerPath(directory: DiskDirectory): string {
-  let path = '';
-  for (let at = directory; at.parent !== null; at = at.parent) path = `/${at.name}${path}`;
-  return path;
 }

@@ -10,13 +10,20 @@ import type { ByteString, Name } from '../base/bytes.js';
 import { E, Errno } from '../base/errno.js';
 import { StatField } from '../sys/syscalls.js';
 import type { LayerDirectory } from './layer.js';
-import type { DirectoryNode } from './node.js';
 import { readOverlayXattr } from './overlay-xattrs.js';
 import { field, fileType, isWhiteoutDevice, newStatBuffer, S_IFREG } from './stat-buffer.js';
 
 export const WHITEOUT_PREFIX = '.wh.';
 /** Opaque marker of the aufs form, inside the directory it speaks of. */
 export const OPAQUE_MARKER = '.wh..wh..opq' as Name;
+
+/** What the marks of a directory's layers say of the names in it. */
+export interface MarkedStack {
+  /** Those of its directories in which empty files can be whiteouts (`overlay.whiteout`). */
+  readonly xattrWhiteouts: readonly LayerDirectory[] | null;
+  /** The one that hides all below it by its attribute. */
+  readonly opaque: LayerDirectory | null;
+}
 
 export type Found = 'absent' | 'present' | 'whiteout';
 
@@ -27,7 +34,7 @@ const markerStat = newStatBuffer();
  * but absence.
  */
 export function probe(
-  directory: DirectoryNode,
+  directory: MarkedStack,
   holder: LayerDirectory,
   name: Name,
   stat: Float64Array,
@@ -59,7 +66,7 @@ export function hidesBelow(holder: LayerDirectory, name: Name): boolean {
 
 /** Whether a present name is a whiteout by xattr; only directories so marked can hold one. */
 export function isXattrWhiteout(
-  directory: DirectoryNode,
+  directory: MarkedStack,
   holder: LayerDirectory,
   name: ByteString,
   stat: Float64Array,

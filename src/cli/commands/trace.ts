@@ -2,11 +2,11 @@ import { Option } from 'commander';
 import { textOf } from '../../base/bytes.js';
 import { followMount } from '../../engine/ask-mount.js';
 import { findMount } from '../../engine/find-mount.js';
-import { layerName } from '../../engine/layer-stack.js';
 import type { MountStack } from '../../engine/mount-questions.js';
 import { quoted, traceLine, type TraceForm } from '../../engine/trace-lines.js';
 import { defineCommand } from '../command.js';
 import { say } from '../output.js';
+import { layerName } from '../../mount/layer-name.js';
 
 interface Options {
   readonly format?: TraceForm;
