@@ -14,8 +14,8 @@
  * to that starts `plyfs` instead.
  */
 import { bytesOf, type ByteString } from './base/bytes.js';
-import { mountUnion as mount, type MountedUnion } from './engine/mount-union.js';
-import { parseMountOptions } from './fuse/mount-options.js';
+import { mountUnion as mount, type MountedUnion } from './mount/mount-union.js';
+import { parseMountOptions } from './mount/mount-options.js';
 
 export { PlyfsError, UsageError } from './base/error.js';
 export type { MountedUnion };

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import t from 'tap';
-import { mountAt } from '../src/sys/mount-table.js';
+import { mountAt } from '../src/host/mount-table.js';
 import { mountUnion } from '../src/index.js';
 import { run, succeed } from './support/command.js';
 import { layers } from './support/plyfs.js';

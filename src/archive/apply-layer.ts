@@ -15,7 +15,7 @@ import { basename, dirname } from 'node:path';
 import { bytesOf, textOf, type ByteString, type Name } from '../base/bytes.js';
 import { PlyfsError } from '../base/error.js';
 import { sys } from '../sys/index.js';
-import { opaqueAttribute } from '../sys/union-xattrs.js';
+import { opaqueAttribute } from '../overlay/private-xattrs.js';
 import {
   hostile,
   isReserved,
@@ -26,13 +26,13 @@ import {
   WHITEOUT_PREFIX,
 } from './entry-path.js';
 import { EntryWriter, failed } from './entry-writer.js';
-import { marksOf } from './layer-marks.js';
+import { marksOf } from '../overlay/layer-marks.js';
 import type { LayerEntry, LayerReader } from './layer-reader.js';
-import { LayerRoot, removeTree, splitPath } from './layer-root.js';
+import { LayerRoot, removeTree, splitPath } from '../overlay/layer-root.js';
 import type { LostAttribute } from './lost-attributes.js';
 import { OwnPaths } from './own-paths.js';
 import { ReplacedFiles } from './replaced-files.js';
-import { join } from './tree-reader.js';
+import { join } from '../overlay/tree-reader.js';
 import type { Ownership } from '../overlay/form.js';
 
 export interface ApplyOptions {

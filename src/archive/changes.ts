@@ -4,12 +4,12 @@
  */
 import type { ByteString, Name } from '../base/bytes.js';
 import { S_IFDIR, S_IFMT, S_IFREG } from '../sys/constants.js';
-import { FileIdentities } from '../sys/file-identity.js';
+import { FileIdentities } from '../overlay/file-identity.js';
 import { sys } from '../sys/index.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
-import { LayerRoot } from './layer-root.js';
-import { fileXattr } from './layer-marks.js';
-import { join, list, openChild, orUnreadable, type Listing } from './tree-reader.js';
+import { LayerRoot } from '../overlay/layer-root.js';
+import { fileXattr } from '../overlay/layer-marks.js';
+import { join, list, openChild, orUnreadable, type Listing } from '../overlay/tree-reader.js';
 import type { Ownership } from '../overlay/form.js';
 
 export interface Change {

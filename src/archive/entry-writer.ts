@@ -21,15 +21,15 @@ import {
   S_IFREG,
 } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
-import { formatOverrideStat, OVERRIDE_CONTAINERS } from '../sys/override-stat.js';
+import { formatOverrideStat, OVERRIDE_CONTAINERS } from '../overlay/override-stat.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
-import { isAnyUnionXattr } from '../sys/union-xattrs.js';
+import { isAnyUnionXattr } from '../overlay/private-xattrs.js';
 import { cleanPath, hostile, isReserved, LINK_DIRECTORY } from './entry-path.js';
 import { tooLarge, type EntryTime, type LayerEntry } from './layer-reader.js';
-import { removeTree, typeAt, type LayerRoot, splitPath } from './layer-root.js';
-import { nameInLayer } from './layer-marks.js';
+import { removeTree, typeAt, type LayerRoot, splitPath } from '../overlay/layer-root.js';
+import { nameInLayer } from '../overlay/layer-marks.js';
 import { LostAttributes } from './lost-attributes.js';
-import { overrideOf } from './tree-reader.js';
+import { overrideOf } from '../overlay/tree-reader.js';
 import type { Ownership } from '../overlay/form.js';
 
 const EMPTY = '' as ByteString;

@@ -11,7 +11,7 @@ import { hostile } from './entry-path.js';
 import { EntryWriter, failed } from './entry-writer.js';
 import { LayerReader, type LayerEntry } from './layer-reader.js';
 import type { ByteSource } from '../base/byte-source.js';
-import { LayerRoot, typeAt, splitPath } from './layer-root.js';
+import { LayerRoot, typeAt, splitPath } from '../overlay/layer-root.js';
 import type { LostAttribute } from './lost-attributes.js';
 import type { Ownership } from '../overlay/form.js';
 

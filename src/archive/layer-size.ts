@@ -1,10 +1,10 @@
 /** What Docker's `size` file says of a layer on overlay2. */
 import type { ByteString } from '../base/bytes.js';
 import { S_IFDIR, S_IFMT } from '../sys/constants.js';
-import { CountedFiles } from '../sys/file-identity.js';
+import { CountedFiles } from '../overlay/file-identity.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
-import { LayerRoot } from './layer-root.js';
-import { join, list, openChild, orUnreadable } from './tree-reader.js';
+import { LayerRoot } from '../overlay/layer-root.js';
+import { join, list, openChild, orUnreadable } from '../overlay/tree-reader.js';
 import { sys } from '../sys/index.js';
 
 /**

@@ -9,10 +9,10 @@ import type { ByteString } from '../base/bytes.js';
 import { E } from '../base/errno.js';
 import { sys } from '../sys/index.js';
 import { O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, S_IFDIR } from '../sys/constants.js';
-import { numberedIdentity } from '../sys/file-identity.js';
+import { numberedIdentity } from '../overlay/file-identity.js';
 import { STAT_FIELDS } from '../sys/syscalls.js';
 import { failed, typeOf } from './entry-writer.js';
-import { namesIn, removeTree, type LayerRoot, splitPath } from './layer-root.js';
+import { namesIn, removeTree, type LayerRoot, splitPath } from '../overlay/layer-root.js';
 import { NameSet } from './name-set.js';
 
 const stat = new Float64Array(STAT_FIELDS);

@@ -22,12 +22,12 @@ import {
   S_IFREG,
   S_IFSOCK,
 } from '../sys/constants.js';
-import { FileIdentities } from '../sys/file-identity.js';
+import { FileIdentities } from '../overlay/file-identity.js';
 import { sys } from '../sys/index.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import type { Change } from './changes.js';
 import { META_PREFIX, OPAQUE_MARKER, WHITEOUT_PREFIX } from './entry-path.js';
-import { LayerRoot, openRegular, splitPath } from './layer-root.js';
+import { LayerRoot, openRegular, splitPath } from '../overlay/layer-root.js';
 import { BLOCK } from './tar-block.js';
 import { encodeHeader, END_OF_ARCHIVE, type HeaderFields } from './tar-encoder.js';
 import {
@@ -36,7 +36,7 @@ import {
   fileXattrNames,
   isXattrWhiteout,
   metacopyMark,
-} from './layer-marks.js';
+} from '../overlay/layer-marks.js';
 import {
   isThere,
   join,
@@ -46,7 +46,7 @@ import {
   statOne,
   unreadable,
   sortedXattrNames,
-} from './tree-reader.js';
+} from '../overlay/tree-reader.js';
 import type { Ownership } from '../overlay/form.js';
 
 export interface PackOptions {

@@ -21,7 +21,7 @@ import {
 } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import { cleanPath } from './entry-path.js';
-import { LayerRoot, namesIn, openRegular, typeAt } from './layer-root.js';
+import { LayerRoot, namesIn, openRegular, typeAt } from '../overlay/layer-root.js';
 import { readTarSplit, TarSplitWriter } from './tar-split.js';
 
 /** Where the files go: a directory that is made with the first of them. */

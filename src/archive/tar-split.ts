@@ -23,7 +23,7 @@ import { sys } from '../sys/index.js';
 import { O_RDONLY } from '../sys/constants.js';
 import { openStored, UnfitFile } from '../sys/stored-file.js';
 import { cleanPath, hostile } from './entry-path.js';
-import { LayerRoot } from './layer-root.js';
+import { LayerRoot } from '../overlay/layer-root.js';
 import { NameSet } from './name-set.js';
 
 /** Takes a tar apart. What a call is given is the sink's until its promise is settled. */

@@ -10,9 +10,9 @@ import { sys } from '../sys/index.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import { isDifferent, sameCapability, sortChanges, type Change } from './changes.js';
 import { META_PREFIX, OPAQUE_MARKER, WHITEOUT_PREFIX } from './entry-path.js';
-import { directoryMarks, isXattrWhiteout, type DirectoryMarks } from './layer-marks.js';
-import { LayerRoot, namesIn, openBelow } from './layer-root.js';
-import { isThere, join, list, openChild, statOne, unreadable } from './tree-reader.js';
+import { directoryMarks, isXattrWhiteout, type DirectoryMarks } from '../overlay/layer-marks.js';
+import { LayerRoot, namesIn, openBelow } from '../overlay/layer-root.js';
+import { isThere, join, list, openChild, statOne, unreadable } from '../overlay/tree-reader.js';
 import type { Ownership } from '../overlay/form.js';
 
 export interface UpperDirectories {

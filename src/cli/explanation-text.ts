@@ -1,6 +1,6 @@
 /** What `ply explain` says to people. */
-import type { ExplainedLayer, ExplainedPath, FileKind } from '../engine/explain.js';
-import { quoted } from '../engine/trace-lines.js';
+import type { ExplainedLayer, ExplainedPath, FileKind } from '../engine/mounts/explain.js';
+import { quoted } from '../mount/trace-lines.js';
 import { ellipsis } from './human-format.js';
 
 const CREATED_BY_LENGTH = 60;

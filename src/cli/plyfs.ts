@@ -14,7 +14,7 @@ import { isatty } from 'node:tty';
 import { bytesOf, textOf, type ByteString } from '../base/bytes.js';
 import { messageOf } from '../base/error.js';
 import { errnoName } from '../base/errno.js';
-import type { MountedUnion } from '../engine/mount-union.js';
+import type { MountedUnion } from '../mount/mount-union.js';
 import type { RequestTrace } from '../fuse/connection.js';
 import type { UnexpectedError } from '../fuse/dispatcher.js';
 import { parsePlyfsArguments, type MountCommand } from './plyfs-arguments.js';
@@ -107,13 +107,13 @@ function traceLine({ operation, node, name, result, micros }: RequestTrace): str
 async function mount(command: MountCommand): Promise<void> {
   const [{ isRemount, parseMountOptions }, { mountUnion }, { answerQuestions, openEar }, { sys }] =
     await Promise.all([
-      import('../fuse/mount-options.js'),
-      import('../engine/mount-union.js'),
-      import('../engine/mount-questions.js'),
+      import('../mount/mount-options.js'),
+      import('../mount/mount-union.js'),
+      import('../mount/control-socket.js'),
       import('../sys/index.js'),
     ]);
   if (isRemount(command.options)) {
-    const { remount } = await import('../engine/remount.js');
+    const { remount } = await import('../mount/remount.js');
     await remount(command.mountpoint, command.options, {
       subtype: asFuseOverlayfs ? program : 'plyfs',
       warn: say,

@@ -2,7 +2,7 @@
 import { PlyfsError } from '../base/error.js';
 import { defaultDataRoot } from '../engine/data-root-path.js';
 import type { DataRoot } from '../engine/data-root.js';
-import { anyLayersMounted } from '../engine/mounts.js';
+import { anyLayersMounted } from '../engine/mounts/list-mounts.js';
 import type { CommandContext } from './command.js';
 
 /**

@@ -3,7 +3,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { createWriteStream, openSync } from 'node:fs';
 import { textOf, type ByteString } from '../base/bytes.js';
 import { PlyfsError, messageOf } from '../base/error.js';
-import { traceLine, type TraceForm } from '../engine/trace-lines.js';
+import { traceLine, type TraceForm } from '../mount/trace-lines.js';
 import { UNION_CHANNEL, type UnionEvent } from '../union/events.js';
 
 /**

@@ -6,7 +6,7 @@ import type { Image } from '../image/image-store.js';
 import type { Layer } from '../layer/layer.js';
 import type { MountedLayer } from '../layer/mounted-layer.js';
 import type { DataRoot } from './data-root.js';
-import { tryFindMounted } from './find-container.js';
+import { tryFindMounted } from './containers/find.js';
 
 export type FoundObject =
   | { readonly kind: 'image'; readonly image: Image }

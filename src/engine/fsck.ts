@@ -2,7 +2,7 @@
 import { PlyfsError } from '../base/error.js';
 import { familiarString } from '../image/reference.js';
 import type { CheckOptions } from '../layer/layer-store.js';
-import { containerOf } from './container.js';
+import { containerOf } from './containers/container.js';
 import type { DataRoot } from './data-root.js';
 
 export interface FsckFinding {

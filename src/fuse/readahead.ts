@@ -7,7 +7,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import type { ByteString } from '../base/bytes.js';
-import { mountAt } from '../sys/mount-table.js';
+import { mountAt } from '../host/mount-table.js';
 
 /** KiB. */
 const READ_AHEAD = 512;

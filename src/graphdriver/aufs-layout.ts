@@ -30,7 +30,7 @@ import {
   removingName,
 } from './home.js';
 import type { Layout } from './layout.js';
-import { removeTree } from './remove-tree.js';
+import { removeTree } from '../overlay/remove-tree.js';
 
 const PARTS = ['mnt', 'diff', 'layers', 'work'];
 

@@ -27,12 +27,12 @@ import {
   S_IFREG,
   XATTR_SIZE_MAX,
 } from '../sys/constants.js';
-import { FileIdentities } from '../sys/file-identity.js';
+import { FileIdentities } from '../overlay/file-identity.js';
 import { sys } from '../sys/index.js';
 import { openPrivately } from '../sys/private-mount.js';
 import { StatField, STAT_FIELDS } from '../sys/syscalls.js';
 import { xattrNames } from '../sys/xattr-names.js';
-import { listDirectory } from './directory-entries.js';
+import { listDirectory } from '../overlay/directory-entries.js';
 
 const HERE = '' as ByteString;
 const READ_DIRECTORY = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;

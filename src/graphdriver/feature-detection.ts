@@ -27,11 +27,11 @@ import {
   S_IFCHR,
 } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
-import { listDirectory } from './directory-entries.js';
+import { listDirectory } from '../overlay/directory-entries.js';
 import { codeOf, isDirectory } from './home.js';
-import { removeTree } from './remove-tree.js';
+import { removeTree } from '../overlay/remove-tree.js';
 import { inUserNamespace } from '../sys/privilege.js';
-import { overlayPrefix, ownMarks, type OverlayPrefix } from '../sys/union-xattrs.js';
+import { overlayPrefix, ownMarks, type OverlayPrefix } from '../overlay/private-xattrs.js';
 
 /** statfs(2) f_type, under the names that `docker info` shows (moby, graphdriver, FsNames). */
 const fileSystems: Readonly<Record<number, string>> = {

@@ -10,7 +10,7 @@ import { parseCacheId } from '../base/ids.js';
 import { reasonOf } from '../base/system-error.js';
 import { AT_FDCWD, S_IFDIR } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
-import { formatOverrideStat, OVERRIDE_CONTAINERS } from '../sys/override-stat.js';
+import { formatOverrideStat, OVERRIDE_CONTAINERS } from '../overlay/override-stat.js';
 import { readStored, UnfitFile, type StoredKind } from '../sys/stored-file.js';
 
 /** A directory so called was a layer, and is being deleted. */

@@ -10,7 +10,7 @@ import { dirname } from 'node:path';
 import { PlyfsError } from '../base/error.js';
 import type { GetOptions, LayerMount } from './driver.js';
 import type { MountedBy, MountTrust } from './mounter.js';
-import { isRuntimeDirectory, newMountpoint } from './runtime-directory.js';
+import { isRuntimeDirectory, newMountpoint } from '../host/runtime-directory.js';
 
 export interface ShowOptions extends MountTrust {
   readonly readOnly: boolean;

@@ -22,7 +22,7 @@ import {
   S_IFDIR,
   S_IFMT,
 } from '../sys/constants.js';
-import { CountedFiles } from '../sys/file-identity.js';
+import { CountedFiles } from '../overlay/file-identity.js';
 import { sys } from '../sys/index.js';
 import { StatField, STAT_FIELDS } from '../sys/syscalls.js';
 

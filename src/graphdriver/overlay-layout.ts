@@ -37,7 +37,7 @@ import {
   removingName,
 } from './home.js';
 import type { Layout } from './layout.js';
-import { removeTree } from './remove-tree.js';
+import { removeTree } from '../overlay/remove-tree.js';
 
 const LINKS = 'l';
 const SHORT_LENGTH = 26;

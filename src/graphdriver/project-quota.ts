@@ -11,7 +11,7 @@ import { PlyfsError } from '../base/error.js';
 import { reasonOf } from '../base/system-error.js';
 import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_RDONLY } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
-import { readMountTable } from '../sys/mount-table.js';
+import { readMountTable } from '../host/mount-table.js';
 
 /** Whether sizes can be limited below `home`; else one sentence that says why not. */
 export function quotaUnsupported(home: string): string | undefined {

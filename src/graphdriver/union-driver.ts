@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import type { Change } from '../archive/changes.js';
 import { upperChanges } from '../archive/upper-changes.js';
 import { textOf } from '../base/bytes.js';
-import { readMountTable } from '../sys/mount-table.js';
+import { readMountTable } from '../host/mount-table.js';
 import type { DriverOptions, LayerMount } from './driver.js';
 import { ownership } from './home.js';
 import { LayerDriver } from './layer-driver.js';
@@ -13,7 +13,7 @@ import type { Layout } from './layout.js';
 import type { MountedBy, Mounter, MountIds, MountTrust, UnionMount } from './mounter.js';
 import type { MountRecipe } from '../sys/mount-recipe.js';
 import { mounters } from './mounters/index.js';
-import { emptyDirectory } from './runtime-directory.js';
+import { emptyDirectory } from '../host/runtime-directory.js';
 
 /** What is shown, wherever and to whomever. */
 export type Union = Omit<UnionMount, 'target' | 'source' | keyof MountTrust>;

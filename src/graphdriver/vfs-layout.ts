@@ -26,7 +26,7 @@ import {
   removingName,
 } from './home.js';
 import type { Layout } from './layout.js';
-import { removeTree } from './remove-tree.js';
+import { removeTree } from '../overlay/remove-tree.js';
 
 export class VfsLayout implements Layout {
   readonly home: string;

@@ -14,9 +14,14 @@ import { PlyfsError } from '../base/error.js';
 import type { LayerDirectories } from '../graphdriver/driver.js';
 import * as c from '../sys/constants.js';
 import { sys } from '../sys/index.js';
-import { formatOverrideStat, OVERRIDE_CONTAINERS } from '../sys/override-stat.js';
+import { formatOverrideStat, OVERRIDE_CONTAINERS } from '../overlay/override-stat.js';
 import { StatField, STAT_FIELDS } from '../sys/syscalls.js';
-import { ASIDE_PREFIX, isAnyUnionXattr, opaqueAttributes, ownMarks } from '../sys/union-xattrs.js';
+import {
+  ASIDE_PREFIX,
+  isAnyUnionXattr,
+  opaqueAttributes,
+  ownMarks,
+} from '../overlay/private-xattrs.js';
 import { xattrNames } from '../sys/xattr-names.js';
 
 type Content = 'directory' | 'file' | { readonly linkTo: string };

@@ -7,7 +7,7 @@ import { PlyfsError } from '../base/error.js';
 import { randomId, type MountId } from '../base/ids.js';
 import { naiveDiff, ownershipIn } from '../graphdriver/naive-diff.js';
 import type { Ownership } from '../graphdriver/home.js';
-import { isDead } from '../graphdriver/mounters/unmount.js';
+import { isDead } from '../host/unmount.js';
 import { AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_RDONLY } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import type { Layer } from './layer.js';

@@ -23,7 +23,7 @@ import { chainIdOf, type ChainId, type DiffId } from '../base/digest.js';
 import { PlyfsError } from '../base/error.js';
 import { newCacheId, type CacheId } from '../base/ids.js';
 import type { AppliedDiff } from '../graphdriver/driver.js';
-import { removeTree } from '../graphdriver/remove-tree.js';
+import { removeTree } from '../overlay/remove-tree.js';
 import { abortable } from './abortable.js';
 import { MAX_DEPTH, type Layer } from './layer.js';
 import { TAR_SPLIT } from './metadata-store.js';

@@ -9,7 +9,7 @@ import type { ChainId } from '../base/digest.js';
 import { PlyfsError } from '../base/error.js';
 import type { LayerMount } from '../graphdriver/driver.js';
 import type { MountedBy, MountTrust } from '../graphdriver/mounter.js';
-import { isDead } from '../graphdriver/mounters/unmount.js';
+import { isDead } from '../host/unmount.js';
 import type { StoreState } from './store-state.js';
 
 export interface ShownLayer {

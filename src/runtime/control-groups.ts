@@ -26,7 +26,7 @@ import { join } from 'node:path/posix';
 import { textOf } from '../base/bytes.js';
 import { LOCK_EX, LOCK_NB, O_CLOEXEC, O_DIRECTORY, O_RDONLY } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
-import { readMountTable } from '../sys/mount-table.js';
+import { readMountTable } from '../host/mount-table.js';
 
 const PREFIX = 'plyfs-';
 const NAME = /^plyfs-[0-9a-f]{16}$/;

@@ -4,19 +4,19 @@ import type { ByteString } from '../base/bytes.js';
 import { check, E, Errno } from '../base/errno.js';
 import { sys } from '../sys/index.js';
 import { UTIME_NOW, UTIME_OMIT } from '../sys/constants.js';
-import { xattrAside } from '../sys/override-stat.js';
+import { xattrAside } from '../overlay/override-stat.js';
 import { StatField } from '../sys/syscalls.js';
 import type { Attributes, AttributeChange, Caller, TimeChange } from '../vfs/filesystem.js';
 import { actsAsOwner, isInGroup, mayBeWriting, mayKeepSetId } from './caller-rights.js';
 import type { UnionContext } from './context.js';
 import { copyUp, upperDirectory, writableUpper } from './copy-up.js';
-import { onDisk } from './disk-directory.js';
+import { onDisk } from '../overlay/disk-directory.js';
 import { statNode } from './merge.js';
 import { CAPABILITY } from './metadata.js';
 import type { Node } from './node.js';
-import { byNameAsOwner, removeXattrAsOwner } from './owner-rights.js';
+import { byNameAsOwner, removeXattrAsOwner } from '../overlay/owner-rights.js';
 import { refuseChange, refuseTouch, refuseWrite } from './protection.js';
-import { field, newStatBuffer, S_IFREG } from './stat-buffer.js';
+import { field, newStatBuffer, S_IFREG } from '../overlay/stat-buffer.js';
 
 /**
  * Bytes of a file whose extents may be gone through at once: in 64 MiB there are 16,384 at most,

@@ -5,14 +5,14 @@
  * look everything up again afterwards that another operation may have changed meanwhile:
  * descriptors, a node's place, its dentries.
  */
-import type { Belief } from './belief.js';
-import type { Devices } from './devices.js';
-import type { DirectoryDescriptors } from './disk-directory.js';
+import type { Belief } from '../overlay/belief.js';
+import type { Devices } from '../overlay/devices.js';
+import type { DirectoryDescriptors } from '../overlay/disk-directory.js';
 import type { UnionEvents } from './events.js';
 import type { LinkTable } from './hard-links.js';
 import type { InodeIndex } from './inode-index.js';
 import type { InodeNumbers } from './inode-numbers.js';
-import type { LayerDirectory } from './layer.js';
+import type { LayerDirectory } from '../overlay/layer.js';
 import type { ListingHabit } from './listing-habit.js';
 import type { NodeTable } from './node-table.js';
 import type { OpenFiles } from './open-files.js';

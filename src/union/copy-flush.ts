@@ -17,7 +17,7 @@ import type { ByteString } from '../base/bytes.js';
 import { check } from '../base/errno.js';
 import { sys } from '../sys/index.js';
 import { StatField } from '../sys/syscalls.js';
-import { field, newStatBuffer } from './stat-buffer.js';
+import { field, newStatBuffer } from '../overlay/stat-buffer.js';
 
 /**
  * Bytes that the main thread waits for: for less than a hop to another thread costs, where the

@@ -22,13 +22,13 @@ import {
   upperDirectory,
   writableUpper,
 } from './copy-up.js';
-import type { DiskDirectory } from './disk-directory.js';
+import type { DiskDirectory } from '../overlay/disk-directory.js';
 import { LinkGroup } from './hard-links.js';
 import { numberOn } from './inode-numbers.js';
 import { addToDirectory, readyForChange } from './listing.js';
 import { findDentry, statNode } from './merge.js';
 import { Dentry, DirectoryNode, Node } from './node.js';
-import { readXattr } from './overlay-xattrs.js';
+import { readXattr } from '../overlay/marks.js';
 import { ACL_ACCESS, ACL_DEFAULT, inheritAcl } from './posix-acl.js';
 import { refuseChange, refuseEntry, UNPROTECTED } from './protection.js';
 import { announceOpaque } from './remove.js';
@@ -40,8 +40,8 @@ import {
   S_IFLNK,
   S_IFMT,
   S_IFREG,
-} from './stat-buffer.js';
-import { WHITEOUT_PREFIX } from './whiteout.js';
+} from '../overlay/stat-buffer.js';
+import { WHITEOUT_PREFIX } from '../overlay/whiteout.js';
 
 const S_ISGID = 0o2000;
 const parentStat = newStatBuffer();

@@ -9,15 +9,15 @@
  */
 import type { ByteString, Name } from '../base/bytes.js';
 import { E, Errno } from '../base/errno.js';
-import { overlayPrefix } from '../sys/union-xattrs.js';
-import { requireFollowed } from './belief.js';
+import { overlayPrefix } from '../overlay/private-xattrs.js';
+import { requireFollowed } from '../overlay/belief.js';
 import type { UnionContext } from './context.js';
-import type { LayerDirectory } from './layer.js';
+import type { LayerDirectory } from '../overlay/layer.js';
 import type { DirectoryNode, Node } from './node.js';
-import { marksAmong, readOverlayXattr } from './overlay-xattrs.js';
+import { marksAmong, readOverlayXattr } from '../overlay/marks.js';
 import { approach, MOST_COMPONENTS, turn, type Approach } from './redirect.js';
-import { fileType, newStatBuffer, S_IFREG } from './stat-buffer.js';
-import { probe } from './whiteout.js';
+import { fileType, newStatBuffer, S_IFREG } from '../overlay/stat-buffer.js';
+import { probe } from '../overlay/whiteout.js';
 
 export interface Place {
   readonly holder: LayerDirectory;

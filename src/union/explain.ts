@@ -11,11 +11,11 @@ import { E, Errno } from '../base/errno.js';
 import { StatField } from '../sys/syscalls.js';
 import type { UnionContext } from './context.js';
 import { dataOf } from './data.js';
-import { onDisk, layerPath } from './disk-directory.js';
-import { UPPER, type LayerDirectory } from './layer.js';
+import { onDisk, layerPath } from '../overlay/disk-directory.js';
+import { UPPER, type LayerDirectory } from '../overlay/layer.js';
 import { findDentry, nodeOf } from './merge.js';
 import type { DirectoryNode, Node } from './node.js';
-import { readMarks } from './overlay-xattrs.js';
+import { readMarks } from '../overlay/marks.js';
 import {
   field,
   fileType,
@@ -24,8 +24,14 @@ import {
   S_IFDIR,
   S_IFLNK,
   S_IFREG,
-} from './stat-buffer.js';
-import { hidesBelow, OPAQUE_MARKER, probe, WHITEOUT_PREFIX, type Found } from './whiteout.js';
+} from '../overlay/stat-buffer.js';
+import {
+  hidesBelow,
+  OPAQUE_MARKER,
+  probe,
+  WHITEOUT_PREFIX,
+  type Found,
+} from '../overlay/whiteout.js';
 import { ROOT_NODE } from '../vfs/filesystem.js';
 
 /**

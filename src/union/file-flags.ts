@@ -25,11 +25,11 @@ import type { Caller } from '../vfs/filesystem.js';
 import { upperTarget } from './attributes.js';
 import type { UnionContext } from './context.js';
 import { copyUp, writableUpper } from './copy-up.js';
-import { onDisk } from './disk-directory.js';
-import type { LayerDirectory } from './layer.js';
+import { onDisk } from '../overlay/disk-directory.js';
+import type { LayerDirectory } from '../overlay/layer.js';
 import type { Node } from './node.js';
 import { APPEND, IMMUTABLE, protectionOf, writeProtection } from './protection.js';
-import { S_IFDIR, S_IFREG } from './stat-buffer.js';
+import { S_IFDIR, S_IFREG } from '../overlay/stat-buffer.js';
 
 /** Of FS_*_FL, those that a copy takes along (fs/overlayfs/overlayfs.h, OVL_COPY_FS_FLAGS_MASK). */
 const COPIED = FS_SYNC_FL | FS_NOATIME_FL;

@@ -8,15 +8,15 @@
  * the copy lies in the index (inode-index.ts), which says as much for good.
  *
  * Two names are one file when device and inode number say so, and the device is one whose numbers
- * can be believed. On another it takes a proof (src/sys/file-identity.ts); without, each name is a
+ * can be believed. On another it takes a proof (src/overlay/file-identity.ts); without, each name is a
  * file of its own.
  */
 import type { ByteString, Name } from '../base/bytes.js';
 import { sys } from '../sys/index.js';
-import { numberedIdentity, provedSame } from '../sys/file-identity.js';
-import type { Devices } from './devices.js';
-import { onDisk } from './disk-directory.js';
-import { UPPER, type LayerDirectory } from './layer.js';
+import { numberedIdentity, provedSame } from '../overlay/file-identity.js';
+import type { Devices } from '../overlay/devices.js';
+import { onDisk } from '../overlay/disk-directory.js';
+import { UPPER, type LayerDirectory } from '../overlay/layer.js';
 import type { Node } from './node.js';
 
 export class LinkGroup {

@@ -18,14 +18,20 @@ import { PlyfsError } from '../base/error.js';
 import { reasonOf } from '../base/system-error.js';
 import { sys } from '../sys/index.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
-import type { DiskDirectory } from './disk-directory.js';
+import type { DiskDirectory } from '../overlay/disk-directory.js';
 import type { LinkGroup } from './hard-links.js';
-import { UPPER, type LayerDirectory } from './layer.js';
+import { UPPER, type LayerDirectory } from '../overlay/layer.js';
 import type { Node } from './node.js';
 import type { Origins } from './origin.js';
-import { readXattr } from './overlay-xattrs.js';
-import { setXattrAsOwner } from './owner-rights.js';
-import { field, fileType, isWhiteoutDevice, newStatBuffer, S_IFDIR } from './stat-buffer.js';
+import { readXattr } from '../overlay/marks.js';
+import { setXattrAsOwner } from '../overlay/owner-rights.js';
+import {
+  field,
+  fileType,
+  isWhiteoutDevice,
+  newStatBuffer,
+  S_IFDIR,
+} from '../overlay/stat-buffer.js';
 import type { UpperLayer } from './upper-layer.js';
 import { sweep } from './workdir.js';
 

@@ -7,15 +7,15 @@
  * into 64 bits) is hashed into 51 bits at the top: of a million such files two coincide with a
  * chance of one in 4500.
  *
- * Where a device has one number for several files (src/sys/file-identity.ts), the file that is met
+ * Where a device has one number for several files (src/overlay/file-identity.ts), the file that is met
  * first keeps it while the union lives. Another gets one made of its place in its layer.
  */
 import type { ByteString } from '../base/bytes.js';
 import { StatField } from '../sys/syscalls.js';
-import { hashOf, type Device, type Devices } from './devices.js';
-import { onDisk, layerPath } from './disk-directory.js';
-import type { LayerDirectory } from './layer.js';
-import { field } from './stat-buffer.js';
+import { hashOf, type Device, type Devices } from '../overlay/devices.js';
+import { onDisk, layerPath } from '../overlay/disk-directory.js';
+import type { LayerDirectory } from '../overlay/layer.js';
+import { field } from '../overlay/stat-buffer.js';
 
 /** Where hashed numbers start: above all others. */
 const HASHED = 2 ** 52 + 2 ** 51;

@@ -7,14 +7,14 @@
  */
 import { PlyfsError } from '../base/error.js';
 import { sys } from '../sys/index.js';
-import { beliefOf, Unbelieved, type Belief } from './belief.js';
+import { beliefOf, Unbelieved, type Belief } from '../overlay/belief.js';
 import type { UnionContext } from './context.js';
-import { Devices } from './devices.js';
-import { DirectoryDescriptors, onDisk } from './disk-directory.js';
+import { Devices } from '../overlay/devices.js';
+import { DirectoryDescriptors, onDisk } from '../overlay/disk-directory.js';
 import { UnionEvents } from './events.js';
 import { LinkTable } from './hard-links.js';
 import { InodeNumbers } from './inode-numbers.js';
-import { UPPER, type LayerDirectory } from './layer.js';
+import { UPPER, type LayerDirectory } from '../overlay/layer.js';
 import { describeLayer, openLayer, rootOf, type OpenedDirectory } from './layers-on-disk.js';
 import { ListingHabit } from './listing-habit.js';
 import { NodeTable } from './node-table.js';
@@ -23,7 +23,7 @@ import { defaultOwnership, defaultUnionOptions, type LayerInUse } from './option
 import { Origins } from './origin.js';
 import { Ownership } from './ownership.js';
 import { Reclaimer } from './reclaim.js';
-import { newStatBuffer } from './stat-buffer.js';
+import { newStatBuffer } from '../overlay/stat-buffer.js';
 import { mergeRoots } from './union.js';
 
 /**

@@ -16,16 +16,16 @@ import {
   O_PATH,
   O_RDONLY,
 } from '../sys/constants.js';
-import { hasOneDevice } from '../sys/file-identity.js';
-import { readMountTable } from '../sys/mount-table.js';
+import { hasOneDevice } from '../overlay/file-identity.js';
+import { readMountTable } from '../host/mount-table.js';
 import { openBothPrivately, openPrivately } from '../sys/private-mount.js';
 import { StatField } from '../sys/syscalls.js';
-import type { Devices } from './devices.js';
-import { DiskDirectory, type DirectoryDescriptors } from './disk-directory.js';
-import { isRootsAlone, OVERRIDE_NAMES, type OverrideBelief } from '../sys/override-stat.js';
-import type { Belief, Unbelieved } from './belief.js';
-import { UPPER, type Layer } from './layer.js';
-import { field, newStatBuffer } from './stat-buffer.js';
+import type { Devices } from '../overlay/devices.js';
+import { DiskDirectory, type DirectoryDescriptors } from '../overlay/disk-directory.js';
+import { isRootsAlone, OVERRIDE_NAMES, type OverrideBelief } from '../overlay/override-stat.js';
+import type { Belief, Unbelieved } from '../overlay/belief.js';
+import { UPPER, type Layer } from '../overlay/layer.js';
+import { field, newStatBuffer } from '../overlay/stat-buffer.js';
 import type { WhiteoutForm } from '../overlay/form.js';
 
 /** What AUFS, or a tool that keeps its markers, leaves in the root of a layer. */

@@ -13,7 +13,7 @@ import { inPieces, type Pieces } from '../base/pieces.js';
 import { DT_UNKNOWN, DT_CHR, DT_DIR, DT_REG } from '../sys/constants.js';
 import type { UnionContext } from './context.js';
 import { numberOn } from './inode-numbers.js';
-import { UPPER, type LayerDirectory } from './layer.js';
+import { UPPER, type LayerDirectory } from '../overlay/layer.js';
 import { originInode } from './merge.js';
 import { Dentry, type DirectoryNode } from './node.js';
 import {
@@ -24,8 +24,8 @@ import {
   type PackedEntry,
   type PackedListing,
 } from './packed-listing.js';
-import { isWhiteoutDevice, newStatBuffer } from './stat-buffer.js';
-import { isXattrWhiteout, OPAQUE_MARKER, WHITEOUT_PREFIX } from './whiteout.js';
+import { isWhiteoutDevice, newStatBuffer } from '../overlay/stat-buffer.js';
+import { isXattrWhiteout, OPAQUE_MARKER, WHITEOUT_PREFIX } from '../overlay/whiteout.js';
 import { WouldWait } from './would-wait.js';
 
 const NOTHING_BELOW: readonly LayerDirectory[] = [];

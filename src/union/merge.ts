@@ -10,18 +10,18 @@ import type { ByteString, Name } from '../base/bytes.js';
 import { E, Errno } from '../base/errno.js';
 import { sys } from '../sys/index.js';
 import { StatField } from '../sys/syscalls.js';
-import { requireFollowed } from './belief.js';
+import { requireFollowed } from '../overlay/belief.js';
 import type { UnionContext } from './context.js';
-import type { Device } from './devices.js';
+import type { Device } from '../overlay/devices.js';
 import { LinkGroup } from './hard-links.js';
 import { identityOf, type Traps } from './layers-on-disk.js';
-import { UPPER, type LayerDirectory } from './layer.js';
+import { UPPER, type LayerDirectory } from '../overlay/layer.js';
 import { adoptLink } from './copy-up.js';
 import type { InodeIndex } from './inode-index.js';
 import { completeSoon, dentryOf } from './listing.js';
 import { Dentry, DirectoryNode, Node } from './node.js';
 import type { FoundOrigin } from './origin.js';
-import { NO_MARKS, readMarks, readOverlayXattr, type DirectoryMarks } from './overlay-xattrs.js';
+import { NO_MARKS, readMarks, readOverlayXattr, type DirectoryMarks } from '../overlay/marks.js';
 import {
   ABSENT,
   findDirectories,
@@ -32,8 +32,8 @@ import {
 } from './packed-listing.js';
 import { protectionIn } from './protection.js';
 import { approach, MOST_COMPONENTS, turn, type Approach } from './redirect.js';
-import { direntType, field, fileType, newStatBuffer, S_IFDIR } from './stat-buffer.js';
-import { hidesBelow, probe } from './whiteout.js';
+import { direntType, field, fileType, newStatBuffer, S_IFDIR } from '../overlay/stat-buffer.js';
+import { hidesBelow, probe } from '../overlay/whiteout.js';
 
 /**
  * Names that are looked for in the packed listing of a directory before it is unpacked: a name

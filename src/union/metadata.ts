@@ -5,11 +5,11 @@ import { sys } from '../sys/index.js';
 import { StatField } from '../sys/syscalls.js';
 import type { UnionContext } from './context.js';
 import { copyFlags } from './file-flags.js';
-import type { LayerDirectory } from './layer.js';
-import { readXattr } from './overlay-xattrs.js';
+import type { LayerDirectory } from '../overlay/layer.js';
+import { readXattr } from '../overlay/marks.js';
 import { protectionIn } from './protection.js';
 import { nameOnDisk, nameShown } from './shown-xattrs.js';
-import { field, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from './stat-buffer.js';
+import { field, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../overlay/stat-buffer.js';
 
 /** Of capabilities(7), "File capabilities". */
 export const CAPABILITY = 'security.capability' as ByteString;

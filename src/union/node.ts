@@ -9,11 +9,11 @@
  */
 import type { Name } from '../base/bytes.js';
 import { ROOT_NODE, type NodeId } from '../vfs/filesystem.js';
-import { onDisk, type DiskDirectory } from './disk-directory.js';
-import { UPPER, type LayerDirectory } from './layer.js';
+import { onDisk, type DiskDirectory } from '../overlay/disk-directory.js';
+import { UPPER, type LayerDirectory } from '../overlay/layer.js';
 import type { LinkGroup } from './hard-links.js';
 import type { PackedListing } from './packed-listing.js';
-import { S_IFDIR } from './stat-buffer.js';
+import { S_IFDIR } from '../overlay/stat-buffer.js';
 
 export class Dentry {
   parent: DirectoryNode;

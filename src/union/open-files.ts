@@ -12,10 +12,10 @@ import { check } from '../base/errno.js';
 import { sys } from '../sys/index.js';
 import { AT_FDCWD, O_CLOEXEC, O_RDONLY, O_RDWR } from '../sys/constants.js';
 import type { DescriptorTable } from '../vfs/filesystem.js';
-import { onDisk } from './disk-directory.js';
-import { UPPER } from './layer.js';
+import { onDisk } from '../overlay/disk-directory.js';
+import { UPPER } from '../overlay/layer.js';
 import type { Node } from './node.js';
-import { asOwner, wayTo } from './owner-rights.js';
+import { asOwner, wayTo } from '../overlay/owner-rights.js';
 import { protectionOf, UNPROTECTED } from './protection.js';
 
 /** How many used descriptors are passed over in search of an unused one. */

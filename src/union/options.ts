@@ -1,7 +1,7 @@
 /** What a union is made of, after the words of a command line or a program have been understood. */
 import type { ByteString } from '../base/bytes.js';
-import type { OverrideBelief } from '../sys/override-stat.js';
-import type { MarkClass } from '../sys/union-xattrs.js';
+import type { OverrideBelief } from '../overlay/override-stat.js';
+import type { MarkClass } from '../overlay/private-xattrs.js';
 import type { WhiteoutForm } from '../overlay/form.js';
 
 /** A layer of a union that is mounted. */

@@ -12,9 +12,9 @@ import { sys } from '../sys/index.js';
 import { StatField } from '../sys/syscalls.js';
 import type { Attributes, Caller } from '../vfs/filesystem.js';
 import type { IdRange, OwnershipOptions } from './options.js';
-import { byNameAsOwner } from './owner-rights.js';
-import { applyOverride, formatOverrideStat, readOverride } from '../sys/override-stat.js';
-import { field, newStatBuffer, S_IFDIR, S_IFLNK, S_IFMT } from './stat-buffer.js';
+import { byNameAsOwner } from '../overlay/owner-rights.js';
+import { applyOverride, formatOverrideStat, readOverride } from '../overlay/override-stat.js';
+import { field, newStatBuffer, S_IFDIR, S_IFLNK, S_IFMT } from '../overlay/stat-buffer.js';
 
 /** What the kernel shows for an id that has no place in a mapping (/proc/sys/fs/overflowuid). */
 const OVERFLOW_ID = 65534;

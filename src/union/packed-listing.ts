@@ -16,9 +16,9 @@ import { E, Errno } from '../base/errno.js';
 import { DT_DIR } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import type { UnionContext } from './context.js';
-import { deviceNumber } from './devices.js';
-import { DiskDirectory } from './disk-directory.js';
-import { MAX_LAYERS, UPPER, type LayerDirectory } from './layer.js';
+import { deviceNumber } from '../overlay/devices.js';
+import { DiskDirectory } from '../overlay/disk-directory.js';
+import { MAX_LAYERS, UPPER, type LayerDirectory } from '../overlay/layer.js';
 import type { DirectoryNode } from './node.js';
 
 const HEADER = 16;

@@ -14,9 +14,9 @@ import { StatField } from '../sys/syscalls.js';
 import type { UnionContext } from './context.js';
 import { statNode } from './merge.js';
 import type { Dentry, DirectoryNode, Node } from './node.js';
-import { readOverlayXattr } from './overlay-xattrs.js';
-import { removeXattrAsOwner, setXattrAsOwner } from './owner-rights.js';
-import { field, newStatBuffer, S_IFDIR, S_IFREG } from './stat-buffer.js';
+import { readOverlayXattr } from '../overlay/marks.js';
+import { removeXattrAsOwner, setXattrAsOwner } from '../overlay/owner-rights.js';
+import { field, newStatBuffer, S_IFDIR, S_IFREG } from '../overlay/stat-buffer.js';
 
 /**
  * Bits of a node's `protection`: those of statx(2), which FS_IMMUTABLE_FL and FS_APPEND_FL are,

@@ -12,7 +12,7 @@ import { nodeFromStat, statNode } from './merge.js';
 import type { Dentry, DirectoryNode, Node } from './node.js';
 import { entryAt, mayStayPacked, type PackedListing } from './packed-listing.js';
 import { pathOf } from './path.js';
-import { field, newStatBuffer } from './stat-buffer.js';
+import { field, newStatBuffer } from '../overlay/stat-buffer.js';
 
 /** Attributes are read for this many names in one native call. */
 const BATCH = 32;

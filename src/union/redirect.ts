@@ -8,12 +8,12 @@
  * for the layers further down.
  */
 import type { ByteString, Name } from '../base/bytes.js';
-import { requireFollowed } from './belief.js';
-import type { LayerDirectory } from './layer.js';
+import { requireFollowed } from '../overlay/belief.js';
+import type { LayerDirectory } from '../overlay/layer.js';
 import type { DirectoryNode } from './node.js';
-import { readMarks } from './overlay-xattrs.js';
-import { fileType, newStatBuffer, S_IFDIR } from './stat-buffer.js';
-import { probe } from './whiteout.js';
+import { readMarks } from '../overlay/marks.js';
+import { fileType, newStatBuffer, S_IFDIR } from '../overlay/stat-buffer.js';
+import { probe } from '../overlay/whiteout.js';
 
 /** Bytes of a path component. */
 const NAME_MAX = 255;

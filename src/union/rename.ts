@@ -15,13 +15,13 @@ import { RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT } from '../sys/const
 import type { Caller } from '../vfs/filesystem.js';
 import type { UnionContext } from './context.js';
 import { copyUp, markImpure, upperDirectory, writableUpper } from './copy-up.js';
-import { type DiskDirectory, layerPath } from './disk-directory.js';
-import { UPPER, type LayerDirectory } from './layer.js';
+import { type DiskDirectory, layerPath } from '../overlay/disk-directory.js';
+import { UPPER, type LayerDirectory } from '../overlay/layer.js';
 import { addToDirectory, readyForChange, removeFromDirectory } from './listing.js';
 import { copyMetadata } from './metadata.js';
 import { coversLower, findDentry, nodeOf, requireDentry } from './merge.js';
 import { Dentry, type DirectoryNode, type Node } from './node.js';
-import { renameAsOwner, setXattrAsOwner } from './owner-rights.js';
+import { renameAsOwner, setXattrAsOwner } from '../overlay/owner-rights.js';
 import { pathOf } from './path.js';
 import { refuseEntry, refuseRemoval } from './protection.js';
 import {

@@ -1,16 +1,16 @@
 /** How much of each layer a union still shows. */
 import type { ByteString } from '../base/bytes.js';
 import { DT_DIR } from '../sys/constants.js';
-import { CountedFiles } from '../sys/file-identity.js';
+import { CountedFiles } from '../overlay/file-identity.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import { ROOT_NODE } from '../vfs/filesystem.js';
 import type { UnionContext } from './context.js';
-import { onDisk } from './disk-directory.js';
-import type { LayerDirectory } from './layer.js';
+import { onDisk } from '../overlay/disk-directory.js';
+import type { LayerDirectory } from '../overlay/layer.js';
 import { completeListing } from './listing.js';
 import { nodeOf } from './merge.js';
 import type { Dentry } from './node.js';
-import { field } from './stat-buffer.js';
+import { field } from '../overlay/stat-buffer.js';
 
 /**
  * By layer index: bytes of all that is no directory, each inode once, as far as the union shows it

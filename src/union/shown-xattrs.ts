@@ -3,8 +3,13 @@
  * others escaped, `security.*` aside where owners are.
  */
 import type { ByteString } from '../base/bytes.js';
-import { xattrAside, xattrFromAside } from '../sys/override-stat.js';
-import { isPrivateXattr, xattrFromDisk, xattrToDisk, type MarkClass } from '../sys/union-xattrs.js';
+import { xattrAside, xattrFromAside } from '../overlay/override-stat.js';
+import {
+  isPrivateXattr,
+  xattrFromDisk,
+  xattrToDisk,
+  type MarkClass,
+} from '../overlay/private-xattrs.js';
 
 /**
  * `override`: the attribute that keeps the owner of the file, if one does

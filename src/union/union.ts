@@ -42,19 +42,19 @@ import {
   killSetId,
   setattr,
 } from './attributes.js';
-import { beliefOf, Unbelieved, type Belief } from './belief.js';
+import { beliefOf, Unbelieved, type Belief } from '../overlay/belief.js';
 import { mayKeepSetId } from './caller-rights.js';
 import type { UnionContext } from './context.js';
 import { copyUp, COPY_AT_ONCE } from './copy-up.js';
 import { create, link, tmpfile, type NewObject } from './create.js';
 import { dataOf } from './data.js';
-import { Devices } from './devices.js';
-import { DirectoryDescriptors, onDisk } from './disk-directory.js';
+import { Devices } from '../overlay/devices.js';
+import { DirectoryDescriptors, onDisk } from '../overlay/disk-directory.js';
 import { UnionEvents } from './events.js';
 import { LinkTable } from './hard-links.js';
 import { openIndex } from './inode-index.js';
 import { InodeNumbers } from './inode-numbers.js';
-import { MAX_LAYERS, UPPER, type Layer, type LayerDirectory } from './layer.js';
+import { MAX_LAYERS, UPPER, type Layer, type LayerDirectory } from '../overlay/layer.js';
 import {
   describeLayer,
   madeForMountProgram,
@@ -75,8 +75,8 @@ import { DirectoryNode, type Node } from './node.js';
 import { OpenFiles } from './open-files.js';
 import type { LayerInUse, UnionOptions } from './options.js';
 import { Origins } from './origin.js';
-import { OVERRIDE_CONTAINERS, OVERRIDE_PRIVILEGED, xattrAside } from '../sys/override-stat.js';
-import { readMarks } from './overlay-xattrs.js';
+import { OVERRIDE_CONTAINERS, OVERRIDE_PRIVILEGED, xattrAside } from '../overlay/override-stat.js';
+import { readMarks } from '../overlay/marks.js';
 import { Ownership } from './ownership.js';
 import { pathIn, pathOf } from './path.js';
 import { protectionOf, refuseWrite, UNPROTECTED } from './protection.js';
@@ -84,7 +84,7 @@ import { readdir } from './readdir.js';
 import { Reclaimer } from './reclaim.js';
 import { rmdir, unlink } from './remove.js';
 import { rename } from './rename.js';
-import { field, newStatBuffer, S_IFDIR, S_IFLNK, S_IFREG } from './stat-buffer.js';
+import { field, newStatBuffer, S_IFDIR, S_IFLNK, S_IFREG } from '../overlay/stat-buffer.js';
 import { tryFeatures } from './upper-features.js';
 import { UpperLayer } from './upper-layer.js';
 import { prepareWorkdir, sweep, sweepAll } from './workdir.js';

@@ -13,13 +13,13 @@ import {
   O_TMPFILE,
   O_WRONLY,
 } from '../sys/constants.js';
-import { overlayPrefix, type MarkClass } from '../sys/union-xattrs.js';
+import { overlayPrefix, type MarkClass } from '../overlay/private-xattrs.js';
 import { ordersNamesAfterData } from './copy-flush.js';
-import type { DiskDirectory } from './disk-directory.js';
+import type { DiskDirectory } from '../overlay/disk-directory.js';
 import { ACL_ACCESS, ACL_DEFAULT } from './posix-acl.js';
-import { S_IFCHR, S_IFREG } from './stat-buffer.js';
+import { S_IFCHR, S_IFREG } from '../overlay/stat-buffer.js';
 import type { UpperFeatures } from './upper-layer.js';
-import { WHITEOUT_PREFIX } from './whiteout.js';
+import { WHITEOUT_PREFIX } from '../overlay/whiteout.js';
 
 /** One name a trial: what cannot be removed must not stand in the way of the next. */
 const [FILE, DEVICE, LINK, MARKER] = [

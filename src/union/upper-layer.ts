@@ -19,14 +19,14 @@ import {
   RENAME_NOREPLACE,
   RENAME_WHITEOUT,
 } from '../sys/constants.js';
-import { overlayPrefix } from '../sys/union-xattrs.js';
+import { overlayPrefix } from '../overlay/private-xattrs.js';
 import { CopyFlush } from './copy-flush.js';
-import type { DiskDirectory } from './disk-directory.js';
-import type { Layer } from './layer.js';
-import { renameAsOwner, setXattrAsOwner } from './owner-rights.js';
-import { newStatBuffer, S_IFCHR } from './stat-buffer.js';
+import type { DiskDirectory } from '../overlay/disk-directory.js';
+import type { Layer } from '../overlay/layer.js';
+import { renameAsOwner, setXattrAsOwner } from '../overlay/owner-rights.js';
+import { newStatBuffer, S_IFCHR } from '../overlay/stat-buffer.js';
 import { sweep } from './workdir.js';
-import { OPAQUE_MARKER, WHITEOUT_PREFIX } from './whiteout.js';
+import { OPAQUE_MARKER, WHITEOUT_PREFIX } from '../overlay/whiteout.js';
 
 export interface UpperFeatures {
   /** The union's own attributes can be set. */

@@ -22,8 +22,8 @@ import {
   O_CREAT,
   O_WRONLY,
 } from '../sys/constants.js';
-import type { DiskDirectory } from './disk-directory.js';
-import type { EntryVisitor } from './layer.js';
+import type { DiskDirectory } from '../overlay/disk-directory.js';
+import type { EntryVisitor } from '../overlay/layer.js';
 
 const WORK = bytesOf('work') as Name;
 const INCOMPAT = bytesOf('incompat') as Name;

@@ -13,7 +13,7 @@ const modules: Record<string, { imports: readonly string[]; packages?: readonly 
   sys: { imports: ['base'] },
   vfs: { imports: ['base'] },
   host: { imports: ['sys', 'base'] },
-  overlay: { imports: ['host', 'sys', 'base'] },
+  overlay: { imports: ['host', 'sys', 'base'], packages: ['lru-cache'] },
   union: { imports: ['overlay', 'vfs', 'host', 'sys', 'base'], packages: ['lru-cache'] },
   fuse: { imports: ['vfs', 'host', 'sys', 'base'], packages: ['fuse-native', 'lru-cache'] },
   archive: { imports: ['overlay', 'sys', 'base'] },

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import t from 'tap';
-import { runtimeDirectory } from '../../src/graphdriver/runtime-directory.js';
+import { runtimeDirectory } from '../../src/host/runtime-directory.js';
 import { run } from '../support/command.js';
 import { daemonsOf } from '../support/mounts.js';
 import { layers, plyfsProgram } from '../support/plyfs.js';

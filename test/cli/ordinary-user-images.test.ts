@@ -4,7 +4,7 @@
  */
 import { chownSync, existsSync, writeFileSync } from 'node:fs';
 import t from 'tap';
-import { mountAt } from '../../src/sys/mount-table.js';
+import { mountAt } from '../../src/host/mount-table.js';
 import { textOf, type ByteString } from '../../src/base/bytes.js';
 import { archiveOf, docker20, imageOfTars } from '../image/fixture.js';
 import { run, succeed } from '../support/command.js';

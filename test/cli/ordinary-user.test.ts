@@ -2,7 +2,7 @@
 import { chownSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { mountAt } from '../../src/sys/mount-table.js';
+import { mountAt } from '../../src/host/mount-table.js';
 import { ended, run, succeed } from '../support/command.js';
 import { daemonsOf } from '../support/mounts.js';
 import { layers } from '../support/plyfs.js';

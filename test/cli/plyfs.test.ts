@@ -12,7 +12,7 @@ import { open, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { mountAt } from '../../src/sys/mount-table.js';
+import { mountAt } from '../../src/host/mount-table.js';
 import { ended, outcomeOf, run, succeed } from '../support/command.js';
 import { daemonsOf } from '../support/mounts.js';
 import { foreground, layers, plyfs, plyfsProgram } from '../support/plyfs.js';

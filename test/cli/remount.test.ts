@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { chmod, stat, utimes, writeFile } from 'node:fs/promises';
 import t from 'tap';
 import type { Test } from 'tap';
-import { mountAt } from '../../src/sys/mount-table.js';
+import { mountAt } from '../../src/host/mount-table.js';
 import { run, succeed } from '../support/command.js';
 import { isRoot } from '../support/users.js';
 import { kernel, plyfs, programUnderTest, type Mounter } from '../suites/mounters.js';

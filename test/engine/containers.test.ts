@@ -17,25 +17,30 @@ import {
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { bytesOf } from '../../src/base/bytes.js';
-import { commitContainer } from '../../src/engine/commit-container.js';
+import { commitContainer } from '../../src/engine/containers/commit.js';
 import {
   containerChanges,
   renameContainer,
   resetContainer,
-} from '../../src/engine/container-changes.js';
-import { copyIn, copyOut, copyOutAsTar, copyTarIn } from '../../src/engine/copy-files.js';
-import { createContainer } from '../../src/engine/create-container.js';
+} from '../../src/engine/containers/changes.js';
+import {
+  copyIn,
+  copyOut,
+  copyOutAsTar,
+  copyTarIn,
+} from '../../src/engine/containers/copy-files.js';
+import { createContainer } from '../../src/engine/containers/create.js';
 import { openDataRoot, type DataRoot } from '../../src/engine/data-root.js';
-import { exportContainer } from '../../src/engine/export-container.js';
-import { findContainer } from '../../src/engine/find-container.js';
+import { exportContainer } from '../../src/engine/containers/export.js';
+import { findContainer } from '../../src/engine/containers/find.js';
 import { checkRoot } from '../../src/engine/fsck.js';
-import { importImage } from '../../src/engine/import-image.js';
-import { listContainers } from '../../src/engine/list-containers.js';
-import { mountImage } from '../../src/engine/mount-image.js';
-import { prunable, pruneContainers } from '../../src/engine/prune-containers.js';
-import { removeImage } from '../../src/engine/remove-image.js';
-import { removeMounted } from '../../src/engine/remove-mounted.js';
-import { unmount } from '../../src/engine/unmount.js';
+import { importImage } from '../../src/engine/images/import.js';
+import { listContainers } from '../../src/engine/containers/list.js';
+import { mountImage } from '../../src/engine/mounts/mount-image.js';
+import { prunable, pruneContainers } from '../../src/engine/containers/prune.js';
+import { removeImage } from '../../src/engine/images/remove.js';
+import { removeMounted } from '../../src/engine/containers/remove-container.js';
+import { unmount } from '../../src/engine/mounts/unmount.js';
 import { contentOf, diffIdOf, sourceOf, tarOf } from '../layer/fixture.js';
 import { ended, run, succeed } from '../support/command.js';
 import { daemonsOf, mountAt } from '../support/mounts.js';

@@ -17,7 +17,7 @@ import {
   type FuseNativeOptions,
 } from '../../src/fuse/fuse-native/serve.js';
 import { Attributes, ROOT_NODE, type Host } from '../../src/vfs/filesystem.js';
-import { readMountTable } from '../../src/sys/mount-table.js';
+import { readMountTable } from '../../src/host/mount-table.js';
 import { posixLimits, unionLimits } from '../suites/fuse-native-exclusions.js';
 import { run, succeed } from '../support/command.js';
 import { MemoryFileSystem } from '../support/memory-fs.js';

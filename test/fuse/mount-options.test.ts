@@ -1,7 +1,7 @@
 import t from 'tap';
 import { bytesOf } from '../../src/base/bytes.js';
-import { parseMountOptions } from '../../src/fuse/mount-options.js';
-import type { ParsedOptions } from '../../src/fuse/mount-options.js';
+import { parseMountOptions } from '../../src/mount/mount-options.js';
+import type { ParsedOptions } from '../../src/mount/mount-options.js';
 
 function parse(...lists: string[]): ParsedOptions {
   return parseMountOptions(lists.map(bytesOf));

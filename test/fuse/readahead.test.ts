@@ -1,6 +1,6 @@
 import t from 'tap';
 import { accessSync, constants, readFileSync } from 'node:fs';
-import { mountAt } from '../../src/sys/mount-table.js';
+import { mountAt } from '../../src/host/mount-table.js';
 import { plyfs, unavailable } from '../suites/mounters.js';
 import { UnionScene } from '../suites/union/scene.js';
 

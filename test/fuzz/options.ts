@@ -7,7 +7,7 @@ import type { Test } from 'tap';
 import type { ByteString } from '../../src/base/bytes.js';
 import { UsageError } from '../../src/base/error.js';
 import { parsePlyfsArguments } from '../../src/cli/plyfs-arguments.js';
-import { parseMountOptions } from '../../src/fuse/mount-options.js';
+import { parseMountOptions } from '../../src/mount/mount-options.js';
 import { campaign, type FuzzSettings } from './campaign.js';
 
 /** One character a byte, as names are on disk and on the command line: no NUL. */

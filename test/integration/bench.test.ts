@@ -7,7 +7,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { readMountTable } from '../../src/sys/mount-table.js';
+import { readMountTable } from '../../src/host/mount-table.js';
 import { outcomeOf, run, succeed } from '../support/command.js';
 import { root } from '../support/root.js';
 import { workspace } from '../suites/workspace.js';

@@ -5,7 +5,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { mountAt } from '../../src/sys/mount-table.js';
+import { mountAt } from '../../src/host/mount-table.js';
 import { run, succeed } from '../support/command.js';
 import { temporaryDirectory } from '../support/mounts.js';
 import { layers } from '../support/plyfs.js';

@@ -18,7 +18,7 @@ import { join } from 'node:path';
 import { PassThrough, Readable, Writable } from 'node:stream';
 import t, { type Test } from 'tap';
 import { openDataRoot } from '../../src/engine/data-root.js';
-import { runContainer } from '../../src/engine/run-container.js';
+import { runContainer } from '../../src/engine/containers/run.js';
 import { bytesOf } from '../../src/base/bytes.js';
 import { StandardStreams, type SandboxStreams } from '../../src/runtime/standard-streams.js';
 import { sys } from '../../src/sys/index.js';

@@ -4,10 +4,10 @@ import { mkdtemp, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
-import { readMountTable } from '../../src/sys/mount-table.js';
+import { readMountTable } from '../../src/host/mount-table.js';
 import { run } from './command.js';
 
-export { mountAt } from '../../src/sys/mount-table.js';
+export { mountAt } from '../../src/host/mount-table.js';
 
 /**
  * The processes one of whose arguments is `argument` and that run Node: the daemon of the mount at

@@ -14,7 +14,7 @@ import t, { type Test } from 'tap';
 import type { ByteString } from '../../src/base/bytes.js';
 import { E } from '../../src/base/errno.js';
 import { sys } from '../../src/sys/index.js';
-import type { LayerDirectory } from '../../src/union/layer.js';
+import type { LayerDirectory } from '../../src/overlay/layer.js';
 import { entryAt, type PackedEntry } from '../../src/union/packed-listing.js';
 import { memoryDirectory } from '../support/memory-directory.js';
 import { isRoot } from '../support/users.js';

@@ -7,7 +7,7 @@ import {
   formatOverrideStat,
   parseOverrideStat,
   type OverrideStat,
-} from '../../src/sys/override-stat.js';
+} from '../../src/overlay/override-stat.js';
 
 const bytes = (text: string) => Buffer.from(text, 'latin1');
 const [DIR, REG, LNK, CHR, BLK, FIFO, SOCK] = [

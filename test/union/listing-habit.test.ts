@@ -4,7 +4,7 @@
  */
 import t from 'tap';
 import type { Name } from '../../src/base/bytes.js';
-import type { LayerDirectory } from '../../src/union/layer.js';
+import type { LayerDirectory } from '../../src/overlay/layer.js';
 import { ListingHabit } from '../../src/union/listing-habit.js';
 import { DirectoryNode, Node } from '../../src/union/node.js';
 

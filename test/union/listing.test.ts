@@ -5,10 +5,10 @@
 import fc from 'fast-check';
 import t from 'tap';
 import type { Name } from '../../src/base/bytes.js';
-import { Unbelieved } from '../../src/union/belief.js';
+import { Unbelieved } from '../../src/overlay/belief.js';
 import type { UnionContext } from '../../src/union/context.js';
-import type { Device } from '../../src/union/devices.js';
-import type { LayerDirectory } from '../../src/union/layer.js';
+import type { Device } from '../../src/overlay/devices.js';
+import type { LayerDirectory } from '../../src/overlay/layer.js';
 import {
   addToDirectory,
   listingOf,

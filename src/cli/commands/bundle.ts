@@ -1,6 +1,6 @@
 import { textOf, type ByteString } from '../../base/bytes.js';
 import { UsageError } from '../../base/error.js';
-import { makeBundle } from '../../engine/bundle.js';
+import { makeBundle } from '../../engine/containers/bundle.js';
 import { defineCommand } from '../command.js';
 import { collect } from '../ply-command-line.js';
 import {

@@ -1,5 +1,5 @@
 import { textOf, type ByteString } from '../../base/bytes.js';
-import { commitContainer } from '../../engine/commit-container.js';
+import { commitContainer } from '../../engine/containers/commit.js';
 import { defineCommand } from '../command.js';
 import { warnOfLost } from '../lost-attributes.js';
 import { collect } from '../ply-command-line.js';

@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { textOf, type ByteString } from '../../base/bytes.js';
 import { UsageError } from '../../base/error.js';
-import type { CreateContainerOptions } from '../../engine/create-container.js';
+import type { CreateContainerOptions } from '../../engine/containers/create.js';
 import { collect } from '../ply-command-line.js';
 
 export interface ContainerOptions {

@@ -1,7 +1,13 @@
 import { isatty } from 'node:tty';
 import { textOf, type ByteString } from '../../base/bytes.js';
 import { UsageError } from '../../base/error.js';
-import { copyIn, copyOut, copyOutAsTar, copyTarIn, type Copied } from '../../engine/copy-files.js';
+import {
+  copyIn,
+  copyOut,
+  copyOutAsTar,
+  copyTarIn,
+  type Copied,
+} from '../../engine/containers/copy-files.js';
 import { defineCommand } from '../command.js';
 import { printAll } from '../output.js';
 

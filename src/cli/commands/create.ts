@@ -1,5 +1,5 @@
 import { textOf, type ByteString } from '../../base/bytes.js';
-import { createContainer } from '../../engine/create-container.js';
+import { createContainer } from '../../engine/containers/create.js';
 import { defineCommand } from '../command.js';
 import { parseSize } from '../human-format.js';
 import {

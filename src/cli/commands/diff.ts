@@ -1,5 +1,5 @@
 import { textOf } from '../../base/bytes.js';
-import { containerChanges } from '../../engine/container-changes.js';
+import { containerChanges } from '../../engine/containers/changes.js';
 import { defineCommand } from '../command.js';
 import { print as printBytes, shownBytes } from '../output.js';
 

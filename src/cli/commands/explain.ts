@@ -1,5 +1,5 @@
 import { Option } from 'commander';
-import { explainPaths } from '../../engine/explain.js';
+import { explainPaths } from '../../engine/mounts/explain.js';
 import { defineCommand } from '../command.js';
 import { explanationText } from '../explanation-text.js';
 import { rootIfAny } from '../root-if-any.js';

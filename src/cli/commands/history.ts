@@ -1,5 +1,5 @@
 import { textOf, type ByteString } from '../../base/bytes.js';
-import { imageHistory, type HistoryStep } from '../../engine/history.js';
+import { imageHistory, type HistoryStep } from '../../engine/images/history.js';
 import { defineCommand } from '../command.js';
 import { ellipsis, humanAge, humanSize, localRfc3339, shortId } from '../human-format.js';
 import { formatList, type Field } from '../list-format.js';

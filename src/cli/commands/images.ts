@@ -1,5 +1,5 @@
 import { textOf, type ByteString } from '../../base/bytes.js';
-import { listImages, type ImageRow, type ListedImageView } from '../../engine/list-images.js';
+import { listImages, type ImageRow, type ListedImageView } from '../../engine/images/list.js';
 import { defineCommand } from '../command.js';
 import { goTime, humanAge, humanSize, shortId } from '../human-format.js';
 import { formatList, type Field } from '../list-format.js';

@@ -3,7 +3,7 @@ import { isatty } from 'node:tty';
 import { textOf, type ByteString } from '../../base/bytes.js';
 import { messageOf, PlyfsError, UsageError } from '../../base/error.js';
 import type { ByteSource } from '../../base/byte-source.js';
-import { importImage } from '../../engine/import-image.js';
+import { importImage } from '../../engine/images/import.js';
 import { defineCommand } from '../command.js';
 import { warnOfLost } from '../lost-attributes.js';
 import { collect } from '../ply-command-line.js';

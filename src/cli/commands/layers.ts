@@ -1,5 +1,5 @@
 import { textOf, type ByteString } from '../../base/bytes.js';
-import { listLayers, type LayerView } from '../../engine/layers.js';
+import { listLayers, type LayerView } from '../../engine/images/layers.js';
 import { defineCommand } from '../command.js';
 import { humanSize, shortId } from '../human-format.js';
 import { formatList, type Field } from '../list-format.js';

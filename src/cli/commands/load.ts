@@ -3,7 +3,7 @@ import { isatty } from 'node:tty';
 import type { ByteSource } from '../../base/byte-source.js';
 import { textOf, type ByteString } from '../../base/bytes.js';
 import { UsageError } from '../../base/error.js';
-import { loadImage } from '../../engine/load-image.js';
+import { loadImage } from '../../engine/images/load.js';
 import { defineCommand } from '../command.js';
 import { warnOfLost } from '../lost-attributes.js';
 import { pathText } from '../path-text.js';

@@ -1,5 +1,5 @@
 import { textOf, type ByteString } from '../../base/bytes.js';
-import { mountImage } from '../../engine/mount-image.js';
+import { mountImage } from '../../engine/mounts/mount-image.js';
 import { defineCommand } from '../command.js';
 import { parseSize } from '../human-format.js';
 

@@ -1,4 +1,4 @@
-import { listMounts, type MountView } from '../../engine/mounts.js';
+import { listMounts, type MountView } from '../../engine/mounts/list-mounts.js';
 import { defineCommand } from '../command.js';
 import { formatList, type Field } from '../list-format.js';
 import { rootIfAny } from '../root-if-any.js';

@@ -1,7 +1,7 @@
 import { createInterface } from 'node:readline/promises';
 import { isatty } from 'node:tty';
 import { UsageError } from '../../base/error.js';
-import { prunable, pruneContainers } from '../../engine/prune-containers.js';
+import { prunable, pruneContainers } from '../../engine/containers/prune.js';
 import { defineCommand } from '../command.js';
 import { humanSize } from '../human-format.js';
 

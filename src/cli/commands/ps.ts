@@ -1,5 +1,5 @@
 import { textOf, type ByteString } from '../../base/bytes.js';
-import { listContainers, type ContainerView } from '../../engine/list-containers.js';
+import { listContainers, type ContainerView } from '../../engine/containers/list.js';
 import { defineCommand } from '../command.js';
 import { ellipsis, goTime, humanAge, humanSize, shortId } from '../human-format.js';
 import { formatList, type Field } from '../list-format.js';

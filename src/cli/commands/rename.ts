@@ -1,5 +1,5 @@
 import { textOf } from '../../base/bytes.js';
-import { renameContainer } from '../../engine/container-changes.js';
+import { renameContainer } from '../../engine/containers/changes.js';
 import { defineCommand } from '../command.js';
 
 export const rename = defineCommand({

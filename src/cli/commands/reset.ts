@@ -1,5 +1,5 @@
 import { textOf } from '../../base/bytes.js';
-import { resetContainer } from '../../engine/container-changes.js';
+import { resetContainer } from '../../engine/containers/changes.js';
 import { defineCommand } from '../command.js';
 import { forEach } from '../for-each.js';
 

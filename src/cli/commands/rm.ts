@@ -1,5 +1,5 @@
 import { textOf } from '../../base/bytes.js';
-import { removeMounted } from '../../engine/remove-mounted.js';
+import { removeMounted } from '../../engine/containers/remove-container.js';
 import { defineCommand } from '../command.js';
 import { forEach } from '../for-each.js';
 

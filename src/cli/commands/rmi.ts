@@ -1,5 +1,5 @@
 import { textOf } from '../../base/bytes.js';
-import { removeImage, type RemovedView } from '../../engine/remove-image.js';
+import { removeImage, type RemovedView } from '../../engine/images/remove.js';
 import { defineCommand } from '../command.js';
 import { forEach } from '../for-each.js';
 

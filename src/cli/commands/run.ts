@@ -1,7 +1,7 @@
 import { isatty } from 'node:tty';
 import { textOf, type ByteString } from '../../base/bytes.js';
 import { UsageError } from '../../base/error.js';
-import { runContainer } from '../../engine/run-container.js';
+import { runContainer } from '../../engine/containers/run.js';
 import { defineCommand } from '../command.js';
 import { collect } from '../ply-command-line.js';
 import {

@@ -1,7 +1,7 @@
 import { isatty } from 'node:tty';
 import { textOf, type ByteString } from '../../base/bytes.js';
 import { UsageError } from '../../base/error.js';
-import { saveImage } from '../../engine/save-image.js';
+import { saveImage } from '../../engine/images/save.js';
 import { defineCommand } from '../command.js';
 import { printAll } from '../output.js';
 import { writeOutputFile } from '../output-file.js';

@@ -1,5 +1,5 @@
 import { textOf } from '../../base/bytes.js';
-import { tagImage } from '../../engine/tag.js';
+import { tagImage } from '../../engine/images/tag.js';
 import { defineCommand } from '../command.js';
 
 export const tag = defineCommand({

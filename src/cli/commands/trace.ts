@@ -1,9 +1,9 @@
 import { Option } from 'commander';
 import { textOf } from '../../base/bytes.js';
-import { followMount } from '../../engine/ask-mount.js';
-import { findMount } from '../../engine/find-mount.js';
-import type { MountStack } from '../../engine/mount-questions.js';
-import { quoted, traceLine, type TraceForm } from '../../engine/trace-lines.js';
+import { followMount } from '../../mount/control-client.js';
+import { findMount } from '../../engine/mounts/find-mount.js';
+import type { MountStack } from '../../mount/control-socket.js';
+import { quoted, traceLine, type TraceForm } from '../../mount/trace-lines.js';
 import { defineCommand } from '../command.js';
 import { say } from '../output.js';
 import { layerName } from '../../mount/layer-name.js';

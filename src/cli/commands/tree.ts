@@ -1,5 +1,5 @@
 import { textOf, type ByteString } from '../../base/bytes.js';
-import { layerTree, type TreeLayer } from '../../engine/layer-tree.js';
+import { layerTree, type TreeLayer } from '../../engine/images/layer-tree.js';
 import { defineCommand } from '../command.js';
 import { ellipsis, humanSize, shortId } from '../human-format.js';
 import { formatList, type Field } from '../list-format.js';

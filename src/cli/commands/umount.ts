@@ -1,4 +1,4 @@
-import { unmount } from '../../engine/unmount.js';
+import { unmount } from '../../engine/mounts/unmount.js';
 import { defineCommand } from '../command.js';
 
 interface Options {

@@ -19,7 +19,7 @@ import { mounters } from '../mounters/index.js';
 import { OverlayLayout } from '../overlay-layout.js';
 import { limitDirectory, quotaUnsupported } from '../project-quota.js';
 import { parseSize } from '../size.js';
-import { opaqueAttribute, ownMarks } from '../../sys/union-xattrs.js';
+import { opaqueAttribute, ownMarks } from '../../overlay/private-xattrs.js';
 import { UnionDriver, type Union } from '../union-driver.js';
 
 const NAME = 'overlay2';

@@ -7,7 +7,7 @@ import { PlyfsError } from '../../base/error.js';
 import { reasonOf } from '../../base/system-error.js';
 import { MS_BIND, MS_NODEV, MS_NOSUID, MS_RDONLY, MS_REMOUNT } from '../../sys/constants.js';
 import { sys } from '../../sys/index.js';
-import { readMountTable } from '../../sys/mount-table.js';
+import { readMountTable } from '../../host/mount-table.js';
 import type { DriverDefinition, DriverOptions, GetOptions, LayerMount } from '../driver.js';
 import { backingFileSystem } from '../feature-detection.js';
 import { LayerDriver } from '../layer-driver.js';
@@ -15,7 +15,7 @@ import type { ShowOptions } from '../layer-mounts.js';
 import { refuseOptions } from '../marker-driver.js';
 import type { MountedBy } from '../mounter.js';
 import type { MountRecipe } from '../../sys/mount-recipe.js';
-import { unmount } from '../mounters/unmount.js';
+import { unmount } from '../../host/unmount.js';
 import { naiveSize } from '../naive-diff.js';
 import { VfsLayout } from '../vfs-layout.js';
 

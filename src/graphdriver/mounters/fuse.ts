@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { messageOf, PlyfsError } from '../../base/error.js';
 import { programPath } from '../../base/program-path.js';
 import type { Mounter, MountIds, UnionMount } from '../mounter.js';
-import { unmount } from './unmount.js';
+import { unmount } from '../../host/unmount.js';
 
 /** From dist/src/graphdriver/mounters/, where this file is when it runs. */
 const program = fileURLToPath(new URL('../../../../bin/plyfs', import.meta.url));

@@ -18,9 +18,9 @@ import {
 } from '../../sys/constants.js';
 import { sys } from '../../sys/index.js';
 import type { Mounter, UnionMount } from '../mounter.js';
-import { emptyDirectory } from '../runtime-directory.js';
+import { emptyDirectory } from '../../host/runtime-directory.js';
 import { inUserNamespace } from '../../sys/privilege.js';
-import { unmount } from './unmount.js';
+import { unmount } from '../../host/unmount.js';
 
 /** Bytes of mount(2)'s data, its NUL not counted: a page. */
 const DATA_LIMIT = 4095;
