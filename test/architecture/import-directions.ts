@@ -8,50 +8,51 @@ import { dirname, join, normalize } from 'node:path';
 import ts from 'typescript';
 
 /** The modules of src/, each with the other modules and npm packages it may import. */
-const modules: Record<string, { imports: readonly string[]; packages?: readonly string[] }> = {
-  base: { imports: [] },
-  sys: { imports: ['base'] },
-  vfs: { imports: ['base'] },
-  host: { imports: ['sys', 'base'] },
-  overlay: { imports: ['host', 'sys', 'base'], packages: ['lru-cache'] },
-  union: { imports: ['overlay', 'vfs', 'host', 'sys', 'base'], packages: ['lru-cache'] },
-  fuse: { imports: ['vfs', 'host', 'sys', 'base'], packages: ['fuse-native', 'lru-cache'] },
-  archive: { imports: ['overlay', 'sys', 'base'] },
-  graphdriver: { imports: ['archive', 'overlay', 'host', 'sys', 'base'] },
-  layer: { imports: ['graphdriver', 'archive', 'overlay', 'host', 'sys', 'base'] },
-  image: { imports: ['layer', 'archive', 'sys', 'base'], packages: ['tar-stream'] },
-  distribution: {
-    imports: ['image', 'layer', 'base'],
-    packages: ['p-limit', 'p-retry', 'smol-toml', 'undici'],
-  },
-  runtime: { imports: ['host', 'sys', 'base'] },
-  mount: { imports: ['fuse', 'union', 'overlay', 'vfs', 'host', 'sys', 'base'] },
-  engine: {
-    imports: [
-      'mount',
-      'runtime',
-      'distribution',
-      'image',
-      'layer',
-      'graphdriver',
-      'archive',
-      'fuse',
-      'union',
-      'overlay',
-      'vfs',
-      'host',
-      'sys',
-      'base',
-    ],
-    packages: ['unique-names-generator'],
-  },
-  cli: {
-    imports: ['engine', 'mount', 'fuse', 'union', 'overlay', 'vfs', 'sys', 'base'],
-    packages: ['commander', 'cli-progress'],
-  },
-  /** src/index.ts, the npm package's face. */
-  index: { imports: ['engine', 'mount', 'fuse', 'union', 'vfs', 'sys', 'base'] },
-};
+export const modules: Record<string, { imports: readonly string[]; packages?: readonly string[] }> =
+  {
+    base: { imports: [] },
+    sys: { imports: ['base'] },
+    vfs: { imports: ['base'] },
+    host: { imports: ['sys', 'base'] },
+    overlay: { imports: ['host', 'sys', 'base'], packages: ['lru-cache'] },
+    union: { imports: ['overlay', 'vfs', 'host', 'sys', 'base'], packages: ['lru-cache'] },
+    fuse: { imports: ['vfs', 'host', 'sys', 'base'], packages: ['fuse-native', 'lru-cache'] },
+    archive: { imports: ['overlay', 'sys', 'base'] },
+    graphdriver: { imports: ['archive', 'overlay', 'host', 'sys', 'base'] },
+    layer: { imports: ['graphdriver', 'archive', 'overlay', 'host', 'sys', 'base'] },
+    image: { imports: ['layer', 'archive', 'sys', 'base'], packages: ['tar-stream'] },
+    distribution: {
+      imports: ['image', 'layer', 'base'],
+      packages: ['p-limit', 'p-retry', 'smol-toml', 'undici'],
+    },
+    runtime: { imports: ['host', 'sys', 'base'] },
+    mount: { imports: ['fuse', 'union', 'overlay', 'vfs', 'host', 'sys', 'base'] },
+    engine: {
+      imports: [
+        'mount',
+        'runtime',
+        'distribution',
+        'image',
+        'layer',
+        'graphdriver',
+        'archive',
+        'fuse',
+        'union',
+        'overlay',
+        'vfs',
+        'host',
+        'sys',
+        'base',
+      ],
+      packages: ['unique-names-generator'],
+    },
+    cli: {
+      imports: ['engine', 'mount', 'fuse', 'union', 'overlay', 'vfs', 'sys', 'base'],
+      packages: ['commander', 'cli-progress'],
+    },
+    /** src/index.ts, the npm package's face. */
+    index: { imports: ['engine', 'mount', 'fuse', 'union', 'vfs', 'sys', 'base'] },
+  };
 
 /**
  * One sentence for each import under `root`/src that the table does not allow, with file and line.

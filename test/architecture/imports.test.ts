@@ -1,9 +1,24 @@
+import { readFileSync } from 'node:fs';
 import t from 'tap';
 import { root } from '../support/root.js';
-import { offencesOf, offendingImports } from './import-directions.js';
+import { modules, offencesOf, offendingImports } from './import-directions.js';
 
 t.test('every import in src/ goes in an allowed direction', (t) => {
   t.equal(offendingImports(root).join('\n'), '');
+  t.end();
+});
+
+t.test("ARCHITECTURE.md's table is this one", (t) => {
+  const rows = readFileSync(`${root}/ARCHITECTURE.md`, 'utf8').matchAll(
+    /^\| `src\/(\w+)(?:\.ts)?` \|.*\| ([^|]*) \|$/gm,
+  );
+  const written = Object.fromEntries(
+    Array.from(rows, ([, name = '', imports]) => [name, imports] as const),
+  );
+  const held = Object.fromEntries(
+    Object.entries(modules).map(([name, { imports }]) => [name, imports.join(', ') || 'node only']),
+  );
+  t.same(written, held);
   t.end();
 });
 
