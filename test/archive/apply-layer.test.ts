@@ -89,8 +89,9 @@ t.test('owners, modes, times, links and special files', { skip: needsRoot }, asy
     },
     { name: 'd/old', pax: { mtime: '-5.5' } },
     { name: 'd/hard', flag: '1', link: 'd/file', mode: 0o4755, uid: 3, gid: 4, mtime: 1600000000 },
-    { name: 'd/link', flag: '2', link: '../../etc/passwd', uid: 9, gid: 9, mtime: 1234 },
-    { name: 'd/linklink', flag: '1', link: 'd/link', uid: 9, gid: 9, mode: 0o777 },
+    { name: 'd/link', flag: '2', link: '../../etc/passwd', uid: 9, gid: 10, mtime: 1234 },
+    { name: 'd/several', flag: '2', link: 'x', uid: 9, gid: 9, mtime: 1234 },
+    { name: 'd/linklink', flag: '1', link: 'd/several', uid: 11, gid: 12, mode: 0o777 },
     { name: 'fifo', flag: '6', mode: 0o600 },
     { name: 'char', flag: '3', mode: 0o666, major: 1, minor: 3 },
     { name: 'block', flag: '4', mode: 0o660, major: 8, minor: 300 },
@@ -107,7 +108,7 @@ t.test('owners, modes, times, links and special files', { skip: needsRoot }, asy
     },
   ]);
   t.strictSame(applied.lost, []);
-  t.equal(applied.entries, 13);
+  t.equal(applied.entries, 14);
   t.equal(applied.size, 10, 'of the headers together');
   const at = (path: string) => lstatSync(`${base}/x/${path}`, { bigint: true });
   const plain = ({ mode, uid, gid }: { mode: bigint; uid: bigint; gid: bigint }) =>
@@ -123,8 +124,13 @@ t.test('owners, modes, times, links and special files', { skip: needsRoot }, asy
   t.equal(at('d/hard').ino, at('d/file').ino);
   t.equal(at('d/file').mtimeNs, 1600000000n * 10n ** 9n, 'the last name of a file says its time');
   t.equal(readlinkSync(`${base}/x/d/link`), '../../etc/passwd');
-  t.same([at('d/link').uid, at('d/link').mtimeNs], [9n, 1234n * 10n ** 9n]);
-  t.equal(at('d/linklink').ino, at('d/link').ino);
+  t.same([at('d/link').uid, at('d/link').gid, at('d/link').mtimeNs], [9n, 10n, 1234n * 10n ** 9n]);
+  t.equal(at('d/linklink').ino, at('d/several').ino);
+  t.same(
+    [at('d/several').uid, at('d/several').gid, at('d/several').mtimeNs],
+    [11n, 12n, 1234n * 10n ** 9n],
+    'the last name of a symbolic link says whose it is',
+  );
   t.ok(at('fifo').isFIFO());
   t.same([at('char').isCharacterDevice(), at('char').rdev], [true, 0x103n]);
   t.same([at('block').isBlockDevice(), at('block').rdev], [true, 0x10082cn]);

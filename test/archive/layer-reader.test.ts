@@ -156,6 +156,23 @@ t.test('prefixes, where the format has them', async (t) => {
   });
 });
 
+t.test('a prefix of star’s, after which it has times', async (t) => {
+  const prefix = 'd'.repeat(131);
+  const patch = [
+    [345, prefix],
+    [476, octalTime(5)],
+    [488, octalTime(7)],
+    [508, 'tar\0'],
+  ] as const;
+  t.match(await one({ name: 'name', patch }), {
+    name: `${prefix}/name`,
+    atime: { sec: 5, nsec: 0 },
+  });
+  const short = await one({ name: 'name', patch: [[345, 'd'.repeat(155)]] });
+  t.match(short, { name: `${'d'.repeat(155)}/name` }, 'ustar’s own is longer');
+  t.notOk('atime' in short);
+});
+
 t.test('a prefix under the magic of GNU, as Go before 1.8 wrote it', async (t) => {
   const magic = 'ustar  \0';
   const prefix = 'home/someone/' + 'a'.repeat(60) + '/src';

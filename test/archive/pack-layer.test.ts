@@ -6,6 +6,7 @@ import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
   linkSync,
+  lstatSync,
   mkdirSync,
   readFileSync,
   symlinkSync,
@@ -21,7 +22,7 @@ import { treeSize } from '../../src/archive/layer-size.js';
 import { packChanges, packTree, type PackOptions } from '../../src/archive/pack-layer.js';
 import { readAll, type ByteSource } from '../../src/base/byte-source.js';
 import type { ByteString } from '../../src/base/bytes.js';
-import { AT_FDCWD, S_IFCHR, S_IFSOCK } from '../../src/sys/constants.js';
+import { AT_FDCWD, S_IFCHR, S_IFIFO, S_IFSOCK } from '../../src/sys/constants.js';
 import { sys } from '../../src/sys/index.js';
 import { succeed } from '../support/command.js';
 import { isRoot } from '../support/users.js';
@@ -120,6 +121,44 @@ t.test('the native diff of an overlay’s layer', { skip: needsRoot }, async (t)
 
   setXattr(`${x}/d`, 'trusted.overlay.redirect', '/elsewhere');
   await t.rejects(pack(x), { code: 'layer-needs-merge' });
+});
+
+t.test('further names of whatever is no directory are links', { skip: needsRoot }, async (t) => {
+  const base = await workspace(t, 'x/d', 'y');
+  const x = `${base}/x`;
+  symlinkSync('target', `${x}/a-link`);
+  mknod(`${x}/b-fifo`, S_IFIFO | 0o640);
+  execFileSync('mknod', [`${x}/c-device`, 'c', '1', '3']);
+  for (const name of ['a-link', 'b-fifo', 'c-device']) {
+    execFileSync('chown', ['-h', '5:6', `${x}/${name}`]);
+    linkSync(`${x}/${name}`, `${x}/d/${name}`);
+  }
+  const tar = await whole(packTree(x, { form: 'overlay', ownership: 'real' }));
+  t.strictSame(
+    (await entriesOf(tar)).map(({ name, type, linkname, uid, gid }) => [
+      name,
+      type,
+      linkname,
+      `${String(uid)}:${String(gid)}`,
+    ]),
+    [
+      ['a-link', 'symlink', 'target', '5:6'],
+      ['b-fifo', 'fifo', '', '5:6'],
+      ['c-device', 'character', '', '5:6'],
+      ['d/', 'directory', '', '0:0'],
+      ['d/a-link', 'link', 'a-link', '5:6'],
+      ['d/b-fifo', 'link', 'b-fifo', '5:6'],
+      ['d/c-device', 'link', 'c-device', '5:6'],
+    ],
+  );
+  await applyLayer(new LayerReader(inPieces(tar)), `${base}/y`, {
+    whiteouts: 'overlay',
+    ownership: 'real',
+  });
+  for (const name of ['a-link', 'b-fifo', 'c-device']) {
+    const [first, second] = [lstatSync(`${base}/y/${name}`), lstatSync(`${base}/y/d/${name}`)];
+    t.same([first.ino, first.nlink, first.uid, first.gid], [second.ino, 2, 5, 6], name);
+  }
 });
 
 t.test('a layer with markers', { skip: needsRoot }, async (t) => {

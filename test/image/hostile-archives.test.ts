@@ -4,6 +4,7 @@
  */
 import { symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import t from 'tap';
 import { hexOf, sha256 } from '../../src/base/digest.js';
 import { loadImages } from '../../src/image/load-image.js';
@@ -51,6 +52,30 @@ function withConfig(image: TestImage, text: string): Record<string, Member> {
       tags: [],
     },
   ]);
+}
+
+/**
+ * An OCI layout of one image with a compressed layer, one of its blobs with bytes after its end,
+ * which gunzip passes over, or without its last.
+ */
+function withOtherSize(
+  image: TestImage,
+  which: 'layer' | 'manifest' | 'configuration',
+  change: 'longer' | 'shorter',
+): Record<string, Member> {
+  const layout = new OciLayout();
+  const compressed = image.layers.map((layer) => gzipSync(layer));
+  const manifest = layout.image(image, compressed);
+  const digest = {
+    layer: sha256(compressed[0]!),
+    manifest: manifest.digest,
+    configuration: image.id,
+  };
+  const path = `blobs/sha256/${hexOf(digest[which])}`;
+  const blob = layout.members[path] as Buffer;
+  const changed =
+    change === 'longer' ? Buffer.concat([blob, Buffer.alloc(8)]) : blob.subarray(0, -1);
+  return { ...layout.finish([manifest]), [path]: changed };
 }
 
 if (!isRoot) t.pass('needs root', { skip: 'layers with owners need root' });
@@ -278,6 +303,14 @@ else {
       members: spoiltLayout((members) => (members[manifestBlob] = 'x')),
       code: 'archive-damaged',
     },
+    ...(['layer', 'manifest', 'configuration'] as const).flatMap((which) =>
+      (['longer', 'shorter'] as const).map((change) => ({
+        what: `a ${which} that is ${change} than is said`,
+        members: withOtherSize(image, which, change),
+        code: 'archive-damaged',
+        message: /where \d+ belong/,
+      })),
+    ),
     {
       what: 'a blob that is not there',
       members: Object.fromEntries(

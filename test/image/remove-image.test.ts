@@ -136,6 +136,28 @@ else {
     },
   );
 
+  await t.test('force is for the image that is named, not for what it was made from', async (t) => {
+    const stores = await loaded(t);
+    stores.images.setParent(two.id, one.id);
+    t.same(await remove('small:2', stores, { force: true }), [
+      'Untagged: small:2',
+      `Deleted: ${two.id}`,
+      `Deleted: ${top}`,
+    ]);
+    t.same(stores.references.of(one.id).map(familiarString), ['small:1', 'small:alias']);
+    await remove('small:alias', stores);
+    await stores.layers.createMounted('box', chainOf(base));
+    await loadImages(sourceOf(archive), stores);
+    stores.images.setParent(two.id, one.id);
+    for (const name of ['small:1', 'small:alias']) stores.references.delete(parseReference(name));
+    t.same(
+      await remove(two.id, stores, { force: true }),
+      ['Untagged: small:2', `Deleted: ${two.id}`, `Deleted: ${top}`],
+      'nor for one without a name that a container is on',
+    );
+    t.ok(stores.images.get(one.id));
+  });
+
   await t.test(
     'without pruning the image that it was made from stays, and loses its child',
     async (t) => {
