@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { DriverName } from '../../src/graphdriver/driver.js';
 import { run, succeed } from '../support/command.js';
+import { whileFailing } from '../support/failing-call.js';
 import { mountAt } from '../support/mounts.js';
 import { inProcess } from './processes.js';
 import { isRoot, newStore, openStore, sourceOf, tarOf } from './fixture.js';
@@ -171,6 +172,43 @@ else {
     mkdirSync(target);
     return { ...opened, layer, target };
   };
+
+  for (const [what, call] of [
+    ['cannot be renamed into its place', 'renameSync'],
+    ['is not flushed there', 'fsyncSync'],
+  ] as const) {
+    await t.test(`what ${what} is not there, nor what was made for it`, async (t) => {
+      const { store, driver, root } = await newStore(t);
+      const layerdb = join(root, 'image/overlay2/layerdb');
+      const fails = (place: string) => (first: string, second?: string) =>
+        call === 'renameSync' ? second?.startsWith(place) === true : first === place;
+      const tar = await tarOf({ file: 'x' });
+      await t.rejects(
+        whileFailing(call, fails(join(layerdb, 'sha256')), () =>
+          store.register(sourceOf(tar), undefined),
+        ),
+        { code: 'EIO' },
+      );
+      t.same(store.layers(), []);
+      t.same(driver.ids(), []);
+      const { chainId } = await store.register(sourceOf(tar), undefined);
+      const ids = driver.ids();
+      await t.rejects(
+        whileFailing(call, fails(join(layerdb, 'mounts')), () =>
+          store.createMounted('one', chainId, { record: '{}' }),
+        ),
+        { code: 'EIO' },
+      );
+      t.equal(store.mounted('one'), undefined);
+      t.same(driver.ids(), ids);
+      t.same(readdirSync(join(root, 'plyfs/containers/overlay2')), [], 'no record');
+      t.same(readdirSync(join(layerdb, 'tmp')), []);
+      t.equal(store.references(chainId), 1, 'only the test’s own');
+      t.same(store.garbage(), []);
+      await store.createMounted('one', chainId, { record: '{}' });
+      t.equal(store.mounted('one')?.record()?.toString(), '{}');
+    });
+  }
 
   await t.test('mounted by one process, unmounted by another', async (t) => {
     const { store, root, layer, target } = await withMountpoint(t);
