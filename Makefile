@@ -29,7 +29,7 @@ UNIT_TESTS := $(call compiled,$(shell find test -name '*.test.ts' -not -path 'te
 TEST_NEEDS := fuse3:fusermount3 attr:getfattr acl:setfacl util-linux:setpriv g++:g++ e2fsprogs:mkfs.ext4 \
 	zstd:zstd xz-utils:xz bzip2:bzip2
 INTEGRATION_NEEDS := $(TEST_NEEDS) mmdebstrap:mmdebstrap fuse-overlayfs:fuse-overlayfs sqlite3:sqlite3 python3:python3 \
-	podman:podman crun:crun uidmap:newuidmap buildah:buildah skopeo:skopeo docker.io:dockerd busybox-static:busybox stress-ng:stress-ng git:git \
+	podman:podman crun:crun uidmap:newuidmap buildah:buildah skopeo:skopeo docker.io:dockerd docker-registry:docker-registry openssl:openssl busybox-static:busybox stress-ng:stress-ng git:git \
 	xfsprogs:mkfs.xfs btrfs-progs:mkfs.btrfs mergerfs:mergerfs
 
 BENCH_NEEDS := fuse3:fusermount3 e2fsprogs:mkfs.ext4 fuse-overlayfs:fuse-overlayfs \

@@ -34,6 +34,10 @@ export const STORED_BYTES_MAX = {
   descriptor: 1 << 20,
   /** A configuration in imagedb; the largest known are some hundred kB. */
   configuration: 8 << 20,
+  /** A manifest of an image: registries refuse those over 4 MiB. */
+  manifest: 4 << 20,
+  /** v2metadata-by-diffid: fifty entries, each with the name of a repository. */
+  origins: 1 << 20,
   repositories: 64 << 20,
   /**
    * A container's record, dockerd's config.v2.json: the part of a configuration that says how it is
