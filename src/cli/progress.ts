@@ -9,8 +9,8 @@ import { inLine } from './terminal-text.js';
 
 export interface ProgressEvent {
   /**
-   * `layer`, `layers`, `save`; `spool`: an archive is copied to where it can be read; `exists`: a
-   * layer that is there already.
+   * `layer`, `layers`, `save`, `compress`, `push`; `spool`: an archive is copied to where it can be
+   * read; `exists`, `mounted`: a layer that is there already, or in another repository.
    */
   readonly kind: string;
   /** A digest or a name. */
@@ -67,7 +67,7 @@ function bars(
         return;
       }
       if (total !== undefined) bar.setTotal(total);
-      bar.update(done, { size: sizeOf(event) });
+      bar.update(done, { text: textOf(event, doing), size: sizeOf(event) });
     },
     end: () => all.stop(),
   };
@@ -96,7 +96,12 @@ function textOf({ kind }: ProgressEvent, doing: string): string {
       return 'Layer already exists';
     case 'spool':
       return 'Copying';
+    case 'mounted':
+      return 'Mounted from another repository';
+    case 'compress':
+      return 'Compressing layer';
     case 'save':
+    case 'push':
       return `${doing} layer`;
     default:
       return `${doing} ${kind}`;

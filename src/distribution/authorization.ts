@@ -117,8 +117,7 @@ export class Authorization {
     const { registry } = this.#options;
     if (credentials === undefined)
       throw unauthorized(registry, 'wants to know who asks, and nobody is logged in there');
-    if (credentials.kind !== 'password')
-      throw unauthorized(registry, 'wants a name and a password, and a token is all there is');
+    if (credentials.kind !== 'password') throw needsPassword(registry);
     return basicHeader(credentials);
   }
 
@@ -130,6 +129,10 @@ export class Authorization {
 function basicHeader({ username, password }: Credentials & { kind: 'password' }): Secret {
   const pair = Buffer.from(`${username}:${password.reveal()}`);
   return new Secret(`Basic ${pair.toString('base64')}`);
+}
+
+function needsPassword(registry: string): PlyfsError {
+  return unauthorized(registry, 'wants a name and a password, and a token is all there is');
 }
 
 export function unauthorized(registry: string, what: string): PlyfsError {
@@ -274,12 +277,14 @@ async function tokenIn(
  */
 export async function login(
   challenge: Challenge | undefined,
-  credentials: Credentials & { readonly kind: 'password' },
+  credentials: Exclude<Credentials, { readonly kind: 'registry-token' }>,
   options: Omit<AuthorizationOptions, 'credentials'>,
 ): Promise<{ identityToken: Secret | undefined; header: Secret | undefined }> {
   if (challenge === undefined) return { identityToken: undefined, header: undefined };
-  if (challenge.scheme === 'basic')
+  if (challenge.scheme === 'basic') {
+    if (credentials.kind !== 'password') throw needsPassword(options.registry);
     return { identityToken: undefined, header: basicHeader(credentials) };
+  }
   const { token, refresh } = await askForToken(challenge, [], credentials, {
     ...options,
     credentials: () => Promise.resolve(credentials),

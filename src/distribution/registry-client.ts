@@ -9,6 +9,7 @@
  * `registry-unauthorized`, `registry-denied`, `registry-missing`, `registry-untrusted`,
  * `registry-invalid` for what is not the protocol, and the signal's reason.
  */
+import { Readable } from 'node:stream';
 import { parseJson } from '../base/bounded-json.js';
 import type { ByteSource } from '../base/byte-source.js';
 import { parseDigest, sha256, type Digest } from '../base/digest.js';
@@ -72,8 +73,10 @@ export interface Upload {
   readonly chunkMin: number;
 }
 
-interface Call extends Pick<HttpRequest, 'method' | 'headers' | 'body' | 'within'> {
+interface Call extends Pick<HttpRequest, 'method' | 'headers' | 'within'> {
   readonly url: URL;
+  /** A stream is made for each attempt. */
+  readonly body?: Uint8Array | (() => Readable);
   /** What is asked for, in messages. */
   readonly what: string;
   /** Of tokens, besides the repository's own. */
@@ -109,7 +112,7 @@ export class RegistryClient {
    * one for a password.
    */
   async login(
-    credentials: Credentials & { readonly kind: 'password' },
+    credentials: Exclude<Credentials, { readonly kind: 'registry-token' }>,
   ): Promise<Secret | undefined> {
     const { trust, base, challenge } = await this.#connected();
     const { http, signal } = this.#options;
@@ -266,17 +269,21 @@ export class RegistryClient {
     return response.status === 201 ? 'mounted' : this.#uploadIn(response, 0);
   }
 
-  /** Sends the next piece, whole. One attempt: `uploadStatus` tells what came. */
-  async sendChunk(upload: Upload, bytes: Uint8Array): Promise<Upload> {
-    const end = upload.received + bytes.length;
+  /**
+   * Sends the next `length` bytes, at least one. One attempt: `uploadStatus` tells what came. Throws
+   * `registry-body-too-large`.
+   */
+  async sendChunk(upload: Upload, body: () => ByteSource, length: number): Promise<Upload> {
+    const end = upload.received + length;
     const response = await this.#try({
       method: 'PATCH',
       url: upload.location,
       headers: {
         'content-type': 'application/octet-stream',
+        'content-length': String(length),
         'content-range': `${upload.received}-${end - 1}`,
       },
-      body: bytes,
+      body: () => Readable.from(body(), { objectMode: false }),
       what: `A blob in ${this.name}`,
       expect: [202],
     });
@@ -294,7 +301,8 @@ export class RegistryClient {
     });
     response.discard();
     const end = /^(?:bytes=)?0-(\d{1,15})$/.exec(response.header('range') ?? '')?.[1];
-    return this.#uploadIn(response, end === undefined ? 0 : Number(end) + 1);
+    // Registries say `0-0` of a session that has no byte yet.
+    return this.#uploadIn(response, end === undefined || end === '0' ? 0 : Number(end) + 1);
   }
 
   /** Ends it, with what is left of it. One attempt. Throws `blob-digest-mismatch`. */
@@ -408,7 +416,7 @@ export class RegistryClient {
         trust,
         signal,
         headers: { ...headers, ...(header && { authorization: header.reveal() }) },
-        ...(body !== undefined && { body }),
+        ...(body !== undefined && { body: typeof body === 'function' ? body() : body }),
         ...(within !== undefined && { within }),
       });
       if (call.expect.includes(response.status)) return response;
@@ -441,6 +449,11 @@ export class RegistryClient {
           at,
         );
       }
+      case 413:
+        return new PlyfsError(
+          'registry-body-too-large',
+          `${registry} takes no request as large as that for ${what} (${why}).`,
+        );
       default:
         return status === 408 || status >= 500
           ? new TryLater('registry-failed', `${registry} fails to give ${what} (${why}).`, at)
@@ -452,15 +465,10 @@ export class RegistryClient {
   }
 
   #connected(): Promise<Session> {
-    // Where nobody listens, somebody waits for the answer.
-    const retry = { ...this.#retry, attempts: Math.min(this.#retry.attempts, 2) };
-    const { signal } = this.#options;
-    return (this.#session ??= retrying(() => this.#connect(), retry, signal).catch(
-      (error: unknown) => {
-        this.#session = undefined;
-        throw error;
-      },
-    ));
+    return (this.#session ??= this.#again(() => this.#connect()).catch((error: unknown) => {
+      this.#session = undefined;
+      throw error;
+    }));
   }
 
   /** By TLS; without, where that is allowed and nobody speaks TLS there. */
@@ -483,7 +491,8 @@ export class RegistryClient {
     const { host, verify, configHost } = this.endpoint;
     const trust: Trust = {
       verify,
-      http: this.endpoint.http,
+      // This machine's own registry may speak HTTP, and lead nowhere else by it.
+      http: !verify,
       certificates: certificates(),
       host,
     };

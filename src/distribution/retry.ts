@@ -37,7 +37,8 @@ export function retryTime(header: string | undefined, now: number): number | und
   return Number.isNaN(date) ? undefined : date;
 }
 
-function mayRetry(error: unknown): boolean {
+/** Whether the same may succeed before long. */
+export function mayRetry(error: unknown): boolean {
   if (error instanceof TryLater) return error.at === undefined || error.at - Date.now() <= PATIENCE;
   return error instanceof PlyfsError && error.code === 'registry-unreachable';
 }

@@ -51,6 +51,8 @@ export interface MemoryRegistry {
   /** What the token service was asked for: `repository:x:pull,push`. */
   readonly scopes: string[];
   intercept: Intercept | undefined;
+  /** Called with each piece of a body that comes, and how many bytes came before it. */
+  onBody: ((request: IncomingMessage, before: number) => void) | undefined;
   repository(name: string): Repository;
   putBlob(repository: string, bytes: Buffer | string): { digest: string; size: number };
   putManifest(repository: string, tag: string, type: string, manifest: unknown): string;
@@ -78,6 +80,7 @@ class Registry implements MemoryRegistry {
   readonly repositories = new Map<string, Repository>();
   readonly scopes: string[] = [];
   intercept: Intercept | undefined;
+  onBody: ((request: IncomingMessage, before: number) => void) | undefined;
   readonly #options: MemoryRegistryOptions;
   readonly #server: Server;
   readonly #uploads = new Map<string, Buffer[]>();
@@ -148,9 +151,17 @@ class Registry implements MemoryRegistry {
     response.on('error', () => undefined);
     const body: Buffer[] = [];
     if (this.intercept !== undefined && (await this.intercept(request, response))) return;
-    for await (const piece of request as AsyncIterable<Buffer>) {
-      seen.bytes += piece.length;
-      body.push(piece);
+    try {
+      for await (const piece of request as AsyncIterable<Buffer>) {
+        this.onBody?.(request, seen.bytes);
+        seen.bytes += piece.length;
+        body.push(piece);
+      }
+    } catch (error) {
+      // What came of a blob before the connection broke is kept.
+      const id = method === 'PATCH' ? /\/uploads\/([^?]*)/.exec(url)?.[1] : undefined;
+      this.#uploads.get(id ?? '')?.push(...body);
+      throw error;
     }
     this.#answer(new URL(url, this.url), request, response, Buffer.concat(body));
   }

@@ -7,7 +7,8 @@ import type { CommandDefinition } from '../command.js';
 export interface CommandEntry {
   readonly name: string;
   readonly summary: string;
-  readonly group: 'Images' | 'Containers' | 'Mounts' | 'Data root' | 'Program' | 'Hidden';
+  readonly group:
+    'Images' | 'Registries' | 'Containers' | 'Mounts' | 'Data root' | 'Program' | 'Hidden';
   /** Its words are another command's: they are not parsed. */
   readonly raw?: true;
   /** What ply ends with when the command fails, where that would be taken for something else. */
@@ -75,6 +76,24 @@ export const commands: readonly CommandEntry[] = [
     name: 'tree',
     summary: 'Show how much of each layer those above it hide',
     load: async () => (await import('./tree.js')).tree,
+  },
+  {
+    group: 'Registries',
+    name: 'push',
+    summary: 'Put images into a registry',
+    load: async () => (await import('./push.js')).push,
+  },
+  {
+    group: 'Registries',
+    name: 'login',
+    summary: 'Log in to a registry',
+    load: async () => (await import('./login.js')).login,
+  },
+  {
+    group: 'Registries',
+    name: 'logout',
+    summary: 'Log out of a registry',
+    load: async () => (await import('./logout.js')).logout,
   },
   {
     group: 'Containers',
