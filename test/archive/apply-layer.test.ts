@@ -243,6 +243,18 @@ t.test('a later file replaces an earlier one', async (t) => {
   t.equal(lstatSync(`${base}/x/d`).mode & 0o777, 0o700);
 });
 
+t.test('a directory that takes the place of a link has the files after it', async (t) => {
+  const base = await workspace(t);
+  await apply(`${base}/x`, [
+    { name: 'd/', flag: '5' },
+    { name: 'l', flag: '2', link: 'd' },
+    { name: 'l/before' },
+    { name: 'l/', flag: '5' },
+    { name: 'l/after' },
+  ]);
+  t.same(shape(`${base}/x`), ['d d', 'f d/before', 'd l', 'f l/after']);
+});
+
 t.test('symbolic links in the middle of a path lead within the layer', async (t) => {
   const base = await workspace(t, 'outside');
   await apply(`${base}/x`, [
@@ -284,13 +296,22 @@ t.test('whiteouts on the way to an overlay', async (t) => {
     { name: 'd/', flag: '5', mtime: 99 },
     { name: 'd/.wh.gone', uid: isRoot ? 5 : 0, gid: isRoot ? 6 : 0, mode: 0o600 },
     { name: 'implied/.wh..wh..opq' },
+    { name: 'begins/.wh..wh..opqx' },
     { name: '.wh..wh.aufs', data: 'x' },
     { name: '.wh..wh.plnk/', flag: '5' },
     { name: '.wh..wh.plnk/12.34', data: 'linked' },
     { name: 'one', flag: '1', link: '.wh..wh.plnk/12.34' },
     { name: 'two', flag: '1', link: '/.wh..wh.plnk/12.34' },
   ]);
-  t.same(shape(`${base}/x`), ['d d', 'w d/gone', 'D implied', 'f one', 'f two']);
+  t.same(shape(`${base}/x`), [
+    'd begins',
+    'w begins/.wh..opqx',
+    'd d',
+    'w d/gone',
+    'D implied',
+    'f one',
+    'f two',
+  ]);
   t.equal(lstatSync(`${base}/x/d`).mtimeMs, 99_000);
   const gone = lstatSync(`${base}/x/d/gone`);
   t.equal(gone.mode & 0o7777, 0);

@@ -49,11 +49,15 @@ t.test('each kind of change', async (t) => {
   for (const side of [older, newer]) utimesSync(`${side}/half`, 5, 100);
   utimesSync(`${newer}/half`, 5, 100.5);
   utimesSync(`${newer}/d`, 5, 5);
-  t.same(
-    lines(newer, older),
-    [],
-    'one side has whole seconds only, and directories’ times say nothing',
-  );
+  for (const [one, other] of [
+    [newer, older],
+    [older, newer],
+  ] as const)
+    t.same(
+      lines(one, other),
+      [],
+      'one side has whole seconds only, and directories’ times say nothing',
+    );
 
   writeFileSync(`${newer}/d/content`, 'new');
   utimesSync(`${newer}/d/content`, 5, 5);
@@ -110,7 +114,7 @@ t.test(
   { skip: isRoot ? false : 'needs root' },
   async (t) => {
     const base = await workspace(t, 'old');
-    for (const name of ['a', 'b', 'c']) writeFileSync(`${base}/old/${name}`, '');
+    for (const name of ['a', 'b', 'c', 'd']) writeFileSync(`${base}/old/${name}`, '');
     cpSync(`${base}/old`, `${base}/new`, { recursive: true, preserveTimestamps: true });
     await succeed(['cp', '-aT', `${base}/old`, `${base}/new`]);
     const set = (name: string, attribute: string, value: string): number =>
@@ -124,7 +128,9 @@ t.test(
     t.equal(set('a', 'security.capability', '\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0'), 0);
     t.equal(set('b', 'user.x', 'y'), 0);
     await succeed(['chown', '5', `${base}/new/c`]);
-    t.same(lines(`${base}/new`, `${base}/old`), ['C /a', 'C /c']);
+    await succeed(['chown', ':5', `${base}/new/d`]);
+    t.same(lines(`${base}/new`, `${base}/old`), ['C /a', 'C /c', 'C /d']);
+    t.same(lines(`${base}/old`, `${base}/new`), ['C /a', 'C /c', 'C /d']);
   },
 );
 

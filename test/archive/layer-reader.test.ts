@@ -223,6 +223,15 @@ t.test('long names in the ways of GNU and PAX', async (t) => {
     { name: 'short', linkname: 'target' },
   );
   t.match(await one(longName(''), { name: 'short', pax: { path: 'long' } }), { name: 'long' });
+  t.match(
+    await one(longName('gnu'), longName('link', 'K'), {
+      name: 'short',
+      flag: '2',
+      pax: { path: 'pax', linkpath: 'p' },
+    }),
+    { name: 'gnu', linkname: 'link' },
+    'of both the one of GNU, as Go’s reader has it',
+  );
 });
 
 t.test('PAX numbers may begin with zeros', async (t) => {
@@ -302,6 +311,13 @@ t.test('PAX numbers, times and binary attributes', async (t) => {
   ] as const) {
     await t.rejects(one({ name: 'f', pax: { [key]: value } }), { code: 'archive-damaged' }, key);
   }
+});
+
+t.test('records of an extended header end where they say', async (t) => {
+  const record = (text: string) => one(entry({ name: 'x', flag: 'x', data: text }), { name: 'a' });
+  t.match(await record('10 path=b\n'), { name: 'b' });
+  for (const text of ['10 path=bx', '8 path=b\n', '11 path=b\n', '10 path=b\n9 path=c'])
+    await t.rejects(record(text), { code: 'archive-damaged' }, JSON.stringify(text));
 });
 
 t.test('a global header says nothing of what follows, as for Docker', async (t) => {
@@ -408,6 +424,14 @@ t.test('bounds', async (t) => {
   await t.rejects(read(tar({ name: 'a', pax: { comment: 'x'.repeat(2000) } }), { header: 2000 }), {
     code: 'archive-too-large',
   });
+  const [name, pax] = ['d/'.repeat(450), { comment: 'x'.repeat(900) }];
+  t.equal((await read(tar(longName(name), { name: 'a' }), { header: 1000 })).length, 1);
+  t.equal((await read(tar({ name: 'a', pax }, { name: 'b', pax }), { header: 1000 })).length, 2);
+  await t.rejects(
+    read(tar(longName(name), { name: 'a', pax }), { header: 1000 }),
+    { code: 'archive-too-large' },
+    'all that one file has together',
+  );
   await t.rejects(
     one(header({ name: 'x', flag: 'L', size: 2 ** 30 }), { name: 'a' }),
     { code: 'archive-too-large' },

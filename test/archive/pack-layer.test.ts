@@ -11,6 +11,7 @@ import {
   readFileSync,
   symlinkSync,
   truncateSync,
+  unlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
@@ -161,6 +162,35 @@ t.test('further names of whatever is no directory are links', { skip: needsRoot 
   }
 });
 
+t.test('a name that vanishes while the tar is made is no name of the others', async (t) => {
+  const base = await workspace(t, 'x');
+  const x = `${base}/x`;
+  // More than is packed before the first piece is asked for.
+  writeFileSync(`${x}/a`, Buffer.alloc(2 ** 20));
+  writeFileSync(`${x}/b`, 'content');
+  linkSync(`${x}/b`, `${x}/c`);
+  symlinkSync('target', `${x}/d`);
+  linkSync(`${x}/d`, `${x}/e`);
+  const pieces: Uint8Array[] = [];
+  for await (const piece of packTree(x, { form: 'overlay', ownership: 'real' })) {
+    if (pieces.length === 0) for (const name of ['b', 'd']) unlinkSync(`${x}/${name}`);
+    pieces.push(Uint8Array.from(piece));
+  }
+  t.strictSame(
+    (await entriesOf(Buffer.concat(pieces))).map(({ name, type, linkname, size }) => [
+      name,
+      type,
+      linkname,
+      size,
+    ]),
+    [
+      ['a', 'file', '', 2 ** 20],
+      ['c', 'file', '', 7],
+      ['e', 'symlink', 'target', 0],
+    ],
+  );
+});
+
 t.test('a layer with markers', { skip: needsRoot }, async (t) => {
   const base = await workspace(t, 'x/d', 'x/e', 'x/.wh..wh.plnk', 'x/.wh..wh.orph');
   const x = `${base}/x`;
@@ -174,7 +204,12 @@ t.test('a layer with markers', { skip: needsRoot }, async (t) => {
   setXattr(`${x}/e`, 'user.fuseoverlayfs.opaque', 'y');
   const names = async (form: PackOptions['form']): Promise<string[]> =>
     (await pack(x, { form })).map(({ name }) => name);
-  t.same(await names('aufs'), ['.wh.a', '.wh.b', 'd/', 'd/.wh..wh..opq', 'e/']);
+  writeFileSync(`${x}/e/.wh..wh.b`, '');
+  t.same(
+    await names('aufs'),
+    ['.wh.a', '.wh.b', 'd/', 'd/.wh..wh..opq', 'e/', 'e/.wh..wh.b'],
+    'below the root a marker of AUFS’s own is that of a name like any other',
+  );
 });
 
 t.test('names and numbers that ustar has no room for', async (t) => {
@@ -197,7 +232,11 @@ t.test('names and numbers that ustar has no room for', async (t) => {
     `import os,sys; open(sys.argv[1].encode()+b'/\\xff\\xfe','w').close(); os.symlink('t'*150, sys.argv[1]+'/link')`,
     x,
   ]);
-  if (isRoot) execFileSync('chown', ['3000000:4000000', `${x}/${names[0]!}`]);
+  if (isRoot) {
+    execFileSync('chown', ['3000000:4000000', `${x}/${names[0]!}`]);
+    // The last that seven digits hold, and the first that they do not.
+    execFileSync('chown', [`${8 ** 7 - 1}:${8 ** 7}`, `${x}/${names[1]!}`]);
+  }
   utimesSync(`${x}/${names[1]!}`, 5, -3);
   const bytes = await whole(packTree(x, { form: 'overlay', ownership: 'real' }));
   writeFileSync(`${base}/x.tar`, bytes);

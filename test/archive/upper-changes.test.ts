@@ -1,5 +1,5 @@
 /** Changes read from an upper, against the naive diff of the kernel's own overlay. */
-import { writeFileSync } from 'node:fs';
+import { utimesSync, writeFileSync } from 'node:fs';
 import t from 'tap';
 import { compareTrees } from '../../src/archive/changes.js';
 import { upperChanges } from '../../src/archive/upper-changes.js';
@@ -129,4 +129,53 @@ t.test('an upper with markers', async (t) => {
     'A /d/y',
     'A /new',
   ]);
+});
+
+t.test('what a layer in the middle hides is not below', async (t) => {
+  const base = await workspace(
+    t,
+    'low/twice/sub',
+    'low/opaque',
+    'mid/twice/sub',
+    'mid/opaque',
+    'upper/twice/sub',
+    'upper/opaque',
+  );
+  for (const path of [
+    'low/twice/l',
+    'low/twice/sub/l',
+    'low/opaque/l',
+    'mid/twice/m',
+    'mid/opaque/.wh..wh..opq',
+    // Beside a directory of its own layer.
+    'mid/.wh.twice',
+    'upper/twice/l',
+    'upper/twice/m',
+    'upper/twice/sub/l',
+    'upper/opaque/l',
+  ])
+    writeFileSync(`${base}/${path}`, '');
+  // All else is as it was.
+  for (const path of ['twice', 'twice/sub', 'opaque', 'twice/m'])
+    for (const layer of ['mid', 'upper']) utimesSync(`${base}/${layer}/${path}`, 5, 5);
+  const changes = (): string[] =>
+    upperChanges({
+      own: `${base}/upper`,
+      below: [`${base}/mid`, `${base}/low`],
+      form: 'aufs',
+    })!.map(({ kind, path }) => `${kind} ${path}`);
+  t.same(changes(), [
+    'C /opaque',
+    'A /opaque/l',
+    'C /twice',
+    'A /twice/l',
+    'C /twice/sub',
+    'A /twice/sub/l',
+  ]);
+
+  writeFileSync(`${base}/low/root`, '');
+  writeFileSync(`${base}/upper/root`, 'changed');
+  t.ok(changes().includes('C /root'));
+  writeFileSync(`${base}/mid/.wh..wh..opq`, '');
+  t.ok(changes().includes('A /root'), 'nothing of the layers below an opaque root');
 });
