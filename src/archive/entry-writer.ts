@@ -25,12 +25,13 @@ import { formatOverrideStat, OVERRIDE_CONTAINERS } from '../overlay/override-sta
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import { isAnyUnionXattr } from '../overlay/private-xattrs.js';
 import { cleanPath, hostile, isReserved, LINK_DIRECTORY } from './entry-path.js';
-import { tooLarge, type EntryTime, type LayerEntry } from './layer-reader.js';
+import { tooLarge, type LayerEntry } from './layer-reader.js';
 import { removeTree, typeAt, type LayerRoot, splitPath } from '../overlay/layer-root.js';
 import { nameInLayer } from '../overlay/layer-marks.js';
 import { LostAttributes } from './lost-attributes.js';
 import { overrideOf } from '../overlay/tree-reader.js';
 import type { Ownership } from '../overlay/form.js';
+import type { EntryTime } from './pax.js';
 
 const EMPTY = '' as ByteString;
 /** Directories that a tar has files in but does not have. */

@@ -19,7 +19,15 @@ import { sys } from '../sys/index.js';
 import { ByteCursor } from './byte-cursor.js';
 import { decompress } from './compression.js';
 import { cleanPath, isReserved } from './entry-path.js';
-import { parsePax, paxNumber, paxTime, paxXattrs, SPARSE_MAP, type PaxRecords } from './pax.js';
+import {
+  parsePax,
+  paxNumber,
+  paxTime,
+  paxXattrs,
+  SPARSE_MAP,
+  type PaxRecords,
+  type EntryTime,
+} from './pax.js';
 import {
   checkExtents,
   oldGnuRealSize,
@@ -39,12 +47,6 @@ import {
 import type { TarSplitSink } from './tar-split.js';
 
 export type EntryType = 'file' | 'link' | 'symlink' | 'directory' | 'character' | 'block' | 'fifo';
-
-export interface EntryTime {
-  /** Seconds since 1970; may be negative. */
-  readonly sec: number;
-  readonly nsec: number;
-}
 
 export interface LayerEntry {
   /** As in the tar. */

@@ -4,8 +4,6 @@
  */
 import type { ByteString } from '../base/bytes.js';
 import { damaged } from './tar-block.js';
-import type { EntryTime } from './layer-reader.js';
-
 /**
  * Keys as text; values one character a byte. A key without a value is there with the empty value.
  */
@@ -94,4 +92,10 @@ export function paxXattrs(records: PaxRecords): Map<ByteString, Uint8Array> {
     }
   }
   return xattrs;
+}
+
+export interface EntryTime {
+  /** Seconds since 1970; may be negative. */
+  readonly sec: number;
+  readonly nsec: number;
 }

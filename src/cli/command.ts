@@ -56,3 +56,16 @@ export function defineCommand<O extends object>(
 ): CommandDefinition<object> {
   return definition;
 }
+
+/** A row of the table of commands (commands/index.ts). */
+export interface CommandEntry {
+  readonly name: string;
+  readonly summary: string;
+  readonly group:
+    'Images' | 'Registries' | 'Containers' | 'Mounts' | 'Data root' | 'Program' | 'Hidden';
+  /** Its words are another command's: they are not parsed. */
+  readonly raw?: true;
+  /** What ply ends with when the command fails, where that would be taken for something else. */
+  readonly failureStatus?: number;
+  load(): Promise<CommandDefinition<object>>;
+}

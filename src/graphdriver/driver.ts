@@ -31,14 +31,9 @@ import type { LostAttribute } from '../archive/lost-attributes.js';
 import type { ByteSource } from '../base/byte-source.js';
 import type { MountedBy, MountIds, MountTrust } from './mounter.js';
 import type { MountRecipe } from '../sys/mount-recipe.js';
+import type { LayerForm } from '../overlay/form.js';
 
 export type DriverName = 'overlay2' | 'fuse-overlayfs' | 'aufs' | 'vfs';
-
-/**
- * How a layer's directory on disk says "deleted" and "nothing from below": `overlay` by devices 0:0
- * and xattrs, `aufs` by `.wh.` files, `none` where every directory is complete.
- */
-export type LayerForm = 'overlay' | 'aufs' | 'none';
 
 /** The directories of one layer and those below it. Absolute. */
 export interface LayerDirectories {

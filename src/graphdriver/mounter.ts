@@ -3,7 +3,7 @@
  * overlayfs.
  */
 import type { MountRecipe } from '../sys/mount-recipe.js';
-import type { LayerForm } from './driver.js';
+import type { LayerForm } from '../overlay/form.js';
 
 /**
  * What files of a layer may do where it is shown. An image is a stranger's: on a mount that other

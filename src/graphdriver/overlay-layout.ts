@@ -19,7 +19,7 @@ import { PlyfsError } from '../base/error.js';
 import { writeFileDurably, syncDirectory } from '../base/durable-file.js';
 import { parseCacheId } from '../base/ids.js';
 import { assertDirectories, MAX_LOWERS } from '../sys/stored-file.js';
-import type { LayerDirectories, LayerForm } from './driver.js';
+import type { LayerDirectories } from './driver.js';
 import {
   alreadyThere,
   checkId,
@@ -38,6 +38,7 @@ import {
 } from './home.js';
 import type { Layout } from './layout.js';
 import { removeTree } from '../overlay/remove-tree.js';
+import type { LayerForm } from '../overlay/form.js';
 
 const LINKS = 'l';
 const SHORT_LENGTH = 26;

@@ -17,7 +17,7 @@ import type { OverrideBelief } from './override-stat.js';
 import { actsForMachine } from '../sys/privilege.js';
 import { ownMarks, overlayPrefix, PEER_OPAQUE, type MarkClass } from './private-xattrs.js';
 import { onDisk, layerPath } from './disk-directory.js';
-import { UPPER, type LayerDirectory } from './layer.js';
+import { UPPER, type Disbelief, type LayerDirectory } from './layer.js';
 
 export interface Belief {
   readonly marks: MarkClass;
@@ -37,7 +37,7 @@ export function beliefOf(options: {
 type Kind = 'marks' | 'owners' | 'detours';
 
 /** What was met in the layers and is not believed: said once a kind, with what would believe it. */
-export class Unbelieved {
+export class Unbelieved implements Disbelief {
   readonly #warn: (sentence: string) => void;
   readonly #said = new Set<Kind>();
 

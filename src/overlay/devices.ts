@@ -14,26 +14,8 @@ import { O_CLOEXEC, O_DIRECTORY, O_RDONLY } from '../sys/constants.js';
 import { keepsNumbersApart } from './file-identity.js';
 import { StatField } from '../sys/syscalls.js';
 import { onDisk, type DiskDirectory } from './disk-directory.js';
-import type { LayerDirectory } from './layer.js';
+import type { Device, DirectoryDevices, LayerDirectory } from './layer.js';
 import { field, newStatBuffer } from './stat-buffer.js';
-
-export interface Device {
-  readonly major: number;
-  readonly minor: number;
-  /**
-   * What is added to an inode number of its own, and from which number on there is no room for it
-   * (inode-numbers.ts).
-   */
-  readonly base: number;
-  readonly limit: number;
-  /** No two files on it share a number. Otherwise a shared number proves nothing. */
-  readonly numbersApart: boolean;
-  /** Null when it has none: handles of its files cannot be told from another's. */
-  readonly uuid: Buffer | null;
-  /** The same in every mount, where the file system has a UUID. */
-  readonly name: string;
-}
-
 /**
  * Bits for a file's own number when several layers' devices share the space: 2^47 files each on 31
  * of them.
@@ -61,7 +43,7 @@ export function deviceNumber(major: number, minor: number): number {
   return major * 2 ** 20 + minor;
 }
 
-export class Devices {
+export class Devices implements DirectoryDevices {
   readonly #known = new Map<number, Device>();
   readonly #rangesTaken = new Set<number>();
 
@@ -117,7 +99,7 @@ export class Devices {
   }
 
   /** That of a directory, which is asked. */
-  ofDirectory(directory: DiskDirectory): Device {
+  ofDirectory(directory: LayerDirectory): Device {
     return directory.stat('' as ByteString, found, 0) < 0
       ? directory.layer.device
       : this.of(directory, '' as ByteString, found, 0);

@@ -28,8 +28,7 @@ import {
   STATX_ATTR_MOUNT_ROOT,
 } from '../sys/constants.js';
 import { StatField, STAT_FIELDS } from '../sys/syscalls.js';
-import type { Device } from './devices.js';
-import { UPPER, type EntryVisitor, type Layer, type LayerDirectory } from './layer.js';
+import { UPPER, type EntryVisitor, type Layer, type LayerDirectory, type Device } from './layer.js';
 import { asOwner, wayTo } from './owner-rights.js';
 import { applyOverride, isRootsAlone, readOverride, type OverrideBelief } from './override-stat.js';
 import { xattrNames } from '../sys/xattr-names.js';

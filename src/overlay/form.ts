@@ -15,3 +15,9 @@ export type WhiteoutForm = 'overlay' | 'aufs';
  * file can be read by who applied the layer. Symbolic links cannot carry it.
  */
 export type Ownership = 'real' | 'override';
+
+/**
+ * How a layer's directory on disk says "deleted" and "nothing from below": `overlay` by devices 0:0
+ * and xattrs, `aufs` by `.wh.` files, `none` where every directory is complete.
+ */
+export type LayerForm = 'overlay' | 'aufs' | 'none';

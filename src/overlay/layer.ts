@@ -9,8 +9,6 @@
 import type { ByteString, Name } from '../base/bytes.js';
 import type { OverrideBelief } from './override-stat.js';
 import type { MarkClass } from './private-xattrs.js';
-import type { Unbelieved } from './belief.js';
-import type { Device, Devices } from './devices.js';
 import type { WhiteoutForm } from './form.js';
 
 /**
@@ -30,7 +28,7 @@ export interface Layer {
    * Where further devices are asked for, of a layer that may show several; null: all its
    * directories lie on `device`.
    */
-  readonly devices: Devices | null;
+  readonly devices: DirectoryDevices | null;
   /** No layer lies below: what its markers say of lower layers has no effect. */
   readonly bottom: boolean;
   /** Which marks are read in it; the same in all layers of a union. */
@@ -41,7 +39,22 @@ export interface Layer {
    */
   readonly overrideStat: OverrideBelief | undefined;
   /** To be told of what is met and not believed. */
-  readonly unbelieved: Unbelieved;
+  readonly unbelieved: Disbelief;
+}
+
+/** Tells what directories of layers lie on (devices.ts). */
+export interface DirectoryDevices {
+  ofDirectory(directory: LayerDirectory): Device;
+}
+
+/** Is told of attributes in a layer that are not believed (belief.ts). */
+export interface Disbelief {
+  /** One that keeps the owner of `name`. */
+  ownersOf(directory: LayerDirectory, name: ByteString, attribute: ByteString): void;
+  /** A mark that the union's class of marks does not read. */
+  mark(directory: LayerDirectory, name: ByteString, attribute: string): void;
+  /** One by which `name` would be another file below. */
+  detour(directory: LayerDirectory, name: ByteString, suffix: string): void;
 }
 
 /** Receives each entry of a directory but `.` and `..`; `type` is DT_* of dirent(5). */
@@ -83,4 +96,21 @@ export interface LayerDirectory {
   handle(name: ByteString, buffer: Uint8Array): number;
   /** Gives back what is held open for this directory; it may be used again. */
   release(): void;
+}
+
+export interface Device {
+  readonly major: number;
+  readonly minor: number;
+  /**
+   * What is added to an inode number of its own, and from which number on there is no room for it
+   * (inode-numbers.ts).
+   */
+  readonly base: number;
+  readonly limit: number;
+  /** No two files on it share a number. Otherwise a shared number proves nothing. */
+  readonly numbersApart: boolean;
+  /** Null when it has none: handles of its files cannot be told from another's. */
+  readonly uuid: Buffer | null;
+  /** The same in every mount, where the file system has a UUID. */
+  readonly name: string;
 }

@@ -11,9 +11,8 @@ import { actsAsOwner, isInGroup, mayBeWriting, mayKeepSetId } from './caller-rig
 import type { UnionContext } from './context.js';
 import { copyUp, upperDirectory, writableUpper } from './copy-up.js';
 import { onDisk } from '../overlay/disk-directory.js';
-import { statNode } from './merge.js';
 import { CAPABILITY } from './metadata.js';
-import type { Node } from './node.js';
+import { type Node, statNode } from './node.js';
 import { byNameAsOwner, removeXattrAsOwner } from '../overlay/owner-rights.js';
 import { refuseChange, refuseTouch, refuseWrite } from './protection.js';
 import { field, newStatBuffer, S_IFREG } from '../overlay/stat-buffer.js';

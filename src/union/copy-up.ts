@@ -29,8 +29,7 @@ import { onDisk, type DiskDirectory } from '../overlay/disk-directory.js';
 import type { InodeIndex } from './inode-index.js';
 import { UPPER, type LayerDirectory } from '../overlay/layer.js';
 import { copyMetadata, restoreTimes } from './metadata.js';
-import { statNode } from './merge.js';
-import type { Dentry, DirectoryNode, Node } from './node.js';
+import { type Dentry, type DirectoryNode, type Node, statNode } from './node.js';
 import { linkAsOwner, removeXattrAsOwner, setXattrAsOwner } from '../overlay/owner-rights.js';
 import { pathOf } from './path.js';
 import { field, newStatBuffer, S_IFLNK, S_IFREG } from '../overlay/stat-buffer.js';
@@ -557,15 +556,20 @@ export function tryLinkNode(node: Node, parent: DiskDirectory, name: Name): numb
 /**
  * A lower name of a file that was copied up through another: it is linked into the upper now,
  * because what is written to the node must be found under this name after remounting. Where that
- * fails the name still leads to the node while the mount lives.
+ * fails the name still leads to the node while the mount lives. Returns whether the file has one
+ * name more.
  */
-export function adoptLink(context: UnionContext, dentry: Dentry, node: Node): void {
-  if (dentry.holder.layer.index === UPPER) return;
+export function adoptLink(context: UnionContext, dentry: Dentry, node: Node): boolean {
+  // The index leads to its copies for good.
+  if (node.links === null || node.links.indexed) return false;
+  if (!node.inUpper || dentry.holder.layer.index === UPPER) return false;
   try {
     linkInto(context, node, dentry, upperDirectory(context, dentry.parent));
+    return true;
   } catch (error) {
     // At the next change it is tried again.
     if (!(error instanceof Errno || error instanceof WouldWait)) throw error;
+    return false;
   }
 }
 

@@ -23,11 +23,10 @@ import {
   writableUpper,
 } from './copy-up.js';
 import type { DiskDirectory } from '../overlay/disk-directory.js';
-import { LinkGroup } from './hard-links.js';
 import { numberOn } from './inode-numbers.js';
 import { addToDirectory, readyForChange } from './listing.js';
-import { findDentry, statNode } from './merge.js';
-import { Dentry, DirectoryNode, Node } from './node.js';
+import { findDentry } from './merge.js';
+import { Dentry, DirectoryNode, Node, LinkGroup, statNode } from './node.js';
 import { readXattr } from '../overlay/marks.js';
 import { ACL_ACCESS, ACL_DEFAULT, inheritAcl } from './posix-acl.js';
 import { refuseChange, refuseEntry, UNPROTECTED } from './protection.js';

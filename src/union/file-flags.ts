@@ -11,12 +11,9 @@ import {
   FS_IOC_FSSETXATTR,
   FS_IOC_GETFLAGS,
   FS_IOC_SETFLAGS,
-  FS_NOATIME_FL,
-  FS_SYNC_FL,
   FS_XFLAG_APPEND,
   FS_XFLAG_IMMUTABLE,
   O_CLOEXEC,
-  O_NOFOLLOW,
   O_NONBLOCK,
   O_RDONLY,
 } from '../sys/constants.js';
@@ -25,15 +22,11 @@ import type { Caller } from '../vfs/filesystem.js';
 import { upperTarget } from './attributes.js';
 import type { UnionContext } from './context.js';
 import { copyUp, writableUpper } from './copy-up.js';
-import { onDisk } from '../overlay/disk-directory.js';
 import type { LayerDirectory } from '../overlay/layer.js';
 import type { Node } from './node.js';
 import { APPEND, IMMUTABLE, protectionOf, writeProtection } from './protection.js';
 import { S_IFDIR, S_IFREG } from '../overlay/stat-buffer.js';
-
-/** Of FS_*_FL, those that a copy takes along (fs/overlayfs/overlayfs.h, OVL_COPY_FS_FLAGS_MASK). */
-const COPIED = FS_SYNC_FL | FS_NOATIME_FL;
-const flags = Buffer.alloc(4);
+import { openSource } from './metadata.js';
 
 /** The bits by which each form of the value says what `protection` says. */
 const bits = {
@@ -79,7 +72,7 @@ export function setFlags(
     const protection =
       ((wanted & immutable) !== 0 ? IMMUTABLE : 0) | ((wanted & append) !== 0 ? APPEND : 0);
     const { dirfd, name } = upperTarget(context, node);
-    writeProtection(context, dirfd, name, protection, had !== 0);
+    writeProtection(context.upper, dirfd, name, protection, had !== 0);
     node.protection = protection;
     // One that is open to be written goes; the next write is asked for.
     context.files.drop(node);
@@ -99,44 +92,4 @@ function openFor(node: Node): number {
   }
   const directory = node.isDirectory() ? (node.stack[0] as LayerDirectory) : node.holder;
   return check(openSource(directory, node.isDirectory() ? ('' as ByteString) : node.name), 'open');
-}
-
-/** `name` may be empty for the directory itself. Returns `-errno`. */
-function openSource(directory: LayerDirectory, name: ByteString): number {
-  return name === ''
-    ? sys.openat(onDisk(directory).fd(), '.' as ByteString, O_RDONLY | O_NONBLOCK | O_CLOEXEC, 0)
-    : directory.open(name);
-}
-
-/**
- * What a copy of a file or directory takes along of its source's flags (fs/overlayfs/copy_up.c,
- * ovl_copy_fileattr). `protection`: the source's. A file system without flags, or without these,
- * stops no copy.
- */
-export function copyFlags(
-  context: UnionContext,
-  source: LayerDirectory,
-  sourceName: ByteString,
-  protection: number,
-  dirfd: number,
-  name: ByteString,
-): void {
-  if (protection !== 0 && context.upper?.features.marks === true)
-    writeProtection(context, dirfd, name, protection, false);
-  const from = openSource(source, sourceName);
-  if (from < 0) return;
-  const got = sys.fileFlags(from, FS_IOC_GETFLAGS, flags);
-  sys.close(from);
-  const copied = got < 0 ? 0 : flags.readUInt32LE(0) & COPIED;
-  if (copied === 0) return;
-  const to =
-    name === ''
-      ? sys.openat(dirfd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC, 0)
-      : sys.openat(dirfd, name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC, 0);
-  if (to < 0) return;
-  if (sys.fileFlags(to, FS_IOC_GETFLAGS, flags) >= 0) {
-    flags.writeUInt32LE(((flags.readUInt32LE(0) & ~COPIED) | copied) >>> 0, 0);
-    sys.fileFlags(to, FS_IOC_SETFLAGS, flags);
-  }
-  sys.close(to);
 }

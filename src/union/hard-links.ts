@@ -13,63 +13,12 @@
  */
 import type { ByteString, Name } from '../base/bytes.js';
 import { sys } from '../sys/index.js';
-import { numberedIdentity, provedSame } from '../overlay/file-identity.js';
+import { provedSame } from '../overlay/file-identity.js';
 import type { Devices } from '../overlay/devices.js';
 import { onDisk } from '../overlay/disk-directory.js';
-import { UPPER, type LayerDirectory } from '../overlay/layer.js';
-import type { Node } from './node.js';
-
-export class LinkGroup {
-  /** The file that all names began with: its layer, device and inode number. */
-  readonly key: string;
-  /** One of its names in the lower layer; of a group of the upper, where its node lies says it. */
-  readonly origin: { readonly holder: LayerDirectory; readonly name: ByteString } | null;
-  readonly node: Node;
-  /**
-   * The entry of the index that the file has, or has once it was copied up; null where it is not
-   * indexed.
-   */
-  readonly entry: Name | null;
-  /** The node is the copy that lies in the index. */
-  indexed = false;
-  /** Links that the lower file has. */
-  readonly lowerNames: number;
-  /** Names in the lower layer that have been neither removed nor replaced by one in the upper. */
-  remaining: number;
-  /** The group says what the layers no longer do: its node must stay when the kernel forgets it. */
-  pinned = false;
-
-  /**
-   * `stat`, entry `index`: the attributes of the object `name` in `holder`, which has `names` names
-   * in a lower layer.
-   */
-  constructor(
-    node: Node,
-    holder: LayerDirectory,
-    name: ByteString,
-    stat: Float64Array,
-    index: number,
-    names: number,
-    entry: Name | null = null,
-  ) {
-    this.entry = entry;
-    this.lowerNames = names;
-    this.key = entry ?? keyOf(holder, stat, index);
-    this.origin = holder.layer.index === UPPER ? null : { holder, name };
-    this.node = node;
-    this.remaining = names;
-  }
-
-  /** One lower name less. */
-  taken(): void {
-    this.remaining = Math.max(0, this.remaining - 1);
-    if (!this.indexed) this.pinned = true;
-  }
-}
-
-function keyOf(holder: LayerDirectory, stat: Float64Array, index: number): string {
-  return `${holder.layer.index}:${numberedIdentity(stat, index)}`;
-}
+import { type LayerDirectory } from '../overlay/layer.js';
+import type { LinkGroup } from './node.js';
+import { type Node, keyOf } from './node.js';
 
 /** The multiply linked files that have a node. */
 export class LinkTable {

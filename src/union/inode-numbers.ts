@@ -12,9 +12,9 @@
  */
 import type { ByteString } from '../base/bytes.js';
 import { StatField } from '../sys/syscalls.js';
-import { hashOf, type Device, type Devices } from '../overlay/devices.js';
+import { hashOf, type Devices } from '../overlay/devices.js';
 import { onDisk, layerPath } from '../overlay/disk-directory.js';
-import type { LayerDirectory } from '../overlay/layer.js';
+import type { LayerDirectory, Device } from '../overlay/layer.js';
 import { field } from '../overlay/stat-buffer.js';
 
 /** Where hashed numbers start: above all others. */

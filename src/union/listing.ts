@@ -14,19 +14,18 @@ import { DT_UNKNOWN, DT_CHR, DT_DIR, DT_REG } from '../sys/constants.js';
 import type { UnionContext } from './context.js';
 import { numberOn } from './inode-numbers.js';
 import { UPPER, type LayerDirectory } from '../overlay/layer.js';
-import { originInode } from './merge.js';
-import { Dentry, type DirectoryNode } from './node.js';
+import { Dentry, type DirectoryNode, type PackedListing } from './node.js';
 import {
   entryAt,
   ENTRIES_AT_ONCE,
   readPacked,
   readPackedAside,
   type PackedEntry,
-  type PackedListing,
 } from './packed-listing.js';
 import { isWhiteoutDevice, newStatBuffer } from '../overlay/stat-buffer.js';
 import { isXattrWhiteout, OPAQUE_MARKER, WHITEOUT_PREFIX } from '../overlay/whiteout.js';
 import { WouldWait } from './would-wait.js';
+import { originInode } from './inode-of-name.js';
 
 const NOTHING_BELOW: readonly LayerDirectory[] = [];
 

@@ -8,32 +8,27 @@
  */
 import type { ByteString, Name } from '../base/bytes.js';
 import { E, Errno } from '../base/errno.js';
-import { sys } from '../sys/index.js';
 import { StatField } from '../sys/syscalls.js';
 import { requireFollowed } from '../overlay/belief.js';
 import type { UnionContext } from './context.js';
-import type { Device } from '../overlay/devices.js';
-import { LinkGroup } from './hard-links.js';
 import { identityOf, type Traps } from './layers-on-disk.js';
-import { UPPER, type LayerDirectory } from '../overlay/layer.js';
-import { adoptLink } from './copy-up.js';
+import { UPPER, type LayerDirectory, type Device } from '../overlay/layer.js';
 import type { InodeIndex } from './inode-index.js';
 import { completeSoon, dentryOf } from './listing.js';
-import { Dentry, DirectoryNode, Node } from './node.js';
-import type { FoundOrigin } from './origin.js';
-import { NO_MARKS, readMarks, readOverlayXattr, type DirectoryMarks } from '../overlay/marks.js';
+import { Dentry, DirectoryNode, Node, LinkGroup, type PackedListing, statNode } from './node.js';
+import { NO_MARKS, readMarks, type DirectoryMarks } from '../overlay/marks.js';
 import {
   ABSENT,
   findDirectories,
   findPacked,
   packedFound,
   PERHAPS_MARKED,
-  type PackedListing,
 } from './packed-listing.js';
 import { protectionIn } from './protection.js';
 import { approach, MOST_COMPONENTS, turn, type Approach } from './redirect.js';
 import { direntType, field, fileType, newStatBuffer, S_IFDIR } from '../overlay/stat-buffer.js';
 import { hidesBelow, probe } from '../overlay/whiteout.js';
+import { inodeOf, originOf } from './inode-of-name.js';
 
 /**
  * Names that are looked for in the packed listing of a directory before it is unpacked: a name
@@ -131,19 +126,6 @@ function nodeAsked(context: UnionContext, dentry: Dentry): Node {
   return node;
 }
 
-/** The attributes of the node's winning object; `-errno` when it cannot be reached. */
-export function statNode(node: Node, out: Float64Array): number {
-  if (node.orphanFd >= 0) return sys.statx(node.orphanFd, '' as ByteString, out, 0);
-  if (node.isDirectory()) {
-    if (node.lastStat !== null) {
-      out.set(node.lastStat);
-      return 0;
-    }
-    return (node.stack[0] as LayerDirectory).stat('' as ByteString, out, 0);
-  }
-  return node.holder.stat(node.name, out, 0);
-}
-
 /**
  * Makes the node of a dentry whose winning object's attributes are entry `index` of `stat`, or
  * finds it among those with several names (`links` is set): such a node's attributes may have to be
@@ -177,16 +159,12 @@ function linkedNode(
   index: number,
 ): Node {
   const { holder, name } = dentry;
-  const { layer } = holder;
   const entry = context.index?.entryOf(holder, name, stat, index) ?? null;
   const group =
     entry === null ? context.links.find(holder, name, stat, index) : context.links.ofEntry(entry);
   if (group !== undefined) {
     context.inodes.join(holder, name, stat, index, group.node.ino);
     context.nodes.attach(dentry, group.node);
-    // The index leads there for good.
-    if (group.node.inUpper && layer.index !== UPPER && !group.indexed)
-      adoptLink(context, dentry, group.node);
     return group.node;
   }
   const node =
@@ -247,51 +225,8 @@ function indexedNode(
   return node;
 }
 
-function inodeOf(context: UnionContext, dentry: Dentry, stat: Float64Array, index: number): number {
-  if (dentry.holder.layer.index === UPPER && dentry.parent.impure) {
-    const origin = originOf(context, dentry, fileType(stat, index));
-    if (origin?.names === 1) return origin.number;
-  }
-  return context.inodes.of(dentry.holder, dentry.name, stat, index);
-}
-
-/**
- * The inode number that an upper non-directory brought with it from below. Of a file with several
- * names only when the index says that this is its copy: several may have been made (ovl_getattr).
- */
-export function originInode(
-  context: UnionContext,
-  dentry: Dentry,
-  type: number,
-): number | undefined {
-  const origin = originOf(context, dentry, type);
-  if (origin === undefined || origin.names === 1) return origin?.number;
-  if (context.index === null || dentry.holder.stat(dentry.name, namesakeStat, 0) < 0)
-    return undefined;
-  return context.index.entryOf(dentry.holder, dentry.name, namesakeStat, 0) === undefined
-    ? undefined
-    : origin.number;
-}
-
-function originOf(context: UnionContext, dentry: Dentry, type: number): FoundOrigin | undefined {
-  const value = readOverlayXattr(dentry.holder, dentry.name, 'origin');
-  if (value === undefined || value.length === 0) return undefined;
-  return context.origins.resolve(value, type, lowerNamesake(dentry));
-}
-
-const namesakeStat = newStatBuffer();
-
-function lowerNamesake(
-  dentry: Dentry,
-): { directory: LayerDirectory; name: ByteString } | undefined {
-  for (const holder of dentry.parent.stack) {
-    if (holder.layer.index === UPPER) continue;
-    const found = probe(dentry.parent, holder, dentry.name, namesakeStat);
-    if (found === 'present') return { directory: holder, name: dentry.name };
-    if (found === 'whiteout') return undefined;
-  }
-  return undefined;
-}
+/** Of what lies below, while `context.stat` has the winning object's. */
+const lowerStat = newStatBuffer();
 
 function newDirectory(
   context: UnionContext,
@@ -310,9 +245,9 @@ function newDirectory(
   const copied =
     first !== undefined &&
     first !== merged.stack[0] &&
-    first.stat('' as ByteString, namesakeStat, 0) >= 0;
+    first.stat('' as ByteString, lowerStat, 0) >= 0;
   const ino = copied
-    ? context.inodes.of(first, '' as ByteString, namesakeStat, 0)
+    ? context.inodes.of(first, '' as ByteString, lowerStat, 0)
     : context.inodes.of(dentry.holder, dentry.name, stat, index);
   const node = new DirectoryNode(ino, merged.stack);
   node.impure = merged.impure;
@@ -325,10 +260,7 @@ function newDirectory(
 /** Throws ELOOP for a directory one of whose parts is what this union writes to. */
 function refuseTrapped(traps: Traps, stack: readonly LayerDirectory[]): void {
   for (const directory of stack) {
-    if (
-      directory.stat('' as ByteString, namesakeStat, 0) >= 0 &&
-      traps.has(identityOf(namesakeStat))
-    )
+    if (directory.stat('' as ByteString, lowerStat, 0) >= 0 && traps.has(identityOf(lowerStat)))
       throw new Errno(E.ELOOP, 'the upper or the workdir in a lower layer');
   }
 }
@@ -433,9 +365,9 @@ function directoriesBelow(dentry: Dentry): LayerDirectory[] {
   if (hidesBelow(dentry.holder, dentry.name)) return found;
   for (let i = stack.indexOf(dentry.holder) + 1; i < stack.length; i++) {
     const holder = stack[i] as LayerDirectory;
-    const what = probe(dentry.parent, holder, dentry.name, namesakeStat);
+    const what = probe(dentry.parent, holder, dentry.name, lowerStat);
     if (what === 'absent') continue;
-    if (what === 'whiteout' || fileType(namesakeStat, 0) !== S_IFDIR) break;
+    if (what === 'whiteout' || fileType(lowerStat, 0) !== S_IFDIR) break;
     found.push(holder);
     if (hidesBelow(holder, dentry.name)) break;
   }
@@ -467,9 +399,9 @@ function followRedirect(
     Object.assign(state, approach(dentry.parent, base, state.trail));
     if (state.holder === null) continue;
     const name = state.trail.path.at(-1) as Name;
-    const what = probe(dentry.parent, state.holder, name, namesakeStat);
+    const what = probe(dentry.parent, state.holder, name, lowerStat);
     if (what === 'absent') continue;
-    if (what === 'whiteout' || fileType(namesakeStat, 0) !== S_IFDIR) return;
+    if (what === 'whiteout' || fileType(lowerStat, 0) !== S_IFDIR) return;
     const directory = state.holder.descend(name);
     const marks = take(merged, directory, readMarks(directory));
     if (marks.opaque) return;
@@ -486,7 +418,7 @@ export function coversLower(directory: DirectoryNode, name: Name, dentry: Dentry
   let covers = false;
   for (const holder of directory.stack) {
     if (holder.layer.index === UPPER) continue;
-    const found = probe(directory, holder, name, namesakeStat);
+    const found = probe(directory, holder, name, lowerStat);
     if (found === 'absent') continue;
     covers = found === 'present';
     break;

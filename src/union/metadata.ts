@@ -4,15 +4,29 @@ import { check, E } from '../base/errno.js';
 import { sys } from '../sys/index.js';
 import { StatField } from '../sys/syscalls.js';
 import type { UnionContext } from './context.js';
-import { copyFlags } from './file-flags.js';
 import type { LayerDirectory } from '../overlay/layer.js';
 import { readXattr } from '../overlay/marks.js';
-import { protectionIn } from './protection.js';
+import { protectionIn, writeProtection } from './protection.js';
 import { nameOnDisk, nameShown } from './shown-xattrs.js';
 import { field, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../overlay/stat-buffer.js';
+import { onDisk } from '../overlay/disk-directory.js';
+import {
+  FS_SYNC_FL,
+  FS_NOATIME_FL,
+  FS_IOC_GETFLAGS,
+  FS_IOC_SETFLAGS,
+  O_CLOEXEC,
+  O_NOFOLLOW,
+  O_NONBLOCK,
+  O_RDONLY,
+} from '../sys/constants.js';
 
 /** Of capabilities(7), "File capabilities". */
 export const CAPABILITY = 'security.capability' as ByteString;
+
+/** Of FS_*_FL, those that a copy takes along (fs/overlayfs/overlayfs.h, OVL_COPY_FS_FLAGS_MASK). */
+const COPIED = FS_SYNC_FL | FS_NOATIME_FL;
+const flags = Buffer.alloc(4);
 
 /**
  * Owner, mode, xattrs and times of a source whose attributes are `stat`, to `name` relative to
@@ -115,4 +129,44 @@ export function restoreTimes(dirfd: number, name: ByteString, stat: Float64Array
     field(stat, 0, StatField.MtimeNsec),
   );
   check(result, 'utimensat');
+}
+
+/**
+ * What a copy of a file or directory takes along of its source's flags (fs/overlayfs/copy_up.c,
+ * ovl_copy_fileattr). `protection`: the source's. A file system without flags, or without these,
+ * stops no copy.
+ */
+export function copyFlags(
+  context: UnionContext,
+  source: LayerDirectory,
+  sourceName: ByteString,
+  protection: number,
+  dirfd: number,
+  name: ByteString,
+): void {
+  if (protection !== 0 && context.upper?.features.marks === true)
+    writeProtection(context.upper, dirfd, name, protection, false);
+  const from = openSource(source, sourceName);
+  if (from < 0) return;
+  const got = sys.fileFlags(from, FS_IOC_GETFLAGS, flags);
+  sys.close(from);
+  const copied = got < 0 ? 0 : flags.readUInt32LE(0) & COPIED;
+  if (copied === 0) return;
+  const to =
+    name === ''
+      ? sys.openat(dirfd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC, 0)
+      : sys.openat(dirfd, name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC, 0);
+  if (to < 0) return;
+  if (sys.fileFlags(to, FS_IOC_GETFLAGS, flags) >= 0) {
+    flags.writeUInt32LE(((flags.readUInt32LE(0) & ~COPIED) | copied) >>> 0, 0);
+    sys.fileFlags(to, FS_IOC_SETFLAGS, flags);
+  }
+  sys.close(to);
+}
+
+/** `name` may be empty for the directory itself. Returns `-errno`. */
+export function openSource(directory: LayerDirectory, name: ByteString): number {
+  return name === ''
+    ? sys.openat(onDisk(directory).fd(), '.' as ByteString, O_RDONLY | O_NONBLOCK | O_CLOEXEC, 0)
+    : directory.open(name);
 }

@@ -7,13 +7,13 @@
  * holds nodes (lookup counts); nodes hold their dentries, and a directory holds the dentries of its
  * names.
  */
-import type { Name } from '../base/bytes.js';
+import type { ByteString, Name } from '../base/bytes.js';
 import { ROOT_NODE, type NodeId } from '../vfs/filesystem.js';
 import { onDisk, type DiskDirectory } from '../overlay/disk-directory.js';
 import { UPPER, type LayerDirectory } from '../overlay/layer.js';
-import type { LinkGroup } from './hard-links.js';
-import type { PackedListing } from './packed-listing.js';
 import { S_IFDIR } from '../overlay/stat-buffer.js';
+import { sys } from '../sys/index.js';
+import { numberedIdentity } from '../overlay/file-identity.js';
 
 export class Dentry {
   parent: DirectoryNode;
@@ -185,4 +185,82 @@ export class DirectoryNode extends Node {
   get dentry(): Dentry | null {
     return this.dentries[0] ?? null;
   }
+}
+
+/** A file that has, or had, several names: hard-links.ts says what is remembered of it. */
+export class LinkGroup {
+  /** The file that all names began with: its layer, device and inode number. */
+  readonly key: string;
+  /** One of its names in the lower layer; of a group of the upper, where its node lies says it. */
+  readonly origin: { readonly holder: LayerDirectory; readonly name: ByteString } | null;
+  readonly node: Node;
+  /**
+   * The entry of the index that the file has, or has once it was copied up; null where it is not
+   * indexed.
+   */
+  readonly entry: Name | null;
+  /** The node is the copy that lies in the index. */
+  indexed = false;
+  /** Links that the lower file has. */
+  readonly lowerNames: number;
+  /** Names in the lower layer that have been neither removed nor replaced by one in the upper. */
+  remaining: number;
+  /** The group says what the layers no longer do: its node must stay when the kernel forgets it. */
+  pinned = false;
+
+  /**
+   * `stat`, entry `index`: the attributes of the object `name` in `holder`, which has `names` names
+   * in a lower layer.
+   */
+  constructor(
+    node: Node,
+    holder: LayerDirectory,
+    name: ByteString,
+    stat: Float64Array,
+    index: number,
+    names: number,
+    entry: Name | null = null,
+  ) {
+    this.entry = entry;
+    this.lowerNames = names;
+    this.key = entry ?? keyOf(holder, stat, index);
+    this.origin = holder.layer.index === UPPER ? null : { holder, name };
+    this.node = node;
+    this.remaining = names;
+  }
+
+  /** One lower name less. */
+  taken(): void {
+    this.remaining = Math.max(0, this.remaining - 1);
+    if (!this.indexed) this.pinned = true;
+  }
+}
+
+/** The file's layer, device and inode number. */
+export function keyOf(holder: LayerDirectory, stat: Float64Array, index: number): string {
+  return `${holder.layer.index}:${numberedIdentity(stat, index)}`;
+}
+
+export interface PackedListing {
+  readonly records: Buffer;
+  /**
+   * What the records' numbers of directories mean. The node's own stack changes when it is copied
+   * up.
+   */
+  readonly stack: readonly LayerDirectory[];
+  /** Where a reader was last: a record's offset and number. */
+  readonly reached: { offset: number; number: number };
+}
+
+/** The attributes of the node's winning object; `-errno` when it cannot be reached. */
+export function statNode(node: Node, out: Float64Array): number {
+  if (node.orphanFd >= 0) return sys.statx(node.orphanFd, '' as ByteString, out, 0);
+  if (node.isDirectory()) {
+    if (node.lastStat !== null) {
+      out.set(node.lastStat);
+      return 0;
+    }
+    return (node.stack[0] as LayerDirectory).stat('' as ByteString, out, 0);
+  }
+  return node.holder.stat(node.name, out, 0);
 }

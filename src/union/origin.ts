@@ -10,10 +10,10 @@ import { E, Errno } from '../base/errno.js';
 import { sys } from '../sys/index.js';
 import { O_CLOEXEC, O_PATH } from '../sys/constants.js';
 import { StatField } from '../sys/syscalls.js';
-import type { Device, Devices } from '../overlay/devices.js';
+import type { Devices } from '../overlay/devices.js';
 import { numberOn } from './inode-numbers.js';
 import { onDisk } from '../overlay/disk-directory.js';
-import { UPPER, type LayerDirectory } from '../overlay/layer.js';
+import { UPPER, type LayerDirectory, type Device } from '../overlay/layer.js';
 import { field, fileType, newStatBuffer } from '../overlay/stat-buffer.js';
 
 const MAGIC = 0xfb;

@@ -19,21 +19,9 @@ import type { UnionContext } from './context.js';
 import { deviceNumber } from '../overlay/devices.js';
 import { DiskDirectory } from '../overlay/disk-directory.js';
 import { MAX_LAYERS, UPPER, type LayerDirectory } from '../overlay/layer.js';
-import type { DirectoryNode } from './node.js';
+import type { DirectoryNode, PackedListing } from './node.js';
 
 const HEADER = 16;
-
-export interface PackedListing {
-  readonly records: Buffer;
-  /**
-   * What the records' numbers of directories mean. The node's own stack changes when it is copied
-   * up.
-   */
-  readonly stack: readonly LayerDirectory[];
-  /** Where a reader was last: a record's offset and number. */
-  readonly reached: { offset: number; number: number };
-}
-
 /** Where most listings fit; one that does not is read again into a larger buffer of its own. */
 const usual = Buffer.allocUnsafeSlow(64 * 1024);
 /** Three numbers a directory (`findDirectories` of src/sys/syscalls.ts). */

@@ -11,11 +11,10 @@ import type { ByteString } from '../base/bytes.js';
 import { check, E, Errno } from '../base/errno.js';
 import { STATX_ATTR_APPEND, STATX_ATTR_IMMUTABLE } from '../sys/constants.js';
 import { StatField } from '../sys/syscalls.js';
-import type { UnionContext } from './context.js';
-import { statNode } from './merge.js';
-import type { Dentry, DirectoryNode, Node } from './node.js';
+import { type Dentry, type DirectoryNode, type Node, statNode } from './node.js';
 import { readOverlayXattr } from '../overlay/marks.js';
 import { removeXattrAsOwner, setXattrAsOwner } from '../overlay/owner-rights.js';
+import type { UpperLayer } from './upper-layer.js';
 import { field, newStatBuffer, S_IFDIR, S_IFREG } from '../overlay/stat-buffer.js';
 
 /**
@@ -58,13 +57,12 @@ const PROTATTR = 'protattr';
  * upper has no attributes to keep them in (ovl_set_protattr).
  */
 export function writeProtection(
-  context: UnionContext,
+  upper: UpperLayer | null,
   dirfd: number,
   name: ByteString,
   protection: number,
   had: boolean,
 ): void {
-  const { upper } = context;
   if (protection === UNPROTECTED && !had) return;
   if (upper?.features.marks !== true) {
     if (protection !== UNPROTECTED) throw new Errno(E.EPERM, 'no attributes to keep the flags in');

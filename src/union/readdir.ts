@@ -7,10 +7,17 @@ import { sys } from '../sys/index.js';
 import { Attributes, AT_DIRECTORY, type DirectorySink } from '../vfs/filesystem.js';
 import { fillAttributes } from './attributes.js';
 import type { UnionContext } from './context.js';
+import { adoptLink } from './copy-up.js';
 import { dentryOf, FIRST_COOKIE, listingOf, packListing, positionAfter } from './listing.js';
-import { nodeFromStat, statNode } from './merge.js';
-import type { Dentry, DirectoryNode, Node } from './node.js';
-import { entryAt, mayStayPacked, type PackedListing } from './packed-listing.js';
+import { nodeFromStat } from './merge.js';
+import {
+  type Dentry,
+  type DirectoryNode,
+  type Node,
+  type PackedListing,
+  statNode,
+} from './node.js';
+import { entryAt, mayStayPacked } from './packed-listing.js';
 import { pathOf } from './path.js';
 import { field, newStatBuffer } from '../overlay/stat-buffer.js';
 
@@ -220,6 +227,7 @@ function deliverFromStat(
     throw error;
   }
   if (node.isDirectory()) asked += dentry.parent.stack.length;
+  if (node.links !== null) adoptLink(context, dentry, node);
   if (node.links !== null && statNode(node, context.stat) >= 0)
     fillAttributes(context, node, context.stat, 0, attributes);
   else fillAttributes(context, node, stat, index, attributes);

@@ -14,7 +14,7 @@ import { sys } from '../sys/index.js';
 import { RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT } from '../sys/constants.js';
 import type { Caller } from '../vfs/filesystem.js';
 import type { UnionContext } from './context.js';
-import { copyUp, markImpure, upperDirectory, writableUpper } from './copy-up.js';
+import { adoptLink, copyUp, markImpure, upperDirectory, writableUpper } from './copy-up.js';
 import { type DiskDirectory, layerPath } from '../overlay/disk-directory.js';
 import { UPPER, type LayerDirectory } from '../overlay/layer.js';
 import { addToDirectory, readyForChange, removeFromDirectory } from './listing.js';
@@ -115,6 +115,7 @@ function move(context: UnionContext, from: Spot, to: Spot, flags: number): void 
   readyForChange(context, to.parent);
   const source = requireDentry(context, from.parent, from.name);
   const node = nodeOf(context, source);
+  adoptLink(context, source, node);
   const target = checkTarget(context, node, to, flags);
   if (target !== null && target.node === node) return;
   const fromDirectory = upperDirectory(context, from.parent);
@@ -281,6 +282,8 @@ function exchangeNames(context: UnionContext, from: Spot, to: Spot): void {
   const oneNode = nodeOf(context, one);
   const twoNode = nodeOf(context, two);
   if (oneNode === twoNode) return;
+  adoptLink(context, one, oneNode);
+  adoptLink(context, two, twoNode);
   const oneDirectory = upperDirectory(context, from.parent);
   const twoDirectory = upperDirectory(context, to.parent);
   const oneCovers = coversLower(from.parent, from.name, one);

@@ -45,7 +45,7 @@ import {
 import { beliefOf, Unbelieved, type Belief } from '../overlay/belief.js';
 import { mayKeepSetId } from './caller-rights.js';
 import type { UnionContext } from './context.js';
-import { copyUp, COPY_AT_ONCE } from './copy-up.js';
+import { adoptLink, copyUp, COPY_AT_ONCE } from './copy-up.js';
 import { create, link, tmpfile, type NewObject } from './create.js';
 import { dataOf } from './data.js';
 import { Devices } from '../overlay/devices.js';
@@ -68,10 +68,10 @@ import {
 } from './layers-on-disk.js';
 import { getFlags, setFlags } from './file-flags.js';
 import { ListingHabit } from './listing-habit.js';
-import { findNode, statNode } from './merge.js';
+import { findNode } from './merge.js';
 import { CAPABILITY } from './metadata.js';
 import { NodeTable } from './node-table.js';
-import { DirectoryNode, type Node } from './node.js';
+import { DirectoryNode, type Node, statNode } from './node.js';
 import { OpenFiles } from './open-files.js';
 import type { LayerInUse, UnionOptions } from './options.js';
 import { Origins } from './origin.js';
@@ -388,6 +388,9 @@ class UnionFileSystem implements Union {
         context.events.publish({ type: 'lookup', path: pathIn(directory, name), layer: null });
       return NO_NODE;
     }
+    const dentry = node.links === null ? undefined : directory.entries.get(name);
+    if (dentry !== undefined && adoptLink(context, dentry, node))
+      check(statNode(node, context.stat), name);
     fillAttributes(context, node, context.stat, 0, out);
     node.lookups++;
     context.habit.lookedUp(directory, node);

@@ -113,6 +113,49 @@ function problemWith(
   return rule.packages?.includes(name) ? undefined : `${module} may not use the package ${name}`;
 }
 
+/**
+ * Files under `root`/src that import each other in a circle, types included: one sentence a circle.
+ */
+export function importCircles(root: string): string[] {
+  const source = join(root, 'src');
+  const imported = new Map<string, string[]>();
+  for (const file of readdirSync(source, { recursive: true, encoding: 'utf8' })) {
+    if (!file.endsWith('.ts')) continue;
+    const text = readFileSync(join(source, file), 'utf8');
+    const targets = importsOf(file, text).map(({ specifier }) => specifier);
+    imported.set(
+      file,
+      targets
+        .filter((specifier) => specifier.startsWith('.'))
+        .map((specifier) => normalize(join(dirname(file), specifier)).replace(/\.js$/, '.ts')),
+    );
+  }
+  return circlesIn(imported);
+}
+
+/** The same of a graph: from each file, those that it imports. */
+export function circlesIn(imported: ReadonlyMap<string, readonly string[]>): string[] {
+  const reachable = new Map<string, Set<string>>();
+  for (const file of imported.keys()) {
+    const reached = new Set<string>();
+    const next = [file];
+    for (let at = next.pop(); at !== undefined; at = next.pop())
+      for (const target of imported.get(at) ?? [])
+        if (imported.has(target) && !reached.has(target)) {
+          reached.add(target);
+          next.push(target);
+        }
+    reachable.set(file, reached);
+  }
+  const circles = new Set<string>();
+  for (const [file, reached] of reachable) {
+    if (!reached.has(file)) continue;
+    const others = [...reached].filter((other) => reachable.get(other)?.has(file) === true);
+    circles.add(`${others.sort().join(', ')} import each other`);
+  }
+  return [...circles];
+}
+
 /** `union/copy-up.ts` is of `union`, `index.ts` of `index`. */
 function moduleOf(file: string): string {
   const [first = ''] = file.split('/');

@@ -1,7 +1,13 @@
 import { readFileSync } from 'node:fs';
 import t from 'tap';
 import { root } from '../support/root.js';
-import { modules, offencesOf, offendingImports } from './import-directions.js';
+import {
+  circlesIn,
+  importCircles,
+  modules,
+  offencesOf,
+  offendingImports,
+} from './import-directions.js';
 
 t.test('every import in src/ goes in an allowed direction', (t) => {
   t.equal(offendingImports(root).join('\n'), '');
@@ -19,6 +25,21 @@ t.test("ARCHITECTURE.md's table is this one", (t) => {
     Object.entries(modules).map(([name, { imports }]) => [name, imports.join(', ') || 'node only']),
   );
   t.same(written, held);
+  t.end();
+});
+
+t.test('no files import each other in a circle', (t) => {
+  t.same(importCircles(root), []);
+  const circles = circlesIn(
+    new Map([
+      ['a.ts', ['b.ts']],
+      ['b.ts', ['c.ts']],
+      ['c.ts', ['b.ts', 'd.ts']],
+      ['d.ts', []],
+      ['e.ts', ['e.ts']],
+    ]),
+  );
+  t.same(circles, ['b.ts, c.ts import each other', 'e.ts import each other']);
   t.end();
 });
 

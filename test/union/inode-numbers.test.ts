@@ -1,8 +1,8 @@
 /** Inode numbers of several devices under one mount. */
 import fc from 'fast-check';
 import t from 'tap';
-import type { Device } from '../../src/overlay/devices.js';
 import { numberOn } from '../../src/union/inode-numbers.js';
+import type { Device } from "../../src/overlay/layer.js";
 
 const word = fc.nat(0xffffffff);
 

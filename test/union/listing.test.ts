@@ -7,8 +7,7 @@ import t from 'tap';
 import type { Name } from '../../src/base/bytes.js';
 import { Unbelieved } from '../../src/overlay/belief.js';
 import type { UnionContext } from '../../src/union/context.js';
-import type { Device } from '../../src/overlay/devices.js';
-import type { LayerDirectory } from '../../src/overlay/layer.js';
+import type { LayerDirectory, Device } from '../../src/overlay/layer.js';
 import {
   addToDirectory,
   listingOf,

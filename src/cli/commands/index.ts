@@ -2,19 +2,7 @@
  * The commands of ply. A command's own file is loaded when it is called, so that none is slower for
  * the others.
  */
-import type { CommandDefinition } from '../command.js';
-
-export interface CommandEntry {
-  readonly name: string;
-  readonly summary: string;
-  readonly group:
-    'Images' | 'Registries' | 'Containers' | 'Mounts' | 'Data root' | 'Program' | 'Hidden';
-  /** Its words are another command's: they are not parsed. */
-  readonly raw?: true;
-  /** What ply ends with when the command fails, where that would be taken for something else. */
-  readonly failureStatus?: number;
-  load(): Promise<CommandDefinition<object>>;
-}
+import type { CommandEntry } from '../command.js';
 
 export const commands: readonly CommandEntry[] = [
   {
@@ -234,6 +222,6 @@ export const commands: readonly CommandEntry[] = [
     name: '__complete',
     raw: true,
     summary: 'What may stand for the last word',
-    load: async () => (await import('./complete.js')).complete,
+    load: async () => (await import('./complete.js')).completeFrom(commands),
   },
 ];

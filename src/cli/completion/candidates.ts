@@ -1,7 +1,7 @@
 /** What may stand for the last word of a command line that is being typed. */
 import type { Argument, Command, Option } from 'commander';
 import type { ByteString } from '../../base/bytes.js';
-import { commands } from '../commands/index.js';
+import type { CommandEntry } from '../command.js';
 import { globalOptions, subcommand } from '../ply-command-line.js';
 
 export interface Candidates {
@@ -29,13 +29,18 @@ const none: Candidates = { values: [], more: 'words' };
 /** `words`: those after `ply`; the last one, which may be empty, is being typed. */
 export async function candidatesFor(
   words: readonly ByteString[],
+  commands: readonly CommandEntry[],
   names: Names,
 ): Promise<Candidates> {
   const before = words.slice(0, -1);
   const current: string = words.at(-1) ?? '';
   const own = readWords(before, globalOptions(), true);
   if (own.operands.length === 0)
-    return complete(current, own, { options: globalOptions(), names, operand: commandNames });
+    return complete(current, own, {
+      options: globalOptions(),
+      names,
+      operand: () => commandNames(commands),
+    });
 
   const entry = commands.find(({ name }) => name === own.operands[0]);
   if (entry === undefined) return none;
@@ -142,7 +147,7 @@ function fitting({ values, more }: Candidates, start: string): Candidates {
   return { values: values.filter(({ value }) => value.startsWith(start)), more };
 }
 
-function commandNames(): Candidates {
+function commandNames(commands: readonly CommandEntry[]): Candidates {
   return {
     values: commands
       .filter(({ group }) => group !== 'Hidden')
