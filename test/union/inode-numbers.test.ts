@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { numberOn } from '../../src/union/inode-numbers.js';
-import type { Device } from "../../src/overlay/layer.js";
+import type { Device } from '../../src/overlay/layer.js';
 
 const word = fc.nat(0xffffffff);
 
