@@ -10,7 +10,8 @@ import { inLine } from './terminal-text.js';
 export interface ProgressEvent {
   /**
    * `layer`, `layers`, `save`, `compress`, `push`; `spool`: an archive is copied to where it can be
-   * read; `exists`, `mounted`: a layer that is there already, or in another repository.
+   * read; `exists`, `mounted`: a layer that is there already, or in another repository; of a pull
+   * `wait`, `download`, `extract`, `done`.
    */
   readonly kind: string;
   /** A digest or a name. */
@@ -40,6 +41,15 @@ function bars(
   { MultiBar }: typeof cliProgress,
 ): Progress {
   const drawn = new Map<string, cliProgress.SingleBar>();
+  const begun = new Map<string, { at: number; done: number }>();
+  /** Of what comes over the network: since when, not what was there before. */
+  const rateOf = ({ id, kind, done }: ProgressEvent): string => {
+    if (kind !== 'download') return '';
+    const since = begun.get(id);
+    if (since === undefined) begun.set(id, { at: Date.now(), done });
+    const seconds = since === undefined ? 0 : (Date.now() - since.at) / 1000;
+    return seconds < 1 ? '' : ` ${humanSize((done - since!.done) / seconds)}/s`;
+  };
   const all = new MultiBar({
     stream,
     format: '{name}: {text} [{bar}] {size}',
@@ -67,18 +77,24 @@ function bars(
         return;
       }
       if (total !== undefined) bar.setTotal(total);
-      bar.update(done, { text: textOf(event, doing), size: sizeOf(event) });
+      bar.update(done, { text: textOf(event, doing), size: sizeOf(event) + rateOf(event) });
     },
     end: () => all.stop(),
   };
 }
 
+/** States of a thing that a log is not told, and those that it is told besides what began. */
+const passing = new Set(['wait', 'extract']);
+const lasting = new Set(['done']);
+
 function lines(doing: string): Progress {
   const said = new Set<string>();
   return {
     report: (event) => {
-      if (said.has(event.id)) return;
-      said.add(event.id);
+      if (passing.has(event.kind)) return;
+      const key = lasting.has(event.kind) ? `${event.kind} ${event.id}` : event.id;
+      if (said.has(key)) return;
+      said.add(key);
       const size = event.total === undefined ? '' : ` ${amount(event.total, event)}`;
       say(`${nameOf(event.id)}: ${textOf(event, doing)}${size}\n`);
     },
@@ -100,6 +116,14 @@ function textOf({ kind }: ProgressEvent, doing: string): string {
       return 'Mounted from another repository';
     case 'compress':
       return 'Compressing layer';
+    case 'wait':
+      return 'Waiting';
+    case 'download':
+      return 'Downloading';
+    case 'extract':
+      return 'Extracting';
+    case 'done':
+      return 'Pull complete';
     case 'save':
     case 'push':
       return `${doing} layer`;

@@ -73,7 +73,7 @@ export interface Upload {
   readonly chunkMin: number;
 }
 
-interface Call extends Pick<HttpRequest, 'method' | 'headers' | 'within'> {
+interface Call extends Pick<HttpRequest, 'method' | 'headers' | 'within' | 'signal'> {
   readonly url: URL;
   /** A stream is made for each attempt. */
   readonly body?: Uint8Array | (() => Readable);
@@ -203,17 +203,17 @@ export class RegistryClient {
    * Opens a blob, `from` a byte on where the registry can do that. One attempt: its reader tries
    * again from where it came to. Throws `blob-size-mismatch` where the answer says another size.
    */
-  async openBlob(descriptor: Descriptor, from: number): Promise<OpenedBlob> {
+  async openBlob(descriptor: Descriptor, from: number, signal?: AbortSignal): Promise<OpenedBlob> {
     const { digest, urls } = descriptor;
     const own = async (): Promise<URL> => this.#url('blobs', digest);
-    if (urls.length === 0) return this.#open(await own(), descriptor, from);
+    if (urls.length === 0) return this.#open(await own(), descriptor, from, signal);
     // What may not be copied lies elsewhere, as a rule.
     const places = urls.map((url) => async () => foreignUrl(url, this.#whatOf(digest)));
     const order = isForeignLayer(descriptor) ? [...places, own] : [own, ...places];
     let failure: unknown;
     for (const place of order) {
       try {
-        return await this.#open(await place(), descriptor, from);
+        return await this.#open(await place(), descriptor, from, signal);
       } catch (error) {
         failure ??= error;
       }
@@ -221,7 +221,13 @@ export class RegistryClient {
     throw failure;
   }
 
-  async #open(url: URL, { digest, size }: Descriptor, from: number): Promise<OpenedBlob> {
+  async #open(
+    url: URL,
+    descriptor: Descriptor,
+    from: number,
+    signal: AbortSignal | undefined,
+  ): Promise<OpenedBlob> {
+    const { digest, size } = descriptor;
     const what = this.#whatOf(digest);
     const response = await this.#try({
       method: 'GET',
@@ -229,10 +235,11 @@ export class RegistryClient {
       headers: from > 0 ? { range: `bytes=${from}-` } : {},
       what,
       expect: from > 0 ? [200, 206, 416] : [200],
+      signal,
     });
     if (response.status === 416) {
       response.discard();
-      return this.#open(url, { digest, size } as Descriptor, 0);
+      return this.#open(url, descriptor, 0, signal);
     }
     const start = response.status === 206 ? rangeStart(response) : 0;
     if (start === undefined || start > from || start + (response.length ?? size - start) !== size) {
@@ -402,7 +409,9 @@ export class RegistryClient {
 
   /** One attempt; a second one, with another token, where the registry wants to know who asks. */
   async #try(call: Call): Promise<HttpResponse> {
-    const { http, signal, actions = 'pull' } = this.#options;
+    const { http, actions = 'pull' } = this.#options;
+    const signals = [this.#options.signal, call.signal].filter((each) => each !== undefined);
+    const signal = AbortSignal.any(signals);
     const { trust, authorization, base } = await this.#connected();
     const { url, method, headers, body, within } = call;
     const own = url.origin === base.origin;

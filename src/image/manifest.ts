@@ -87,6 +87,8 @@ export interface ImageManifest {
   /** What it is called in messages. */
   readonly what: string;
   readonly mediaType: string;
+  /** Its bytes, where they were read by their digest. */
+  readonly raw: Buffer | undefined;
   readonly config: Descriptor;
   /** The base first. */
   readonly layers: readonly Descriptor[];
@@ -160,6 +162,8 @@ export interface Leading {
   readonly what: string;
   /** Indexes that it is in. */
   readonly depth: number;
+  /** Its bytes. */
+  readonly raw?: Buffer;
   /** The media type that what leads to it has for it. */
   readonly declared?: string;
   /**
@@ -256,10 +260,12 @@ export class ManifestReader {
       );
     const what = this.#source.whatOf(entry.digest);
     const json = this.document(what);
-    const document = json.parse(await this.#blob(entry, MANIFEST_BYTES_MAX, 'manifest'));
+    const raw = await this.#blob(entry, MANIFEST_BYTES_MAX, 'manifest');
+    const document = json.parse(raw);
     return this.read(json, document, {
       what,
       depth,
+      raw,
       declared: entry.mediaType,
       ...(alone && { alone: entry }),
     });
@@ -269,7 +275,7 @@ export class ManifestReader {
   async read(
     json: JsonDocument,
     value: unknown,
-    { what, depth, declared = '', alone }: Leading,
+    { what, depth, declared = '', alone, raw }: Leading,
   ): Promise<ImageManifest[]> {
     const document = fieldsOf(json, value);
     switch (kindOf(json, document, declared, this.#source.codes.hostile)) {
@@ -295,7 +301,7 @@ export class ManifestReader {
           return [];
         }
         const mediaType = json.text(document['mediaType'], 'mediaType') || declared;
-        const manifest = this.#manifest(json, { what, mediaType, config, layers });
+        const manifest = this.#manifest(json, { what, mediaType, raw, config, layers });
         if (alone === undefined || !this.#selection.asked) return [manifest];
         const platform = alone.platform ?? (await manifest.image()).config.platform;
         return this.#selection.takes(platform) ? [manifest] : [];
@@ -317,7 +323,7 @@ export class ManifestReader {
 
   #manifest(
     json: JsonDocument,
-    { what, mediaType, config, layers }: Omit<ImageManifest, 'image'>,
+    { what, mediaType, raw, config, layers }: Omit<ImageManifest, 'image'>,
   ): ImageManifest {
     checkLayerCount(layers.length, what);
     if (layers.some((layer) => layer.mediaType.endsWith('+encrypted')))
@@ -326,6 +332,7 @@ export class ManifestReader {
     const manifest: ImageManifest = {
       what,
       mediaType,
+      raw,
       config,
       layers,
       image: () => (read ??= this.#configured(json, manifest)),

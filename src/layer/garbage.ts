@@ -5,6 +5,7 @@
  *   they name;
  * - directories of the driver that nothing in layerdb names;
  * - records (mount-records.ts) of no read-write layer;
+ * - blobs from a registry that nobody is fetching (blob-part.ts);
  * - layers without a layer, mount, image or process that refers to them, as a load leaves them that
  *   was killed before its image was there.
  *
@@ -16,6 +17,7 @@ import { closeSync, lstatSync, readSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ChainId } from '../base/digest.js';
 import { sentenceOf } from '../base/error.js';
+import { abandonedBlobParts, removeBlobPart } from './blob-part.js';
 import type { Unfinished } from './metadata-store.js';
 import { finishRemoving, takeUnneeded, unusedIds, type Removal } from './removal.js';
 import { buildkitDatabases, openDatabase } from './root-lock.js';
@@ -24,7 +26,7 @@ import { trace } from './trace.js';
 import { WriteSet } from './write-set.js';
 
 export interface Garbage {
-  readonly kind: 'unfinished' | 'driver-directory' | 'record' | 'layer';
+  readonly kind: 'unfinished' | 'driver-directory' | 'record' | 'layer' | 'blob';
   readonly path: string;
   /** The rest of a sentence that begins with the path. */
   readonly reason: string;
@@ -56,6 +58,7 @@ export function listGarbage(state: StoreState): Garbage[] {
     ...driverIds.map((id) => driverGarbage(state, id)),
     ...records.map(recordGarbage),
     ...layers.map((chainId) => layerGarbage(state, chainId)),
+    ...abandonedBlobParts(state.root).map(blobGarbage),
   ];
 }
 
@@ -123,6 +126,10 @@ export async function collectGarbage(state: StoreState): Promise<Collected> {
     await attempt(recordGarbage(path), async () => rmSync(path, { recursive: true, force: true }));
   for (const { garbage, removal } of layers)
     await attempt(garbage, () => finishRemoving(state, removal));
+  for (const path of abandonedBlobParts(state.root))
+    await attempt(blobGarbage(path), async () => {
+      if (!removeBlobPart(path)) throw new Error('Somebody works on it.');
+    });
   return { removed, failed };
 }
 
@@ -161,6 +168,10 @@ function driverGarbage({ driver }: StoreState, id: string): Garbage {
 
 function recordGarbage(path: string): Garbage {
   return { kind: 'record', path, reason: 'is the record of a container that is not there' };
+}
+
+function blobGarbage(path: string): Garbage {
+  return { kind: 'blob', path, reason: 'is a part of a blob that nobody is fetching' };
 }
 
 function layerGarbage({ metadata }: StoreState, chainId: ChainId): Garbage {

@@ -7,6 +7,12 @@ import type { CommandEntry } from '../command.js';
 export const commands: readonly CommandEntry[] = [
   {
     group: 'Images',
+    name: 'pull',
+    summary: 'Fetch an image from a registry',
+    load: async () => (await import('./pull.js')).pull,
+  },
+  {
+    group: 'Images',
     name: 'load',
     summary: 'Load images from an archive',
     load: async () => (await import('./load.js')).load,
