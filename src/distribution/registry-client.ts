@@ -474,10 +474,15 @@ export class RegistryClient {
   }
 
   #connected(): Promise<Session> {
-    return (this.#session ??= this.#again(() => this.#connect()).catch((error: unknown) => {
-      this.#session = undefined;
-      throw error;
-    }));
+    // Where nobody listens, somebody waits for the answer.
+    const retry = { ...this.#retry, attempts: Math.min(this.#retry.attempts, 2) };
+    const { signal } = this.#options;
+    return (this.#session ??= retrying(() => this.#connect(), retry, signal).catch(
+      (error: unknown) => {
+        this.#session = undefined;
+        throw error;
+      },
+    ));
   }
 
   /** By TLS; without, where that is allowed and nobody speaks TLS there. */

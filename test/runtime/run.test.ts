@@ -201,7 +201,7 @@ async function endings(t: Test, user: ContainerUser): Promise<void> {
     statusOf('image:1', 'sh', '-c', 'exit 7'),
     statusOf('image:1', 'no-such-program'),
     statusOf('image:1', '/plain'),
-    statusOf('no-such-image', 'true'),
+    statusOf('--pull', 'never', 'no-such-image', 'true'),
     statusOf('--no-such-option', 'image:1', 'true'),
     statusOf('image:1', 'sh', '-c', 'sh -c "kill -9 \\$\\$"; exit $?'),
   ]);

@@ -3,10 +3,12 @@ import type { Command } from 'commander';
 import { textOf, type ByteString } from '../../base/bytes.js';
 import { UsageError } from '../../base/error.js';
 import type { CreateContainerOptions } from '../../engine/containers/create.js';
+import { PULL_OPTION } from '../obtain.js';
 import { collect } from '../ply-command-line.js';
 
 export interface ContainerOptions {
   readonly name?: ByteString;
+  readonly pull?: ByteString;
   readonly entrypoint?: ByteString;
   readonly env?: readonly ByteString[];
   readonly workdir?: ByteString;
@@ -26,6 +28,7 @@ export function declareContainerOptions(command: Command): Command {
     .option('-w, --workdir <PATH>', 'the working directory in it')
     .option('-u, --user <USER>', 'who runs its command: NAME or UID, and :GROUP or :GID')
     .option('--hostname <TEXT>', "the container's host name")
+    .option(...PULL_OPTION)
     .option('-l, --label <KEY=TEXT>', 'a label; may be repeated', collect)
     .option('--entrypoint <PROGRAM>', "a program instead of the image's entrypoint; empty: none");
 }

@@ -2,6 +2,7 @@ import { textOf, type ByteString } from '../../base/bytes.js';
 import { createContainer } from '../../engine/containers/create.js';
 import { defineCommand } from '../command.js';
 import { parseSize } from '../human-format.js';
+import { obtainFor } from '../obtain.js';
 import {
   containerOptionsOf,
   declareContainerOptions,
@@ -23,9 +24,17 @@ export const create = defineCommand<Options>({
       '--size <BYTES>',
       'most that can be written, as 10G, where the storage driver can keep that',
     ),
-  async run([word, ...command], options, { globals, openRoot, print, printJson }) {
+  async run([word, ...command], options, context) {
+    const { globals, openRoot, print, printJson } = context;
     const limit = options.size === undefined ? undefined : parseSize(textOf(options.size));
-    const container = await createContainer(await openRoot(true), textOf(word!), {
+    const obtained = await obtainFor(
+      context,
+      await openRoot(true),
+      textOf(word!),
+      ['image', 'layer'],
+      options.pull,
+    );
+    const container = await createContainer(obtained.root, obtained.word, {
       ...containerOptionsOf(options),
       ...(command.length > 0 && { command: command.map(textOf) }),
       ...(limit !== undefined && { size: limit }),

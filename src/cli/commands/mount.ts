@@ -2,6 +2,7 @@ import { textOf, type ByteString } from '../../base/bytes.js';
 import { mountImage } from '../../engine/mounts/mount-image.js';
 import { defineCommand } from '../command.js';
 import { parseSize } from '../human-format.js';
+import { obtainFor, PULL_OPTION } from '../obtain.js';
 
 interface Options {
   readonly ro?: true;
@@ -9,6 +10,7 @@ interface Options {
   readonly dev?: true;
   readonly name?: ByteString;
   readonly size?: ByteString;
+  readonly pull?: ByteString;
 }
 
 export const mount = defineCommand<Options>({
@@ -22,6 +24,7 @@ export const mount = defineCommand<Options>({
         'set-id programs of the image run with the rights of their owner, for all users who reach DIR',
       )
       .option('--dev', 'devices of the image can be opened')
+      .option(...PULL_OPTION)
       .option(
         '--name <NAME>',
         'of the layer that holds the changes, and stays: one that exists is mounted again (default: a random name)',
@@ -32,12 +35,19 @@ export const mount = defineCommand<Options>({
       ),
   async run(
     [word, directory],
-    { ro = false, suid = false, dev = false, name, size },
-    { globals, openRoot, print, printJson, signal },
+    { ro = false, suid = false, dev = false, name, size, pull },
+    context,
   ) {
+    const { globals, openRoot, print, printJson, signal } = context;
     const limit = size === undefined ? undefined : parseSize(textOf(size));
-    const root = await openRoot(!ro || name !== undefined);
-    const mounted = await mountImage(root, textOf(word!), {
+    const obtained = await obtainFor(
+      context,
+      await openRoot(!ro || name !== undefined),
+      textOf(word!),
+      ['image', 'layer', 'mount'],
+      pull,
+    );
+    const mounted = await mountImage(obtained.root, obtained.word, {
       directory: directory!,
       readOnly: ro,
       suid,

@@ -3,6 +3,7 @@ import { textOf, type ByteString } from '../../base/bytes.js';
 import { UsageError } from '../../base/error.js';
 import { runContainer } from '../../engine/containers/run.js';
 import { defineCommand } from '../command.js';
+import { obtainFor } from '../obtain.js';
 import { collect } from '../ply-command-line.js';
 import {
   containerOptionsOf,
@@ -50,16 +51,24 @@ export const run = defineCommand<Options>({
         '--runtime <PROGRAM>',
         'an OCI runtime that runs it: crun or runc (default: none is needed)',
       ),
-  async run([word, ...command], options, { openRoot, exitWith, releaseSignals }) {
+  async run([word, ...command], options, context) {
+    const { openRoot, exitWith, releaseSignals } = context;
     const { interactive = false, tty = false, rm = false, readOnly = false, volume } = options;
     const network = networks.find((each) => each === (options.network ?? 'host'));
     if (network === undefined)
       throw new UsageError(`there is no network '${textOf(options.network!)}': use host or none`);
     if (tty && interactive && !isatty(0))
       throw new UsageError('standard input is no terminal: leave -t out');
-    const root = await openRoot(true);
+    const kinds = ['image', 'layer', 'mount'] as const;
+    const obtained = await obtainFor(
+      context,
+      await openRoot(true),
+      textOf(word!),
+      options.name === undefined ? kinds : ['image', 'layer'],
+      options.pull,
+    );
     releaseSignals();
-    const status = await runContainer(root, textOf(word!), {
+    const status = await runContainer(obtained.root, obtained.word, {
       ...containerOptionsOf(options),
       ...(command.length > 0 && { words: command }),
       ...(volume !== undefined && { volumes: volume }),
