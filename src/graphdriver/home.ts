@@ -81,12 +81,17 @@ export function readSmallFile(path: string, kind: StoredKind): string | UnfitFil
   }
 }
 
-/** The target of a symbolic link; undefined for anything else. */
+/**
+ * The target of a symbolic link; undefined for anything else, and where there is nothing. Throws
+ * what node:fs throws when it cannot be read.
+ */
 export function readLink(path: string): string | undefined {
   try {
     return readlinkSync(path);
-  } catch {
-    return undefined;
+  } catch (error) {
+    const code = codeOf(error);
+    if (code === 'EINVAL' || code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    throw error;
   }
 }
 

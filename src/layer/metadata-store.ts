@@ -40,7 +40,7 @@ import {
   required,
   Unusable,
 } from './metadata-files.js';
-import { isInUse, WriteSet } from './write-set.js';
+import { isInUse, isNoDirectory, WriteSet } from './write-set.js';
 
 export const TAR_SPLIT = 'tar-split.json.gz';
 
@@ -357,17 +357,22 @@ function salvage(dirfd: number): Omit<Damaged, 'reason'> {
   return { parent, ids, idsUnknown: idsUnknown || ids.length === 0 };
 }
 
-/** The driver's directories that a write-set or `-removing` directory names. */
+/**
+ * The driver's directories that a write-set or `-removing` directory names. Throws what open(2)
+ * throws of one that may name some: a directory that nothing names is garbage.
+ */
 function idsAt(path: string): readonly string[] {
+  let dirfd: number;
   try {
-    const dirfd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
-    try {
-      return salvage(dirfd).ids;
-    } finally {
-      closeSync(dirfd);
-    }
-  } catch {
-    return [];
+    dirfd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  } catch (error) {
+    if (isNoDirectory(error)) return [];
+    throw error;
+  }
+  try {
+    return salvage(dirfd).ids;
+  } finally {
+    closeSync(dirfd);
   }
 }
 

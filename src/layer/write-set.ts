@@ -89,13 +89,26 @@ export class WriteSet {
   }
 }
 
-/** Whether somebody works on the directory at `path`. One that has gone meanwhile is nobody's. */
+/**
+ * Whether somebody works on the directory at `path`. One that has gone meanwhile is nobody's. Throws
+ * what open(2) throws where that cannot be known.
+ */
 export function isInUse(path: string): boolean {
   try {
     const mine = WriteSet.tryLock(path);
     mine?.close();
     return mine === undefined;
-  } catch {
-    return false;
+  } catch (error) {
+    if (isNoDirectory(error)) return false;
+    throw error;
   }
+}
+
+/** What opening a directory fails with where there is nothing, or something else. */
+export function isNoDirectory(error: unknown): boolean {
+  return (
+    error instanceof Error &&
+    'code' in error &&
+    (error.code === 'ENOENT' || error.code === 'ENOTDIR' || error.code === 'ELOOP')
+  );
 }

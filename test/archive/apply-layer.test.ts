@@ -243,6 +243,18 @@ t.test('a later file replaces an earlier one', async (t) => {
   t.equal(lstatSync(`${base}/x/d`).mode & 0o777, 0o700);
 });
 
+t.test('of more directories than are kept open, those in use are', async (t) => {
+  const base = await workspace(t);
+  const names = Array.from({ length: 64 }, (_, i) => `d${i}`);
+  await apply(`${base}/x`, [
+    { name: 'e/target', data: 'target' },
+    ...names.map((name) => ({ name: `${name}/file` })),
+    ...names.map((name) => ({ name: `${name}/link`, flag: '1', link: 'e/target' })),
+  ]);
+  for (const name of names)
+    t.equal(readFileSync(`${base}/x/${name}/link`, 'latin1'), 'target', name);
+});
+
 t.test('a directory that takes the place of a link has the files after it', async (t) => {
   const base = await workspace(t);
   await apply(`${base}/x`, [

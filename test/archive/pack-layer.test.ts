@@ -88,6 +88,8 @@ t.test('the native diff of an overlay’s layer', { skip: needsRoot }, async (t)
   chmodSync(`${x}/opaque`, 0o2750);
   setXattr(`${x}/opaque`, 'trusted.overlay.opaque', 'y');
   setXattr(`${x}/opaque`, 'trusted.overlay.origin', 'x');
+  writeFileSync(`${x}/opaque/w`, '');
+  setXattr(`${x}/opaque/w`, 'trusted.overlay.whiteout', '');
   setXattr(`${x}/d/f`, 'security.capability', '\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0');
   setXattr(`${x}/d/f`, 'user.bytes', '\xff\0\n=');
   setXattr(`${x}/d/f`, 'trusted.overlay.overlay.opaque', 'y');
@@ -106,6 +108,8 @@ t.test('the native diff of an overlay’s layer', { skip: needsRoot }, async (t)
       ['link', 'symlink', 'd/f', 0],
       ['opaque/', 'directory', '', 0],
       ['opaque/.wh..wh..opq', 'file', '', 0],
+      // Only where the directory says that empty files may be whiteouts.
+      ['opaque/w', 'file', '', 0],
     ],
     'in byte order of names on disk, no socket',
   );

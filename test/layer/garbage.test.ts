@@ -10,7 +10,8 @@ import {
 import { join } from 'node:path';
 import t from 'tap';
 import { hexOf } from '../../src/base/digest.js';
-import { randomId } from '../../src/base/ids.js';
+import { randomId, type CacheId } from '../../src/base/ids.js';
+import { whileFailing } from '../support/failing-call.js';
 import { isRoot, newStore, openStore, sourceOf, tarOf } from './fixture.js';
 
 t.setTimeout(120_000);
@@ -54,6 +55,37 @@ else {
     t.same(readdirSync(join(layerdb, 'sha256')), [hexOf(kept.chainId)]);
     t.same(readdirSync(join(layerdb, 'tmp')), []);
     t.same(await store.check({ deep: true }), []);
+  });
+
+  await t.test('a look that fails makes nothing garbage', async (t) => {
+    const { store, driver, root } = await newStore(t);
+    await driver.create('a'.repeat(64) as CacheId, undefined);
+    const writeSet = join(root, 'image/overlay2/layerdb/tmp/write-set-1');
+    mkdirSync(writeSet);
+    writeFileSync(join(writeSet, 'cache-id'), 'a'.repeat(64));
+    for (const [look, what] of ['whether somebody works on it', 'what it names'].entries()) {
+      let looks = 0;
+      const fails = (path: string): boolean => path === writeSet && looks++ === look;
+      await t.rejects(
+        whileFailing('openSync', fails, async () => store.collectGarbage()),
+        { code: 'EIO' },
+        what,
+      );
+      t.ok(driver.exists('a'.repeat(64)));
+    }
+    const link = join(root, 'overlay2/l');
+    await t.rejects(
+      whileFailing(
+        'readlinkSync',
+        (path) => path.startsWith(link),
+        () => driver.remove('a'.repeat(64)),
+      ),
+      { code: 'EIO' },
+    );
+    t.ok(driver.exists('a'.repeat(64)), 'not taken away without its short name');
+    t.equal((await store.collectGarbage()).removed.length, 1);
+    t.same(readdirSync(link), []);
+    t.same(driver.ids(), []);
   });
 
   await t.test('an unfinished deletion does not take what another layer has', async (t) => {

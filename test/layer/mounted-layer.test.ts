@@ -9,6 +9,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { DriverName } from '../../src/graphdriver/driver.js';
@@ -193,12 +194,18 @@ else {
       t.same(driver.ids(), []);
       const { chainId } = await store.register(sourceOf(tar), undefined);
       const ids = driver.ids();
+      const seen: string[][] = [];
+      const look = (): void => void seen.push(readdirSync(join(layerdb, 'mounts')));
+      subscribe('plyfs:layer-store', look);
       await t.rejects(
         whileFailing(call, fails(join(layerdb, 'mounts')), () =>
           store.createMounted('one', chainId, { record: '{}' }),
         ),
         { code: 'EIO' },
       );
+      unsubscribe('plyfs:layer-store', look);
+      t.ok(seen.length > 3);
+      t.same(seen.flat(), [], 'nor is it there while what was made is taken away');
       t.equal(store.mounted('one'), undefined);
       t.same(driver.ids(), ids);
       t.same(readdirSync(join(root, 'plyfs/containers/overlay2')), [], 'no record');

@@ -68,6 +68,16 @@ const cases: Readonly<Record<string, Case>> = {
     ],
     shown: { d: 'a file' },
   },
+  'a file becomes a directory through a link': {
+    entries: [
+      directory('d'),
+      file('d/f', 'x'),
+      link('l', 'd'),
+      directory('l/f'),
+      file('l/f/g', 'y'),
+    ],
+    shown: { 'd/f/g': 'y' },
+  },
   'three names for one place': {
     entries: [
       directory('d'),

@@ -1,15 +1,17 @@
 /** Calls of node:fs that fail, as on a disk that does, in the middle of what this process does. */
-import fs, { readlinkSync } from 'node:fs';
+import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 
 type Call = (...words: unknown[]) => unknown;
+
+const pathOf = fs.readlinkSync;
 
 /**
  * Does `work` while a call of that name fails with EIO, the first time that `fails` says so. Its
  * words are the call's; a descriptor comes as the path it is open at. Throws when none did.
  */
 export async function whileFailing<T>(
-  name: 'fsyncSync' | 'renameSync',
+  name: 'fsyncSync' | 'openSync' | 'readlinkSync' | 'renameSync',
   fails: (...paths: readonly string[]) => boolean,
   work: () => Promise<T>,
 ): Promise<T> {
@@ -17,9 +19,11 @@ export async function whileFailing<T>(
   const original = calls[name]!;
   let failed = false;
   calls[name] = function (this: unknown, ...words: unknown[]): unknown {
-    const paths = words.map((word) =>
-      typeof word === 'number' ? readlinkSync(`/proc/self/fd/${word}`) : String(word),
-    );
+    const [first, ...others] = words;
+    const paths = [
+      typeof first === 'number' ? pathOf(`/proc/self/fd/${first}`) : String(first),
+      ...others.map(String),
+    ];
     if (failed || !fails(...paths)) return original.apply(this, words);
     failed = true;
     throw Object.assign(new Error(`EIO: i/o error, ${name}`), { code: 'EIO' });
