@@ -3,7 +3,12 @@
  *
  * ```ts
  * import { mountUnion } from 'plyfs';
- * const union = await mountUnion({ lowers: ['/layers/app', '/layers/base'], upper: '/upper', work: '/work', mountpoint: '/mnt' });
+ * const union = await mountUnion({
+ *   lowers: ['/layers/app', '/layers/base'],
+ *   upper: '/upper',
+ *   work: '/work',
+ *   mountpoint: '/mnt',
+ * });
  * // ... /mnt is served by this process ...
  * await union.unmount();
  * ```
