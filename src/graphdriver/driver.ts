@@ -100,6 +100,11 @@ export interface GraphDriver {
    */
   directories(id: string): LayerDirectories;
   /**
+   * The layer next below, as the layer's own directory names it; undefined where that needs none.
+   * Throws `layer-missing`, `layer-damaged`.
+   */
+  parentOf(id: string): string | undefined;
+  /**
    * Shows the layer with all below it, and returns where. A read-write layer is writable unless
    * `readOnly`; a layer that `create` made or that has children never is, in the layouts that tell
    * them apart (overlay2 and fuse-overlayfs, by `committed`): for a read-only layer of another

@@ -132,6 +132,10 @@ export abstract class LayerDriver implements GraphDriver {
     return headers;
   }
 
+  parentOf(id: string): string | undefined {
+    return this.layout.parentOf(id);
+  }
+
   async get(id: string, options: GetOptions = {}): Promise<MountedBy> {
     // Says what is wrong with it, if anything is.
     if (!this.layout.exists(id)) this.layout.directories(id);

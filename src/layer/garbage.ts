@@ -10,7 +10,7 @@
  *   was killed before its image was there.
  *
  * dockerd's builder keeps layers, and directories of the driver, that only its databases know: what
- * these mention stays. What is mounted stays; and while a directory of layerdb cannot be read, so
+ * these mention stays. What is mounted stays, with all below it; and while a directory of layerdb cannot be read, so
  * do all that it may have named.
  */
 import { closeSync, lstatSync, readSync, rmSync } from 'node:fs';
@@ -72,7 +72,7 @@ function findGarbage(state: StoreState): Found {
   state.refresh();
   const unfinished = state.metadata.unfinished();
   const named = new Set(unfinished.flatMap(({ ids }) => ids));
-  const mounted = new Set(state.driver.mounts().map(({ id }) => id));
+  const mounted = state.mountedIds();
   const unknownIds = state.idsUnknown
     ? []
     : driverIds.filter((id) => !state.isIdUsed(id) && !named.has(id) && !mounted.has(id));

@@ -73,7 +73,7 @@ import {
   type MountOptions,
   type ShownLayer,
 } from './shown.js';
-import { isWrittenTo } from './workdir-hold.js';
+import { isWrittenTo, untilLetGo } from './workdir-hold.js';
 import { StoreState, type Holder, type Skipped } from './store-state.js';
 
 export type {
@@ -337,11 +337,13 @@ export class LayerStore {
    * How another process shows a read-write layer where it is not seen from here. While it does, the
    * layer is in use. Throws `mount-missing`.
    */
-  recipe(
+  async recipe(
     name: string,
     options: { readonly readOnly: boolean; readonly ids: MountIds },
-  ): MountRecipe {
-    return this.#state.driver.recipe(this.#state.mountNamed(name).mountId, options);
+  ): Promise<MountRecipe> {
+    const mount = this.#state.mountNamed(name);
+    await untilLetGo(this.#state, mount);
+    return this.#state.driver.recipe(mount.mountId, options);
   }
 
   /**

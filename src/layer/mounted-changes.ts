@@ -17,7 +17,7 @@ import { finishRemoving } from './removal.js';
 import { withoutDeadMounts } from './shown.js';
 import type { Mount, StoreState } from './store-state.js';
 import { trace } from './trace.js';
-import { untilUnused, whileUnused } from './workdir-hold.js';
+import { untilLetGo, untilUnused, whileUnused } from './workdir-hold.js';
 
 export interface CommitMountedOptions {
   readonly signal?: AbortSignal | undefined;
@@ -35,8 +35,9 @@ export async function mountedChanges(state: StoreState, name: string): Promise<C
   return state.driver.changes(mount.mountId, parentIdOf(mount));
 }
 
-export function writtenSize(state: StoreState, name: string): Promise<number> {
+export async function writtenSize(state: StoreState, name: string): Promise<number> {
   const mount = state.mountNamed(name);
+  await untilLetGo(state, mount);
   return state.driver.diffSize(mount.mountId, parentIdOf(mount));
 }
 
@@ -67,7 +68,7 @@ export async function whileShown<T>(
   const writable = driver.mounts().find(({ id, readOnly }) => id === mount.mountId && !readOnly);
   if (writable !== undefined)
     return use(writable.target, ownershipIn({ path: writable.target, by: writable.by }));
-  if (write) await untilUnused(state, mount);
+  await (write ? untilUnused : untilLetGo)(state, mount);
   const shown = await driver.get(mount.mountId, { readOnly: !write });
   try {
     return await use(shown.path, ownershipIn(shown));
@@ -151,9 +152,10 @@ function parentIdOf({ initId, parent }: Mount): string | undefined {
  * What was written to the layer's mounts is in its directory afterwards: pages that were changed
  * through a mapping, say, are not at once.
  */
-async function settle({ driver }: StoreState, { mountId }: Mount): Promise<void> {
-  for (const { id, target, readOnly } of driver.mounts()) {
-    if (id !== mountId || readOnly || (await isDead(target))) continue;
+async function settle(state: StoreState, mount: Mount): Promise<void> {
+  await untilLetGo(state, mount);
+  for (const { id, target, readOnly } of state.driver.mounts()) {
+    if (id !== mount.mountId || readOnly || (await isDead(target))) continue;
     const fd = sys.openat(AT_FDCWD, bytesOf(target), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     // Unmounted meanwhile, or another user's, who alone comes in.
     if (fd === -E.ENOENT || fd === -E.EACCES) continue;

@@ -11,6 +11,7 @@ import type { LayerMount } from '../graphdriver/driver.js';
 import type { MountedBy, MountTrust } from '../graphdriver/mounter.js';
 import { isDead } from '../host/unmount.js';
 import type { StoreState } from './store-state.js';
+import { untilLetGo } from './workdir-hold.js';
 
 export interface ShownLayer {
   readonly target: string;
@@ -64,8 +65,10 @@ export async function mountMounted(
 ): Promise<MountedBy> {
   const { target } = options;
   state.refresh();
-  const { mountId } = state.mountNamed(name);
+  const mounted = state.mountNamed(name);
+  const { mountId } = mounted;
   await withoutDeadMounts(state, (mount) => mount.id === mountId || mount.target === target);
+  await untilLetGo(state, mounted);
   return state.driver.get(mountId, options);
 }
 

@@ -213,11 +213,35 @@ export class StoreState {
   heldElsewhere(): Set<ChainId> {
     const held = this.#leases.others({ sweep: !this.readOnly });
     for (const holder of this.holders) for (const chainId of holder()) held.add(chainId);
-    const mounted = new Set(this.driver.mounts().map(({ id }) => id));
+    const mounted = this.mountedIds();
     if (mounted.size > 0)
       for (const { chainId, cacheId } of this.layers.values())
         if (mounted.has(cacheId)) held.add(chainId);
     return held;
+  }
+
+  /**
+   * The driver's directories that are mounted, with all below them: whether layerdb knows what is
+   * mounted or not.
+   */
+  mountedIds(): Set<string> {
+    const mounted = new Set(this.driver.mounts().map(({ id }) => id));
+    // A Set is walked in the order of insertion, to what is added on the way.
+    for (const id of mounted) {
+      const parent = this.#parentOf(id);
+      if (parent !== undefined) mounted.add(parent);
+    }
+    return mounted;
+  }
+
+  #parentOf(id: string): string | undefined {
+    try {
+      return this.driver.parentOf(id);
+    } catch (error) {
+      // What its directory names is not there: nothing to keep.
+      if (error instanceof PlyfsError) return undefined;
+      throw error;
+    }
   }
 
   /** Whether a layer or mount on disk names the driver's directory `id`. */

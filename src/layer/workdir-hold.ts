@@ -41,8 +41,8 @@ export async function whileUnused<T>(
   try {
     const from = performance.now();
     while (fd !== undefined && sys.flock(fd, LOCK_EX | LOCK_NB) === -E.EWOULDBLOCK) {
-      if (performance.now() - from > (isEnding(fd) ? PATIENCE_WITH_ENDING : PATIENCE))
-        throw inUse(mount, fd);
+      const patience = isEnding(state, mount, fd) ? PATIENCE_WITH_ENDING : PATIENCE;
+      if (performance.now() - from > patience) throw inUse(mount, fd);
       await later(PAUSE);
     }
     return await work();
@@ -56,6 +56,25 @@ export function untilUnused(state: StoreState, mount: Mount): Promise<void> {
   return whileUnused(state, mount, () => Promise.resolve());
 }
 
+/**
+ * Waits for a server whose mount has just ended, so that what was written to it is in its
+ * directories, and for nobody else: what another mount namespace has in use may be read.
+ */
+export async function untilLetGo(state: StoreState, mount: Mount): Promise<void> {
+  const fd = openWorkdir(state, mount);
+  if (fd === undefined) return;
+  try {
+    const until = performance.now() + PATIENCE_WITH_ENDING;
+    // Shared: two who wait do not take each other for the server.
+    while (sys.flock(fd, LOCK_SH | LOCK_NB) === -E.EWOULDBLOCK && isEnding(state, mount, fd)) {
+      if (performance.now() > until) throw inUse(mount, fd);
+      await later(PAUSE);
+    }
+  } finally {
+    sys.close(fd);
+  }
+}
+
 function inUse({ name }: Mount, fd: number): PlyfsError {
   const holder = holderOf(fd);
   const by = holder === undefined ? 'another process' : `process ${holder}`;
@@ -65,8 +84,13 @@ function inUse({ name }: Mount, fd: number): PlyfsError {
   );
 }
 
+function isShownWritable({ driver }: StoreState, { mountId }: Mount): boolean {
+  return driver.mounts().some(({ id, readOnly }) => id === mountId && !readOnly);
+}
+
 /** Who holds the lock is in this mount namespace, where the mount is not any more. */
-function isEnding(fd: number): boolean {
+function isEnding(state: StoreState, mount: Mount, fd: number): boolean {
+  if (isShownWritable(state, mount)) return false;
   try {
     const holder = holderOf(fd);
     return (
@@ -100,13 +124,13 @@ function holderOf(fd: number): number | undefined {
   }
 }
 
+/** Of a server that is just ending: no. Whoever uses the layer waits for it. */
 export function isWrittenTo(state: StoreState, mount: Mount): boolean {
-  if (state.driver.mounts().some(({ id, readOnly }) => id === mount.mountId && !readOnly))
-    return true;
+  if (isShownWritable(state, mount)) return true;
   const fd = openWorkdir(state, mount);
   if (fd === undefined) return false;
   try {
-    return sys.flock(fd, LOCK_SH | LOCK_NB) === -E.EWOULDBLOCK;
+    return sys.flock(fd, LOCK_SH | LOCK_NB) === -E.EWOULDBLOCK && !isEnding(state, mount, fd);
   } finally {
     sys.close(fd);
   }

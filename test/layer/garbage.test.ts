@@ -2,6 +2,7 @@ import {
   existsSync,
   mkdirSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -178,6 +179,34 @@ else {
         .sort(),
       ['driver-directory', 'layer'],
     );
+  });
+
+  await t.test('below a mount nothing goes, though layerdb has lost the container', async (t) => {
+    const { store, driver, root } = await newStore(t);
+    const layer = await store.register(sourceOf(base), undefined);
+    const { mountId, initId } = await store.createMounted('lost', layer.chainId);
+    const { path } = await store.mount('lost');
+    const lost = join(root, 'image/overlay2/layerdb/mounts/lost');
+    renameSync(lost, join(root, 'lost'));
+    store.close();
+
+    const { store: other, driver: anew } = await openStore(root);
+    t.teardown(() => other.close());
+    other.addHolder(() => []);
+    t.same(other.garbage(), []);
+    t.same((await other.collectGarbage()).removed, []);
+    t.equal(readFileSync(join(path, 'file'), 'utf8'), 'base\n');
+    t.ok(driver.exists(initId!));
+
+    await anew.put(mountId);
+    const { removed, failed } = await other.collectGarbage();
+    t.same(removed.map(({ kind }) => kind).sort(), [
+      'driver-directory',
+      'driver-directory',
+      'layer',
+    ]);
+    t.same(failed, []);
+    t.same(driver.ids(), []);
   });
 
   await t.test(

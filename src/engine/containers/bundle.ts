@@ -128,7 +128,7 @@ async function show(root: DataRoot, name: string, target: string): Promise<void>
   const recipe =
     process.geteuid?.() === 0
       ? undefined
-      : root.layers.recipe(name, { readOnly: false, ids: 'squashed' });
+      : await root.layers.recipe(name, { readOnly: false, ids: 'squashed' });
   if (recipe?.by !== 'program') {
     await root.layers.mount(name, { target, suid: true });
     return;

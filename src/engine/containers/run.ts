@@ -58,7 +58,10 @@ export async function runContainer(
   const { container, made } = await containerFor(root, word, options);
   try {
     const ids = chooseIds({ emulation: options.runtime === undefined });
-    const recipe = root.layers.recipe(container.mounted.name, { readOnly: false, ids: ids.mode });
+    const recipe = await root.layers.recipe(container.mounted.name, {
+      readOnly: false,
+      ids: ids.mode,
+    });
     const plan = planOf(container, options, volumes, { root: recipe, ids: ids.mode });
     return await runSandbox(
       plan,
