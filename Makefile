@@ -113,6 +113,10 @@ soak: build ## random operations and inputs from new seeds, and load, for as lon
 	@scripts/need-tools fuse
 	@scripts/run-tests $(RESULTS)/soak.tap 1 $(SOAK_TESTS)
 
+.PHONY: mutate
+mutate: build ## small changes of modules, one at a time, that their tests do not notice
+	@$(NODE) scripts/mutate.js $(ARGS)
+
 .PHONY: bench
 bench: build ## times beside the kernel's overlay and the peers; ARGS=--help
 	@scripts/need-packages $(BENCH_NEEDS)
