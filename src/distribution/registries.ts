@@ -2,6 +2,7 @@
  * All registries, as the user's and the machine's configuration has them: what a command that
  * speaks to some makes once, and closes.
  */
+import { PlyfsError } from '../base/error.js';
 import type { Reference } from '../image/reference.js';
 import { certificatesFor } from './certificates.js';
 import type { Environment } from './config-file.js';
@@ -41,6 +42,28 @@ export class Registries {
     return pullEndpoints(reference, this.#settings(), this.#verification()).map((endpoint) =>
       this.#client(endpoint, 'pull'),
     );
+  }
+
+  /**
+   * Reads from the first of all places that a name may mean that has it: candidates in their order,
+   * of each the mirrors first. Throws what the last of them throws.
+   */
+  async read<T>(
+    text: string,
+    work: (client: RegistryClient, reference: Reference) => Promise<T>,
+  ): Promise<T> {
+    const places = this.candidates(text).flatMap((reference) =>
+      this.toPull(reference).map((client) => ({ client, reference })),
+    );
+    for (const [index, { client, reference }] of places.entries()) {
+      try {
+        return await work(client, reference);
+      } catch (error) {
+        const last = index === places.length - 1;
+        if (last || !(error instanceof PlyfsError)) throw error;
+      }
+    }
+    throw new PlyfsError('registry-missing', `${text} is in no registry.`);
   }
 
   /** Throws what `pushEndpoint` throws. */

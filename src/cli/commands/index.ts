@@ -79,6 +79,18 @@ export const commands: readonly CommandEntry[] = [
   },
   {
     group: 'Registries',
+    name: 'tags',
+    summary: 'List the tags of a repository in a registry',
+    load: async () => (await import('./tags.js')).tags,
+  },
+  {
+    group: 'Registries',
+    name: 'manifest',
+    summary: 'Show the manifest of an image in a registry',
+    load: async () => (await import('./manifest.js')).manifest,
+  },
+  {
+    group: 'Registries',
     name: 'login',
     summary: 'Log in to a registry',
     load: async () => (await import('./login.js')).login,
