@@ -110,6 +110,8 @@ function textOf({ kind }: ProgressEvent, doing: string): string {
   switch (kind) {
     case 'exists':
       return 'Layer already exists';
+    case 'copy':
+      return `${doing} blob`;
     case 'spool':
       return 'Copying';
     case 'mounted':

@@ -79,6 +79,12 @@ export const commands: readonly CommandEntry[] = [
   },
   {
     group: 'Registries',
+    name: 'copy',
+    summary: 'Copy images between registries and OCI layouts',
+    load: async () => (await import('./copy.js')).copy,
+  },
+  {
+    group: 'Registries',
     name: 'tags',
     summary: 'List the tags of a repository in a registry',
     load: async () => (await import('./tags.js')).tags,
