@@ -28,7 +28,8 @@ import {
 import { EntryWriter, failed } from './entry-writer.js';
 import { marksOf } from '../overlay/layer-marks.js';
 import type { LayerEntry, LayerReader } from './layer-reader.js';
-import { LayerRoot, removeTree, splitPath } from '../overlay/layer-root.js';
+import { LayerRoot, splitPath } from '../overlay/layer-root.js';
+import { removeTreeAt } from '../overlay/remove-tree.js';
 import type { LostAttribute } from './lost-attributes.js';
 import { OwnPaths } from './own-paths.js';
 import { ReplacedFiles } from './replaced-files.js';
@@ -128,7 +129,7 @@ class Applying {
       options.whiteouts === 'overlay' ? opaque : undefined,
       (dirfd, name) =>
         this.#replaced === undefined || this.#own?.has(dirfd, name) === false
-          ? removeTree(dirfd, name)
+          ? removeTreeAt(dirfd, name)
           : this.#replaced.take(dirfd, name),
     );
   }
@@ -185,7 +186,7 @@ class Applying {
     if (!this.#links) {
       this.#links = true;
       const result =
-        removeTree(this.#root.fd, LINK_DIRECTORY as ByteString) ||
+        removeTreeAt(this.#root.fd, LINK_DIRECTORY as ByteString) ||
         sys.mkdirat(this.#root.fd, LINK_DIRECTORY as ByteString, 0o700);
       if (result < 0) throw failed(result, 'made', LINK_DIRECTORY as ByteString);
     }
@@ -195,7 +196,7 @@ class Applying {
   finish(): void {
     if (this.#links) {
       this.#root.forget();
-      const result = removeTree(this.#root.fd, LINK_DIRECTORY as ByteString);
+      const result = removeTreeAt(this.#root.fd, LINK_DIRECTORY as ByteString);
       if (result < 0) throw failed(result, 'removed', LINK_DIRECTORY as ByteString);
     }
     this.#writer.setDirectoryTimes();

@@ -5,11 +5,11 @@
 import type { ByteString, Name } from '../base/bytes.js';
 import { S_IFDIR, S_IFMT, S_IFREG } from '../sys/constants.js';
 import { FileIdentities } from '../overlay/file-identity.js';
-import { sys } from '../sys/index.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import { LayerRoot } from '../overlay/layer-root.js';
 import { fileXattr } from '../overlay/layer-marks.js';
 import { join, list, openChild, orUnreadable, type Listing } from '../overlay/tree-reader.js';
+import { closedOnError, walkTrees, type Below, type TreeWalk, type Visit } from '../overlay/walk-trees.js';
 import type { Ownership } from '../overlay/form.js';
 
 export interface Change {
@@ -21,6 +21,11 @@ export interface Change {
 
 const CAPABILITY = 'security.capability' as ByteString;
 const EMPTY = '' as ByteString;
+/** The trees of the walk. */
+const NEW = 0;
+const OLD = 1;
+/** The descriptor of what is not there. */
+const NONE = -1;
 
 /**
  * The naive diff: both trees are walked, except where one file is in both. Without an old tree
@@ -37,7 +42,8 @@ export function compareTrees(
   try {
     const older = oldRoot === undefined ? undefined : LayerRoot.open(oldRoot);
     try {
-      comparison.directories(newer.fd, older?.fd, EMPTY);
+      const roots = [newer.fd, older?.fd ?? NONE];
+      orUnreadable(EMPTY, () => walkTrees(roots, (walk) => comparison.directories(walk, EMPTY)));
     } finally {
       older?.close();
     }
@@ -63,36 +69,36 @@ class Comparison {
   }
 
   /** True when anything below differs. */
-  directories(newFd: number, oldFd: number | undefined, path: ByteString): boolean {
+  *directories(walk: TreeWalk, path: ByteString): Visit<boolean> {
     const before = this.changes.length;
-    const newer = list(newFd, path, this.#ownership);
-    const older = oldFd === undefined ? nothing : list(oldFd, path, this.#ownership);
+    const newer = list(walk.fd(NEW), path, this.#ownership);
+    const older = walk.fd(OLD) < 0 ? nothing : list(walk.fd(OLD), path, this.#ownership);
     const indices = new Map<Name, number>(older.names.map((name, index) => [name, index]));
     for (const [index, name] of newer.names.entries()) {
       const oldIndex = indices.get(name);
       indices.delete(name);
-      this.#entry(newFd, oldFd, name, join(path, name), newer.stat, index, older.stat, oldIndex);
+      yield* this.#entry(walk, name, join(path, name), newer.stat, index, older.stat, oldIndex);
     }
     for (const name of indices.keys()) this.#add('D', join(path, name));
     return this.changes.length > before;
   }
 
-  #entry(
-    newFd: number,
-    oldFd: number | undefined,
+  *#entry(
+    walk: TreeWalk,
     name: Name,
     path: ByteString,
     newer: Float64Array,
     index: number,
     older: Float64Array,
     oldIndex: number | undefined,
-  ): void {
+  ): Generator<Below<boolean>, void, boolean> {
     const isDirectory = typeOf(newer, index) === S_IFDIR;
-    if (oldFd === undefined || oldIndex === undefined) {
+    if (oldIndex === undefined) {
       this.#add('A', path);
-      if (isDirectory) this.#below(newFd, undefined, name, path);
+      if (isDirectory) yield* this.#below(walk, name, path, false);
       return;
     }
+    const [newFd, oldFd] = [walk.fd(NEW), walk.fd(OLD)];
     if (orUnreadable(path, () => this.#isOne(newFd, oldFd, name, newer, index, older, oldIndex)))
       return;
     const changed =
@@ -102,23 +108,23 @@ class Comparison {
     if (!isDirectory) return;
     const wasDirectory = typeOf(older, oldIndex) === S_IFDIR;
     // A directory that is what it was is named because of what is in it.
-    if (this.#below(newFd, wasDirectory ? oldFd : undefined, name, path) && !changed)
-      this.#add('C', path);
+    if ((yield* this.#below(walk, name, path, wasDirectory)) && !changed) this.#add('C', path);
   }
 
-  #below(newFd: number, oldFd: number | undefined, name: Name, path: ByteString): boolean {
-    const newChild = openChild(newFd, name, path);
+  /** `inOld`: the old tree has such a directory, too. */
+  *#below(
+    walk: TreeWalk,
+    name: Name,
+    path: ByteString,
+    inOld: boolean,
+  ): Generator<Below<boolean>, boolean, boolean> {
+    const newChild = openChild(walk.fd(NEW), name, path);
     if (newChild === undefined) return false;
-    try {
-      const oldChild = oldFd === undefined ? undefined : openChild(oldFd, name, path);
-      try {
-        return this.directories(newChild, oldChild, path);
-      } finally {
-        if (oldChild !== undefined) sys.close(oldChild);
-      }
-    } finally {
-      sys.close(newChild);
-    }
+    const fds = closedOnError([newChild], () => [
+      newChild,
+      (inOld ? openChild(walk.fd(OLD), name, path) : undefined) ?? NONE,
+    ]);
+    return yield { name, fds, visit: this.directories(walk, path) };
   }
 
   /** Both trees have the same file there. */

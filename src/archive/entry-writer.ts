@@ -26,7 +26,8 @@ import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import { isAnyUnionXattr } from '../overlay/private-xattrs.js';
 import { cleanPath, hostile, isReserved, LINK_DIRECTORY } from './entry-path.js';
 import { tooLarge, type LayerEntry } from './layer-reader.js';
-import { removeTree, typeAt, type LayerRoot, splitPath } from '../overlay/layer-root.js';
+import { typeAt, type LayerRoot, splitPath } from '../overlay/layer-root.js';
+import { removeTreeAt } from '../overlay/remove-tree.js';
 import { nameInLayer } from '../overlay/layer-marks.js';
 import { LostAttributes } from './lost-attributes.js';
 import { overrideOf } from '../overlay/tree-reader.js';
@@ -97,25 +98,28 @@ export class EntryWriter {
   directory(path: ByteString): number {
     const fd = this.#root.directory(path);
     if (fd >= 0) return fd;
-    if (fd !== -E.ENOENT && fd !== -E.ENOTDIR) throw failed(fd, 'opened', path);
-    const { parent, name } = splitPath(path);
-    this.directory(parent);
-    this.#makeDirectory(path, parent, name);
-    this.#attributes(this.#root.directory(parent), name, path, {
-      type: S_IFDIR,
-      mode: IMPLIED_MODE,
-      uid: 0,
-      gid: 0,
-      owned: false,
-    });
-    const made = this.#root.directory(path);
-    if (made < 0) throw failed(made, 'opened', path);
-    return made;
+    const missing = [path];
+    for (let at = path, error = fd; ;) {
+      if (error !== -E.ENOENT && error !== -E.ENOTDIR) throw failed(error, 'opened', at);
+      at = splitPath(at).parent;
+      error = this.#root.directory(at);
+      if (error >= 0) break;
+      missing.push(at);
+    }
+    for (const each of missing.reverse()) this.#imply(each);
+    return this.#opened(path);
   }
 
-  /** An implied directory: only a whiteout of the layer itself makes room for it. */
-  #makeDirectory(path: ByteString, parent: ByteString, name: Name): void {
-    let dirfd = this.directory(parent);
+  #opened(directory: ByteString): number {
+    const fd = this.#root.directory(directory);
+    if (fd < 0) throw failed(fd, 'opened', directory);
+    return fd;
+  }
+
+  /** The directory above is there; only a whiteout of the layer itself makes room for it. */
+  #imply(path: ByteString): void {
+    const { parent, name } = splitPath(path);
+    let dirfd = this.#opened(parent);
     let result = sys.mkdirat(dirfd, name, 0o700);
     if (result === -E.EEXIST && this.#isWhiteout(dirfd, name, path)) {
       dirfd = this.#clear(dirfd, parent, name);
@@ -125,6 +129,13 @@ export class EntryWriter {
     if (result === -E.EEXIST)
       throw hostile(`has files in ${textOf(path)}, which is no directory in it`);
     if (result < 0) throw failed(result, 'made', path);
+    this.#attributes(dirfd, name, path, {
+      type: S_IFDIR,
+      mode: IMPLIED_MODE,
+      uid: 0,
+      gid: 0,
+      owned: false,
+    });
   }
 
   /** Everything but the root. */
@@ -370,13 +381,13 @@ export class EntryWriter {
     const path = (parent === '' ? name : `${parent}/${name}`) as ByteString;
     const type = typeOf(dirfd, name, path);
     const replace = this.#isWhiteout(dirfd, name, path)
-      ? removeTree
-      : (this.#replace ?? removeTree);
+      ? removeTreeAt
+      : (this.#replace ?? removeTreeAt);
     const result = replace(dirfd, name);
     if (result < 0) throw failed(result, 'replaced', path);
     if (type !== S_IFDIR && type !== S_IFLNK) return dirfd;
     this.#root.forget();
-    return this.directory(parent);
+    return this.#opened(parent);
   }
 
   #entryAttributes(dirfd: number, name: ByteString, entry: LayerEntry, type: number): void {

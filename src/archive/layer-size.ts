@@ -5,7 +5,9 @@ import { CountedFiles } from '../overlay/file-identity.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import { LayerRoot } from '../overlay/layer-root.js';
 import { join, list, openChild, orUnreadable } from '../overlay/tree-reader.js';
-import { sys } from '../sys/index.js';
+import { walkTrees, type TreeWalk, type Visit } from '../overlay/walk-trees.js';
+
+const ROOT = '' as ByteString;
 
 /**
  * The sizes of all that is no directory together, each inode once; of a symbolic link, its target's
@@ -14,28 +16,25 @@ import { sys } from '../sys/index.js';
 export function treeSize(directory: string): number {
   const root = LayerRoot.open(directory);
   try {
-    return sizeIn(root.fd, '' as ByteString, new CountedFiles());
+    const counted = new CountedFiles();
+    return orUnreadable(ROOT, () => walkTrees([root.fd], (walk) => sizeIn(walk, ROOT, counted)));
   } finally {
     root.close();
   }
 }
 
-function sizeIn(dirfd: number, path: ByteString, counted: CountedFiles): number {
+function* sizeIn(walk: TreeWalk, path: ByteString, counted: CountedFiles): Visit<number> {
   let size = 0;
-  const { names, stat } = list(dirfd, path, 'real');
+  const { names, stat } = list(walk.fd(), path, 'real');
   for (const [index, name] of names.entries()) {
     const at = index * STAT_FIELDS;
     if (((stat[at + StatField.Mode] as number) & S_IFMT) === S_IFDIR) {
-      const fd = openChild(dirfd, name, join(path, name));
+      const fd = openChild(walk.fd(), name, join(path, name));
       if (fd === undefined) continue;
-      try {
-        size += sizeIn(fd, join(path, name), counted);
-      } finally {
-        sys.close(fd);
-      }
+      size += yield { name, fds: [fd], visit: sizeIn(walk, join(path, name), counted) };
       continue;
     }
-    if (orUnreadable(join(path, name), () => counted.isFirst(dirfd, name, stat, index)))
+    if (orUnreadable(join(path, name), () => counted.isFirst(walk.fd(), name, stat, index)))
       size += stat[at + StatField.Size] as number;
   }
   return size;

@@ -5,14 +5,17 @@
  * A path is known by its directory's inode and its name: two paths that lead to one place through
  * symbolic links are one.
  */
-import type { ByteString } from '../base/bytes.js';
-import { E } from '../base/errno.js';
+import type { ByteString, Name } from '../base/bytes.js';
+import { E, Errno } from '../base/errno.js';
 import { sys } from '../sys/index.js';
-import { O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, S_IFDIR } from '../sys/constants.js';
+import { S_IFDIR } from '../sys/constants.js';
 import { numberedIdentity } from '../overlay/file-identity.js';
 import { STAT_FIELDS } from '../sys/syscalls.js';
 import { failed, typeOf } from './entry-writer.js';
-import { namesIn, removeTree, type LayerRoot, splitPath } from '../overlay/layer-root.js';
+import { namesIn, openBelow, splitPath, type LayerRoot } from '../overlay/layer-root.js';
+import { removeTreeAt } from '../overlay/remove-tree.js';
+import { join } from '../overlay/tree-reader.js';
+import { walkTrees, type TreeWalk, type Visit } from '../overlay/walk-trees.js';
 import { NameSet } from './name-set.js';
 
 const stat = new Float64Array(STAT_FIELDS);
@@ -30,8 +33,14 @@ export class OwnPaths {
 
   /** The file is the layer's, and so are the directories above it, which must stay for it. */
   add(path: ByteString): void {
-    const { parent, name } = splitPath(path);
-    this.#own.add(`${this.addDirectory(parent)}/${name}`);
+    for (let at = path; at !== '';) {
+      const { parent, name } = splitPath(at);
+      const inode = this.#inodeAt(parent);
+      this.#own.add(`${inode}/${name}`);
+      if (this.#directories.has(inode)) return;
+      this.#directories.add(inode);
+      at = parent;
+    }
   }
 
   /** Whether the name in the directory is the layer's. */
@@ -39,16 +48,17 @@ export class OwnPaths {
     return this.#own.has(`${inodeOf(dirfd)}/${name}`);
   }
 
-  /** Returns its inode. */
-  addDirectory(path: ByteString): string {
-    const dirfd = this.#root.directory(path);
-    if (dirfd < 0) throw failed(dirfd, 'opened', path);
-    const inode = inodeOf(dirfd);
-    if (!this.#directories.has(inode)) {
-      if (path !== '') this.add(path);
-      this.#directories.add(inode);
-    }
-    return inode;
+  #addDirectory(path: ByteString): void {
+    const inode = this.#inodeAt(path);
+    if (this.#directories.has(inode)) return;
+    this.add(path);
+    this.#directories.add(inode);
+  }
+
+  #inodeAt(directory: ByteString): string {
+    const dirfd = this.#root.directory(directory);
+    if (dirfd < 0) throw failed(dirfd, 'opened', directory);
+    return inodeOf(dirfd);
   }
 
   /** A whiteout: of a directory that the layer has itself goes what is not the layer's. */
@@ -58,39 +68,57 @@ export class OwnPaths {
     // Then there is nothing below.
     if (dirfd === -E.ENOENT || dirfd === -E.ENOTDIR) return;
     if (dirfd < 0) throw failed(dirfd, 'opened', path);
-    this.#remove(dirfd, inodeOf(dirfd), name, path);
+    const own = this.#remove(dirfd, inodeOf(dirfd), name, path);
+    if (own !== undefined) {
+      try {
+        this.#removeIn(own, path);
+      } finally {
+        sys.close(own);
+      }
+    }
     this.#root.forget();
   }
 
   /** An opaque directory keeps what is the layer's. */
   removeOthers(directory: ByteString): void {
-    this.addDirectory(directory);
+    this.#addDirectory(directory);
     this.#removeIn(this.#root.directory(directory), directory);
     this.#root.forget();
   }
 
   #removeIn(dirfd: number, path: ByteString): void {
-    const names = namesIn(dirfd);
-    if (typeof names === 'number') throw failed(names, 'listed', path);
-    const inode = inodeOf(dirfd);
-    for (const name of names)
-      this.#remove(dirfd, inode, name, (path === '' ? name : `${path}/${name}`) as ByteString);
+    try {
+      walkTrees([dirfd], (walk) => this.#others(walk, path));
+    } catch (error) {
+      throw error instanceof Errno ? failed(-error.errno, 'listed', path) : error;
+    }
   }
 
-  /** The name, or, of a directory of the layer's, what is in it and not the layer's. */
-  #remove(dirfd: number, inode: string, name: ByteString, path: ByteString): void {
-    if (!this.#own.has(`${inode}/${name}`)) {
-      const result = removeTree(dirfd, name);
-      if (result < 0) throw failed(result, 'removed', path);
-    } else if (typeOf(dirfd, name, path) === S_IFDIR) {
-      const fd = sys.openat(dirfd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
-      if (fd < 0) throw failed(fd, 'opened', path);
-      try {
-        this.#removeIn(fd, path);
-      } finally {
-        sys.close(fd);
-      }
+  *#others(walk: TreeWalk, path: ByteString): Visit<void> {
+    const names = namesIn(walk.fd());
+    if (typeof names === 'number') throw failed(names, 'listed', path);
+    const inode = inodeOf(walk.fd());
+    for (const name of names) {
+      const child = join(path, name);
+      const fd = this.#remove(walk.fd(), inode, name, child);
+      if (fd !== undefined) yield { name, fds: [fd], visit: this.#others(walk, child) };
     }
+  }
+
+  /**
+   * The name, unless it is the layer's. Returns a directory of the layer's, which may have what is
+   * not; the caller closes it.
+   */
+  #remove(dirfd: number, inode: string, name: Name, path: ByteString): number | undefined {
+    if (!this.#own.has(`${inode}/${name}`)) {
+      const result = removeTreeAt(dirfd, name);
+      if (result < 0) throw failed(result, 'removed', path);
+      return undefined;
+    }
+    if (typeOf(dirfd, name, path) !== S_IFDIR) return undefined;
+    const fd = openBelow(dirfd, name);
+    if (fd < 0) throw failed(fd, 'opened', path);
+    return fd;
   }
 }
 

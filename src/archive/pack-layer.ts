@@ -9,7 +9,7 @@
  */
 import type { ByteSource } from '../base/byte-source.js';
 import { textOf, type ByteString, type Name } from '../base/bytes.js';
-import { E } from '../base/errno.js';
+import { E, Errno } from '../base/errno.js';
 import { PlyfsError } from '../base/error.js';
 import {
   O_RDONLY,
@@ -36,6 +36,7 @@ import {
   fileXattrNames,
   isXattrWhiteout,
   metacopyMark,
+  type DirectoryMarks,
 } from '../overlay/layer-marks.js';
 import {
   isThere,
@@ -47,6 +48,7 @@ import {
   unreadable,
   sortedXattrNames,
 } from '../overlay/tree-reader.js';
+import { walkTreesIn, type TreeWalk, type Visit } from '../overlay/walk-trees.js';
 import type { Ownership } from '../overlay/form.js';
 
 export interface PackOptions {
@@ -76,8 +78,7 @@ export function packTree(directory: string, options: PackOptions): ByteSource {
   return batched(function* () {
     const root = LayerRoot.open(directory);
     try {
-      const packer = new Packer(options);
-      yield* packer.root(root.fd);
+      yield* new Packer(options).root(root.fd);
       yield END_OF_ARCHIVE;
     } finally {
       root.close();
@@ -175,25 +176,42 @@ class Packer {
     const fd = openChild(dirfd, name, as);
     if (fd === undefined) return;
     try {
-      yield* this.#directory(fd, dirfd, name, as, stat, 0);
+      const marks = yield* this.#directory(fd, dirfd, name, as, stat, 0);
+      yield* this.#tree(fd, as, marks);
     } finally {
       sys.close(fd);
     }
   }
 
-  /**
-   * What is in the directory. `xattrWhiteouts`: empty files with an attribute are whiteouts in it.
-   */
-  *tree(dirfd: number, path: ByteString, xattrWhiteouts: boolean): Generator<Uint8Array, void> {
-    const { names, stat } = list(dirfd, path, this.#ownership);
+  /** All that is in the directory. */
+  *#tree(
+    fd: number,
+    path: ByteString,
+    marks: DirectoryMarks | undefined,
+  ): Generator<Uint8Array, void> {
+    const walking = walkTreesIn<void, Uint8Array>([fd], (walk) => this.#content(walk, path, marks));
+    try {
+      yield* walking;
+    } catch (error) {
+      throw error instanceof Errno ? unreadable(-error.errno, path) : error;
+    }
+  }
+
+  *#content(
+    walk: TreeWalk,
+    path: ByteString,
+    marks: DirectoryMarks | undefined,
+  ): Visit<void, Uint8Array> {
+    const { names, stat } = list(walk.fd(), path, this.#ownership);
     for (const [index, name] of names.entries()) {
+      const dirfd = walk.fd();
       const child = join(path, name);
       const type = (stat[index * STAT_FIELDS + StatField.Mode] as number) & S_IFMT;
       if (this.#form !== 'none') {
         if (this.#isLeftOut(path, name)) continue;
         if (
           isDevice00(stat, index) ||
-          (xattrWhiteouts &&
+          (marks?.xattrWhiteouts === true &&
             type === S_IFREG &&
             isXattrWhiteout(dirfd, name, child, this.#ownership))
         ) {
@@ -210,14 +228,18 @@ class Packer {
       }
       const fd = openChild(dirfd, name, child);
       if (fd === undefined) continue;
+      let entered = false;
       try {
-        yield* this.#directory(fd, dirfd, name, child, stat, index);
+        const childMarks = yield* this.#directory(fd, dirfd, name, child, stat, index);
+        entered = true;
+        yield { name, fds: [fd], visit: this.#content(walk, child, childMarks) };
       } finally {
-        sys.close(fd);
+        if (!entered) sys.close(fd);
       }
     }
   }
 
+  /** Its own entries, not those of what is in it. */
   *#directory(
     fd: number,
     dirfd: number,
@@ -225,17 +247,14 @@ class Packer {
     path: ByteString,
     stat: Float64Array,
     index: number,
-  ): Generator<Uint8Array, void> {
+  ): Generator<Uint8Array, DirectoryMarks | undefined> {
     yield* this.file(dirfd, name, path, stat, index);
-    if (this.#form === 'none') {
-      yield* this.tree(fd, path, false);
-      return;
-    }
+    if (this.#form === 'none') return undefined;
     const marks = directoryMarks(fd, path, this.#ownership);
     if (marks.redirect) throw needsMerge(path);
     if (marks.opaque && !this.#hasMarker(fd, OPAQUE_MARKER as ByteString, path))
       yield this.#opaqueMarker(path, stat, index);
-    yield* this.tree(fd, path, marks.xattrWhiteouts);
+    return marks;
   }
 
   /** The layer's root: it has no entry of its own. */
@@ -246,7 +265,7 @@ class Packer {
     const marks = this.#form === 'none' ? undefined : directoryMarks(fd, EMPTY, this.#ownership);
     if (marks?.opaque === true && !this.#hasMarker(fd, OPAQUE_MARKER as ByteString, EMPTY))
       yield this.#opaqueMarker(EMPTY, stat, 0);
-    yield* this.tree(fd, EMPTY, marks?.xattrWhiteouts === true);
+    yield* this.#tree(fd, EMPTY, marks);
   }
 
   #opaqueMarker(directory: ByteString, stat: Float64Array, index: number): Buffer {

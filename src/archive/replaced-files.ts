@@ -14,14 +14,15 @@ import {
   O_CLOEXEC,
   O_DIRECTORY,
   O_NOFOLLOW,
-  O_PATH,
   O_RDONLY,
   S_IFDIR,
   S_IFREG,
 } from '../sys/constants.js';
 import { sys } from '../sys/index.js';
 import { cleanPath } from './entry-path.js';
-import { LayerRoot, namesIn, openRegular, typeAt } from '../overlay/layer-root.js';
+import { LayerRoot, namesIn, openBelow, openRegular, typeAt } from '../overlay/layer-root.js';
+import { join } from '../overlay/tree-reader.js';
+import { walkTrees, type TreeWalk, type Visit } from '../overlay/walk-trees.js';
 import { readTarSplit, TarSplitWriter } from './tar-split.js';
 
 /** Where the files go: a directory that is made with the first of them. */
@@ -64,6 +65,7 @@ export class ReplacedFiles {
   }
 }
 
+const ROOT = '' as ByteString;
 /** Bytes of a piece, and of a segment. */
 const PIECE = 64 * 1024;
 
@@ -78,8 +80,8 @@ export async function inlineReplaced(path: string, layer: string, replaced: stri
   const anew = `${path}.anew`;
   const writer = TarSplitWriter.create(anew);
   try {
-    const kept = new Map<string, readonly Name[]>();
-    indexFiles(aside.fd, [], kept);
+    const kept = new Map<string, ByteString>();
+    walkTrees([aside.fd], (walk) => indexFiles(walk, ROOT, kept));
     for await (const entry of readTarSplit(path)) {
       if (entry.kind === 'segment') {
         await writer.segment(entry.bytes);
@@ -92,7 +94,7 @@ export async function inlineReplaced(path: string, layer: string, replaced: stri
         continue;
       }
       await writer.file(name, 0, undefined);
-      const fd = aside.openFile(where.join('/') as ByteString, O_RDONLY);
+      const fd = aside.openFile(where, O_RDONLY);
       if (fd < 0) throw unreadable(fd);
       try {
         for (const piece of piecesOf(fd, size)) await writer.segment(piece);
@@ -134,30 +136,29 @@ function isThere(root: LayerRoot, path: ByteString, size: number, crc: Uint8Arra
 }
 
 /** Adds each file in the directory and below by its content. */
-function indexFiles(
-  dirfd: number,
-  path: readonly Name[],
-  index: Map<string, readonly Name[]>,
-): void {
-  const names = namesIn(dirfd);
+function* indexFiles(
+  walk: TreeWalk,
+  path: ByteString,
+  index: Map<string, ByteString>,
+): Visit<void> {
+  const names = namesIn(walk.fd());
   if (typeof names === 'number') throw unreadable(names);
   for (const name of names) {
-    const type = typeAt(dirfd, name);
+    const type = typeAt(walk.fd(), name);
     if (type < 0) throw unreadable(type);
-    if (type !== S_IFDIR && type !== S_IFREG) continue;
-    const fd =
-      type === S_IFDIR
-        ? sys.openat(dirfd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0)
-        : openRegular(dirfd, name, O_RDONLY);
-    if (fd < 0) throw unreadable(fd);
-    try {
-      if (type === S_IFDIR) indexFiles(fd, [...path, name], index);
-      else {
+    if (type === S_IFDIR) {
+      const fd = openBelow(walk.fd(), name);
+      if (fd < 0) throw unreadable(fd);
+      yield { name, fds: [fd], visit: indexFiles(walk, join(path, name), index) };
+    } else if (type === S_IFREG) {
+      const fd = openRegular(walk.fd(), name, O_RDONLY);
+      if (fd < 0) throw unreadable(fd);
+      try {
         const { size, crc } = contentOf(fd);
-        index.set(keyOf(size, crc), [...path, name]);
+        index.set(keyOf(size, crc), join(path, name));
+      } finally {
+        sys.close(fd);
       }
-    } finally {
-      sys.close(fd);
     }
   }
 }

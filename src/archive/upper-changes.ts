@@ -6,13 +6,27 @@
 import type { ByteString, Name } from '../base/bytes.js';
 import { E } from '../base/errno.js';
 import { S_IFCHR, S_IFDIR, S_IFMT, S_IFREG } from '../sys/constants.js';
-import { sys } from '../sys/index.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import { isDifferent, sameCapability, sortChanges, type Change } from './changes.js';
 import { META_PREFIX, OPAQUE_MARKER, WHITEOUT_PREFIX } from './entry-path.js';
 import { directoryMarks, isXattrWhiteout, type DirectoryMarks } from '../overlay/layer-marks.js';
 import { LayerRoot, namesIn, openBelow } from '../overlay/layer-root.js';
-import { isThere, join, list, openChild, statOne, unreadable } from '../overlay/tree-reader.js';
+import {
+  isThere,
+  join,
+  list,
+  openChild,
+  orUnreadable,
+  statOne,
+  unreadable,
+} from '../overlay/tree-reader.js';
+import {
+  closedOnError,
+  walkTrees,
+  type Below,
+  type TreeWalk,
+  type Visit,
+} from '../overlay/walk-trees.js';
 import type { Ownership } from '../overlay/form.js';
 
 export interface UpperDirectories {
@@ -22,8 +36,10 @@ export interface UpperDirectories {
   readonly form: 'overlay' | 'aufs';
 }
 
-/** A directory in the layers below, merged: one descriptor a layer that has it, topmost first. */
-type Merged = readonly number[];
+/** The layer's own directory among those of the walk; those below follow, topmost first. */
+const OWN = 0;
+/** The descriptor of what a layer does not have. */
+const NONE = -1;
 
 const ROOT = '' as ByteString;
 
@@ -43,13 +59,14 @@ export function upperChanges(
   };
   try {
     const comparison = new UpperComparison(directories.form, options.ownership ?? 'real');
-    const own = open(directories.own);
-    const below: number[] = [];
+    const trees = [open(directories.own)];
+    const marks = comparison.marks(trees[OWN]!, ROOT);
     for (const path of directories.below) {
-      below.push(open(path));
-      if (comparison.marks(below[below.length - 1]!, ROOT).opaque) break;
+      const below = open(path);
+      trees.push(below);
+      if (comparison.marks(below, ROOT).opaque) break;
     }
-    comparison.directory(own, below, ROOT, comparison.marks(own, ROOT));
+    orUnreadable(ROOT, () => walkTrees(trees, (walk) => comparison.directory(walk, ROOT, marks)));
     return comparison.redirected ? undefined : sortChanges(comparison.changes);
   } finally {
     for (const root of roots) root.close();
@@ -76,8 +93,9 @@ class UpperComparison {
   }
 
   /** True when anything below differs. */
-  directory(own: number, below: Merged, path: ByteString, marks: DirectoryMarks): boolean {
+  *directory(walk: TreeWalk, path: ByteString, marks: DirectoryMarks): Visit<boolean> {
     const before = this.changes.length;
+    const own = walk.fd(OWN);
     const { names, stat } = list(own, path, this.#ownership);
     const present = new Set<string>();
     const deleted = new Set<string>();
@@ -91,49 +109,45 @@ class UpperComparison {
       // In an opaque directory nothing of those below shows, at any depth: a directory in it need
       // not say so itself.
       if (present.has(name))
-        this.#entry(own, name, path, stat, index, below, marks.opaque || deleted.has(name));
+        yield* this.#entry(walk, name, path, stat, index, marks.opaque || deleted.has(name));
     }
     // An opaque directory deletes all that it does not have.
-    if (marks.opaque) for (const name of this.#namesOf(below, path)) deleted.add(name);
+    if (marks.opaque) for (const name of this.#namesBelow(walk, path)) deleted.add(name);
     for (const name of deleted) {
-      if (!present.has(name) && this.#find(below, name as Name, path) !== undefined)
+      if (!present.has(name) && this.#find(walk, name as Name, path) !== undefined)
         this.#add('D', join(path, name as Name));
     }
     return this.changes.length > before;
   }
 
-  #entry(
-    own: number,
+  *#entry(
+    walk: TreeWalk,
     name: Name,
     parent: ByteString,
     stat: Float64Array,
     index: number,
-    below: Merged,
     hides: boolean,
-  ): void {
+  ): Generator<Below<boolean>, void, boolean> {
     const path = join(parent, name);
-    const found = this.#find(below, name, parent);
+    const own = walk.fd(OWN);
+    const found = this.#find(walk, name, parent);
     const type = typeOf(stat, index);
     const changed =
       found === undefined ||
       isDifferent(stat, index, found.stat, 0) ||
-      !sameCapability(own, below[found.layer]!, name, path, type, this.#ownership);
+      !sameCapability(own, walk.fd(found.layer), name, path, type, this.#ownership);
     if (changed) this.#add(found === undefined ? 'A' : 'C', path);
     if (type !== S_IFDIR) return;
     const fd = openChild(own, name, path);
     if (fd === undefined) return;
-    const lowers =
-      found === undefined || typeOf(found.stat, 0) !== S_IFDIR
-        ? []
-        : this.#descend(below, found.layer, name, parent);
-    try {
-      const marks = this.marks(fd, path);
-      const inside = this.directory(fd, lowers, path, hides ? { ...marks, opaque: true } : marks);
-      if (inside && !changed) this.#add('C', path);
-    } finally {
-      sys.close(fd);
-      for (const lower of lowers) sys.close(lower);
-    }
+    const fds = walk.fds.map((_, layer) => (layer === OWN ? fd : NONE));
+    const marks = closedOnError(fds, () => {
+      if (found !== undefined && typeOf(found.stat, 0) === S_IFDIR)
+        this.#descend(walk, found.layer, name, parent, fds);
+      return this.marks(fd, path);
+    });
+    const visit = this.directory(walk, path, hides ? { ...marks, opaque: true } : marks);
+    if ((yield { name, fds, visit }) && !changed) this.#add('C', path);
   }
 
   /**
@@ -141,11 +155,12 @@ class UpperComparison {
    * directory.
    */
   #find(
-    below: Merged,
+    walk: TreeWalk,
     name: Name,
     path: ByteString,
   ): { readonly layer: number; readonly stat: Float64Array } | undefined {
-    for (const [layer, fd] of below.entries()) {
+    for (const [layer, fd] of walk.fds.entries()) {
+      if (layer === OWN || fd === NONE) continue;
       const stat = new Float64Array(STAT_FIELDS);
       const result = statOne(fd, name, join(path, name), this.#ownership, stat);
       if (result >= 0)
@@ -162,13 +177,13 @@ class UpperComparison {
   }
 
   /**
-   * The directory in each layer from `first` on, down to the one that hides what is below it. The
-   * caller closes them.
+   * Opens the directory in each layer from `first` on, down to the one that hides what is below it,
+   * into `fds`.
    */
-  #descend(below: Merged, first: number, name: Name, parent: ByteString): number[] {
+  #descend(walk: TreeWalk, first: number, name: Name, parent: ByteString, fds: number[]): void {
     const path = join(parent, name);
-    const found: number[] = [];
-    for (const fd of below.slice(first)) {
+    for (const [layer, fd] of walk.fds.entries()) {
+      if (layer < first || fd === NONE) continue;
       const child = openBelow(fd, name);
       if (child === -E.ENOENT) {
         if (this.#hides(fd, name, parent)) break;
@@ -177,14 +192,14 @@ class UpperComparison {
       // A whiteout, or a file.
       if (child === -E.ENOTDIR || child === -E.ELOOP) break;
       if (child < 0) throw unreadable(child, path);
-      found.push(child);
+      fds[layer] = child;
       if (this.marks(child, path).opaque || this.#hides(fd, name, parent)) break;
     }
-    return found;
   }
 
-  #namesOf(below: Merged, path: ByteString): Name[] {
-    return below.flatMap((fd) => {
+  #namesBelow(walk: TreeWalk, path: ByteString): Name[] {
+    return walk.fds.flatMap((fd, layer) => {
+      if (layer === OWN || fd === NONE) return [];
       const names = namesIn(fd);
       if (typeof names === 'number') throw unreadable(names, path);
       return this.#aufs ? names.filter((name) => !name.startsWith(WHITEOUT_PREFIX)) : names;

@@ -6,7 +6,7 @@
  * An ordinary user's copy belongs to that user, and has no device nodes: as everything such a user
  * writes.
  */
-import { bytesOf, type ByteString } from '../base/bytes.js';
+import { bytesOf, type ByteString, type Name } from '../base/bytes.js';
 import { check, E, Errno } from '../base/errno.js';
 import {
   AT_FDCWD,
@@ -33,8 +33,12 @@ import { openPrivately } from '../sys/private-mount.js';
 import { StatField, STAT_FIELDS } from '../sys/syscalls.js';
 import { xattrNames } from '../sys/xattr-names.js';
 import { listDirectory } from '../overlay/directory-entries.js';
+import { closedOnError, walkTrees, type TreeWalk, type Visit } from '../overlay/walk-trees.js';
 
 const HERE = '' as ByteString;
+/** The trees of the walk. */
+const FROM = 0;
+const TO = 1;
 const READ_DIRECTORY = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 
 /**
@@ -46,8 +50,8 @@ export function copyTree(from: string, to: string, links: string): void {
   try {
     const root = openPrivately(bytesOf(from));
     try {
-      if (root === undefined) copy.directory(AT_FDCWD, bytesOf(from), AT_FDCWD, bytesOf(to));
-      else copy.directory(root, bytesOf('.'), AT_FDCWD, bytesOf(to));
+      if (root === undefined) copy.root(AT_FDCWD, bytesOf(from), bytesOf(to));
+      else copy.root(root, bytesOf('.'), bytesOf(to));
     } finally {
       if (root !== undefined) sys.close(root);
     }
@@ -72,32 +76,36 @@ class TreeCopy {
     if (this.#linksFd >= 0) sys.close(this.#linksFd);
   }
 
-  directory(from: number, name: ByteString, to: number, newName: ByteString): void {
-    const source = check(openSource(from, name, READ_DIRECTORY), name);
+  /** The copy is `to`, a path. */
+  root(from: number, name: ByteString, to: ByteString): void {
+    const fds = directories(from, name, AT_FDCWD, to);
     try {
-      const stat = new Float64Array(STAT_FIELDS);
-      check(sys.statx(source, HERE, stat, 0), name);
-      check(sys.mkdirat(to, newName, 0o700), newName);
-      const target = check(sys.openat(to, newName, READ_DIRECTORY, 0), newName);
-      try {
-        for (const entry of listDirectory(source)) this.#entry(source, entry.name, target);
-        this.#attributes(source, HERE, target, HERE, stat);
-      } finally {
-        sys.close(target);
-      }
+      walkTrees(fds, (walk) => this.#directory(walk), READ_DIRECTORY);
     } finally {
-      sys.close(source);
+      for (const fd of fds) sys.close(fd);
     }
   }
 
-  #entry(from: number, name: ByteString, to: number): void {
-    const stat = new Float64Array(STAT_FIELDS);
-    check(sys.statx(from, name, stat, 0), name);
-    const type = stat[StatField.Mode]! & S_IFMT;
-    if (type === S_IFDIR) {
-      this.directory(from, name, to, name);
-      return;
+  *#directory(walk: TreeWalk): Visit<void> {
+    const own = new Float64Array(STAT_FIELDS);
+    check(sys.statx(walk.fd(FROM), HERE, own, 0));
+    for (const { name } of listDirectory(walk.fd(FROM))) {
+      const [from, to] = [walk.fd(FROM), walk.fd(TO)];
+      const stat = new Float64Array(STAT_FIELDS);
+      check(sys.statx(from, name, stat, 0), name);
+      if ((stat[StatField.Mode]! & S_IFMT) !== S_IFDIR) {
+        this.#file(from, name, to, stat);
+        continue;
+      }
+      const fds = directories(from, name, to, name);
+      yield { name: name as Name, fds, visit: this.#directory(walk) };
     }
+    this.#attributes(walk.fd(FROM), HERE, walk.fd(TO), HERE, own);
+  }
+
+  /** All but a directory. */
+  #file(from: number, name: ByteString, to: number, stat: Float64Array): void {
+    const type = stat[StatField.Mode]! & S_IFMT;
     const several = stat[StatField.Nlink]! > 1;
     const identity = several ? this.#identities.keyOf(from, name, stat) : undefined;
     const known = identity === undefined ? undefined : this.#linked.get(identity);
@@ -107,7 +115,7 @@ class TreeCopy {
     }
     switch (type) {
       case S_IFREG:
-        this.#file(from, name, to, stat);
+        this.#regular(from, name, to, stat);
         break;
       case S_IFLNK:
         check(sys.symlinkat(targetOf(from, name), to, name), name);
@@ -143,7 +151,7 @@ class TreeCopy {
     return kept;
   }
 
-  #file(from: number, name: ByteString, to: number, stat: Float64Array): void {
+  #regular(from: number, name: ByteString, to: number, stat: Float64Array): void {
     const source = check(
       openSource(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC),
       name,
@@ -197,6 +205,20 @@ class TreeCopy {
     ) as unknown as [number, number, number, number];
     check(sys.utimensat(to, newName, atime, atimeNsec, mtime, mtimeNsec), newName);
   }
+}
+
+/** The directory and the one newly made for it, in the order of the walk's trees. */
+function directories(
+  from: number,
+  name: ByteString,
+  to: number,
+  newName: ByteString,
+): [source: number, target: number] {
+  const source = check(openSource(from, name, READ_DIRECTORY), name);
+  return closedOnError([source], () => {
+    check(sys.mkdirat(to, newName, 0o700), newName);
+    return [source, check(sys.openat(to, newName, READ_DIRECTORY, 0), newName)];
+  });
 }
 
 /** EXDEV where something is mounted in the tree. */

@@ -68,7 +68,9 @@ export function backingFileSystem(path: string): string {
 
 /** The directory itself, or the nearest above it that exists. */
 export function existing(path: string): string {
-  return isDirectory(path) || path === '/' ? path : existing(dirname(path));
+  let at = path;
+  while (!isDirectory(at) && at !== dirname(at)) at = dirname(at);
+  return at;
 }
 
 /** What a union's upper needs of the file system. */

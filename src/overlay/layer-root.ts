@@ -17,7 +17,6 @@ import { openPrivately, openPrivatelyBelow } from '../sys/private-mount.js';
 import { sys } from '../sys/index.js';
 import {
   AT_FDCWD,
-  AT_REMOVEDIR,
   O_CLOEXEC,
   O_DIRECTORY,
   O_NOATIME,
@@ -28,7 +27,6 @@ import {
   RESOLVE_IN_ROOT,
   RESOLVE_NO_MAGICLINKS,
   RESOLVE_NO_XDEV,
-  S_IFDIR,
   S_IFMT,
   S_IFREG,
 } from '../sys/constants.js';
@@ -220,31 +218,6 @@ export function openBelow(dirfd: number, name: ByteString): number {
   const flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
   const fd = sys.openat2(dirfd, name, flags, 0, RESOLVE_NO_XDEV);
   return fd === -E.ENOSYS ? sys.openat(dirfd, name, flags, 0) : fd;
-}
-
-/**
- * Takes a name away with all that is below it, following nothing, and into no mount. 0 (also when
- * there was nothing) or `-errno`.
- */
-export function removeTree(dirfd: number, name: ByteString): number {
-  const type = typeAt(dirfd, name);
-  if (type === -E.ENOENT) return 0;
-  if (type < 0) return type;
-  if (type !== S_IFDIR) return sys.unlinkat(dirfd, name, 0);
-  // One descriptor a level: a tar's paths are bounded, and so is the depth of what is made of them.
-  const fd = openBelow(dirfd, name);
-  if (fd < 0) return fd;
-  try {
-    const names = namesIn(fd);
-    if (typeof names === 'number') return names;
-    for (const child of names) {
-      const result = removeTree(fd, child);
-      if (result < 0) return result;
-    }
-  } finally {
-    sys.close(fd);
-  }
-  return sys.unlinkat(dirfd, name, AT_REMOVEDIR);
 }
 
 export interface SplitPath {

@@ -119,9 +119,11 @@ function newDirectory(path: PathLike & Buffer, shown: string): string {
 
 /** Whether somebody else than root may go through each directory down to this one. */
 function othersReach(at: string): boolean {
-  const { mode, uid } = statSync(at);
-  const closed = uid === 0 && (mode & 0o011) === 0;
-  return !closed && (at === '/' || othersReach(dirname(at)));
+  for (let directory = at; ; directory = dirname(directory)) {
+    const { mode, uid } = statSync(directory);
+    if (uid === 0 && (mode & 0o011) === 0) return false;
+    if (directory === '/') return true;
+  }
 }
 
 async function show(root: DataRoot, name: string, target: string): Promise<void> {
