@@ -9,7 +9,13 @@ import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
 import { LayerRoot } from '../overlay/layer-root.js';
 import { fileXattr } from '../overlay/layer-marks.js';
 import { join, list, openChild, orUnreadable, type Listing } from '../overlay/tree-reader.js';
-import { closedOnError, walkTrees, type Below, type TreeWalk, type Visit } from '../overlay/walk-trees.js';
+import {
+  closedOnError,
+  walkTrees,
+  type Below,
+  type TreeWalk,
+  type Visit,
+} from '../overlay/walk-trees.js';
 import type { Ownership } from '../overlay/form.js';
 
 export interface Change {

@@ -25,7 +25,7 @@ export function hostile(what: string, options?: ErrorOptions): PlyfsError {
 /**
  * Relative, without empty and `.` components; `..` takes the component before it away, as written,
  * not as links lead (Go's filepath.Clean; moby, pkg/archive). Throws `archive-hostile` for a path
- * that leaves the layer, or that no file can have.
+ * that leaves the layer, or that no file can have, and `path-too-long`.
  */
 export function cleanPath(name: ByteString): ByteString {
   const components: string[] = [];
@@ -44,7 +44,10 @@ export function cleanPath(name: ByteString): ByteString {
   const path = components.join('/');
   const last = components.at(-1) ?? '';
   if (path.length - last.length + lengthOf(last) > MAX_PATH)
-    throw hostile(`has a path of ${path.length} bytes`);
+    throw new PlyfsError(
+      'path-too-long',
+      `The layer has a path of ${path.length} bytes, and ${MAX_PATH} is the most that can be unpacked (PATH_MAX of Linux): its files must lie less deep.`,
+    );
   if (path.includes('\0')) throw hostile('has a path with a NUL');
   return path as ByteString;
 }

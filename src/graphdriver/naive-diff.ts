@@ -5,24 +5,15 @@
 import { packChanges, packTree } from '../archive/pack-layer.js';
 import { compareTrees, type Change } from '../archive/changes.js';
 import type { ByteSource } from '../base/byte-source.js';
-import { bytesOf, type ByteString } from '../base/bytes.js';
+import type { ByteString } from '../base/bytes.js';
 import { check } from '../base/errno.js';
 import type { GraphDriver } from './driver.js';
 import { ownership, type Ownership } from './home.js';
 import type { MountedBy } from './mounter.js';
-import {
-  AT_FDCWD,
-  O_CLOEXEC,
-  O_DIRECTORY,
-  O_NOFOLLOW,
-  O_PATH,
-  O_RDONLY,
-  RESOLVE_BENEATH,
-  RESOLVE_NO_SYMLINKS,
-  S_IFDIR,
-  S_IFMT,
-} from '../sys/constants.js';
+import { S_IFDIR, S_IFMT } from '../sys/constants.js';
 import { CountedFiles } from '../overlay/file-identity.js';
+import { LayerRoot, splitPath } from '../overlay/layer-root.js';
+import { orUnreadable } from '../overlay/tree-reader.js';
 import { sys } from '../sys/index.js';
 import { StatField, STAT_FIELDS } from '../sys/syscalls.js';
 
@@ -88,42 +79,29 @@ export async function naiveSize(
 ): Promise<number> {
   const changes = await naiveChanges(driver, id, parent);
   return shown(driver, id, ({ path }) => {
-    const root = check(
-      sys.openat(AT_FDCWD, bytesOf(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0),
-      path,
-    );
+    const root = LayerRoot.open(path);
     try {
       return sizeOf(root, changes);
     } finally {
-      sys.close(root);
+      root.close();
     }
   });
 }
 
-function sizeOf(root: number, changes: readonly Change[]): number {
+function sizeOf(root: LayerRoot, changes: readonly Change[]): number {
   const stat = new Float64Array(STAT_FIELDS);
   const counted = new CountedFiles();
   let bytes = 0;
   for (const { kind, path } of changes) {
     if (kind === 'D') continue;
-    const fd = check(
-      sys.openat2(
-        root,
-        path.slice(1) as ByteString,
-        O_PATH | O_NOFOLLOW | O_CLOEXEC,
-        0,
-        RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
-      ),
-      path,
-    );
-    try {
-      check(sys.statx(fd, '' as ByteString, stat, 0), path);
+    const relative = path.slice(1) as ByteString;
+    const { parent, name } = splitPath(relative);
+    bytes += orUnreadable(relative, () => {
+      const dirfd = check(root.directory(parent));
+      check(sys.statx(dirfd, name, stat, 0));
       const isDirectory = (stat[StatField.Mode]! & S_IFMT) === S_IFDIR;
-      if (!isDirectory && counted.isFirst(fd, '' as ByteString, stat))
-        bytes += stat[StatField.Size]!;
-    } finally {
-      sys.close(fd);
-    }
+      return !isDirectory && counted.isFirst(dirfd, name, stat) ? stat[StatField.Size]! : 0;
+    });
   }
   return bytes;
 }

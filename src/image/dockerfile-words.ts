@@ -52,15 +52,30 @@ export function splitPairs(text: string, line: string): [key: string, value: str
   });
 }
 
+/** `${NAME`, and what follows the name. */
+const BRACED = /\{([A-Za-z_]\w*)(\}|:[-+])/y;
+const NAME = /[A-Za-z_]\w*/y;
+
+/** A `${NAME:-word}` or `${NAME:+word}` in whose word we are. */
+interface Substitution {
+  readonly start: number;
+  /** What was expanded before it, and the quote that it stands in. */
+  readonly before: string;
+  readonly quote: string;
+  /** What stands for it in place of the word. */
+  readonly instead: string | undefined;
+}
+
 /**
- * Quotes and backslashes go, `$NAME`, `${NAME}`, `${NAME:-word}` and `${NAME:+word}` are put in.
- * `wrong` makes the error.
+ * Quotes and backslashes go, `$NAME`, `${NAME}`, `${NAME:-word}` and `${NAME:+word}` are put in;
+ * in such a word the same holds. `wrong` makes the error.
  */
 export function expandWord(
   word: string,
   valueOf: (name: string) => string | undefined,
   wrong: (why: string) => Error,
 ): string {
+  const open: Substitution[] = [];
   let expanded = '';
   let quote = '';
   for (let at = 0; at < word.length; at++) {
@@ -75,39 +90,35 @@ export function expandWord(
       else expanded += quote === '"' && !'"$\\'.includes(next) ? `\\${next}` : next;
     } else if (char === '"') quote = quote === '"' ? '' : '"';
     else if (char === "'" && quote === '') quote = "'";
-    else if (char === '$') {
-      const { value, end } = variable(word, at + 1, valueOf, wrong);
-      expanded += value;
-      at = end - 1;
-    } else expanded += char;
+    else if (char === '}' && quote === '' && open.length > 0) {
+      const ended = open.pop()!;
+      expanded = ended.before + (ended.instead ?? expanded);
+      quote = ended.quote;
+    } else if (char !== '$') expanded += char;
+    else {
+      const braced = word[at + 1] === '{';
+      const pattern = braced ? BRACED : NAME;
+      pattern.lastIndex = at + 1;
+      const match = pattern.exec(word);
+      if (match === null) {
+        if (braced) throw wrong(`"${word.slice(at)}" is no variable`);
+        expanded += '$';
+        continue;
+      }
+      const value = valueOf(braced ? match[1]! : match[0]) ?? '';
+      const operator = braced ? match[2] : '}';
+      if (operator === '}') expanded += value;
+      else {
+        const takesWord = (operator === ':-') === (value === '');
+        const instead = takesWord ? undefined : value;
+        open.push({ start: at, before: expanded, quote, instead });
+        [expanded, quote] = ['', ''];
+      }
+      at = pattern.lastIndex - 1;
+    }
   }
   if (quote !== '') throw wrong(`it has no closing ${quote}`);
+  const [unclosed] = open;
+  if (unclosed !== undefined) throw wrong(`"${word.slice(unclosed.start)}" is no variable`);
   return expanded;
-}
-
-/** What stands for the variable whose name begins at `start`, and where its text ends. */
-function variable(
-  word: string,
-  start: number,
-  valueOf: (name: string) => string | undefined,
-  wrong: (why: string) => Error,
-): { value: string; end: number } {
-  if (word[start] !== '{') {
-    const name = /^[A-Za-z_]\w*/.exec(word.slice(start))?.[0];
-    return name === undefined
-      ? { value: '$', end: start }
-      : { value: valueOf(name) ?? '', end: start + name.length };
-  }
-  const close = word.indexOf('}', start);
-  const match =
-    close < 0 ? null : /^([A-Za-z_]\w*)(?::([-+])([^]*))?$/.exec(word.slice(start + 1, close));
-  if (match === null) throw wrong(`"${word.slice(start - 1)}" is no variable`);
-  const [, name = '', operator, other = ''] = match;
-  const value = valueOf(name) ?? '';
-  const end = close + 1;
-  if (operator === '-')
-    return { value: value === '' ? expandWord(other, valueOf, wrong) : value, end };
-  if (operator === '+')
-    return { value: value === '' ? '' : expandWord(other, valueOf, wrong), end };
-  return { value, end };
 }

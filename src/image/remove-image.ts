@@ -81,18 +81,31 @@ interface DeleteOptions {
   readonly quiet: boolean;
 }
 
+/** With `prune` those that it was made of go as well, as far as nothing else needs them. */
 async function deleteImage(
   image: Image,
   stores: Stores,
-  { force, prune, quiet }: DeleteOptions,
+  options: DeleteOptions,
   removed: Removed[],
 ): Promise<void> {
+  let next = await deleteOne(image, stores, options, removed);
+  while (options.prune && next !== undefined)
+    next = await deleteOne(next, stores, { force: false, prune: true, quiet: true }, removed);
+}
+
+/** Returns its parent, once it is gone. */
+async function deleteOne(
+  image: Image,
+  stores: Stores,
+  { force, quiet }: DeleteOptions,
+  removed: Removed[],
+): Promise<Image | undefined> {
   const { images, references, layers } = stores;
   const users = await usersOf(image, layers);
   const conflict = conflictOf(image, stores, users, { names: !force, soft: !force });
   if (conflict !== undefined) {
     const dangling = references.of(image.id).length === 0 && images.children(image.id).length === 0;
-    if (quiet && (!dangling || users.length > 0)) return;
+    if (quiet && (!dangling || users.length > 0)) return undefined;
     throw conflict;
   }
   for (const reference of references.of(image.id))
@@ -102,9 +115,7 @@ async function deleteImage(
     { deleted: image.id },
     ...deletedLayers.map(({ chainId }) => ({ deleted: chainId })),
   );
-  const parent = image.parent === undefined ? undefined : images.get(image.parent);
-  if (prune && parent !== undefined)
-    await deleteImage(parent, stores, { force: false, prune: true, quiet: true }, removed);
+  return image.parent === undefined ? undefined : images.get(image.parent);
 }
 
 interface User {

@@ -3,7 +3,8 @@
  *
  * Paths come from tars and lead nowhere but into this directory: the kernel resolves them as if it
  * were the root of the file system (openat2(2), RESOLVE_IN_ROOT), symbolic links included, which is
- * what moby's extraction in a chroot makes of them. The last component is never followed.
+ * what moby's extraction in a chroot makes of them. The last component is never followed. No link
+ * is followed in a path that is too long for one call: no tar has it, it is of a walk.
  *
  * What is mounted inside is not of the layer: it is not seen, or, where the caller may not look
  * past it (src/sys/private-mount.ts), EXDEV.
@@ -31,10 +32,12 @@ import {
   S_IFREG,
 } from '../sys/constants.js';
 import { STAT_FIELDS, StatField } from '../sys/syscalls.js';
+import { openBeneath, PATH_BYTES } from './walk-trees.js';
 
 const EMPTY = '' as ByteString;
 const RESOLVE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
 const READ_DIRECTORY = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+const DIRECTORY = O_PATH | O_DIRECTORY | O_CLOEXEC;
 /** Open directories that are kept: a tar goes through a tree in order. */
 const KEPT = 64;
 const isRoot = process.geteuid?.() === 0;
@@ -127,7 +130,10 @@ export class LayerRoot {
       this.#directories.set(path, kept);
       return kept;
     }
-    const fd = this.#resolve(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    const fd =
+      path.length > PATH_BYTES
+        ? this.#resolveLong(path, DIRECTORY)
+        : this.#resolve(path, DIRECTORY);
     if (fd < 0) return fd;
     if (this.#directories.size >= KEPT) {
       const [oldest, oldFd] = this.#directories.entries().next().value as [string, number];
@@ -152,6 +158,15 @@ export class LayerRoot {
   #resolve(path: ByteString, flags: number): number {
     const fd = sys.openat2(this.fd, path, flags, 0, this.#resolution);
     return fd === -E.ENOSYS ? this.#stepByStep(path, flags) : fd;
+  }
+
+  /** Mostly it lies in a directory that was just asked for. */
+  #resolveLong(path: ByteString, flags: number): number {
+    const { parent, name } = splitPath(path);
+    const kept = this.#directories.get(parent);
+    return kept === undefined
+      ? openBeneath(this.fd, path.split('/'), flags | O_NOFOLLOW)
+      : openBeneath(kept, [name], flags | O_NOFOLLOW);
   }
 
   /** Before Linux 5.6: one component a call, and no symbolic link on the way. */

@@ -28,8 +28,8 @@ import { numberedIdentity } from './file-identity.js';
 
 /** Descriptors that are kept open above the current directory. */
 const KEPT = 128;
-/** Bytes of names in one call: below PATH_MAX. */
-const PATH_BYTES = 4000;
+/** Bytes of a path in one call, without its NUL (PATH_MAX). */
+export const PATH_BYTES = 4095;
 const HERE = '' as ByteString;
 const PARENT = '..' as ByteString;
 
@@ -141,14 +141,8 @@ export class TreeWalk {
 
   /** The last level, from the tree's root. */
   #byNames(tree: number): number {
-    let fd = this.#roots[tree] as number;
-    for (const part of parts(this.#levels)) {
-      const next = openBeneath(fd, part, this.#flags);
-      if (fd !== this.#roots[tree]) sys.close(fd);
-      if (next < 0) return next;
-      fd = next;
-    }
-    return fd;
+    const names = this.#levels.map(({ name }) => name);
+    return openBeneath(this.#roots[tree] as number, names, this.#flags);
   }
 }
 
@@ -230,23 +224,35 @@ function identityOf(fd: number): string {
   return numberedIdentity(stat);
 }
 
-/** The names joined, as many at a time as one call takes. */
-function* parts(levels: readonly Level[]): Generator<ByteString> {
-  let names: string[] = [];
-  let length = 0;
-  for (const { name } of levels) {
-    if (length + name.length + 1 > PATH_BYTES) {
-      yield names.join('/') as ByteString;
-      names = [];
-      length = 0;
-    }
-    names.push(name);
-    length += name.length + 1;
+/**
+ * What the names lead to, however many: a descriptor, or `-errno` where one is a symbolic link or a
+ * mount point, among others.
+ */
+export function openBeneath(dirfd: number, names: Iterable<string>, flags: number): number {
+  let fd = dirfd;
+  for (const part of parts(names)) {
+    const next = openPart(fd, part, flags);
+    if (fd !== dirfd) sys.close(fd);
+    if (next < 0) return next;
+    fd = next;
   }
-  if (names.length > 0) yield names.join('/') as ByteString;
+  return fd;
 }
 
-function openBeneath(dirfd: number, path: ByteString, flags: number): number {
+/** The names joined, as many at a time as one call takes. */
+function* parts(names: Iterable<string>): Generator<ByteString> {
+  let part = '';
+  for (const name of names) {
+    if (part !== '' && part.length + 1 + name.length > PATH_BYTES) {
+      yield part as ByteString;
+      part = '';
+    }
+    part = part === '' ? name : `${part}/${name}`;
+  }
+  if (part !== '') yield part as ByteString;
+}
+
+function openPart(dirfd: number, path: ByteString, flags: number): number {
   const resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
   const opened = sys.openat2(dirfd, path, flags, 0, resolve);
   if (opened !== -E.ENOSYS) return opened;

@@ -123,6 +123,11 @@ else {
     ],
     [['ENV A=1', 'ENV A=2 B=$A ${A}c=3'], { Env: '["A=2","B=1","1c=3"]' }],
     [['ENV A=${B:-def} C=${A:+set} D=${A:-x}'], { Env: '["A=def","C=","D=x"]' }],
+    [
+      ['ENV A=${B:-${C:-"d}"}e}', 'ENV F="<${A:+[${B:-$A}]}>" G=${B:+${C:-x}}'],
+      { Env: '["A=d}e","F=<[d}e]>","G="]' },
+    ],
+    [[`ENV A=${'${B:-'.repeat(20_000)}x${'}'.repeat(20_000)}`], { Env: '["A=x"]' }],
     [['EXPOSE 80/TCP', 'EXPOSE 80'], { ExposedPorts: '{"80/tcp":{}}' }],
     [['EXPOSE 1.2.3.4:80:90'], { ExposedPorts: '{"90/tcp":{}}' }],
     [
@@ -190,6 +195,7 @@ else {
       'ENV A=1 B',
       'ENV =x',
       'ENV A="x',
+      'ENV A=${B:-${C:-x}',
       'USER',
       '',
     ];

@@ -1,6 +1,6 @@
 /** From the text of a template to its tree. */
 import { scan, templateError, type Piece, type Token } from './scan.js';
-import type { Command, Node, Operand, Pipeline, Template } from './syntax.js';
+import type { Branch, BranchKind, Command, Node, Operand, Pipeline, Template } from './syntax.js';
 
 /** Throws UsageError. */
 export function parseTemplate(source: string): Template {
@@ -13,12 +13,20 @@ type ListEnd =
   | { readonly by: 'else'; readonly rest: TokenReader }
   | { readonly by: 'source' };
 
+/**
+ * Actions and parentheses within one another. Templates come from the command line and from
+ * configuration files, and what reads and executes them calls itself.
+ */
+const MAX_NESTING = 100;
+
 class Parser {
   readonly #pieces: readonly Piece[];
   readonly #named = new Map<string, readonly Node[]>();
   #at = 0;
   /** How many `range` are open: `break` and `continue` belong to one. */
   #ranges = 0;
+  /** How many lists are open. */
+  #nesting = 0;
 
   constructor(pieces: readonly Piece[]) {
     this.#pieces = pieces;
@@ -31,6 +39,13 @@ class Parser {
   }
 
   #list(): { nodes: Node[]; end: ListEnd } {
+    if (++this.#nesting > MAX_NESTING) throw nestedTooDeeply('actions');
+    const list = this.#nodes();
+    this.#nesting--;
+    return list;
+  }
+
+  #nodes(): { nodes: Node[]; end: ListEnd } {
     const nodes: Node[] = [];
     for (;;) {
       const piece = this.#pieces[this.#at++];
@@ -85,26 +100,31 @@ class Parser {
     }
   }
 
-  #branch(kind: 'if' | 'with' | 'range', tokens: TokenReader): Node {
-    const pipeline = tokens.pipeline();
-    tokens.finish();
-    if (kind === 'range') this.#ranges++;
-    const { nodes: body, end } = this.#list();
-    if (kind === 'range') this.#ranges--;
-    switch (end.by) {
-      case 'source':
-        throw templateError(`{{${kind}}} has no {{end}}`);
-      case 'end':
-        return { kind, pipeline, body, otherwise: [] };
-      case 'else': {
-        // `{{else if}}` is an `if` within the `else`, which shares its `end`.
-        const next = end.rest.keyword();
-        if (next === 'if' || next === 'with')
-          return { kind, pipeline, body, otherwise: [this.#branch(next, end.rest)] };
+  #branch(first: BranchKind, tokens: TokenReader): Node {
+    const chain: Omit<Branch, 'otherwise'>[] = [];
+    /** Of the last. */
+    let otherwise: readonly Node[] = [];
+    for (let kind = first, rest = tokens; ;) {
+      const pipeline = rest.pipeline();
+      rest.finish();
+      if (kind === 'range') this.#ranges++;
+      const { nodes: body, end } = this.#list();
+      if (kind === 'range') this.#ranges--;
+      chain.push({ kind, pipeline, body });
+      if (end.by === 'source') throw templateError(`{{${kind}}} has no {{end}}`);
+      if (end.by === 'end') break;
+      // `{{else if}}` is an `if` within the `else`, which shares its `end`.
+      const next = end.rest.keyword();
+      if (next !== 'if' && next !== 'with') {
         end.rest.finish();
-        return { kind, pipeline, body, otherwise: this.#listToEnd('else') };
+        otherwise = this.#listToEnd('else');
+        break;
       }
+      [kind, rest] = [next, end.rest];
     }
+    let branch: Branch = { ...chain.pop()!, otherwise };
+    for (const outer of chain.reverse()) branch = { ...outer, otherwise: [branch] };
+    return branch;
   }
 
   #define(name: string, tokens: TokenReader): void {
@@ -117,6 +137,10 @@ class Parser {
     if (end.by !== 'end') throw templateError(`{{${of}}} has no {{end}}`);
     return nodes;
   }
+}
+
+function nestedTooDeeply(what: string): Error {
+  return templateError(`more than ${MAX_NESTING} ${what} stand within one another`);
 }
 
 const keywords = [
@@ -136,6 +160,8 @@ const keywords = [
 class TokenReader {
   readonly #tokens: readonly Token[];
   #at = 0;
+  /** How many parentheses are open. */
+  #nesting = 0;
 
   constructor(tokens: readonly Token[]) {
     this.#tokens = tokens;
@@ -225,7 +251,9 @@ class TokenReader {
       case 'mark': {
         if (token.mark !== '(') return undefined;
         this.#at++;
+        if (++this.#nesting > MAX_NESTING) throw nestedTooDeeply('parentheses');
         const pipeline = this.pipeline();
+        this.#nesting--;
         if (!this.#mark(')')) throw templateError('a ( has no )');
         return { kind: 'pipeline', pipeline, fields: this.#fields() };
       }

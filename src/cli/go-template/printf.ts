@@ -3,6 +3,9 @@ import { goString } from './values.js';
 
 const verb = /%([-+# 0]*)(\*|\d+)?(?:\.(\d+))?([a-zA-Z%])/g;
 
+/** As Go (fmt/print.go, tooLarge). */
+const MAX_COLUMNS = 1e6;
+
 /**
  * An argument that a verb does not fit, that is missing or too many is shown in Go's way:
  * `%!d(string=x)`.
@@ -20,6 +23,7 @@ export function goPrintf(format: string, values: readonly unknown[]): string {
     ) => {
       if (letter === '%') return '%';
       const columns = width === '*' ? Number(values[next++]) : Number(width ?? 0);
+      if (columns > MAX_COLUMNS || Number(precision) > MAX_COLUMNS) return '%!(BADWIDTH)';
       if (next >= values.length) return `%!${letter}(MISSING)`;
       const shown = formatted(
         letter,

@@ -24,16 +24,20 @@ export interface Pipeline {
   readonly commands: readonly Command[];
 }
 
+export type BranchKind = 'if' | 'with' | 'range';
+
+export interface Branch {
+  readonly kind: BranchKind;
+  readonly pipeline: Pipeline;
+  readonly body: readonly Node[];
+  /** Of `else`. A chain of `else if` may be of any length: one branch alone in each. */
+  readonly otherwise: readonly Node[];
+}
+
 export type Node =
   | { readonly kind: 'text'; readonly text: string }
   | { readonly kind: 'action'; readonly pipeline: Pipeline }
-  | {
-      readonly kind: 'if' | 'with' | 'range';
-      readonly pipeline: Pipeline;
-      readonly body: readonly Node[];
-      /** Of `else`. */
-      readonly otherwise: readonly Node[];
-    }
+  | Branch
   | { readonly kind: 'template'; readonly name: string; readonly pipeline: Pipeline | undefined }
   | { readonly kind: 'break' | 'continue' };
 

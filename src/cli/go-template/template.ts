@@ -9,7 +9,7 @@
 import { functions as standard, type Functions } from './functions.js';
 import { parseTemplate } from './parse.js';
 import { templateError } from './scan.js';
-import type { Command, Node, Operand, Pipeline, Template } from './syntax.js';
+import type { Branch, Command, Node, Operand, Pipeline, Template } from './syntax.js';
 import { goString, isStruct, isTrue, sortedEntries } from './values.js';
 
 export type CompiledTemplate = (data: unknown) => string;
@@ -25,6 +25,8 @@ export function compileTemplate(source: string, functions: Functions = {}): Comp
 
 /** More templates within templates than anybody nests. */
 const MAX_DEPTH = 200;
+/** Lists within one another, over all templates that are being executed: each is on the stack. */
+const MAX_NESTING = 1000;
 
 type Flow = 'next' | 'break' | 'continue';
 
@@ -39,6 +41,7 @@ class Execution {
   /** Innermost last. */
   #variables: Variable[] = [];
   #depth = 0;
+  #nesting = 0;
   #output = '';
 
   constructor(template: Template, functions: Functions) {
@@ -53,11 +56,15 @@ class Execution {
   }
 
   #walk(nodes: readonly Node[], dot: unknown): Flow {
+    if (++this.#nesting > MAX_NESTING)
+      throw templateError(`more than ${MAX_NESTING} actions stand within one another`);
+    let flow: Flow = 'next';
     for (const node of nodes) {
-      const flow = this.#step(node, dot);
-      if (flow !== 'next') return flow;
+      flow = this.#step(node, dot);
+      if (flow !== 'next') break;
     }
-    return 'next';
+    this.#nesting--;
+    return flow;
   }
 
   #step(node: Node, dot: unknown): Flow {
@@ -73,11 +80,7 @@ class Execution {
       }
       case 'if':
       case 'with':
-        return this.#scoped(() => {
-          const value = this.#pipeline(node.pipeline, dot);
-          if (!isTrue(value)) return this.#walk(node.otherwise, dot);
-          return this.#walk(node.body, node.kind === 'with' ? value : dot);
-        });
+        return this.#scoped(() => this.#choose(node, dot));
       case 'range':
         return this.#scoped(() => this.#range(node, dot));
       case 'template':
@@ -92,6 +95,18 @@ class Execution {
     }
   }
 
+  /** The first branch of a chain that is taken, or what its last one has for `else`. */
+  #choose(first: Branch, dot: unknown): Flow {
+    for (let branch = first; ;) {
+      const value = this.#pipeline(branch.pipeline, dot);
+      if (isTrue(value)) return this.#walk(branch.body, branch.kind === 'with' ? value : dot);
+      const [next, ...more] = branch.otherwise;
+      if (more.length > 0 || (next?.kind !== 'if' && next?.kind !== 'with'))
+        return this.#walk(branch.otherwise, dot);
+      branch = next;
+    }
+  }
+
   /** What is declared within is forgotten after. */
   #scoped(body: () => Flow): Flow {
     const length = this.#variables.length;
@@ -102,7 +117,7 @@ class Execution {
     }
   }
 
-  #range(node: Extract<Node, { kind: 'if' | 'with' | 'range' }>, dot: unknown): Flow {
+  #range(node: Branch, dot: unknown): Flow {
     const { variables, assigns, commands } = node.pipeline;
     const entries = entriesOf(this.#pipeline({ variables: [], assigns: false, commands }, dot));
     if (entries.length === 0) return this.#walk(node.otherwise, dot);

@@ -121,6 +121,13 @@ t.test('functions', (t) => {
   t.end();
 });
 
+t.test('a chain of else if may be of any length', (t) => {
+  const chain = '{{else if eq .Name "other"}}a'.repeat(5000);
+  t.equal(render(`{{if false}}a${chain}{{else with .On}}{{.}}{{else}}a{{end}}`), 'true');
+  t.equal(render(`{{if false}}a${chain}{{else}}b{{end}}`), 'b');
+  t.end();
+});
+
 t.test('what docker refuses is refused, in one sentence', (t) => {
   const refused = [
     '{{.Nope}}',
@@ -146,6 +153,9 @@ t.test('what docker refuses is refused, in one sentence', (t) => {
     '{{eq 1}}',
     '{{eq 1 "a"}}',
     '{{define "T"}}{{template "T"}}{{end}}{{template "T"}}',
+    '{{if true}}'.repeat(20_000) + '{{end}}'.repeat(20_000),
+    '{{' + '('.repeat(20_000) + '1' + ')'.repeat(20_000) + '}}',
+    `{{define "T"}}${'{{if true}}'.repeat(90)}{{template "T"}}${'{{end}}'.repeat(90)}{{end}}{{template "T"}}`,
   ];
   for (const template of refused)
     t.throws(
