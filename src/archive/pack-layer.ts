@@ -189,9 +189,9 @@ class Packer {
     path: ByteString,
     marks: DirectoryMarks | undefined,
   ): Generator<Uint8Array, void> {
-    const walking = walkTreesIn<void, Uint8Array>([fd], (walk) => this.#content(walk, path, marks));
+    const visit = (walk: TreeWalk): Visit<void, Uint8Array> => this.#content(walk, path, marks);
     try {
-      yield* walking;
+      yield* walkTreesIn([fd], visit);
     } catch (error) {
       throw error instanceof Errno ? unreadable(-error.errno, path) : error;
     }

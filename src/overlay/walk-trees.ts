@@ -163,7 +163,7 @@ export function walkTrees<R>(
   flags = O_PATH,
 ): R {
   const walking = walkTreesIn<R, never>(roots, first, flags);
-  return walking.next().value as R;
+  return walking.next().value;
 }
 
 /** As `walkTrees`; yields what the visits yield. */
