@@ -109,6 +109,51 @@ await onUnion(
   },
 );
 
+await onUnion(
+  t,
+  'a name written through and removed, another of which nobody has heard before',
+  link,
+  async (s) => {
+    await layLinks(s);
+    await s.mount();
+    await overwrite(s.mnt, 'a', 'FIRST');
+    await s.mnt.unlink('a');
+    dropCaches();
+    s.t.equal(await s.mnt.get('dir/b'), 'FIRST content', 'it leads to what was written');
+    s.t.equal((await s.mnt.lstat('dir/b')).nlink, 2);
+    await s.remount();
+    s.t.equal(await s.mnt.get('dir/b'), 'FIRST content', 'after a remount, too');
+    s.t.equal(
+      await s.mnt.get('other/c'),
+      'first content',
+      'a name that was never used is the lower file again, as without an index on the kernel',
+    );
+  },
+);
+
+await onUnion(
+  t,
+  'a further name that a lookup brings into the upper leaves its directory its times',
+  link,
+  async (s) => {
+    await layLinks(s);
+    await s.disk.utimens('lower1/dir', [100, 1], [200, 2]);
+    await s.disk.utimens('lower1/other', [300, 3], [400, 4]);
+    await s.mount();
+    await s.mnt.lstat('other/c');
+    await overwrite(s.mnt, 'a', 'FIRST');
+    await s.mnt.lstat('dir/b');
+    const times = async (name: string) => {
+      const { atime, mtime } = await s.disk.lstat(`upper/${name}`);
+      return { atime, mtime };
+    };
+    s.t.same(await times('dir'), { atime: 100_000_000_001n, mtime: 200_000_000_002n });
+    s.t.same(await times('other'), { atime: 300_000_000_003n, mtime: 400_000_000_004n });
+    for (const path of ['dir/b', 'other/c'])
+      s.t.equal(await s.disk.get(`upper/${path}`), 'FIRST content', `${path} is in the upper`);
+  },
+);
+
 await onUnion(t, 'a name renamed, and one renamed over another', link, async (s) => {
   await layLinks(s);
   await s.mount();

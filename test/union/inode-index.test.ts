@@ -146,6 +146,30 @@ await onUnion(
   },
 );
 
+await onUnion(
+  t,
+  'a name written through and removed leaves the others, which nobody has looked up',
+  indexed,
+  async (s) => {
+    await layLinks(s);
+    await s.mount();
+    await overwrite(s.mnt, 'a', 'TWO');
+    await s.mnt.unlink('a');
+    for (const by of [plyfs, kernel]) {
+      await s.remount(by);
+      s.t.match(await s.mnt.lstat('dir/b'), { nlink: 2 }, `in the next mount, by ${by.name}`);
+      s.t.equal(await s.mnt.get('dir/b'), 'TWO');
+    }
+    await s.remount();
+    await s.mnt.unlink('dir/b');
+    await s.remount();
+    s.t.match(await s.mnt.lstat('c'), { nlink: 1 });
+    await s.mnt.unlink('c');
+    await s.unmount();
+    s.t.same(readdirSync(`${s.union.base}/work/index`), [], 'with the last name goes the copy');
+  },
+);
+
 await onUnion(t, 'the last name of a file that is open is removed', indexed, async (s) => {
   await layLinks(s);
   await s.mount();

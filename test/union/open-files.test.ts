@@ -87,31 +87,43 @@ await onUnion(
   'more open files without a name than there are descriptors',
   { needsRoot: true },
   async (s) => {
-    for (let i = 0; i < 300; i++) await s.disk.put(`lower1/f${i}`, `content ${i}`);
+    const rounds = ['first', 'second'];
+    for (const round of rounds) {
+      for (let i = 0; i < 300; i++) await s.disk.put(`lower1/${round}${i}`, `content ${i}`);
+    }
     await s.union.mount(limited(256));
     const inside = await s.start();
-    const fds: number[] = [];
-    for (let i = 0; i < 300; i++) {
-      const fd = await inside.open(`f${i}`, O_RDWR);
-      await inside.write(fd, 'CONTENT', 0);
-      await inside.unlink(`f${i}`);
-      fds.push(fd);
-    }
-    s.t.ok(parked(s).length > 0, `${parked(s).length} are kept in the workdir`);
-    s.t.ok(descriptorsOf(daemonOf(s)) < 256);
-    for (const [i, fd] of fds.entries()) {
-      if ((await inside.fstat(fd)).nlink !== 0) s.t.fail(`f${i} has a link`);
-      if ((await inside.read(fd, 20, 0)) !== `CONTENT ${i}`) s.t.fail(`f${i} has lost its content`);
-      await inside.write(fd, 'again', 0);
+    const inWorkdir: number[] = [];
+    for (const round of rounds) {
+      const fds: number[] = [];
+      for (let i = 0; i < 300; i++) {
+        const fd = await inside.open(`${round}${i}`, O_RDWR);
+        await inside.write(fd, 'CONTENT', 0);
+        await inside.unlink(`${round}${i}`);
+        fds.push(fd);
+      }
+      inWorkdir.push(parked(s).length);
+      s.t.ok(descriptorsOf(daemonOf(s)) < 256);
+      for (const [i, fd] of fds.entries()) {
+        if ((await inside.fstat(fd)).nlink !== 0) s.t.fail(`${round}${i} has a link`);
+        if ((await inside.read(fd, 20, 0)) !== `CONTENT ${i}`)
+          s.t.fail(`${round}${i} has lost its content`);
+        await inside.write(fd, 'again', 0);
+      }
+      s.t.notOk((await inside.names()).some((name) => name.startsWith(round)));
+      for (const fd of fds) await inside.close(fd);
+      await eventually(() => {
+        dropCaches();
+        return parked(s).length === 0;
+      }, 'the workdir is empty when the files are closed');
     }
     s.t.same(await inside.names(), []);
-    for (const fd of fds) await inside.close(fd);
-    dropCaches();
-    await eventually(
-      () => parked(s).length === 0,
-      'the workdir is empty when the files are closed',
+    const [first = 0, second = 0] = inWorkdir;
+    s.t.ok(
+      first > 300 - 256 / 4 && first < 300,
+      `${first} are kept in the workdir: descriptors take a quarter of those allowed`,
     );
-    s.t.same(parked(s), []);
+    s.t.ok(second < 300 - 10, `descriptors that were given back are used again: ${second}`);
   },
 );
 

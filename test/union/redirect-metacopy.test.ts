@@ -303,6 +303,85 @@ for (const mode of [
   );
 }
 
+/**
+ * What a redirect of the topmost layer leads to, by the directory that carries it: its value, what
+ * the middle layer has, and what shows, which is what the kernel shows. The bottom layer has
+ * `below` in every directory that is named here.
+ */
+const opaqueTargets: Record<
+  string,
+  {
+    readonly redirect: string;
+    readonly opaque: string;
+    readonly middle: Readonly<Record<string, string>>;
+    readonly further?: readonly [path: string, redirect: string];
+    readonly bottom: string;
+    readonly shows: readonly string[];
+  }
+> = {
+  relative: {
+    redirect: 'old-relative',
+    opaque: 'old-relative',
+    middle: { 'old-relative/middle': 'x' },
+    bottom: 'old-relative',
+    shows: ['middle', 'top'],
+  },
+  absolute: {
+    redirect: '/far/old',
+    opaque: 'far/old',
+    middle: { 'far/old/middle': 'x' },
+    bottom: 'far/old',
+    shows: ['middle', 'top'],
+  },
+  'on the way': {
+    redirect: '/out/in/old',
+    opaque: 'out/in',
+    middle: { 'out/in/old/middle': 'x' },
+    bottom: 'out/in/old',
+    shows: ['middle', 'top'],
+  },
+  'on the way, where it ends': {
+    redirect: '/ends/in/old',
+    opaque: 'ends/in',
+    middle: { 'ends/in/': '' },
+    bottom: 'ends/in/old',
+    shows: ['top'],
+  },
+  'and out of it again': {
+    redirect: '/again/in/old',
+    opaque: 'again/in',
+    middle: { 'again/in/old/middle': 'x' },
+    further: ['again/in/old', '/elsewhere/old'],
+    bottom: 'elsewhere/old',
+    shows: ['below', 'middle', 'top'],
+  },
+};
+
+await onUnion(
+  t,
+  'an opaque directory below a redirect, and on its way, ends it as on the kernel',
+  wanted,
+  async (s) => {
+    for (const [name, target] of Object.entries(opaqueTargets)) {
+      await s.lay('lower1', { [`${name}/top`]: 'x' });
+      await s.lay('lower2', target.middle);
+      await s.lay('lower3', { [`${target.bottom}/below`]: 'x' });
+      await s.disk.setxattr(`lower1/${name}`, 'trusted.overlay.redirect', target.redirect);
+      await s.opaque(`lower2/${target.opaque}`);
+      if (target.further !== undefined) {
+        const [path, redirect] = target.further;
+        await s.disk.setxattr(`lower2/${path}`, 'trusted.overlay.redirect', redirect);
+      }
+    }
+    for (const by of [kernel, plyfs]) {
+      await s.mount(by);
+      for (const [name, { shows }] of Object.entries(opaqueTargets))
+        s.t.same(await s.mnt.names(name), shows, `${name}, by ${by.name}`);
+      await s.unmount();
+    }
+  },
+);
+
 await onUnion(t, 'hostile redirects lead nowhere', { layers: 2, needsRoot: true }, async (s) => {
   await s.lay('lower2', { 'dir/file': 'x', 'secret/file': 'secret' });
   await s.disk.put('outside', 'outside');

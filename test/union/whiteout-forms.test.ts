@@ -249,6 +249,29 @@ await onUnion(
   },
 );
 
+for (const layer of ['lower1', 'lower2']) {
+  await onUnion(
+    t,
+    `an AUFS marker beside the directory of its name in ${layer} ends the merge of what is looked up unlisted`,
+    { layers: 3, options: ['whiteout=aufs'] },
+    async (s) => {
+      await s.lay('lower3', { 'd/bottom': 'x', 'dir/d/bottom': 'x' });
+      for (const holder of ['lower1', 'lower2'])
+        await s.lay(holder, { [`d/${holder}`]: 'x', [`dir/d/${holder}`]: 'x' });
+      await s.lay(layer, { '.wh.d': '', 'dir/.wh.d': '' });
+      await s.mount();
+      const shown = layer === 'lower1' ? ['lower1'] : ['lower1', 'lower2'];
+      for (const d of ['d', 'dir/d']) {
+        for (const name of ['lower1', 'lower2', 'bottom']) {
+          if (shown.includes(name)) s.t.equal(await s.mnt.get(`${d}/${name}`), 'x');
+          else await s.fails('ENOENT', s.mnt.lstat(`${d}/${name}`), `${d}/${name}`);
+        }
+        s.t.same(await s.mnt.names(d), shown, d);
+      }
+    },
+  );
+}
+
 /** Makes `path` a whiteout by xattr, and its directory one that may hold such. */
 async function xattrWhiteout(
   s: UnionScene,

@@ -12,7 +12,7 @@ import {
   SEEK_DATA,
   W_OK,
 } from '../constants.js';
-import type { Actor } from '../actor.js';
+import type { Actor, Stat } from '../actor.js';
 import { asLowerTree } from './lower-tree.js';
 import type { UnionCases, UnionScene } from './scene.js';
 
@@ -25,6 +25,15 @@ async function triggers(
 ): Promise<void> {
   await act(s.mnt, name);
   s.t.ok((await s.inUpper()).includes(name), `${what} copies up`);
+}
+
+/** For utimens: access and modification time, of seconds and nanoseconds. */
+function times({ atime, mtime }: Stat): [[number, number], [number, number]] {
+  const parts = (time: bigint): [number, number] => [
+    Number(time / 1_000_000_000n),
+    Number(time % 1_000_000_000n),
+  ];
+  return [parts(atime), parts(mtime)];
 }
 
 export const copyUpCases: UnionCases = {
@@ -116,23 +125,31 @@ export const copyUpCases: UnionCases = {
       await asLowerTree(s);
       await s.disk.mknod('lower1/device', S_IFCHR, 5, 1);
       await s.disk.chmod('lower1/device', 0o620);
+      const names = ['link', 'fifo', 'socket', 'device'];
+      for (const [i, name] of names.entries())
+        await s.disk.lchown(`lower1/${name}`, 1010 + i, 2020 + i);
       await s.disk.utimens('lower1/device', [77, 7], [88, 8]);
       await s.mount();
       const before = await s.shown();
-      for (const name of ['link', 'fifo', 'socket', 'device']) {
-        const { uid, gid } = await s.mnt.lstat(name);
-        await s.mnt.lchown(name, uid, gid);
+      // By what leaves owner and mode alone: a chown, also to the same owner, would mend a lost one.
+      for (const name of names) {
+        const [atime, mtime] = times(await s.mnt.lstat(name));
+        await s.mnt.utimens(name, atime, mtime);
         s.t.ok((await s.inUpper()).includes(name), name);
       }
       s.same(await s.shown(), before, 'nothing but ctime changed');
-      for (const name of ['link', 'fifo', 'socket', 'device']) {
+      for (const [i, name] of names.entries()) {
+        const { uid, gid } = await s.disk.lstat(`upper/${name}`);
+        s.t.same([uid, gid], [1010 + i, 2020 + i], `${name} in the upper`);
+      }
+      for (const name of names) {
         await s.mnt.rename(name, `${name}2`);
         await s.mnt.rename(`${name}2`, name);
       }
       const { mtime, mode, uid, rdev } = await s.disk.lstat('upper/device');
       s.t.match(
         { mtime, mode, uid, rdev },
-        { mtime: 88_000_000_008n, mode: S_IFCHR | 0o620, uid: 0, rdev: '5:1' },
+        { mtime: 88_000_000_008n, mode: S_IFCHR | 0o620, uid: 1013, rdev: '5:1' },
       );
     },
   },

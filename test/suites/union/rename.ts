@@ -121,6 +121,27 @@ export const renameCases: UnionCases = {
     s.t.same(await s.mnt.names('c'), ['own']);
   },
 
+  'RENAME_EXCHANGE of an upper directory with a file that hides a lower directory': async (s) => {
+    await s.lay('lower1', { 'one/below': 'x', 'two/below': 'x' });
+    await s.mount();
+    for (const name of ['one', 'two']) {
+      await s.mnt.unlink(`${name}/below`);
+      await s.mnt.rmdir(name);
+      await s.mnt.put(name, `a file, ${name}`);
+      await s.mnt.mkdir(`${name}-new`);
+      await s.mnt.put(`${name}-new/own`, 'x');
+    }
+    await s.mnt.rename('one-new', 'one', RENAME_EXCHANGE);
+    await s.mnt.rename('two', 'two-new', RENAME_EXCHANGE);
+    for (const when of ['at once', 'after a remount']) {
+      for (const name of ['one', 'two']) {
+        s.t.same(await s.mnt.names(name), ['own'], `${name} ${when}: nothing from below`);
+        s.t.equal(await s.mnt.get(`${name}-new`), `a file, ${name}`, `${name}-new ${when}`);
+      }
+      if (when === 'at once') await s.remount();
+    }
+  },
+
   'RENAME_WHITEOUT is refused, and nothing moves': async (s) => {
     await s.lay('lower1', { a: 'a' });
     await s.mount();
