@@ -71,7 +71,7 @@ const probe = new Float64Array(24);
 export function readMarks(directory: LayerDirectory): Readonly<DirectoryMarks> {
   let marks: DirectoryMarks | undefined;
   const attributes = marksAmong(directory, '' as ByteString);
-  if (typeof attributes === 'number') failUnless(attributes, withoutMarks);
+  if (typeof attributes === 'number') requireUnmarked(attributes);
   else if (attributes.length > 0) {
     const { marks: ours, unbelieved } = directory.layer;
     const prefix = overlayPrefix(ours);
@@ -84,7 +84,7 @@ export function readMarks(directory: LayerDirectory): Readonly<DirectoryMarks> {
       }
       const value = readXattr(directory, '' as ByteString, attribute);
       if (typeof value === 'number') {
-        failUnless(value, withoutMarks);
+        requireUnmarked(value);
         continue;
       }
       const text = value.toString('latin1');
@@ -111,18 +111,19 @@ export function readMarks(directory: LayerDirectory): Readonly<DirectoryMarks> {
 
 function valueIs(directory: LayerDirectory, attribute: string, expected: string): boolean {
   const value = readXattr(directory, '' as ByteString, attribute as ByteString);
-  if (typeof value === 'number') failUnless(value, withoutMarks);
+  if (typeof value === 'number') requireUnmarked(value);
   return typeof value !== 'number' && value.toString('latin1') === expected;
 }
 
 /**
- * Ways in which a directory says that it carries no mark, or none for us. After any other failure
- * it may well carry one.
+ * Ways in which a file or directory says that it carries no mark, or none for us. After any other
+ * failure it may well carry one.
  */
 const withoutMarks: readonly number[] = [-E.ENODATA, -E.EOPNOTSUPP, -E.EACCES, -E.EPERM];
 
-function failUnless(result: number, expected: readonly number[]): void {
-  if (!expected.includes(result)) throw new Errno(-result, 'getxattr');
+/** Throws `Errno` for a `-errno` that leaves open whether there is a mark. */
+export function requireUnmarked(result: number): void {
+  if (!withoutMarks.includes(result)) throw new Errno(-result, 'getxattr');
 }
 
 /** The value of the file's `overlay.NAME`, if it carries that. */
@@ -137,6 +138,6 @@ export function readOverlayXattr(
     (overlayPrefix(directory.layer.marks) + suffix) as ByteString,
   );
   if (typeof value !== 'number') return value;
-  failUnless(value, withoutMarks);
+  requireUnmarked(value);
   return undefined;
 }

@@ -591,14 +591,22 @@ function copyUpData(
     if (size > keep) check(sys.ftruncate(to, size), 'truncate');
     restoreTimes(to, '' as ByteString, stat);
     check(sys.fsync(to), 'fsync');
-    for (const suffix of ['metacopy', 'redirect'])
-      removeXattrAsOwner(to, '' as ByteString, upper.attribute(suffix));
+    // A mark that stays would give the lower file's data to whoever mounts next.
+    const unmarked = removeXattrAsOwner(to, '' as ByteString, upper.attribute('metacopy'));
+    if (unmarked !== -E.ENODATA) check(unmarked, 'metacopy');
+    // It says nothing of a file that has its data.
+    removeXattrAsOwner(to, '' as ByteString, upper.attribute('redirect'));
     node.data = null;
     context.files.drop(node);
     context.files.put(node, to, true);
     if (started > 0) announce(context, node, layer, Math.min(size, keep), started);
   };
   const undo = (error: unknown): never => {
+    try {
+      restoreTimes(to, '' as ByteString, stat);
+    } catch (failed) {
+      if (!(failed instanceof Errno)) throw failed;
+    }
     sys.close(to);
     throw error;
   };

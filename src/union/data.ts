@@ -14,7 +14,7 @@ import { requireFollowed } from '../overlay/belief.js';
 import type { UnionContext } from './context.js';
 import type { LayerDirectory } from '../overlay/layer.js';
 import type { DirectoryNode, Node } from './node.js';
-import { marksAmong, readOverlayXattr } from '../overlay/marks.js';
+import { marksAmong, readOverlayXattr, requireUnmarked } from '../overlay/marks.js';
 import { approach, MOST_COMPONENTS, turn, type Approach } from './redirect.js';
 import { fileType, newStatBuffer, S_IFREG } from '../overlay/stat-buffer.js';
 import { probe } from '../overlay/whiteout.js';
@@ -65,7 +65,11 @@ function missing(node: Node): never {
 function isMetacopy(place: Place): boolean {
   if (place.holder.layer.bottom) return false;
   const names = marksAmong(place.holder, place.name);
-  if (typeof names === 'number') return false;
+  if (typeof names === 'number') {
+    // Who takes it for whole reads zeros, and writes where the next mount does not look.
+    requireUnmarked(names);
+    return false;
+  }
   const { marks, unbelieved } = place.holder.layer;
   const mark = `${overlayPrefix(marks)}metacopy`;
   let found = false;

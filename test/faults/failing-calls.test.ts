@@ -9,6 +9,7 @@ import { failureSweep } from './failure-sweep.js';
 
 const chosen = choose(
   'copy-up by truncate to less',
+  'a write to a metadata-only copy',
   'exchange of a new directory and a file of the lower',
   'rmdir of a directory that holds whiteouts',
   'symlink over a whiteout',

@@ -20,6 +20,8 @@ export interface FaultScenario {
   readonly options?: readonly string[];
   /** Lays out the directory in the lower layer, which is the actor's working directory. */
   lay(lower: Actor): Promise<void>;
+  /** The same in the upper, for what only another union leaves there. */
+  layUpper?(upper: Actor): Promise<void>;
   /** Leads to the state before; through the mount, in the same directory. */
   prepare?(mnt: Actor): Promise<void>;
   act(mnt: Actor): Promise<unknown>;
@@ -161,6 +163,18 @@ const copyUps: Record<string, FaultScenario> = {
     lay: (lower) => layFile(lower),
     prepare: above,
     act: (mnt) => mnt.link(FILE, 'closed/name'),
+  },
+  'a write to a metadata-only copy': {
+    // Such a copy without an origin has the number of the upper file.
+    newNumber: ['file'],
+    lay: (lower) => lower.put('file', 'x'.repeat(20_000)),
+    layUpper: async (upper) => {
+      await upper.put('file', '');
+      await upper.truncate('file', 20_000);
+      await upper.chmod('file', 0o640);
+      await upper.setxattr('file', 'trusted.overlay.metacopy', '');
+    },
+    act: (mnt) => writeTo(mnt, 'file', 'X'),
   },
   'copy-up of a symbolic link': {
     lay: async (lower) => {

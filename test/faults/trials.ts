@@ -29,7 +29,7 @@ export interface Place {
 
 const lowerOf = ({ base, lower = `${base}/lower1` }: Place): string => lower;
 
-/** Lays the trials `from` to `to - 1` into the lower layer, which must not be mounted. */
+/** Lays the trials `from` to `to - 1` into the layers, which must not be mounted. */
 export async function layTrials(
   place: Place,
   scenario: FaultScenario,
@@ -37,14 +37,21 @@ export async function layTrials(
   to: number,
 ): Promise<void> {
   const lower = lowerOf(place);
-  for (let i = from; i < to; i++) {
-    const actor = await Actor.start({ cwd: lower });
+  const lay = async (layer: string, i: number, into: FaultScenario['lay']): Promise<void> => {
+    const actor = await Actor.start({ cwd: layer });
     await actor.mkdir(`t${i}`);
     await actor.chdir(`t${i}`);
-    await scenario.lay(actor);
+    await into(actor);
     await actor.end();
+    await succeed(['find', `${layer}/t${i}`, '-exec', 'touch', '-h', '-d', PAST, '{}', '+']);
+  };
+  for (let i = from; i < to; i++) {
+    await lay(lower, i, (actor) => scenario.lay(actor));
+    const { layUpper } = scenario;
+    if (layUpper !== undefined)
+      await lay(`${place.base}/upper`, i, (actor) => layUpper.call(scenario, actor));
   }
-  await succeed(['find', lower, '-exec', 'touch', '-h', '-d', PAST, '{}', '+']);
+  await succeed(['touch', '-d', PAST, lower]);
 }
 
 /** The mount as a trial sees it, and the acting user. */
