@@ -206,9 +206,10 @@ t.test('the topmost shows a name; directories merge down to something else', asy
   writeFileSync(`${b}/file`, '');
   for (const layer of [a, b, d]) mkdirSync(`${layer}/dir`);
   writeFileSync(`${c}/dir`, '');
+  for (const layer of [a, b, c, d]) mkdirSync(`${layer}/everywhere`);
   writeFileSync(`${d}/last`, '');
   const found = entries([a, b, c, d], true);
-  t.same([...found.keys()].sort(), ['dir', 'file', 'last']);
+  t.same([...found.keys()].sort(), ['dir', 'everywhere', 'file', 'last']);
   t.equal(found.get('file')?.ino, statSync(`${a}/file`).ino);
   t.equal(found.get('file')?.covers, true, 'the lower file would come back');
   const dir = found.get('dir');
@@ -222,6 +223,9 @@ t.test('the topmost shows a name; directories merge down to something else', asy
     statSync(`${b}/dir`).ino,
     'a directory of the upper has the number of the one below',
   );
+  const everywhere = found.get('everywhere');
+  t.equal(everywhere?.below.length, 3);
+  t.equal(everywhere?.ino, statSync(`${b}/everywhere`).ino, 'the topmost one below');
   t.equal(found.get('last')?.holder.layer.index, 3);
 });
 

@@ -160,12 +160,12 @@ await onUnion(
       s.t.match(await s.mnt.lstat('dir/b'), { nlink: 2 }, `in the next mount, by ${by.name}`);
       s.t.equal(await s.mnt.get('dir/b'), 'TWO');
     }
+    await overwrite(s.mnt, 'dir/b', 'TWO');
     // As a crash leaves it while the copy gets a name: relative to the lower file's three.
     await s.unmount();
     const [entry = ''] = readdirSync(`${s.union.base}/work/index`);
     await s.disk.setxattr(`work/index/${entry}`, 'trusted.overlay.nlink', 'L-1');
     await s.mount();
-    s.t.match(await s.mnt.lstat('c'), { nlink: 2 });
     await s.mnt.unlink('dir/b');
     await s.remount();
     s.t.match(await s.mnt.lstat('c'), { nlink: 1 });
