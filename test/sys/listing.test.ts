@@ -230,12 +230,19 @@ t.test('the topmost shows a name; directories merge down to something else', asy
 });
 
 t.test('a device 0:0 hides the name below', { skip: !isRoot && 'needs root' }, async (t) => {
-  const [a, b] = layers(t, 2) as [string, string];
+  const [a, b, upper] = layers(t, 3) as [string, string, string];
   execFileSync('mknod', [`${a}/gone`, 'c', '0', '0']);
   execFileSync('mknod', [`${a}/null`, 'c', '1', '3']);
   for (const name of ['gone', 'kept']) writeFileSync(`${b}/${name}`, '');
   t.same([...entries([a, b], false).keys()].sort(), ['kept', 'null']);
   t.same([...entries([a], false).keys()], ['null'], 'alone as well');
+  for (const name of ['gone', 'kept', 'null']) writeFileSync(`${upper}/${name}`, '');
+  const found = entries([upper, a, b], true);
+  t.same(
+    ['gone', 'kept', 'null'].map((name) => found.get(name)?.covers),
+    [false, true, true],
+    'what is hidden below need not be hidden again',
+  );
 });
 
 t.test('says how much room it needs, and what it cannot tell', async (t) => {

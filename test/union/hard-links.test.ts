@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { Actor } from '../suites/actor.js';
 import { O_RDWR, O_WRONLY } from '../suites/constants.js';
+import { overlayPrefix } from '../suites/mounters.js';
 import type { UnionScene } from '../suites/union/scene.js';
 import { dropCaches, onUnion } from './with-union.js';
 
@@ -117,6 +118,10 @@ await onUnion(
     await layLinks(s);
     await s.mount();
     await overwrite(s.mnt, 'a', 'FIRST');
+    s.t.notOk(
+      (await s.disk.listxattr('upper/a')).includes(`${overlayPrefix}origin`),
+      'the number of the lower file stays with the names that are still its own',
+    );
     await s.mnt.unlink('a');
     dropCaches();
     s.t.equal(await s.mnt.get('dir/b'), 'FIRST content', 'it leads to what was written');
