@@ -47,9 +47,10 @@ export async function layTrials(
   };
   for (let i = from; i < to; i++) {
     await lay(lower, i, (actor) => scenario.lay(actor));
-    const { layUpper } = scenario;
-    if (layUpper !== undefined)
-      await lay(`${place.base}/upper`, i, (actor) => layUpper.call(scenario, actor));
+    if (scenario.layUpper !== undefined)
+      await lay(`${place.base}/upper`, i, async (actor) => {
+        await scenario.layUpper?.(actor);
+      });
   }
   await succeed(['touch', '-d', PAST, lower]);
 }
