@@ -397,6 +397,45 @@ t.test('mounts without extended attributes, and read-only ones', async (t) => {
   t.same(s.fs.calls, []);
 });
 
+t.test('every change of a read-only mount is EROFS, whatever the request holds', async (t) => {
+  const s = await start(t, { readOnly: true });
+  const changes = [
+    'SETATTR',
+    'SYMLINK',
+    'MKNOD',
+    'MKDIR',
+    'UNLINK',
+    'RMDIR',
+    'RENAME',
+    'LINK',
+    'WRITE',
+    'SETXATTR',
+    'REMOVEXATTR',
+    'CREATE',
+    'FALLOCATE',
+    'RENAME2',
+    'COPY_FILE_RANGE',
+    'TMPFILE',
+    'COPY_FILE_RANGE_64',
+  ] as const;
+  for (const name of changes)
+    t.equal((await s.ask(Opcode[name], 1, Buffer.alloc(64))).result, -E.EROFS, name);
+  t.same(s.fs.calls, []);
+});
+
+t.test('a file system that cannot be destroyed leaves its session closed', async (t) => {
+  const session = new FakeSession();
+  const fs = new MemoryFileSystem(t.testdir());
+  fs.destroy = () => {
+    throw new Errno(E.EIO);
+  };
+  const done = serve(session, fs, defaultServeOptions);
+  await session.request(message(Opcode.INIT, 0, initBody(INIT_FLAGS)));
+  session.unmount();
+  await t.rejects(done, { errno: E.EIO });
+  t.equal(session.closed, 1);
+});
+
 t.test('listings', async (t) => {
   const s = await start(t);
   for (let i = 0; i < 20; i++) await makeFile(s, `file${i}`);
@@ -432,6 +471,18 @@ t.test('a listing that fails half-way delivers what holds references', async (t)
     { name: 'a', node: 7, cookie: 1, type: 8 },
   ]);
   t.equal((await s.ask(Opcode.READDIRPLUS, 1, readIn(1, 4096))).result, -E.EACCES);
+});
+
+t.test('references that the kernel does not take are given back', async (t) => {
+  const s = await start(t);
+  s.fs.readdir = (_node, _cookie, _plus, sink) => {
+    sink.entryPlus('.' as never, 1 as NodeId, s.fs.out, 4, 1);
+    sink.entryPlus('a' as never, 7 as NodeId, s.fs.out, 8, 2);
+  };
+  await s.ask(Opcode.READDIRPLUS, 1, readIn(0, 4096));
+  t.same(s.fs.calls, ['forget 1 1'], 'with attributes it takes all but that of the directory');
+  await s.ask(Opcode.READDIR, 1, readIn(0, 4096));
+  t.same(s.fs.calls.slice(1), ['forget 1 1', 'forget 7 1'], 'without, none');
 });
 
 t.test('FORGET and BATCH_FORGET take no answer', async (t) => {
@@ -563,6 +614,17 @@ t.test('what was not expected becomes EIO and a report', async (t) => {
     -E.EOPNOTSUPP,
     'no number that the kernel drops',
   );
+  for (const [errno, answered] of [
+    [511, 511],
+    [512, E.EIO],
+    [0, E.EIO],
+    [-1, E.EIO],
+  ] as const) {
+    s.fs.before = () => {
+      throw new Errno(errno);
+    };
+    t.equal((await s.ask(Opcode.GETATTR, 1, Buffer.alloc(16))).result, -answered, `${errno}`);
+  }
 });
 
 t.test('traces', async (t) => {
