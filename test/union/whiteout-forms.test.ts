@@ -252,7 +252,7 @@ await onUnion(
 for (const layer of ['lower1', 'lower2']) {
   await onUnion(
     t,
-    `an AUFS marker beside the directory of its name in ${layer} ends the merge of what is looked up unlisted`,
+    `an AUFS marker beside its directory in ${layer} ends the merge, also of what is not listed`,
     { layers: 3, options: ['whiteout=aufs'] },
     async (s) => {
       await s.lay('lower3', { 'd/bottom': 'x', 'dir/d/bottom': 'x' });

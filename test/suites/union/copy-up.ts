@@ -131,7 +131,8 @@ export const copyUpCases: UnionCases = {
       await s.disk.utimens('lower1/device', [77, 7], [88, 8]);
       await s.mount();
       const before = await s.shown();
-      // By what leaves owner and mode alone: a chown, also to the same owner, would mend a lost one.
+      // By what leaves owner and mode alone: a chown, also to the same owner, would mend a lost
+      // one.
       for (const name of names) {
         const [atime, mtime] = times(await s.mnt.lstat(name));
         await s.mnt.utimens(name, atime, mtime);
