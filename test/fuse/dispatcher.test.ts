@@ -432,7 +432,7 @@ t.test('a file system that cannot be destroyed leaves its session closed', async
   const done = serve(session, fs, defaultServeOptions);
   await session.request(message(Opcode.INIT, 0, initBody(INIT_FLAGS)));
   session.unmount();
-  await t.rejects(done, { errno: E.EIO });
+  await t.rejects(done, new Errno(E.EIO));
   t.equal(session.closed, 1);
 });
 
