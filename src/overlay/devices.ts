@@ -89,13 +89,17 @@ export class Devices implements DirectoryDevices {
     return met;
   }
 
-  /** That of the open file `fd`, whose attributes are entry 0 of `stat`. */
-  ofOpen(fd: number, stat: Float64Array): Device {
+  /**
+   * That of the open file `fd`, whose attributes are entry 0 of `stat`. `sameFileSystem`: a
+   * descriptor that can be asked for its file system's UUID, where `fd` is open for its path alone
+   * and no directory.
+   */
+  ofOpen(fd: number, stat: Float64Array, sameFileSystem?: number): Device {
     const number = deviceNumber(
       field(stat, 0, StatField.DevMajor),
       field(stat, 0, StatField.DevMinor),
     );
-    return this.#known.get(number) ?? this.#meet(number, fd);
+    return this.#known.get(number) ?? this.#meet(number, fd, sameFileSystem);
   }
 
   /** That of a directory, which is asked. */
@@ -113,14 +117,15 @@ export class Devices implements DirectoryDevices {
     );
   }
 
-  #meet(number: number, fd: number): Device {
+  #meet(number: number, fd: number, sameFileSystem = fd): Device {
     // A UUID is told to descriptors that were opened for more than their path.
     const opened =
       fd < 0 ? fd : sys.openat(fd, '' as ByteString, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-    const described = describe(number, opened >= 0 ? opened : fd, false, {
-      base: 0,
-      limit: 2 ** MET_BITS,
-    });
+    const unplaced = { base: 0, limit: 2 ** MET_BITS };
+    const described =
+      opened >= 0
+        ? describe(number, opened, false, unplaced)
+        : describe(number, fd, false, unplaced, sameFileSystem);
     if (opened >= 0) sys.close(opened);
     // By name, so that the range is the same in the next mount, in whatever order devices are met.
     let range = hashOf(described.name) % MET_RANGES;
@@ -137,9 +142,10 @@ function describe(
   fd: number,
   own: boolean,
   range: Pick<Device, 'base' | 'limit'>,
+  sameFileSystem = fd,
 ): Device {
   const uuid = Buffer.alloc(16);
-  const usable = sys.fsuuid(fd, uuid) >= 0 && (own || uuid.some((byte) => byte !== 0));
+  const usable = sys.fsuuid(sameFileSystem, uuid) >= 0 && (own || uuid.some((byte) => byte !== 0));
   const [major, minor] = [Math.floor(number / 2 ** 20), number % 2 ** 20];
   const name = usable ? `${uuid.toString('hex')}/${subvolumeOf(fd)}` : `${major}:${minor}`;
   return {

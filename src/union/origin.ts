@@ -143,7 +143,7 @@ export class Origins {
     const device =
       sys.statx(fd, '' as ByteString, this.#stat, 0) < 0
         ? undefined
-        : this.#devices.ofOpen(fd, this.#stat);
+        : this.#devices.ofOpen(fd, this.#stat, lower);
     sys.close(fd);
     return device;
   }

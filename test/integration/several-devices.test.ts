@@ -2,6 +2,7 @@
  * Lowers that show files of several devices and that take a peer or a file system of Debian's:
  * subvolumes of btrfs, mergerfs, fuse-overlayfs.
  */
+import { chmod, lstat } from 'node:fs/promises';
 import t, { type Test } from 'tap';
 import { packTree } from '../../src/archive/pack-layer.js';
 import { treeSize } from '../../src/archive/layer-size.js';
@@ -71,6 +72,39 @@ t.test('subvolumes of btrfs, numbered alike in another mount of it', { skip }, a
   t.equal(await mountImage(`${base}/image`, `${base}/lower`), undefined);
   t.equal(await numbers(), before);
 });
+
+t.test(
+  'a file of a subvolume, first met through its copy, keeps its number',
+  { skip },
+  async (t) => {
+    const missing = await missingIn(t);
+    if (missing !== undefined) {
+      t.plan(0, missing);
+      return;
+    }
+    const base = await workspace(t, 'top/dir', 'lower', 'upper', 'work', 'mnt');
+    await succeed(['truncate', '-s', '200M', `${base}/image`]);
+    await succeed(['mkfs.btrfs', '-q', `${base}/image`]);
+    t.equal(await mountImage(`${base}/image`, `${base}/lower`), undefined);
+    await succeed(['btrfs', 'subvolume', 'create', `${base}/lower/dir`]);
+    await succeed(['touch', `${base}/lower/dir/file`]);
+    const mount = () =>
+      plyfs.mount(
+        { lowers: [`${base}/top`, `${base}/lower`], upper: `${base}/upper`, work: `${base}/work` },
+        `${base}/mnt`,
+      );
+    const number = async () => (await lstat(`${base}/mnt/dir/file`)).ino;
+    await mount();
+    const before = await number();
+    await chmod(`${base}/mnt/dir/file`, 0o600);
+    t.equal(await number(), before, 'when it is copied up');
+    await succeed(['umount', `${base}/mnt`]);
+    // Here `dir` leads to the top layer's: nothing of the subvolume is met before the file.
+    await mount();
+    t.equal(await number(), before, 'when it is mounted again');
+    await succeed(['umount', `${base}/mnt`]);
+  },
+);
 
 t.test('an origin on btrfs is written as the kernel writes it', { skip }, async (t) => {
   const missing = await missingIn(t);
