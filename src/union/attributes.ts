@@ -109,7 +109,15 @@ export function setattr(
     return;
   }
   refuseProtected(node, change);
-  if (change.idsKept === true) requireOwnerOfSetId(context, node, caller);
+  if (change.idsKept === true) {
+    requireOwnerOfSetId(context, node, caller);
+    if (isBeforeWrite(node, caller)) {
+      return after(copyUp(context, node, caller), () => {
+        killCapability(context, node);
+        getattr(context, node, out);
+      });
+    }
+  }
   const uncut = change.size === undefined || node.inUpper ? undefined : sizeOf(node);
   // What a truncation cuts off is not copied.
   return after(copyUp(context, node, caller, change.size), () => {
@@ -202,6 +210,15 @@ function requireOwnerOfSetId(context: UnionContext, node: Node, caller: Caller):
   const owner = field(modeStat, 0, StatField.Uid);
   if (!actsAsOwner(caller, context.ownership.uidShown(owner)) && !mayBeWriting(caller, node.ino))
     throw new Errno(E.EPERM, 'chown');
+}
+
+/**
+ * Whether a chown(2) that keeps both ids is none, but the kernel's taking a capability away before
+ * somebody with CAP_FSETID writes (fs/inode.c, file_remove_privs): the set-id bits stay then. The
+ * request tells no difference.
+ */
+function isBeforeWrite(node: Node, caller: Caller): boolean {
+  return node.type === S_IFREG && mayKeepSetId(caller) && mayBeWriting(caller, node.ino);
 }
 
 function timeArguments(time: TimeChange | undefined): [sec: number, nsec: number] {
