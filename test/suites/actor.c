@@ -2,15 +2,18 @@
  * A process that makes system calls on request, so that a test can act on a mount as several users
  * at once, keep descriptors, locks and mappings open across steps, and see exact errnos.
  *
- * One request a line: OP ARG..., an argument being a decimal number or bytes as `x` and hexadecimal
- * digits. One reply a line: the result or -errno, then what the call returned, in the same
- * notation.
+ * One request a line: OP ARG..., an argument being a decimal number, bytes as `x` and hexadecimal
+ * digits, or `$`, the number that the last openat or mmap gave. One reply a line: the result or
+ * -errno, then what the call returned, in the same notation. The reply to a line that begins with
+ * `+` may wait for the next.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <grp.h>
+#include <linux/btrfs.h>
 #include <linux/capability.h>
 #include <linux/falloc.h>
 #include <setjmp.h>
@@ -22,6 +25,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -46,6 +50,8 @@ static struct {
   size_t length;
 } maps[MAPPINGS];
 
+static int mapped(long long slot) { return slot >= 0 && slot < MAPPINGS && maps[slot].address; }
+
 /* An access to a mapping beyond the end of its file. */
 static sigjmp_buf beyond_the_end;
 
@@ -59,8 +65,12 @@ static void fail(const char* why) {
   exit(2);
 }
 
+/* What the last openat or mmap gave. */
+static long long given = -1;
+
 static long long number(int i) {
   if (i >= args || arg[i][0] == 'x') fail("a number is missing");
+  if (arg[i][0] == '$') return given;
   return strtoll(arg[i], NULL, 10);
 }
 
@@ -122,6 +132,124 @@ static void put_entries(const char* buffer, long n) {
   }
 }
 
+/* Bytes as runs: a byte, how often it comes, and so on. */
+static void put_runs(const unsigned char* data, size_t n) {
+  for (size_t at = 0; at < n;) {
+    size_t end = at;
+    while (end < n && data[end] == data[at]) end++;
+    printf(" %u %zu", data[at], end - at);
+    at = end;
+  }
+}
+
+/*
+ * Everything that a tree shows, in no order. For each name: its path, the number and type that the
+ * directory tells, 0 or -errno, and after 0: mode, links, owner, group, inode number, size, device
+ * numbers, modification time, a checksum of a file's bytes, where a symbolic link leads, how many
+ * attributes there are, and each one's name and value. A failed call among these is the name's
+ * -errno.
+ */
+enum { TREE_PATH = 1 << 14 };
+
+static uint64_t checksum(const char* path, int* error) {
+  static unsigned char chunk[1 << 20];
+  uint64_t sum = 14695981039346656037u;
+  int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0) {
+    *error = errno;
+    return 0;
+  }
+  for (int over = 0; !over;) {
+    size_t have = 0;
+    while (have < sizeof chunk) {
+      ssize_t n = read(fd, chunk + have, sizeof chunk - have);
+      if (n < 0) *error = errno;
+      if (n <= 0) {
+        over = 1;
+        break;
+      }
+      have += (size_t)n;
+    }
+    size_t at = 0;
+    for (; at + 8 <= have; at += 8) {
+      uint64_t word;
+      memcpy(&word, chunk + at, 8);
+      sum = (sum ^ word) * 0x9e3779b97f4a7c15u;
+      sum ^= sum >> 29;
+    }
+    for (; at < have; at++) sum = (sum ^ chunk[at]) * 1099511628211u;
+  }
+  close(fd);
+  return sum;
+}
+
+static void put_tree(char* path, size_t root, uint64_t told_number, unsigned told_type) {
+  static char names[1 << 16], value[1 << 16], target[1 << 13];
+  struct stat s;
+  int error = 0;
+  uint64_t sum = 0;
+  ssize_t leads = 0, listed = 0;
+  put_bytes(path + root, strlen(path + root));
+  printf(" %llu %u", (unsigned long long)told_number, told_type);
+  if (lstat(path, &s) < 0) {
+    printf(" %d", -errno);
+    return;
+  }
+  if (S_ISREG(s.st_mode)) sum = checksum(path, &error);
+  if (S_ISLNK(s.st_mode) && (leads = readlink(path, target, sizeof target)) < 0) error = errno;
+  if ((listed = llistxattr(path, names, sizeof names)) < 0) error = errno;
+  if (error) {
+    printf(" %d", -error);
+    return;
+  }
+  printf(" 0 %u %llu %u %u %llu %lld %u %u %lld %llu", s.st_mode, (unsigned long long)s.st_nlink,
+         s.st_uid, s.st_gid, (unsigned long long)s.st_ino, (long long)s.st_size, major(s.st_rdev),
+         minor(s.st_rdev), nanoseconds(s.st_mtim), (unsigned long long)sum);
+  put_bytes(target, (size_t)leads);
+  int count = 0;
+  for (ssize_t at = 0; at < listed; at += (ssize_t)strlen(names + at) + 1) count++;
+  printf(" %d", count);
+  for (ssize_t at = 0; at < listed; at += (ssize_t)strlen(names + at) + 1) {
+    ssize_t n = lgetxattr(path, names + at, value, sizeof value);
+    put_bytes(names + at, strlen(names + at));
+    if (n < 0)
+      printf(" %d", -errno);
+    else
+      put_bytes(value, (size_t)n);
+  }
+  if (!S_ISDIR(s.st_mode)) return;
+  int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) {
+    printf(" x2f 0 0 %d", -errno);
+    return;
+  }
+  size_t length = strlen(path), size = 0, have = 0;
+  char* entries = NULL;
+  for (;;) {
+    if (size - have < 4096 && !(entries = realloc(entries, size += 32768))) fail("no memory");
+    long n = syscall(SYS_getdents64, fd, entries + have, size - have);
+    if (n <= 0) break;
+    have += (size_t)n;
+  }
+  close(fd);
+  for (size_t at = 0; at < have;) {
+    const struct linux_dirent64* d = (const void*)(entries + at);
+    at += d->d_reclen;
+    if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0) continue;
+    if (length + 1 + strlen(d->d_name) >= TREE_PATH) fail("the tree is too deep");
+    path[length] = '/';
+    strcpy(path + length + 1, d->d_name);
+    put_tree(path, root, d->d_ino, d->d_type);
+    path[length] = 0;
+  }
+  free(entries);
+}
+
+static int remove_one(const char* path, const struct stat* s, int type, struct FTW* at) {
+  (void)s, (void)type, (void)at;
+  return remove(path);
+}
+
 static struct timespec timespec_of(long long sec, long long nsec) {
   return (struct timespec){.tv_sec = sec, .tv_nsec = nsec};
 }
@@ -133,23 +261,33 @@ static void run_command(void) {
 
 #define IS(name) (strcmp(op, name) == 0)
   if (IS("openat"))
-    result(openat((int)number(1), bytes(2), (int)number(3), (mode_t)number(4)));
+    result(given = openat((int)number(1), bytes(2), (int)number(3), (mode_t)number(4)));
   else if (IS("close"))
     result(close((int)number(1)));
   else if (IS("dup"))
     result(dup((int)number(1)));
-  else if (IS("read")) {
+  else if (IS("read") || IS("runs")) {
     size_t want = (size_t)number(2);
     char* data = malloc(want + 1);
     ssize_t n = number(3) < 0 ? read((int)number(1), data, want)
                               : pread((int)number(1), data, want, number(3));
     result(n);
-    if (n >= 0) put_bytes(data, (size_t)n);
+    if (n >= 0 && IS("runs"))
+      put_runs((unsigned char*)data, (size_t)n);
+    else if (n >= 0)
+      put_bytes(data, (size_t)n);
     free(data);
   } else if (IS("write")) {
     char* data = bytes(2);
     result(number(3) < 0 ? write((int)number(1), data, length[2])
                          : pwrite((int)number(1), data, length[2], number(3)));
+  } else if (IS("fill")) {
+    /* fd, a byte, how often, offset */
+    size_t n = (size_t)number(3);
+    char* data = memset(malloc(n + 1), (int)number(2), n);
+    result(number(4) < 0 ? write((int)number(1), data, n)
+                         : pwrite((int)number(1), data, n, number(4)));
+    free(data);
   } else if (IS("lseek"))
     result(lseek((int)number(1), number(2), (int)number(3)));
   else if (IS("stat"))
@@ -158,6 +296,21 @@ static void run_command(void) {
     put_stat(lstat(bytes(1), &s), &s);
   else if (IS("fstat"))
     put_stat(fstat((int)number(1), &s), &s);
+  else if (IS("tree")) {
+    static char path[TREE_PATH];
+    const char* root = bytes(1);
+    if (length[1] >= sizeof path) fail("the path is too long");
+    strcpy(path, root);
+    printf("0");
+    put_tree(path, length[1], 0, 0);
+  } else if (IS("remove"))
+    result(nftw(bytes(1), remove_one, 64, FTW_DEPTH | FTW_PHYS));
+  else if (IS("mount")) {
+    /* type, target, options */
+    char* type = bytes(1);
+    result(mount(type, bytes(2), type, 0, bytes(3)));
+  } else if (IS("umount"))
+    result(umount2(bytes(1), 0));
   else if (IS("access"))
     result(faccessat(AT_FDCWD, bytes(1), (int)number(2), AT_EACCESS));
   else if (IS("mkdir"))
@@ -218,6 +371,12 @@ static void run_command(void) {
     uint32_t word = (uint32_t)number(3);
     memcpy(buffer, &word, sizeof word);
     result(ioctl((int)number(1), (unsigned long)number(2), buffer));
+  } else if (IS("subvolume")) {
+    struct btrfs_ioctl_vol_args volume = {0};
+    const char* name = bytes(2);
+    if (length[2] >= sizeof volume.name) fail("the name is too long");
+    memcpy(volume.name, name, length[2]);
+    result(ioctl((int)number(1), BTRFS_IOC_SUBVOL_CREATE, &volume));
   } else if (IS("lsetxattr")) {
     char* value = bytes(3);
     result(lsetxattr(bytes(1), bytes(2), value, length[3], (int)number(4)));
@@ -226,6 +385,9 @@ static void run_command(void) {
     ssize_t n = lgetxattr(bytes(1), bytes(2), size ? buffer : NULL, size);
     result(n);
     if (n >= 0 && size) put_bytes(buffer, (size_t)n);
+  } else if (IS("fgetxattr")) {
+    /* fd, name: the value's size */
+    result(fgetxattr((int)number(1), bytes(2), NULL, 0));
   } else if (IS("llistxattr")) {
     size_t size = (size_t)number(2);
     ssize_t n = llistxattr(bytes(1), size ? buffer : NULL, size);
@@ -245,6 +407,19 @@ static void run_command(void) {
       while ((n = syscall(SYS_getdents64, fd, buffer, 32768)) > 0) put_entries(buffer, n);
       close(fd);
     }
+  } else if (IS("listfd")) {
+    /* fd, size of the buffer: a small one has the reader come back several times */
+    long n = lseek((int)number(1), 0, SEEK_SET);
+    if (n < 0)
+      result(n);
+    else {
+      n = syscall(SYS_getdents64, (int)number(1), buffer, (size_t)number(2));
+      result(n);
+      while (n > 0) {
+        put_entries(buffer, n);
+        n = syscall(SYS_getdents64, (int)number(1), buffer, (size_t)number(2));
+      }
+    }
   } else if (IS("chdir"))
     result(chdir(bytes(1)));
   else if (IS("fchdir"))
@@ -258,6 +433,16 @@ static void run_command(void) {
     int r = setgroups((size_t)count, groups);
     if (r == 0) r = setresgid((gid_t)number(2), (gid_t)number(2), (gid_t)number(2));
     if (r == 0) r = setresuid((uid_t)number(1), (uid_t)number(1), (uid_t)number(1));
+    result(r);
+  } else if (IS("as")) {
+    /* For a while: root's saved user id remains, and with it the way back. */
+    gid_t groups[MAX_ARGS];
+    int count = args - 3;
+    for (int i = 0; i < count; i++) groups[i] = (gid_t)number(3 + i);
+    int r = seteuid(0);
+    if (r == 0) r = setgroups((size_t)count, groups);
+    if (r == 0) r = setegid((gid_t)number(2));
+    if (r == 0) r = seteuid((uid_t)number(1));
     result(r);
   } else if (IS("drop_capabilities")) {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -287,7 +472,10 @@ static void run_command(void) {
       maps[slot].address = p;
       maps[slot].length = (size_t)number(2);
     }
-    result(p == MAP_FAILED ? -1 : slot);
+    result(given = p == MAP_FAILED ? -1 : slot);
+  } else if ((IS("peek") || IS("poke") || IS("msync") || IS("munmap")) && !mapped(number(1))) {
+    errno = EBADF;
+    result(-1);
   } else if (IS("peek") || IS("poke")) {
     /* mapping, offset, length or bytes: EFAULT where a program would get SIGBUS */
     unsigned char* at = maps[number(1)].address + number(2);
@@ -368,9 +556,11 @@ int main(void) {
     for (char* p = strtok(line, " \n"); p && args < MAX_ARGS; p = strtok(NULL, " \n"))
       arg[args++] = p;
     if (args == 0) continue;
+    int more = arg[0][0] == '+';
+    arg[0] += more;
     run_command();
     putchar('\n');
-    fflush(stdout);
+    if (!more) fflush(stdout);
   }
   return 0;
 }

@@ -10,7 +10,6 @@ import { execFileSync, spawn, type ChildProcessWithoutNullStreams } from 'node:c
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 
 import { Errno } from '../../src/base/errno.js';
 import { root } from '../support/root.js';
@@ -42,6 +41,39 @@ export interface Entry {
   /** The cookie that continues after this entry. */
   readonly offset: bigint;
 }
+
+/** A name in a tree. Numbers that are only compared are left as the actor wrote them. */
+export type TreeEntry = {
+  /** Relative to the tree's root, which is ''; one character a byte. */
+  readonly path: string;
+  /** What the directory's listing says of it; of the root nothing. */
+  readonly told: { readonly ino: string; readonly type: number };
+} & (
+  | {
+      readonly error: 0;
+      readonly stat: {
+        readonly mode: number;
+        readonly nlink: number;
+        readonly uid: number;
+        readonly gid: number;
+        readonly ino: string;
+      };
+      readonly more: {
+        readonly size: string;
+        readonly rdev: string;
+        /** Nanoseconds since the epoch. */
+        readonly mtime: string;
+        /** Of a file's bytes; not one to trust against an attacker. */
+        readonly sum: string;
+        /** Of a symbolic link. */
+        readonly target: string;
+        /** Sorted; the value in hexadecimal behind an `x`, or -errno. */
+        readonly xattrs: readonly (readonly [name: string, value: string])[];
+      };
+    }
+  /** An errno: it, or its content, cannot be read. */
+  | { readonly error: number; readonly stat?: undefined; readonly more?: undefined }
+);
 
 export interface Identity {
   readonly uid: number;
@@ -75,8 +107,18 @@ function compiled(): string {
   return program;
 }
 
+/** In place of a descriptor or mapping: what the last open or mmap of this actor gave. */
+export const GIVEN = -(2 ** 31);
+
+function shown(op: string, args: readonly (number | bigint | Bytes)[]): string {
+  const words = args.map((arg) =>
+    (typeof arg === 'object' ? Buffer.from(arg).toString('latin1') : String(arg)).slice(0, 80),
+  );
+  return `${op}(${words.join(', ')})`;
+}
+
 interface Waiting {
-  readonly what: string;
+  what(): string;
   resolve(words: string[]): void;
   reject(error: Error): void;
 }
@@ -84,6 +126,8 @@ interface Waiting {
 export class Actor {
   private readonly child: ChildProcessWithoutNullStreams;
   private readonly waiting: Waiting[] = [];
+  /** Lines of calls that are to be sent in one piece. */
+  private held: string[] | undefined;
   private readonly exited: Promise<void>;
 
   private constructor(cwd: string | undefined) {
@@ -94,11 +138,21 @@ export class Actor {
     let errors = '';
     this.child.stderr.setEncoding('utf8').on('data', (text: string) => (errors += text));
     this.child.stdin.on('error', () => undefined);
-    createInterface({ input: this.child.stdout }).on('line', (line) => this.settle(line));
+    let rest = '';
+    this.child.stdout.setEncoding('latin1').on('data', (text: string) => {
+      // A long line comes in many pieces.
+      if (!text.includes('\n')) {
+        rest += text;
+        return;
+      }
+      const lines = (rest + text).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) this.settle(line);
+    });
     this.exited = new Promise((done) => {
       const gone = (why: string) => {
         for (const waiting of this.waiting.splice(0))
-          waiting.reject(new Error(`the actor ended during ${waiting.what}: ${why}${errors}`));
+          waiting.reject(new Error(`the actor ended during ${waiting.what()}: ${why}${errors}`));
         done();
       };
       this.child.on('close', (code, signal) => gone(`${signal ?? code} `));
@@ -121,6 +175,14 @@ export class Actor {
     return this.child.pid ?? -1;
   }
 
+  /**
+   * From now on, and until the next time, calls are made with the effective ids of `identity`: a
+   * process of root's.
+   */
+  as({ uid, gid, groups = [] }: Identity): Promise<number> {
+    return this.number('as', uid, gid, ...groups);
+  }
+
   /** Ends the process: its descriptors, locks and working directory are given up. */
   async end(): Promise<void> {
     this.child.stdin.end();
@@ -137,26 +199,43 @@ export class Actor {
     if (!waiting) return;
     const words = line.split(' ');
     const value = Number(words[0]);
-    if (value < 0) waiting.reject(new Errno(-value, waiting.what));
+    if (value < 0) waiting.reject(new Errno(-value, waiting.what()));
     else waiting.resolve(words);
   }
 
+  /**
+   * Sends the calls that `issue` makes in one piece, and they are answered in one: for many calls
+   * of which none waits for what another program does.
+   */
+  together<T>(issue: () => T): T {
+    if (this.held !== undefined) return issue();
+    const lines: string[] = (this.held = []);
+    try {
+      return issue();
+    } finally {
+      this.held = undefined;
+      const last = lines.pop();
+      if (last !== undefined)
+        this.child.stdin.write(lines.map((line) => `+${line}`).join('') + last);
+    }
+  }
+
   private call(op: string, args: readonly (number | bigint | Bytes)[]): Promise<string[]> {
-    const words = args.map((arg) =>
-      typeof arg === 'number' || typeof arg === 'bigint'
+    const words = args.map((arg) => {
+      if (arg === GIVEN) return '$';
+      return typeof arg === 'number' || typeof arg === 'bigint'
         ? arg.toString()
-        : `x${Buffer.from(arg as string).toString('hex')}`,
-    );
-    const shown = args.map((arg) =>
-      (typeof arg === 'object' ? Buffer.from(arg).toString('latin1') : String(arg)).slice(0, 80),
-    );
+        : `x${Buffer.from(arg as string).toString('hex')}`;
+    });
     return new Promise((resolve, reject) => {
       if (this.child.exitCode !== null || this.child.signalCode !== null) {
         reject(new Error(`the actor has ended (${op})`));
         return;
       }
-      this.waiting.push({ what: `${op}(${shown.join(', ')})`, resolve, reject });
-      this.child.stdin.write(`${op} ${words.join(' ')}\n`);
+      this.waiting.push({ what: () => shown(op, args), resolve, reject });
+      const line = `${op} ${words.join(' ')}\n`;
+      if (this.held === undefined) this.child.stdin.write(line);
+      else this.held.push(line);
     });
   }
 
@@ -205,6 +284,17 @@ export class Actor {
   }
   write(fd: number, data: Bytes, offset = -1): Promise<number> {
     return this.number('write', fd, data, offset);
+  }
+  /** What `read` gives, as runs: a byte and how often it comes. */
+  async runs(fd: number, length: number, offset = -1): Promise<[byte: number, times: number][]> {
+    const words = (await this.call('runs', [fd, length, offset])).slice(1).map(Number);
+    const runs: [number, number][] = [];
+    for (let i = 0; i < words.length; i += 2) runs.push([words[i] ?? 0, words[i + 1] ?? 0]);
+    return runs;
+  }
+  /** Writes one byte so many times. */
+  fill(fd: number, byte: number, times: number, offset = -1): Promise<number> {
+    return this.number('fill', fd, byte, times, offset);
   }
   lseek(fd: number, offset: number | bigint, whence: number): Promise<number> {
     return this.number('lseek', fd, offset, whence);
@@ -321,6 +411,10 @@ export class Actor {
   xattrSize(path: Bytes, name: Bytes): Promise<number> {
     return this.number('lgetxattr', path, name, 0);
   }
+  /** The size a value of what is open has. */
+  fxattrSize(fd: number, name: Bytes): Promise<number> {
+    return this.number('fgetxattr', fd, name);
+  }
   async listxattr(path: Bytes, size = 65536): Promise<string[]> {
     const list = (await this.bytes('llistxattr', path, size)).toString('latin1').split('\0');
     return list.slice(0, -1).sort();
@@ -354,6 +448,53 @@ export class Actor {
   async names(path: Bytes = '.'): Promise<string[]> {
     const names = (await this.list(path)).map((entry) => entry.name);
     return names.filter((name) => name !== '.' && name !== '..').sort();
+  }
+  /** All that is listed from the beginning, by getdents64 calls with a buffer of `size` bytes. */
+  listfd(fd: number, size: number): Promise<Entry[]> {
+    return this.entries('listfd', fd, size);
+  }
+  /** Every name at and below `path`, in one call. */
+  async tree(path: Bytes): Promise<TreeEntry[]> {
+    const words = await this.call('tree', [path]);
+    const latin1 = (word: string | undefined) =>
+      Buffer.from((word ?? 'x').slice(1), 'hex').toString('latin1');
+    const found: TreeEntry[] = [];
+    for (let i = 1; i < words.length;) {
+      const word = () => words[i++] ?? '0';
+      const listed = { path: latin1(word()).slice(1), told: { ino: word(), type: Number(word()) } };
+      const error = -Number(word());
+      if (error !== 0) {
+        found.push({ ...listed, error });
+        continue;
+      }
+      const [mode, nlink, uid, gid] = [word(), word(), word(), word()].map(Number);
+      const [ino, size, major, minor] = [word(), word(), word(), word()];
+      const [mtime, sum, target] = [word(), word(), latin1(word())];
+      const xattrs: [string, string][] = [];
+      for (let count = Number(word()); count > 0; count--) xattrs.push([latin1(word()), word()]);
+      found.push({
+        ...listed,
+        error: 0,
+        stat: { mode: mode ?? 0, nlink: nlink ?? 0, uid: uid ?? 0, gid: gid ?? 0, ino },
+        more: { size, rdev: `${major}:${minor}`, mtime, sum, target, xattrs: xattrs.sort() },
+      });
+    }
+    return found;
+  }
+  /** Makes a subvolume of btrfs (BTRFS_IOC_SUBVOL_CREATE) in the directory `dirfd`. */
+  subvolume(dirfd: number, name: Bytes): Promise<number> {
+    return this.number('subvolume', dirfd, name);
+  }
+  /** Removes what is at and below `path`, and stays on its file system. */
+  removeTree(path: Bytes): Promise<number> {
+    return this.number('remove', path);
+  }
+  /** mount(2), where the source means nothing. */
+  mount(type: string, dir: Bytes, options: Bytes): Promise<number> {
+    return this.number('mount', type, dir, options);
+  }
+  umount(dir: Bytes): Promise<number> {
+    return this.number('umount', dir);
   }
   chdir(path: Bytes): Promise<number> {
     return this.number('chdir', path);
@@ -432,4 +573,13 @@ export class Actor {
       await this.close(fd);
     }
   }
+}
+
+/** The results of calls that were made one after the other, or the first failure among them. */
+export async function inOrder<T extends readonly unknown[]>(
+  ...calls: { [K in keyof T]: Promise<T[K]> }
+): Promise<T> {
+  const settled = await Promise.allSettled(calls);
+  for (const one of settled) if (one.status === 'rejected') throw one.reason;
+  return settled.map((one) => (one as PromiseFulfilledResult<unknown>).value) as unknown as T;
 }

@@ -8,35 +8,40 @@
  *
  * Not tried: S_ISGID without group execution, which has no meaning on a file. Since Linux 6.2 a
  * write by somebody outside the group clears it (setattr_should_drop_sgid); a FUSE server is not
- * told in which groups the writer is, and leaves it.
+ * told in which groups the writer is, and leaves it. A write through a shared mapping of a file that
+ * has a capability: what is written comes as any write does, and takes it away; on ext4 it stays.
  */
-import { pathsOf, type Call, type EntryKind, type Scenario } from './scenario.js';
+import type { Call, EntryKind, Scenario } from './scenario.js';
 import { Errno, E } from '../../../src/base/errno.js';
 import type { Actor } from '../actor.js';
 import type { Tree } from '../tree.js';
 import type { Outcome } from './side.js';
+import type { Snapshot } from './snapshot.js';
 
 export interface Divergence {
   readonly what: string;
   readonly reason: string;
-  /**
-   * Whether two outcomes, of the operation or of an lstat after it, differ in just this way;
-   * `failed`: how the operation itself failed.
-   */
   /** Only where a layer holds such an entry. */
   readonly with?: EntryKind;
   /** The two hold different things from now on: the scenario ends here. */
   readonly ends?: boolean;
+  /** The descriptor shows different things from now on: it is closed. */
+  readonly closes?: boolean;
   /**
    * What differs is the mode or a time of the path that was looked at, and stays so until both are
    * given the same.
    */
   readonly lasts?: boolean;
+  /**
+   * Whether two outcomes, of the operation or of an lstat after it, differ in just this way;
+   * `failed`: how the operation itself failed.
+   */
   readonly explains: (
     operation: Call,
     ours: Outcome,
     kernels: Outcome,
     failed: string | undefined,
+    scenario: Scenario,
   ) => boolean;
 }
 
@@ -106,20 +111,42 @@ export const divergences: readonly Divergence[] = [
     what: 'a directory is renamed whose redirect is longer than 256 bytes',
     reason: 'overlayfs writes none that long (its parameter redirect_max), but reads it',
     ends: true,
-    explains: (operation, ours, kernels) =>
+    explains: (operation, ours, kernels, _failed, scenario) =>
       operation.op === 'rename' &&
+      scenario.redirect &&
       ours.text === '0' &&
       kernels.text === 'EXDEV' &&
-      pathsOf(operation).some((path) => path.length > 255),
+      // Or that of a directory above was, which had a long name then.
+      holdsLongName(scenario),
   },
   {
-    what: 'what was removed and is open has no links',
+    what: 'what was removed from a lower and is open can be changed',
     reason:
-      'the kernel shows the link count of the object in the lower layer, which is still there',
+      'as what was removed from ext4; overlayfs copies it up to where it was, and finds a whiteout or something else there (fs/overlayfs/copy_up.c, ovl_copy_up_workdir, ovl_link_up)',
+    closes: true,
     explains: (operation, ours, kernels) =>
-      operation.op === 'fstat' &&
-      /^mode \d+ nlink 0 /.test(ours.text) &&
-      withoutLinks(ours.text) === withoutLinks(kernels.text),
+      ['futimens', 'fchmod', 'fchown'].includes(operation.op) &&
+      ours.text === '0' &&
+      ['ENOTDIR', 'EEXIST'].includes(kernels.text),
+  },
+  {
+    what: 'a name of a file is renamed onto another, or exchanged with it',
+    reason:
+      'rename(2) of the upper does nothing with them; overlayfs then finds that its names have not moved (ovl_rename)',
+    explains: (operation, ours, kernels) =>
+      operation.op === 'rename' && ours.text === '0' && kernels.text === 'ESTALE',
+    ends: true,
+  },
+  {
+    what: 'what was removed and is open has no links, and its last times',
+    reason:
+      'the kernel shows the link count of the object in the lower layer, which is still there; of a directory that was removed it takes the whiteouts out, which changes its time',
+    explains: (operation, ours, kernels) => {
+      if (operation.op !== 'fstat' || !/^mode \d+ nlink 0 /.test(ours.text)) return false;
+      const cleared = /^mode 4\d{4} .* mtime now/.test(kernels.text);
+      const shown = (text: string) => withoutLinks(cleared ? withoutMtime(text) : text);
+      return shown(ours.text) === shown(kernels.text);
+    },
   },
   {
     what: 'a file of the upper that was read has a new atime',
@@ -131,6 +158,10 @@ export const divergences: readonly Divergence[] = [
       withoutAtime(ours.text) === withoutAtime(kernels.text),
   },
 ];
+
+function holdsLongName({ lowers }: Scenario): boolean {
+  return lowers.some(({ entries }) => entries.some(({ path }) => path.length > 200));
+}
 
 export function explained(
   scenario: Scenario,
@@ -144,7 +175,7 @@ export function explained(
   return divergences.find(
     (divergence) =>
       (divergence.with === undefined || holds(divergence.with)) &&
-      divergence.explains(operation, ours, kernels, failed),
+      divergence.explains(operation, ours, kernels, failed, scenario),
   );
 }
 
@@ -169,4 +200,8 @@ export async function isStrayWhiteout(
 /** The same in a whole tree of the kernel's. */
 export function withoutStrayWhiteouts(tree: Tree): Tree {
   return new Map([...tree].filter(([, line]) => !line.startsWith('unreadable: ENOENT:')));
+}
+
+export function withoutStraysIn(taken: Snapshot): Snapshot {
+  return new Map([...taken].filter(([, { error }]) => error !== E.ENOENT));
 }

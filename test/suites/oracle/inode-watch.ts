@@ -27,7 +27,7 @@ export class InodeWatch {
   }
 
   /** Returns what is wrong, or undefined. `path` as an operation named it. */
-  seen(path: string, stat: Stat): string | undefined {
+  seen(path: string, stat: Pick<Stat, 'ino' | 'mode'>): string | undefined {
     const at = normal(path);
     const type = stat.mode & S_IFMT;
     if (!this.direct(at)) return undefined;
@@ -39,7 +39,10 @@ export class InodeWatch {
   }
 
   /** An entry of a listing beside the lstat of the same name. */
-  static entry(entry: Entry, stat: Stat): string | undefined {
+  static entry(
+    entry: Pick<Entry, 'name' | 'ino' | 'type'>,
+    stat: Pick<Stat, 'ino' | 'mode'>,
+  ): string | undefined {
     if (entry.type !== (stat.mode & S_IFMT) >> 12)
       return `d_type of ${JSON.stringify(entry.name)} is ${entry.type}, its mode ${stat.mode.toString(8)}`;
     if (entry.ino !== stat.ino)

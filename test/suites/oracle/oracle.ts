@@ -7,21 +7,19 @@
  * PLYFS_ORACLE_SCENARIO (a file with one scenario as JSON, which is run instead).
  */
 import { readFileSync } from 'node:fs';
-import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import fc from 'fast-check';
 import type { Test } from 'tap';
-import { run } from '../../support/command.js';
 import { figure } from '../../support/figures.js';
-import { unmountAll } from '../../support/mounts.js';
 import { root } from '../../support/root.js';
-import { Abandoned } from './side.js';
-import { workspace } from '../workspace.js';
-import { scenario } from './arbitrary.js';
+import { scenario } from './generate.js';
+import { mountPlaces } from './places.js';
 import { reduce } from './reduce.js';
 import { regressions } from './regressions.js';
-import { Difference, newFigures, runScenario, type Figures } from './run-scenario.js';
+import { Difference, newFigures, type Figures } from './run-scenario.js';
+import { Runner } from './runner.js';
 import type { Scenario } from './scenario.js';
+import { Abandoned } from './side.js';
 
 export interface OracleSettings {
   readonly seed: number;
@@ -48,27 +46,16 @@ export function settingsFor(otherwise: {
   seconds: number;
   seed?: number;
   runs?: number;
+  length?: number;
 }): OracleSettings {
   return {
     seed: setting('PLYFS_SEED', otherwise.seed ?? Date.now() % 0x7fff_ffff),
     seconds: setting('PLYFS_ORACLE_SECONDS', otherwise.seconds),
     runs: setting('PLYFS_ORACLE_RUNS', otherwise.runs ?? Infinity),
-    length: setting('PLYFS_ORACLE_LENGTH', 120),
+    length: setting('PLYFS_ORACLE_LENGTH', otherwise.length ?? 400),
     jobs: Math.max(1, setting('PLYFS_ORACLE_JOBS', 2)),
     shrinkSeconds: setting('PLYFS_ORACLE_SHRINK_SECONDS', 120),
   };
-}
-
-/** Runs one scenario in a fresh directory below `base`, and leaves nothing of it. */
-export async function tryScenario(one: Scenario, base: string, figures: Figures): Promise<void> {
-  const directory = await mkdtemp(`${base}/s-`);
-  try {
-    await run(['chmod', '0755', directory]);
-    await runScenario(one, directory, figures);
-  } finally {
-    await unmountAll(directory);
-    await run(['rm', '-rf', directory]);
-  }
 }
 
 /**
@@ -76,47 +63,73 @@ export async function tryScenario(one: Scenario, base: string, figures: Figures)
  * found.
  */
 export async function oracle(t: Test, settings: OracleSettings): Promise<void> {
-  const base = await workspace(t);
+  const places = await mountPlaces(t);
+  const runners = Array.from({ length: settings.jobs }, () => new Runner(places));
+  t.teardown(() => Promise.all(runners.map((runner) => runner.end())));
+  const [first = new Runner(places)] = runners;
   const figures = newFigures();
   const file = process.env['PLYFS_ORACLE_SCENARIO'];
   if (file !== undefined) {
-    await tryScenario(JSON.parse(readFileSync(file, 'utf8')) as Scenario, base, figures);
+    await first.run({ scenario: JSON.parse(readFileSync(file, 'utf8')) as Scenario }, figures);
     t.pass('the scenario of PLYFS_ORACLE_SCENARIO');
     return;
   }
   for (const [name, one] of Object.entries(regressions))
-    await t.test(name, () => tryScenario(one, base, newFigures()));
+    await t.test(name, () => first.run({ scenario: one }, newFigures()));
   t.comment(`PLYFS_SEED=${settings.seed}`);
   const deadline = performance.now() + settings.seconds * 1000;
   const state = { next: 0, failed: false };
-  const job = async (): Promise<void> => {
+  let abandoned = 0;
+  const job = async (runner: Runner): Promise<void> => {
     while (!state.failed && state.next < settings.runs && performance.now() < deadline) {
       const seed = (settings.seed + state.next++) | 0;
-      const [one] = fc.sample(scenario(settings.length), { seed, numRuns: 1 });
-      if (one === undefined) continue;
+      const { length } = settings;
       try {
-        await tryScenario(one, base, figures);
+        await runner.run({ seed, length }, figures);
       } catch (error) {
         if (error instanceof Abandoned) {
-          figures.abandoned++;
+          abandoned++;
           continue;
         }
         state.failed = true;
-        await report(t, one, error, seed, settings, base);
+        await report(t, scenario(seed, length), error, seed, settings, runner);
       }
     }
   };
-  await Promise.all(Array.from({ length: settings.jobs }, job));
-  const { scenarios, operations, succeeded, mounts, trees, abandoned } = figures;
+  await Promise.all(runners.map(job));
+  const { scenarios, mounts, trees } = figures;
+  const { succeeded, failed } = Object.values(figures.operations).reduce(
+    (sum, one) => ({
+      succeeded: sum.succeeded + one.succeeded,
+      failed: sum.failed + one.failed,
+    }),
+    { succeeded: 0, failed: 0 },
+  );
+  const operations = succeeded + failed;
   t.comment(
-    `${scenarios} scenarios, ${operations} operations compared (${succeeded} succeeded, ${operations - succeeded} failed alike), ` +
+    `${scenarios} scenarios, ${operations} operations compared (${succeeded} succeeded, ${failed} failed alike), ` +
       `${trees} trees, ${mounts} mounts, ${abandoned} scenarios abandoned`,
   );
+  for (const line of shares(figures)) t.comment(line);
   figure(t, operations, "operations compared with the kernel's overlay");
-  for (const [what, count] of figures.divergences)
+  figure(t, succeeded, "operations that succeeded on plyfs and on the kernel's overlay");
+  for (const [what, count] of Object.entries(figures.divergences))
     t.comment(`chosen difference met ${count} times: ${what}`);
   if (!state.failed)
     t.pass(`${scenarios} scenarios, the same on plyfs and on the kernel's overlay`);
+}
+
+/** How many of each operation succeeded, four a line. */
+function shares({ operations }: Figures): string[] {
+  const cells = Object.entries(operations)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([op, { succeeded, failed }]) => {
+      const all = succeeded + failed;
+      return `${op.padEnd(11)} ${String(Math.round((100 * succeeded) / all)).padStart(3)} % of ${String(all).padEnd(7)}`;
+    });
+  const lines: string[] = [];
+  for (let i = 0; i < cells.length; i += 4) lines.push(cells.slice(i, i + 4).join('  '));
+  return ['succeeded:', ...lines];
 }
 
 /** Makes the scenario smaller, and leaves it where it can be tried again. */
@@ -126,14 +139,14 @@ async function report(
   error: unknown,
   seed: number,
   settings: OracleSettings,
-  base: string,
+  runner: Runner,
 ): Promise<void> {
   let last = error;
   let tries = 0;
   const attempt = async (one: Scenario): Promise<number | undefined> => {
     tries++;
     try {
-      await tryScenario(one, base, newFigures());
+      await runner.run({ scenario: one }, newFigures());
       return undefined;
     } catch (again) {
       if (again instanceof Abandoned) return undefined;

@@ -50,7 +50,9 @@ export async function reduce(
         (entries) =>
           tries({
             ...smallest,
-            lowers: smallest.lowers.map((layer, at): Layer => (at === i ? { entries } : layer)),
+            lowers: smallest.lowers.map((layer, at): Layer =>
+              at === i ? { ...layer, entries } : layer,
+            ),
           }),
       );
     }

@@ -10,6 +10,13 @@ const FALLOC_FL_PUNCH_HOLE = 2;
 const PLAIN_ACL =
   '\x02\x00\x00\x00\x01\x00\x06\x00\xff\xff\xff\xff\x04\x00\x04\x00\xff\xff\xff\xff\x20\x00\x00\x00\xff\xff\xff\xff';
 
+/** struct vfs_cap_data, revision 2: CAP_NET_RAW, effective. */
+const CAPABILITY =
+  '\x01\x00\x00\x02\x00\x20\x00\x00\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00';
+
+/** With `.wh.` before it too long for a name. */
+const LONG = 'w'.repeat(252);
+
 /** In a lower layer: files with both set-id bits, and a directory that passes its group on. */
 const setId = {
   lowers: [
@@ -155,6 +162,47 @@ export const regressions: Readonly<Record<string, Scenario>> = {
         path: `name${i}`,
       })),
     ],
+  },
+  'a write by root to a file with a capability leaves its set-id bits, one by its owner clears them':
+    {
+      lowers: [
+        {
+          entries: ['tool', 'mine'].map((path) => ({
+            path,
+            kind: 'file' as const,
+            mode: 0o6777,
+            uid: 1000,
+            gid: 0,
+            xattrs: { 'security.capability': CAPABILITY },
+            fill: 't',
+            size: 10,
+          })),
+        },
+      ],
+      redirect: false,
+      operations: [
+        { op: 'put', who: 0, path: 'tool', fill: 'A', length: 1, flags: O_WRONLY },
+        { op: 'put', who: 1, path: 'mine', fill: 'A', length: 1, flags: O_WRONLY },
+        { op: 'compare' },
+      ],
+    },
+  'a directory of the lower that was removed is changed through its descriptor': {
+    lowers: [{ entries: [{ path: 'a/b', kind: 'dir', mode: 0o755 }] }],
+    redirect: false,
+    operations: [
+      { op: 'open', who: 0, path: 'a/b', flags: O_RDONLY, mode: 0, slot: 1 },
+      { op: 'rmdir', who: 0, path: 'a/b' },
+      { op: 'futimens', slot: 1, atime: [1_100_000_225, 1], mtime: [1_100_000_813, 2] },
+      { op: 'compare' },
+    ],
+  },
+  'a directory that hides by a marker of AUFS and has a name of 252 bytes': {
+    lowers: [
+      { dialect: 'aufs', entries: [{ path: LONG, kind: 'opaque', mode: 0o755, time: 1 }] },
+      { entries: [{ path: `${LONG}/hidden`, kind: 'file' }] },
+    ],
+    redirect: false,
+    operations: [{ op: 'list', who: 0, path: LONG }],
   },
   'trusted attributes are listed for administrators only': {
     lowers: [

@@ -2,43 +2,47 @@
  * Applies one scenario to plyfs and to the kernel's overlay, side by side, and throws at the first
  * difference.
  */
-import { mkdir } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp } from 'node:fs/promises';
+import { E } from '../../../src/base/errno.js';
+import { succeed } from '../../support/command.js';
+import { unmountAll } from '../../support/mounts.js';
 import { Actor } from '../actor.js';
-import { RENAME_EXCHANGE, S_IFLNK, S_IFMT } from '../constants.js';
-import { kernel, plyfs } from '../mounters.js';
-import { differences, treeOf, type Tree } from '../tree.js';
-import { explained, type Divergence, withoutStrayWhiteouts } from './differences.js';
+import { RENAME_EXCHANGE, S_IFDIR, S_IFLNK, S_IFMT } from '../constants.js';
+import { optionsOf, plyfs } from '../mounters.js';
+import { differences, type Tree } from '../tree.js';
+import { explained, type Divergence, withoutStraysIn } from './differences.js';
 import { InodeWatch } from './inode-watch.js';
-import { layInAufs, layLayer } from './layers.js';
-import { parentOf, pathsOf, type Time, type Call, type Scenario } from './scenario.js';
+import { layInDialect, layLayer } from './layers.js';
+import type { Places } from './places.js';
+import {
+  parentOf,
+  pathsOf,
+  places,
+  type Call,
+  type Operation,
+  type Place,
+  type Scenario,
+  type Time,
+} from './scenario.js';
+import { Server } from './server.js';
 import { pathBytes, Side, type Outcome } from './side.js';
+import { linesOf, snapshot, type Snapshot } from './snapshot.js';
 import { upperFaults } from './upper-faults.js';
 
 /** What a run has done, for its report. */
 export interface Figures {
   scenarios: number;
-  operations: number;
-  /** Of them: those that succeeded. */
-  succeeded: number;
+  /** By operation: how often it succeeded on both sides, and how often it failed alike. */
+  readonly operations: Record<string, { succeeded: number; failed: number }>;
   mounts: number;
   /** Whole trees that were compared. */
   trees: number;
-  /** Scenarios broken off because the machine would not mount again. */
-  abandoned: number;
   /** Chosen differences that were met, by name. */
-  readonly divergences: Map<string, number>;
+  readonly divergences: Record<string, number>;
 }
 
 export function newFigures(): Figures {
-  return {
-    scenarios: 0,
-    operations: 0,
-    succeeded: 0,
-    mounts: 0,
-    trees: 0,
-    abandoned: 0,
-    divergences: new Map(),
-  };
+  return { scenarios: 0, operations: {}, mounts: 0, trees: 0, divergences: {} };
 }
 
 /** plyfs and the kernel were not the same, or one was not the same as before. */
@@ -74,7 +78,7 @@ const readers = new Set([
 const LEVEL: Time = [1_200_000_000, 7];
 
 class Run {
-  private readonly done: string[] = [];
+  private readonly done: (() => string)[] = [];
   private swapped = false;
   private applied = 0;
   private ended = false;
@@ -84,6 +88,7 @@ class Run {
     readonly scenario: Scenario,
     readonly ours: Side,
     readonly kernels: Side,
+    readonly storages: readonly [ours: string, kernels: string],
     readonly disk: Actor,
     readonly figures: Figures,
     readonly start: bigint,
@@ -94,7 +99,10 @@ class Run {
 
   private fail(why: string): never {
     throw new Difference(
-      `${why}\n  after:\n    ${this.done.slice(-25).join('\n    ')}`,
+      `${why}\n  after:\n    ${this.done
+        .slice(-25)
+        .map((line) => line())
+        .join('\n    ')}`,
       this.applied,
     );
   }
@@ -121,8 +129,9 @@ class Run {
   }
 
   private async mount(): Promise<void> {
-    const [one, other] = this.swapped ? [this.kernels, this.ours] : [this.ours, this.kernels];
-    await Promise.all([this.ours.mount(one.set.base), this.kernels.mount(other.set.base)]);
+    const [mine, theirs] = this.storages;
+    const [one, other] = this.swapped ? [theirs, mine] : [mine, theirs];
+    await Promise.all([this.ours.mount(one), this.kernels.mount(other)]);
     this.figures.mounts += 2;
   }
 
@@ -132,9 +141,8 @@ class Run {
    */
   private async withoutStrays(): Promise<void> {
     for (;;) {
-      const tree = await treeOf(await this.kernels.actor(0), this.kernels.mnt);
-      const strays = [...tree.keys()].filter((path) =>
-        tree.get(path)?.startsWith('unreadable: ENOENT:'),
+      const strays = [...(await this.kernels.snapshot()).values()].flatMap(({ path, error }) =>
+        error === E.ENOENT ? [path] : [],
       );
       const removed = await Promise.all(
         strays.flatMap((path) =>
@@ -154,35 +162,67 @@ class Run {
   }
 
   private async step(operation: Call): Promise<void> {
-    const [ours, kernels] = await this.both((side) => side.apply(operation));
+    // A write through a mapping takes it away here (differences.ts).
+    if (operation.op === 'mapwrite' && (await this.kernels.hasCapability(operation.slot))) return;
+    const reads = readers.has(operation.op);
+    // What a call left behind, whether it failed or not.
+    const paths = reads ? [] : pathsOf(operation).filter((path) => path !== '.');
+    const looks = reads ? [] : [...new Set(['.', ...paths.map(parentOf), ...paths])];
+    // What an open of now has made is looked at by its path.
+    const slot =
+      reads || !('slot' in operation) || operation.op === 'open'
+        ? undefined
+        : 'to' in operation
+          ? operation.to
+          : operation.slot;
+    const [{ outcome: ours, looked: oursLooked }, { outcome: kernels, looked: kernelsLooked }] =
+      await this.both((side) => side.step(operation, looks, slot));
     if (ours.failed === 'no descriptor' && kernels.failed === ours.failed) return;
-    this.figures.operations++;
-    if (ours.failed === undefined) this.figures.succeeded++;
-    this.done.push(`${JSON.stringify(operation)} = ${ours.text.slice(0, 200)}`);
-    if (this.same(operation, JSON.stringify(operation), ours, kernels)?.ends === true) {
+    const succeeded = ours.failed === undefined;
+    this.count(operation, succeeded);
+    this.done.push(() => `${JSON.stringify(operation)} = ${ours.text.slice(0, 200)}`);
+    const shown =
+      kernels.entries !== undefined && kernels.text !== ours.text
+        ? await this.kernels.withoutStrays(operation, kernels)
+        : kernels;
+    const parted = this.same(operation, () => JSON.stringify(operation), ours, shown);
+    if (parted?.ends === true) {
       this.ended = true;
       return;
     }
+    if (parted?.closes === true && slot !== undefined)
+      await this.both((side) => side.step({ op: 'close', slot }));
     if (operation.op === 'list' && ours.entries !== undefined)
       await this.checkEntries(operation.path, ours);
-    const succeeded = ours.failed === undefined;
     if (succeeded)
       this.inodes.after(
         operation,
         operation.op === 'rename' && (operation.flags & RENAME_EXCHANGE) !== 0,
       );
-    if (readers.has(operation.op)) return;
-    // What a call left behind, whether it failed or not.
-    const paths = pathsOf(operation).filter((path) => path !== '.');
-    for (const path of new Set(['.', ...paths.map(parentOf), ...paths])) {
-      const [one, two] = await this.both((side) => side.lstat(path));
+    const [mine, theirs] = [oursLooked[looks.length], kernelsLooked[looks.length]];
+    if (
+      slot !== undefined &&
+      parted?.closes !== true &&
+      mine !== undefined &&
+      theirs !== undefined
+    ) {
+      const look: Call = { op: 'fstat', slot };
+      this.same(look, () => `fstat after ${JSON.stringify(operation)}`, mine, theirs);
+    }
+    for (const [i, path] of looks.entries()) {
+      const [one, two] = [oursLooked[i], kernelsLooked[i]];
+      if (one === undefined || two === undefined) continue;
       const divergence = this.same(
         operation,
-        `lstat of ${JSON.stringify(path)} after ${JSON.stringify(operation)}`,
+        () => `lstat of ${JSON.stringify(path)} after ${JSON.stringify(operation)}`,
         one,
         two,
         ours.failed,
       );
+      if (divergence?.ends === true) {
+        this.ended = true;
+        return;
+      }
       if (divergence?.lasts === true && one.stat !== undefined)
         await this.level(path, one.stat.mode);
       if (one.stat !== undefined) {
@@ -192,17 +232,24 @@ class Run {
     }
   }
 
+  private count({ op }: Operation, succeeded: boolean): void {
+    const { operations } = this.figures;
+    const counted = (operations[op] ??= { succeeded: 0, failed: 0 });
+    if (succeeded) counted.succeeded++;
+    else counted.failed++;
+  }
+
   private async level(path: string, mode: number): Promise<void> {
     if ((mode & S_IFMT) !== S_IFLNK)
-      await this.both((side) => side.apply({ op: 'chmod', who: 0, path, mode: mode & 0o7777 }));
+      await this.both((side) => side.step({ op: 'chmod', who: 0, path, mode: mode & 0o7777 }));
     await this.both((side) =>
-      side.apply({ op: 'utimens', who: 0, path, atime: LEVEL, mtime: LEVEL }),
+      side.step({ op: 'utimens', who: 0, path, atime: LEVEL, mtime: LEVEL }),
     );
   }
 
   private same(
     operation: Call,
-    what: string,
+    what: () => string,
     ours: Outcome,
     kernels: Outcome,
     failed?: string,
@@ -210,40 +257,55 @@ class Run {
     if (ours.text === kernels.text) return undefined;
     const divergence = explained(this.scenario, operation, ours, kernels, failed);
     if (divergence === undefined)
-      this.fail(`${what}\n  plyfs:  ${ours.text}\n  kernel: ${kernels.text}`);
-    this.figures.divergences.set(
-      divergence.what,
-      (this.figures.divergences.get(divergence.what) ?? 0) + 1,
-    );
+      this.fail(`${what()}\n  plyfs:  ${ours.text}\n  kernel: ${kernels.text}`);
+    const { divergences } = this.figures;
+    divergences[divergence.what] = (divergences[divergence.what] ?? 0) + 1;
     return divergence;
   }
 
   private async checkEntries(directory: string, outcome: Outcome): Promise<void> {
-    const actor = await this.ours.actor(0);
+    const entries = outcome.entries ?? [];
     const seen = new Set<string>();
-    for (const entry of outcome.entries ?? []) {
-      if (seen.has(entry.name))
-        this.fail(`${JSON.stringify(entry.name)} is listed twice in ${directory}`);
-      seen.add(entry.name);
-      // `..` of the root is the mount point's own parent.
-      if (entry.name === '..') continue;
-      const path = `${directory}/${entry.name}`;
-      const wrong = InodeWatch.entry(entry, await actor.lstat(pathBytes(path)));
+    for (const { name } of entries) {
+      if (seen.has(name)) this.fail(`${JSON.stringify(name)} is listed twice in ${directory}`);
+      seen.add(name);
+    }
+    // `..` of the root is the mount point's own parent.
+    const asked = entries.filter(({ name }) => name !== '..');
+    const stats = await this.ours.lstats(asked.map(({ name }) => `${directory}/${name}`));
+    for (const [i, entry] of asked.entries()) {
+      const stat = stats[i];
+      const wrong = stat === undefined ? undefined : InodeWatch.entry(entry, stat);
       if (wrong !== undefined) this.fail(`${wrong}, in ${directory}`);
     }
   }
 
-  private async tree(side: Side): Promise<Tree> {
-    this.figures.trees++;
-    const tree = await treeOf(await side.actor(0), side.mnt, { nlink: side.countLinks });
-    return side.name === 'kernel' ? withoutStrayWhiteouts(tree) : tree;
+  /** What both show now, as lines, with exact times. */
+  private async trees(): Promise<[ours: Snapshot, kernels: Snapshot]> {
+    const [ours, kernels] = await this.both((side) => side.snapshot());
+    this.figures.trees += 2;
+    for (const [path, { stat, told }] of ours) {
+      if (stat === undefined) continue;
+      const seen = { ino: BigInt(stat.ino), mode: stat.mode };
+      const wrong =
+        path === '.'
+          ? undefined
+          : InodeWatch.entry({ name: path, ino: BigInt(told.ino), type: told.type }, seen);
+      const moved = wrong ?? this.inodes.seen(path, seen);
+      if (moved !== undefined) this.fail(moved);
+    }
+    return [ours, withoutStraysIn(kernels)];
   }
 
-  /** All that the two show, now. Returns the trees with their exact times. */
-  private async compare(when: string): Promise<[ours: Tree, kernels: Tree]> {
-    const trees = await this.both((side) => this.tree(side));
-    const [ours, kernels] = trees.map((tree) => this.withoutNow(tree)) as [Tree, Tree];
-    this.sameTree(ours, kernels, `${when}: + plyfs, - kernel`);
+  /** All that the two show, now. Returns it. */
+  private async compare(when: string): Promise<[ours: Snapshot, kernels: Snapshot]> {
+    const trees = await this.trees();
+    const [ours, kernels] = trees;
+    this.sameTree(
+      linesOf(ours, { nlink: this.ours.countLinks, start: this.start }),
+      linesOf(kernels, { nlink: this.kernels.countLinks, start: this.start }),
+      `${when}: + plyfs, - kernel`,
+    );
     return trees;
   }
 
@@ -252,52 +314,37 @@ class Run {
     if (lines.length > 0) this.fail(`${what}\n  ${lines.slice(0, 12).join('\n  ')}`);
   }
 
-  private withoutNow(tree: Tree): Tree {
-    const shown = new Map<string, string>();
-    for (const [path, line] of tree) {
-      shown.set(
-        path,
-        line.replace(/ mtime (\d+)/, (all, time: string) =>
-          BigInt(time) >= this.start ? ' mtime now' : all,
-        ),
-      );
-    }
-    return shown;
-  }
-
   private async remount(): Promise<void> {
     // Every name has been looked at before: hard links that are to stay together are found.
     const [ours, kernels] = await this.compare('before remounting');
-    this.done.push('remount');
+    this.done.push(() => 'remount');
     await this.leave();
+    // Where a file came from is not believed of `user.` attributes (belief.ts).
+    if (this.scenario.userxattr === true) this.inodes.clear();
     await this.mount();
     this.forgetLinks();
     const [again, kernelsAgain] = await this.compare('after remounting');
-    this.sameTree(
-      withoutLinks(kernelsAgain),
-      withoutLinks(kernels),
-      'the kernel, + mounted again, - before',
-    );
-    this.sameTree(withoutLinks(again), withoutLinks(ours), 'plyfs, + mounted again, - before');
+    this.sameTree(linesOf(kernelsAgain), linesOf(kernels), 'the kernel, + mounted again, - before');
+    this.sameTree(linesOf(again), linesOf(ours), 'plyfs, + mounted again, - before');
   }
 
   private async exchange(): Promise<void> {
     const [ours, kernels] = await this.compare('before the exchange');
-    const indexed = await this.indexed();
-    this.done.push('exchange');
+    const indexed = this.indexed(kernels);
+    this.done.push(() => 'exchange');
     await this.leave();
     this.swapped = !this.swapped;
     this.inodes.clear();
     await this.mount();
     this.forgetLinks();
-    const [oursNow, kernelsNow] = await this.both((side) => this.tree(side));
+    const [oursNow, kernelsNow] = await this.trees();
     this.sameTree(
-      withoutLinks(kernelsNow),
-      withoutLinks(ours),
+      linesOf(kernelsNow),
+      linesOf(ours),
       "the kernel on plyfs's upper, + now, - as plyfs showed it",
     );
-    const known = (tree: Tree) =>
-      withoutLinks(new Map([...tree].filter(([path]) => !indexed.has(path))));
+    const known = (taken: Snapshot) =>
+      linesOf(new Map([...taken].filter(([path]) => !indexed.has(path))));
     this.sameTree(
       known(oursNow),
       known(kernels),
@@ -317,12 +364,11 @@ class Run {
    * The names of hard-linked lower files as the kernel shows them: what it wrote through one of
    * them it finds by its index alone.
    */
-  private async indexed(): Promise<ReadonlySet<string>> {
+  private indexed(kernels: Snapshot): ReadonlySet<string> {
     if (!hasHardLinks(this.scenario)) return new Set();
-    const tree = await treeOf(await this.kernels.actor(0), this.kernels.mnt, { ino: true });
     return new Set(
-      [...tree].flatMap(([path, line]) =>
-        this.shared.has(BigInt(/ ino (\d+)/.exec(line)?.[1] ?? 0)) ? [path] : [],
+      [...kernels].flatMap(([path, { stat }]) =>
+        stat !== undefined && this.shared.has(BigInt(stat.ino)) ? [path] : [],
       ),
     );
   }
@@ -334,74 +380,142 @@ class Run {
   }
 }
 
-/** Hard links of a lower layer are kept by the index, which only its writer has. */
-function withoutLinks(tree: Tree): Tree {
-  return new Map([...tree].map(([path, line]) => [path, line.replace(/ nlink \d+/, '')]));
-}
-
 function hasHardLinks(scenario: Scenario): boolean {
   return scenario.lowers.some((layer) => layer.entries.some((entry) => entry.kind === 'link'));
 }
 
-/**
- * `base`: an empty directory; what is mounted in it is unmounted again, also after a failure when
- * actors let go.
- */
+/** Processes that one scenario after another is run by. */
+export class Bench {
+  private constructor(
+    readonly places: Places,
+    readonly ours: Actor,
+    readonly kernels: Actor,
+    readonly disk: Actor,
+    readonly server: Server,
+  ) {}
+
+  static async start(places: Places): Promise<Bench> {
+    const [ours, kernels, disk] = [await Actor.start(), await Actor.start(), await Actor.start()];
+    return new Bench(places, ours, kernels, disk, new Server());
+  }
+
+  /** Actors may be stuck in a call, which the server's end ends. */
+  async end(): Promise<void> {
+    await this.server.end();
+    await Promise.all([this.ours, this.kernels, this.disk].map((actor) => actor.kill()));
+  }
+}
+
+/** Directories of one scenario. */
+export class Grounds {
+  private constructor(
+    private readonly places: Places,
+    private readonly name: string,
+  ) {}
+
+  /** `name`: of a directory that is made on each file system. */
+  static async make(places: Places): Promise<Grounds> {
+    const name = (await mkdtemp(`${places.disk}/s-`)).slice(places.disk.length + 1);
+    const grounds = new Grounds(places, name);
+    for (const directory of grounds.everywhere()) await mkdir(directory, { recursive: true });
+    // mkdtemp(3) lets its owner in alone.
+    await chmod(grounds.at('disk'), 0o755);
+    return grounds;
+  }
+
+  at(place: Place): string {
+    return `${this.places[place]}/${this.name}`;
+  }
+
+  private everywhere(): string[] {
+    return [...new Set(places.map((place) => this.at(place)))];
+  }
+
+  async leave(disk: Actor): Promise<void> {
+    for (const directory of this.everywhere()) await disk.removeTree(directory);
+  }
+
+  /** After a failure, when the bench has ended: what is mounted is unmounted. */
+  async abandon(): Promise<void> {
+    await unmountAll(this.at('disk'));
+    await succeed(['rm', '-rf', ...this.everywhere()]);
+  }
+}
+
+/** Nothing stays mounted. After a failure the bench is to be ended. */
 export async function runScenario(
   scenario: Scenario,
-  base: string,
+  bench: Bench,
+  grounds: Grounds,
   figures: Figures,
 ): Promise<void> {
-  const disk = await Actor.start();
-  const lowers = scenario.lowers.map((_, i) => `${base}/lower${i + 1}`);
+  const { disk } = bench;
+  const at = (place?: Place) => grounds.at(place ?? scenario.place ?? 'ext4');
+  const lowers = scenario.lowers.map(({ place }, i) => `${at(place)}/lower${i + 1}`);
   // A layer in another dialect is translated for the kernel.
-  const ourLowers = scenario.lowers.map(
-    ({ dialect }, i) => `${base}/${dialect === undefined ? '' : `${dialect}-`}lower${i + 1}`,
+  const ourLowers = scenario.lowers.map(({ dialect, place }, i) =>
+    dialect === undefined ? (lowers[i] ?? '') : `${at(place)}/${dialect}-lower${i + 1}`,
   );
   const everyLower = [...new Set([...lowers, ...ourLowers])];
-  for (const lower of everyLower) await mkdir(lower);
-  for (const side of ['ours', 'kernels'])
-    for (const name of ['upper', 'work', 'mnt'])
-      await mkdir(`${base}/${side}/${name}`, { recursive: true });
+  const storages = [`${at()}/ours`, `${at()}/kernels`] as const;
+  const mounts = [`${at('disk')}/mnt-ours`, `${at('disk')}/mnt-kernels`] as const;
+  for (const directory of [...everyLower, ...storages, ...mounts]) await mkdir(directory);
+  for (const storage of storages)
+    for (const name of ['upper', 'work']) await mkdir(`${storage}/${name}`);
+  const prefix = scenario.userxattr === true ? 'user.overlay.' : 'trusted.overlay.';
   for (const [i, layer] of [...scenario.lowers.entries()].reverse()) {
-    const laid = await layLayer(disk, layer, lowers[i] ?? '', lowers.slice(i + 1));
-    if (layer.dialect !== undefined) await layInAufs(disk, laid, ourLowers[i] ?? '');
+    const laid = await layLayer(disk, layer, lowers[i] ?? '', prefix, lowers.slice(i + 1));
+    if (layer.dialect !== undefined)
+      await layInDialect(disk, laid, ourLowers[i] ?? '', layer.dialect);
   }
-  for (const side of ['ours', 'kernels'])
-    await layLayer(disk, scenario.upper ?? { entries: [] }, `${base}/${side}/upper`);
+  for (const storage of storages)
+    await layLayer(disk, scenario.upper ?? { entries: [] }, `${storage}/upper`, prefix);
   const held = await lowersHeld(disk, everyLower);
 
   const options = [
-    `redirect_dir=${scenario.redirect ? 'on' : 'off'}`,
+    ...(scenario.userxattr === true
+      ? ['userxattr']
+      : [`redirect_dir=${scenario.redirect ? 'on' : 'off'}`, 'metacopy=off']),
     `index=${hasHardLinks(scenario) ? 'on' : 'off'}`,
-    'metacopy=off',
-    'noatime',
   ];
   // Coarse clocks of file systems lag behind; layers' times are years older.
   const start = BigInt(Date.now() - 3_600_000) * 1_000_000n;
-  const ours = new Side({
-    mounter: plyfs,
-    lowers: ourLowers,
-    base: `${base}/ours`,
-    options,
-    start,
-  });
-  const kernels = new Side({ mounter: kernel, lowers, base: `${base}/kernels`, options, start });
-  try {
-    await new Run(scenario, ours, kernels, disk, figures, start, held.shared).all();
-    const after = await lowersHeld(disk, everyLower);
-    const changed = differences(after.tree, held.tree);
-    if (changed.length > 0)
-      throw new Difference(
-        `a lower layer was changed\n  ${changed.join('\n  ')}`,
-        scenario.operations.length,
-      );
-    figures.scenarios++;
-  } finally {
-    await Promise.all([ours.abandon(), kernels.abandon()]);
-    await Promise.allSettled([ours.unmount(), kernels.unmount()]);
-    await disk.end();
-  }
+  const { server } = bench;
+  const ours = new Side(
+    {
+      name: 'plyfs',
+      actor: bench.ours,
+      mount: (spec, dir) => (scenario.program === true ? plyfs : server).mount(spec, dir),
+      ended: () => server.ended(),
+      lowers: ourLowers,
+      mnt: mounts[0],
+      options: [...options, 'noatime'],
+      start,
+    },
+    storages[0],
+  );
+  const kernels = new Side(
+    {
+      name: 'kernel',
+      actor: bench.kernels,
+      mount: (spec, dir) => bench.kernels.mount('overlay', dir, optionsOf(spec)),
+      lowers,
+      mnt: mounts[1],
+      options,
+      start,
+    },
+    storages[1],
+  );
+  const run = new Run(scenario, ours, kernels, storages, disk, figures, start, held.shared);
+  await run.all();
+  const after = await lowersHeld(disk, everyLower);
+  const changed = differences(after.tree, held.tree);
+  if (changed.length > 0)
+    throw new Difference(
+      `a lower layer was changed\n  ${changed.join('\n  ')}`,
+      scenario.operations.length,
+    );
+  figures.scenarios++;
 }
 
 /** All lower layers as one tree, and the inode numbers of their hard-linked files. */
@@ -412,10 +526,12 @@ async function lowersHeld(
   const tree = new Map<string, string>();
   const shared = new Set<bigint>();
   for (const lower of lowers) {
-    for (const [path, line] of await treeOf(disk, lower, { nlink: true, ino: true })) {
+    const taken = await snapshot(disk, Buffer.from(lower));
+    for (const [path, line] of linesOf(taken, { nlink: true, ino: true }))
       tree.set(`${lower}/${path}`, line);
-      const [, nlink, ino] = / nlink (\d+) ino (\d+)/.exec(line) ?? [];
-      if (nlink !== undefined && nlink !== '1' && ino !== undefined) shared.add(BigInt(ino));
+    for (const { stat } of taken.values()) {
+      if (stat !== undefined && stat.nlink > 1 && (stat.mode & S_IFMT) !== S_IFDIR)
+        shared.add(BigInt(stat.ino));
     }
   }
   return { tree, shared };

@@ -13,6 +13,8 @@ export type EntryKind =
   | 'file'
   | 'dir'
   | 'opaque'
+  /** A directory; where the place of the layer has them, a subvolume: a device of its own. */
+  | 'subvolume'
   | 'symlink'
   | 'fifo'
   | 'socket'
@@ -43,13 +45,20 @@ export interface LayerEntry {
 }
 
 /**
- * How a layer says what it hides, where that is not overlayfs's own way: by AUFS markers. The
- * kernel gets a copy of the layer in its own way.
+ * How a layer says what it hides, where that is not overlayfs's own way: by AUFS markers, or by
+ * fuse-overlayfs's mark of opaque directories, which is read with userxattr. The kernel gets a copy
+ * of the layer in its own way.
  */
-export type Dialect = 'aufs';
+export type Dialect = 'aufs' | 'fuse-overlayfs';
+
+/** File systems on which layers lie: `disk` is where temporary files are. */
+export const places = ['tmpfs', 'second tmpfs', 'ext4', 'btrfs', 'disk'] as const;
+export type Place = (typeof places)[number];
 
 export interface Layer {
   readonly dialect?: Dialect;
+  /** Default: the scenario's. */
+  readonly place?: Place;
   readonly entries: readonly LayerEntry[];
 }
 
@@ -207,6 +216,14 @@ export interface Scenario {
   /** What the upper holds already, as if something else had written it. */
   readonly upper?: Layer;
   readonly redirect: boolean;
+  /** Marks are `user.overlay.` attributes. */
+  readonly userxattr?: boolean;
+  /** Where the uppers lie. Default: ext4. */
+  readonly place?: Place;
+  /**
+   * plyfs is mounted by its program, and not by a process that serves one scenario after another.
+   */
+  readonly program?: boolean;
   readonly operations: readonly Operation[];
 }
 

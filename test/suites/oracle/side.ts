@@ -1,10 +1,10 @@
 /**
- * One of the two unions that a scenario is applied to: its mount, the actors in it, and the
- * descriptors they keep open.
+ * One of the two unions that a scenario is applied to: its mount, and the descriptors that
+ * its actor keeps open there.
  */
 import { mkdir } from 'node:fs/promises';
-import { Errno, errnoName } from '../../../src/base/errno.js';
-import { Actor, type Entry, type Stat } from '../actor.js';
+import { E, Errno, errnoName } from '../../../src/base/errno.js';
+import { GIVEN, inOrder, type Actor, type Entry, type Stat } from '../actor.js';
 import {
   AT_SYMLINK_FOLLOW,
   DT,
@@ -13,15 +13,15 @@ import {
   O_RDONLY,
   PROT_READ,
   PROT_WRITE,
-  SEEK_SET,
   S_IFDIR,
   S_IFLNK,
   S_IFMT,
   S_IFREG,
 } from '../constants.js';
-import { unmount, type Mounter } from '../mounters.js';
+import type { UnionSpec } from '../mounters.js';
 import { isStrayWhiteout } from './differences.js';
 import { actors, type Call } from './scenario.js';
+import { snapshot, type Snapshot } from './snapshot.js';
 
 /** An answer that takes longer than this is a hang. */
 const PATIENCE_MS = 60_000;
@@ -68,33 +68,40 @@ interface Slot {
 }
 
 export interface SideOptions {
-  readonly mounter: Mounter;
+  readonly name: 'plyfs' | 'kernel';
+  /** Makes the calls, as whoever acts. */
+  readonly actor: Actor;
+  readonly mount: (spec: UnionSpec, dir: string) => Promise<unknown>;
+  /** Settles when what was unmounted has ended. */
+  readonly ended?: () => Promise<void>;
   readonly lowers: readonly string[];
-  /** Holds `upper`, `work` and `mnt`, which exist. */
-  readonly base: string;
+  readonly mnt: string;
   readonly options: readonly string[];
   /** Times after this are "now": they differ between the sides. Nanoseconds. */
   readonly start: bigint;
 }
 
 export class Side {
-  private readonly inside = new Map<number, Promise<Actor>>();
   private readonly slots = new Map<number, Slot>();
   private mounted = false;
+  private acting = 0;
   /** Off: link counts of files are not told (differences.ts). */
   countLinks = true;
 
   /** `storage` holds `upper` and `work`; another side's after an exchange. */
   constructor(
     readonly set: SideOptions,
-    private storage = set.base,
+    private storage: string,
   ) {}
 
   get name(): string {
-    return this.set.mounter.name;
+    return this.set.name;
+  }
+  get actor(): Actor {
+    return this.set.actor;
   }
   get mnt(): string {
-    return `${this.set.base}/mnt`;
+    return this.set.mnt;
   }
   get upper(): string {
     return `${this.storage}/upper`;
@@ -106,70 +113,93 @@ export class Side {
   async mount(storage = this.storage): Promise<void> {
     this.storage = storage;
     await mkdir(this.work, { recursive: true });
-    const { mounter, lowers, options } = this.set;
+    const { mount, lowers, options } = this.set;
     const spec = { lowers, upper: this.upper, work: this.work, options };
-    await patiently(`mount by ${this.name}`, mounter.mount(spec, this.mnt)).catch(
-      (error: unknown) => {
-        throw /already mounted|busy/.test(String(error)) ? new Abandoned(String(error)) : error;
-      },
-    );
+    await patiently(`mount by ${this.name}`, mount(spec, this.mnt)).catch((error: unknown) => {
+      throw /already mounted|busy|EBUSY/.test(String(error)) ? new Abandoned(String(error)) : error;
+    });
     this.mounted = true;
+    await this.actor.chdir(this.mnt);
   }
 
-  /** Ends the actors, and with them every descriptor, and unmounts. */
+  /** Closes every descriptor, and unmounts. */
   async unmount(): Promise<void> {
+    const { actor, ended } = this.set;
+    this.as(0);
+    await Promise.all([...this.slots.values()].map(({ fd }) => actor.close(fd).catch(() => 0)));
     this.slots.clear();
-    for (const actor of this.took()) await (await actor).end();
+    await actor.chdir('/');
     if (!this.mounted) return;
     this.mounted = false;
-    await patiently(`unmount of ${this.name}`, unmount(this.mnt)).catch((error: unknown) => {
-      throw String(error).includes('target is busy') ? new Abandoned(String(error)) : error;
+    await patiently(`unmount of ${this.name}`, actor.umount(this.mnt)).catch((error: unknown) => {
+      throw error instanceof Errno && error.errno === E.EBUSY
+        ? new Abandoned(String(error))
+        : error;
     });
+    if (ended !== undefined) await patiently('the end of the mount', ended());
   }
 
-  /** After a failure: actors may be stuck in a call. */
-  async abandon(): Promise<void> {
-    for (const actor of this.took()) await (await actor).kill();
+  private as(who: number): void {
+    if (who === this.acting) return;
+    this.acting = who;
+    void this.actor.as(actors[who] ?? actors[0]);
   }
 
-  actor(who: number): Promise<Actor> {
-    let actor = this.inside.get(who);
-    if (actor === undefined) {
-      const identity = actors[who];
-      actor = Actor.start({
-        cwd: this.mnt,
-        ...(who === 0 || identity === undefined ? {} : { identity }),
-      });
-      this.inside.set(who, actor);
-    }
-    return actor;
-  }
-
-  private took(): Promise<Actor>[] {
-    const all = [...this.inside.values()];
-    this.inside.clear();
-    return all;
-  }
-
-  /** Root's view of a path. */
-  async lstat(path: string): Promise<Outcome> {
-    return this.outcome(async () => this.told(await (await this.actor(0)).lstat(pathBytes(path))));
-  }
-
-  async apply(operation: Call): Promise<Outcome> {
-    return patiently(
+  /**
+   * Applies an operation, and has root look at paths, and at what is open in `slot`, after it; all
+   * in one piece.
+   */
+  async step(
+    operation: Call,
+    looks: readonly string[] = [],
+    slot?: number,
+  ): Promise<{ outcome: Outcome; looked: Outcome[] }> {
+    const [outcome, ...looked] = await patiently(
       `${this.name}: ${JSON.stringify(operation)}`,
-      this.outcome(() => this.run(operation)),
+      this.actor.together(() => {
+        const applied = this.outcome(this.run(operation));
+        const seen = looks.map((path) => {
+          this.as(0);
+          return this.outcome(this.actor.lstat(pathBytes(path)).then((stat) => this.told(stat)));
+        });
+        const open = slot === undefined ? undefined : this.slots.get(slot);
+        if (open !== undefined)
+          seen.push(this.outcome(this.actor.fstat(open.fd).then((stat) => this.told(stat))));
+        return Promise.all([applied, ...seen]);
+      }),
+    );
+    return { outcome, looked };
+  }
+
+  /** Whether what is open in a slot has a capability. */
+  hasCapability(slot: number): Promise<boolean> {
+    const open = this.slots.get(slot);
+    if (open === undefined) return Promise.resolve(false);
+    this.as(0);
+    return this.actor.fxattrSize(open.fd, 'security.capability').then(
+      () => true,
+      () => false,
     );
   }
 
-  private async outcome(call: () => Promise<Outcome>): Promise<Outcome> {
-    try {
-      return await call();
-    } catch (error) {
+  lstats(paths: readonly string[]): Promise<Stat[]> {
+    this.as(0);
+    return this.actor.together(() =>
+      Promise.all(paths.map((path) => this.actor.lstat(pathBytes(path)))),
+    );
+  }
+
+  /** All that root sees. */
+  snapshot(): Promise<Snapshot> {
+    this.as(0);
+    return patiently(`${this.name}: its tree`, snapshot(this.actor, pathBytes('.')));
+  }
+
+  private outcome(call: Promise<Outcome>): Promise<Outcome> {
+    return call.catch((error: unknown) => {
       if (!(error instanceof Errno)) throw error;
       return { text: errnoName(error.errno), failed: errnoName(error.errno) };
-    }
+    });
   }
 
   private told(stat: Stat): Outcome {
@@ -185,18 +215,28 @@ export class Side {
     return nanoseconds >= this.set.start ? 'now' : String(nanoseconds);
   }
 
-  /** `directory`: a path by which the actor reaches what it listed. */
-  private async listed(actor: Actor, directory: Buffer, all: readonly Entry[]): Promise<Outcome> {
-    const entries: Entry[] = [];
-    for (const entry of all) {
-      const stray =
-        this.set.mounter.name === 'kernel' && (entry.type === DT.char || entry.type === DT.file);
-      if (!stray || !(await isStrayWhiteout(actor, directory, entry.name))) entries.push(entry);
-    }
+  private listed(entries: readonly Entry[]): Outcome {
     const lines = entries.map(({ name, type }) => `${JSON.stringify(name)}:${type}`).sort();
     return { text: `[${lines.join(' ')}]`, entries };
   }
 
+  /** A listing without whiteouts that hide nothing (differences.ts). */
+  async withoutStrays(operation: Call, outcome: Outcome): Promise<Outcome> {
+    const slot = 'slot' in operation ? this.slots.get(operation.slot) : undefined;
+    const directory =
+      'path' in operation ? operation.path : slot === undefined ? '.' : `/proc/self/fd/${slot.fd}`;
+    this.as(0);
+    const kept: Entry[] = [];
+    for (const entry of outcome.entries ?? []) {
+      const stray =
+        (entry.type === DT.char || entry.type === DT.file) &&
+        (await isStrayWhiteout(this.actor, pathBytes(directory), entry.name));
+      if (!stray) kept.push(entry);
+    }
+    return this.listed(kept);
+  }
+
+  /** Everything is asked for before the first answer. */
   private async run(operation: Call): Promise<Outcome> {
     const done = async (call: Promise<number | string | readonly string[]>): Promise<Outcome> => {
       const value = await call;
@@ -207,41 +247,43 @@ export class Side {
       if (slot === undefined) return { text: 'no descriptor', failed: 'no descriptor' };
       return this.onDescriptor(operation, slot);
     }
-    const actor = await this.actor(operation.who);
+    const { actor } = this;
+    this.as(operation.who);
     const path = pathBytes(operation.path);
     switch (operation.op) {
       case 'open': {
         const old = this.slots.get(operation.slot);
         if (old !== undefined) {
           this.slots.delete(operation.slot);
-          await (await this.actor(old.who)).close(old.fd);
+          void actor.close(old.fd);
         }
         const fd = await actor.open(path, operation.flags | O_NONBLOCK, operation.mode);
         this.slots.set(operation.slot, { who: operation.who, fd });
         return { text: 'open' };
       }
       case 'put': {
-        const fd = await actor.open(path, operation.flags | O_NONBLOCK, 0o666);
-        try {
-          return await done(actor.write(fd, operation.fill.repeat(operation.length)));
-        } finally {
-          await actor.close(fd);
-        }
+        const byte = operation.fill.charCodeAt(0);
+        const [, written] = await inOrder(
+          actor.open(path, operation.flags | O_NONBLOCK, 0o666),
+          actor.fill(GIVEN, byte, operation.length),
+          actor.close(GIVEN),
+        );
+        return { text: String(written) };
       }
       case 'get': {
-        const fd = await actor.open(path, O_RDONLY | O_NONBLOCK);
-        try {
-          return { text: shortened(await actor.read(fd, 1 << 21)) };
-        } finally {
-          await actor.close(fd);
-        }
+        const [, runs] = await inOrder(
+          actor.open(path, O_RDONLY | O_NONBLOCK),
+          actor.runs(GIVEN, 1 << 21),
+          actor.close(GIVEN),
+        );
+        return { text: runsShown(runs) };
       }
       case 'stat':
         return this.told(await actor.stat(path));
       case 'lstat':
         return this.told(await actor.lstat(path));
       case 'list':
-        return this.listed(await this.actor(0), path, await actor.list(path));
+        return this.listed(await actor.list(path));
       case 'readlink':
         return done(actor.readlink(path));
       case 'unlink':
@@ -282,46 +324,36 @@ export class Side {
   }
 
   /** Reads so many bytes, or writes some, through a mapping that lasts no longer. */
-  private async mapped(
-    actor: Actor,
-    fd: number,
-    offset: number,
-    what: number | string,
-  ): Promise<string> {
+  private async mapped(fd: number, offset: number, what: number | string): Promise<string> {
+    const { actor } = this;
     const length = typeof what === 'number' ? what : what.length;
     const inPage = offset % PAGE;
     const protection = typeof what === 'number' ? PROT_READ : PROT_READ | PROT_WRITE;
-    const map = await actor.mmap(
-      fd,
-      length === 0 ? 0 : inPage + length,
-      protection,
-      MAP_SHARED,
-      offset - inPage,
+    const [, seen, , , read] = await inOrder(
+      actor.mmap(fd, length === 0 ? 0 : inPage + length, protection, MAP_SHARED, offset - inPage),
+      typeof what === 'string'
+        ? actor.poke(GIVEN, inPage, what)
+        : actor.peek(GIVEN, inPage, length),
+      actor.msync(GIVEN),
+      actor.munmap(GIVEN),
+      ...(typeof what === 'number' ? [actor.runs(fd, length, offset)] : []),
     );
-    try {
-      if (typeof what === 'string') {
-        await actor.poke(map, inPage, what);
-        return what;
-      }
-      const seen = await actor.peek(map, inPage, length);
-      // Here a mapping is never behind what reading shows.
-      if (this.name === 'plyfs') {
-        const read = await actor.read(fd, length, offset);
-        if (seen.slice(0, read.length) !== read)
-          throw new Error(`a mapping shows ${shortened(seen)}, reading ${shortened(read)}`);
-      }
-      return seen;
-    } finally {
-      await actor.msync(map);
-      await actor.munmap(map);
+    if (typeof seen !== 'string') return 'written';
+    // Here a mapping is never behind what reading shows.
+    if (this.name === 'plyfs' && read !== undefined) {
+      const total = read.reduce((sum, [, times]) => sum + times, 0);
+      if (shortened(seen.slice(0, total)) !== runsShown(read))
+        throw new Error(`a mapping shows ${shortened(seen)}, reading ${runsShown(read)}`);
     }
+    return shortened(seen);
   }
 
   private async onDescriptor(
     operation: Extract<Call, { slot: number }>,
     { who, fd }: Slot,
   ): Promise<Outcome> {
-    const actor = await this.actor(who);
+    const { actor } = this;
+    this.as(who);
     const done = async (call: Promise<number>): Promise<Outcome> => ({ text: String(await call) });
     switch (operation.op) {
       case 'open':
@@ -330,9 +362,11 @@ export class Side {
         this.slots.delete(operation.slot);
         return done(actor.close(fd));
       case 'read':
-        return { text: shortened(await actor.read(fd, operation.length, operation.offset)) };
+        return { text: runsShown(await actor.runs(fd, operation.length, operation.offset)) };
       case 'write':
-        return done(actor.write(fd, operation.fill.repeat(operation.length), operation.offset));
+        return done(
+          actor.fill(fd, operation.fill.charCodeAt(0), operation.length, operation.offset),
+        );
       case 'ftruncate':
         return done(actor.ftruncate(fd, operation.size));
       case 'fallocate':
@@ -347,17 +381,8 @@ export class Side {
         return done(actor.fsync(fd));
       case 'fstat':
         return this.told(await actor.fstat(fd));
-      case 'flist': {
-        await actor.lseek(fd, 0, SEEK_SET);
-        const entries: Entry[] = [];
-        for (;;) {
-          // A small buffer: the reader comes back several times.
-          const some = await actor.getdents(fd, 600);
-          if (some.length === 0)
-            return this.listed(actor, pathBytes(`/proc/self/fd/${fd}`), entries);
-          entries.push(...some);
-        }
-      }
+      case 'flist':
+        return this.listed(await actor.listfd(fd, 600));
       case 'linkfd':
         return done(
           actor.link(`/proc/self/fd/${fd}`, pathBytes(operation.path), AT_SYMLINK_FOLLOW),
@@ -375,25 +400,32 @@ export class Side {
         return done(actor.sendfile(to.fd, fd, operation.offset, operation.length));
       }
       case 'mapread':
-        return {
-          text: shortened(await this.mapped(actor, fd, operation.offset, operation.length)),
-        };
+        return { text: await this.mapped(fd, operation.offset, operation.length) };
       case 'mapwrite':
-        await this.mapped(actor, fd, operation.offset, operation.fill.repeat(operation.length));
-        return { text: 'written' };
+        return {
+          text: await this.mapped(fd, operation.offset, operation.fill.repeat(operation.length)),
+        };
     }
   }
 }
 
 /** Bytes as runs of one letter. */
 function shortened(bytes: string): string {
-  const runs: string[] = [];
+  const runs: [number, number][] = [];
   for (let at = 0; at < bytes.length;) {
-    const first = bytes[at] ?? '';
+    const first = bytes.charCodeAt(at);
     let end = at;
-    while (end < bytes.length && bytes[end] === first) end++;
-    runs.push(`${JSON.stringify(first)}*${end - at}`);
+    while (end < bytes.length && bytes.charCodeAt(end) === first) end++;
+    runs.push([first, end - at]);
     at = end;
   }
-  return `${bytes.length} bytes: ${runs.join(' ')}`;
+  return runsShown(runs);
+}
+
+function runsShown(runs: readonly (readonly [byte: number, times: number])[]): string {
+  const total = runs.reduce((sum, [, times]) => sum + times, 0);
+  const shown = runs.map(
+    ([byte, times]) => `${JSON.stringify(String.fromCharCode(byte))}*${times}`,
+  );
+  return `${total} bytes: ${shown.join(' ')}`;
 }

@@ -1,7 +1,7 @@
 /** The union suite on the kernel's overlay: what it expects is what the oracle does. */
 import t from 'tap';
-import { kernel, unavailable } from './mounters.js';
-import { unionSuite } from './union-suite.js';
+import { kernel, unavailable } from '../suites/mounters.js';
+import { unionSuite } from '../suites/union-suite.js';
 
 t.setTimeout(300_000);
 const skip = await unavailable(t, kernel);

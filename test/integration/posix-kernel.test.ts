@@ -1,7 +1,7 @@
 /** The POSIX suite on the kernel's overlay: what a union can and cannot do, told by the oracle. */
 import t from 'tap';
-import { kernel, unavailable } from './mounters.js';
-import { placements, posixOnUnion, type Placement } from './posix-on-union.js';
+import { kernel, unavailable } from '../suites/mounters.js';
+import { placements, posixOnUnion, type Placement } from '../suites/posix-on-union.js';
 
 const lowerDescriptor =
   'a descriptor opened before copy-up stays on the lower file (overlayfs.rst, "Non-standard behavior")';
