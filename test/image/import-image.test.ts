@@ -124,8 +124,8 @@ else {
     [['ENV A=1', 'ENV A=2 B=$A ${A}c=3'], { Env: '["A=2","B=1","1c=3"]' }],
     [['ENV A=${B:-def} C=${A:+set} D=${A:-x}'], { Env: '["A=def","C=","D=x"]' }],
     [
-      ['ENV A=${B:-${C:-"d}"}e}', 'ENV F="<${A:+[${B:-$A}]}>" G=${B:+${C:-x}}'],
-      { Env: '["A=d}e","F=<[d}e]>","G="]' },
+      ['ENV A=${B:-${C:-"d}"}e}', 'ENV F="(${A:+[${B:-$A}]})" G=${B:+${C:-x}}'],
+      { Env: '["A=d}e","F=([d}e])","G="]' },
     ],
     [[`ENV A=${'${B:-'.repeat(20_000)}x${'}'.repeat(20_000)}`], { Env: '["A=x"]' }],
     [['EXPOSE 80/TCP', 'EXPOSE 80'], { ExposedPorts: '{"80/tcp":{}}' }],
