@@ -37,7 +37,7 @@ export interface Trust {
   /** Whether HTTP without TLS may be spoken to others than this machine itself. */
   readonly http: boolean;
   readonly certificates: Certificates;
-  /** `localhost:5000`: to whom the client's certificates are shown. */
+  /** `localhost:5000`: the registry's own, to whom the client's certificates are shown. */
   readonly host: string;
 }
 
@@ -263,10 +263,15 @@ export function resolved(location: string, base: URL): URL {
   return url;
 }
 
-/** Throws `registry-untrusted`. */
-export function assertAllowed(url: URL, trust: Pick<Trust, 'http'>): void {
+/**
+ * Plain HTTP leads to this machine itself only for a registry that is on it: another's redirect, or
+ * an address in its manifests, must not make requests of services that listen on loopback. Throws
+ * `registry-untrusted`.
+ */
+export function assertAllowed(url: URL, trust: Pick<Trust, 'http' | 'host'>): void {
   if (url.protocol === 'https:') return;
-  if (url.protocol === 'http:' && (trust.http || isLoopback(url.host))) return;
+  const here = isLoopback(url.host) && isLoopback(trust.host);
+  if (url.protocol === 'http:' && (trust.http || here)) return;
   throw new PlyfsError(
     'registry-untrusted',
     url.protocol === 'http:'
