@@ -1,5 +1,6 @@
 // mutate [MODULE...]: changes the modules below in small ways, one at a time, runs their tests on
-// each change, and prints the changes that no test fails on (survivors) and the share that one does.
+// each change, and prints the changes that no test fails on (survivors) and the share that one
+// does.
 //
 // Stryker's instrumenter makes all changes at once and switches one on. Tests and modules are one
 // bundle, run anew in this process for each change: a process for each, as Stryker's own runners

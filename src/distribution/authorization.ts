@@ -17,7 +17,10 @@ const CLIENT_ID = 'plyfs';
 /** Of a `WWW-Authenticate` header, and of a token service's answer. */
 const CHALLENGE_MAX = 8192;
 const TOKEN_ANSWER_MAX = 1 << 20;
-/** What a token lives at least (distribution, registry/client/auth/session.go, minimumTokenLifetime). */
+/**
+ * What a token lives at least (distribution, registry/client/auth/session.go,
+ * minimumTokenLifetime).
+ */
 const LIFETIME_MIN = 60;
 /** Milliseconds. */
 const TOKEN_TIME = 60_000;

@@ -81,8 +81,8 @@ export async function copyImage(
 }
 
 /**
- * An image's manifest of schema 2 as one of OCI, for what reads nothing else: the same blobs, another
- * digest. All else as it is.
+ * An image's manifest of schema 2 as one of OCI, for what reads nothing else: the same blobs,
+ * another digest. All else as it is.
  */
 export function asOci(manifest: FetchedManifest): FetchedManifest {
   if (manifest.mediaType !== MediaType.dockerManifest) return manifest;

@@ -32,7 +32,8 @@ export interface Endpoint {
   /** Whether the server has to prove who it is. */
   readonly verify: boolean;
   /**
-   * Whether HTTP may be spoken where TLS is not. A certificate that is not believed is no reason to.
+   * Whether HTTP may be spoken where TLS is not. A certificate that is not believed is no reason
+   * to.
    */
   readonly http: boolean;
   readonly mirror: boolean;

@@ -1,7 +1,8 @@
 /**
  * An image from a registry into the store.
  *
- * 1. The manifest of the name, checked against its digest, and of an index the one for the platform.
+ * 1. The manifest of the name, checked against its digest, and of an index the one for the
+ *    platform.
  * 2. The configuration and the layers' blobs, some at once, into files below the data root
  *    (layer/blob-part.ts). A layer is not fetched when the store has it, with all below it: before
  *    the configuration is there, by what is remembered of blobs; after, by its DiffIDs, which is
@@ -197,7 +198,9 @@ class RegistryBlobs implements BlobSource {
 
 /** A blob that is being fetched. */
 interface Fetch {
-  /** Undefined when the layer was in the store when its turn came. It can be read while it comes. */
+  /**
+   * Undefined when the layer was in the store when its turn came. It can be read while it comes.
+   */
   readonly begun: Promise<BlobDownload | undefined>;
   /** Never rejects: why it failed, if it did. */
   readonly ended: Promise<Error | undefined>;
@@ -291,7 +294,9 @@ class Pull {
     return this.#manifest.layers.length;
   }
 
-  /** Throws `disk-full` when what is to come cannot fit: each layer is at least as large unpacked. */
+  /**
+   * Throws `disk-full` when what is to come cannot fit: each layer is at least as large unpacked.
+   */
   #assertRoom(layers: readonly Descriptor[]): void {
     const sizes = layers.map(({ size }) => size);
     const needed = sizes.reduce((sum, size) => sum + size, 0) + Math.max(0, ...sizes);
@@ -344,7 +349,8 @@ class Pull {
       }
     }
     if (seen.unpacked) {
-      // What follows compressed data was not read for the tar, and is a part of the blob all the same.
+      // What follows compressed data was not read for the tar, and is a part of the blob all the
+      // same.
       const failure = await this.#fetch(layer, index).ended;
       if (failure !== undefined) throw failure;
     }

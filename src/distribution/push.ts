@@ -3,8 +3,8 @@
  *
  * The order is that of the references between them, so that a registry never has a manifest without
  * what it names: layers, five at once, then the configuration, then the manifest. What the
- * repository has is not sent; what another repository of the same registry has is mounted; only what
- * is left is compressed, and sent.
+ * repository has is not sent; what another repository of the same registry has is mounted; only
+ * what is left is compressed, and sent.
  *
  * An image leaves as it came, byte for byte, where the manifest that it came with is kept and all
  * its blobs are at hand; else in the same form, schema 2 or OCI, with layers compressed here. One

@@ -277,8 +277,8 @@ export class RegistryClient {
   }
 
   /**
-   * Sends the next `length` bytes, at least one. One attempt: `uploadStatus` tells what came. Throws
-   * `registry-body-too-large`.
+   * Sends the next `length` bytes, at least one. One attempt: `uploadStatus` tells what came.
+   * Throws `registry-body-too-large`.
    */
   async sendChunk(upload: Upload, body: () => ByteSource, length: number): Promise<Upload> {
     const end = upload.received + length;

@@ -2,10 +2,10 @@
  * A blob's way into a repository (distribution-spec 1.1, "Pushing blobs"): a session, its bytes,
  * and the digest at the end.
  *
- * A small blob goes with the request that ends the session. A larger one is sent as one stream; when
- * that breaks off, the registry is asked how much has arrived, and the rest is sent. Where a
- * registry takes no body of that size it is sent in chunks. A session that the registry has forgotten
- * begins anew.
+ * A small blob goes with the request that ends the session. A larger one is sent as one stream;
+ * when that breaks off, the registry is asked how much has arrived, and the rest is sent. Where a
+ * registry takes no body of that size it is sent in chunks. A session that the registry has
+ * forgotten begins anew.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { readAll, type ByteSource } from '../base/byte-source.js';

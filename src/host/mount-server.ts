@@ -58,7 +58,7 @@ export async function unmountServed(mountpoint: ByteString, lazy: boolean): Prom
       ? await Promise.all(socketsOf(mount).slice(0, MOST_SOCKETS).map(connected))
       : [];
   const connections = answered.filter((socket) => socket !== undefined);
-  const ends = connections.map((socket) => once(socket, 'close'));
+  const ends = connections.map(ended);
   try {
     const result = await unmountForeign(mountpoint, lazy);
     if (result >= 0)
@@ -69,6 +69,18 @@ export async function unmountServed(mountpoint: ByteString, lazy: boolean): Prom
   }
 }
 
+/**
+ * The end of a process may be told as a broken connection (ECONNRESET), by which `once` would
+ * reject.
+ */
+function ended(socket: Socket): Promise<void> {
+  return new Promise((resolve) => {
+    socket.once('close', () => {
+      resolve();
+    });
+  });
+}
+
 /** Undefined: nobody listens there. */
 async function connected(path: string): Promise<Socket | undefined> {
   const socket = connect(path);
@@ -77,7 +89,7 @@ async function connected(path: string): Promise<Socket | undefined> {
   } catch {
     return undefined;
   }
-  // The end of the process may be told as a broken connection; what it says does not matter.
+  // What it says does not matter.
   socket.on('error', () => undefined).resume();
   return socket;
 }

@@ -1,7 +1,7 @@
 /**
- * An OCI image layout as a directory that is written to (image-spec, image-layout.md), and read from
- * blob by blob. A blob is whole and checked before it has its name; `index.json`, which makes an
- * image of blobs, is written last.
+ * An OCI image layout as a directory that is written to (image-spec, image-layout.md), and read
+ * from blob by blob. A blob is whole and checked before it has its name; `index.json`, which makes
+ * an image of blobs, is written last.
  */
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';

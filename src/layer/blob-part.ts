@@ -2,8 +2,8 @@
  * Blobs on their way from a registry: `<root>/plyfs/tmp/blobs/<hex>` holds the first bytes of one,
  * or all of it.
  *
- * - Who writes one holds flock(2) on it, exclusively; who has verified all of it keeps a shared lock
- *   as long as it is needed. So a blob that several processes want is fetched by one of them.
+ * - Who writes one holds flock(2) on it, exclusively; who has verified all of it keeps a shared
+ *   lock as long as it is needed. So a blob that several processes want is fetched by one of them.
  * - Nothing of it is believed by who opens it: it may be another blob's beginning, or damaged.
  * - What nobody has locked was left by a process that did not finish; the next that wants the blob
  *   goes on from there, and garbage collection removes it (garbage.ts).

@@ -10,8 +10,8 @@
  *   was killed before its image was there.
  *
  * dockerd's builder keeps layers, and directories of the driver, that only its databases know: what
- * these mention stays. What is mounted stays, with all below it; and while a directory of layerdb cannot be read, so
- * do all that it may have named.
+ * these mention stays. What is mounted stays, with all below it; and while a directory of layerdb
+ * cannot be read, so do all that it may have named.
  */
 import { closeSync, lstatSync, readSync, rmSync } from 'node:fs';
 import { join } from 'node:path';

@@ -90,8 +90,8 @@ export class WriteSet {
 }
 
 /**
- * Whether somebody works on the directory at `path`. One that has gone meanwhile is nobody's. Throws
- * what open(2) throws where that cannot be known.
+ * Whether somebody works on the directory at `path`. One that has gone meanwhile is nobody's.
+ * Throws what open(2) throws where that cannot be known.
  */
 export function isInUse(path: string): boolean {
   try {

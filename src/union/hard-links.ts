@@ -8,8 +8,8 @@
  * the copy lies in the index (inode-index.ts), which says as much for good.
  *
  * Two names are one file when device and inode number say so, and the device is one whose numbers
- * can be believed. On another it takes a proof (src/overlay/file-identity.ts); without, each name is a
- * file of its own.
+ * can be believed. On another it takes a proof (src/overlay/file-identity.ts); without, each name
+ * is a file of its own.
  */
 import type { ByteString, Name } from '../base/bytes.js';
 import { sys } from '../sys/index.js';

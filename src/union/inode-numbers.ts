@@ -7,8 +7,8 @@
  * into 64 bits) is hashed into 51 bits at the top: of a million such files two coincide with a
  * chance of one in 4500.
  *
- * Where a device has one number for several files (src/overlay/file-identity.ts), the file that is met
- * first keeps it while the union lives. Another gets one made of its place in its layer.
+ * Where a device has one number for several files (src/overlay/file-identity.ts), the file that is
+ * met first keeps it while the union lives. Another gets one made of its place in its layer.
  */
 import type { ByteString } from '../base/bytes.js';
 import { StatField } from '../sys/syscalls.js';

@@ -245,7 +245,7 @@ const cases: readonly Case[] = [
   {
     what: 'a path of 5,000 bytes',
     parts: [longName('n/'.repeat(2500) + 'x'), { name: 'x' }],
-    code: hostile,
+    code: 'path-too-long',
   },
   {
     what: 'a path of 2,000 directories',

@@ -1,6 +1,6 @@
 /**
- * ply and Debian's docker-registry, open, with passwords, with TLS and with a token service: what ply
- * pushes dockerd, podman and skopeo pull, with the same digests and ids.
+ * ply and Debian's docker-registry, open, with passwords, with TLS and with a token service: what
+ * ply pushes dockerd, podman and skopeo pull, with the same digests and ids.
  */
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';

@@ -11,7 +11,7 @@ import {
 import { join } from 'node:path';
 import t from 'tap';
 import { hexOf } from '../../src/base/digest.js';
-import { randomId, type CacheId } from '../../src/base/ids.js';
+import { randomId } from '../../src/base/ids.js';
 import { whileFailing } from '../support/failing-call.js';
 import { isRoot, newStore, openStore, sourceOf, tarOf } from './fixture.js';
 
@@ -60,7 +60,7 @@ else {
 
   await t.test('a look that fails makes nothing garbage', async (t) => {
     const { store, driver, root } = await newStore(t);
-    await driver.create('a'.repeat(64) as CacheId, undefined);
+    await driver.create('a'.repeat(64), undefined);
     const writeSet = join(root, 'image/overlay2/layerdb/tmp/write-set-1');
     mkdirSync(writeSet);
     writeFileSync(join(writeSet, 'cache-id'), 'a'.repeat(64));

@@ -1,6 +1,6 @@
 /**
- * Whose marks are believed (src/overlay/belief.ts): what any user can set on a file of theirs leads a
- * mount of root's to nothing of others, as on the kernel's overlay; `userxattr` and an ordinary
+ * Whose marks are believed (src/overlay/belief.ts): what any user can set on a file of theirs leads
+ * a mount of root's to nothing of others, as on the kernel's overlay; `userxattr` and an ordinary
  * user's mount believe opaque marks and whiteouts; owners kept in attributes take more.
  */
 import t from 'tap';

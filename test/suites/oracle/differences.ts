@@ -8,8 +8,9 @@
  *
  * Not tried: S_ISGID without group execution, which has no meaning on a file. Since Linux 6.2 a
  * write by somebody outside the group clears it (setattr_should_drop_sgid); a FUSE server is not
- * told in which groups the writer is, and leaves it. A write through a shared mapping of a file that
- * has a capability: what is written comes as any write does, and takes it away; on ext4 it stays.
+ * told in which groups the writer is, and leaves it. A write through a shared mapping of a file
+ * that has a capability: what is written comes as any write does, and takes it away; on ext4 it
+ * stays.
  */
 import type { Call, EntryKind, Scenario } from './scenario.js';
 import { Errno, E } from '../../../src/base/errno.js';
