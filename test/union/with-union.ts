@@ -51,16 +51,16 @@ export function dropCaches(): void {
 }
 
 /**
- * Resolves once `reached` holds; rejects when it does not within ten seconds. Each look yields to
+ * Resolves once `reached` holds; rejects when it does not within a minute. Each look yields to
  * other processes.
  */
 export async function eventually(
   reached: () => boolean | Promise<boolean>,
   what: string,
 ): Promise<void> {
-  const until = Date.now() + 10_000;
+  const until = Date.now() + 60_000;
   while (!(await reached())) {
-    if (Date.now() > until) throw new Error(`not within ten seconds: ${what}`);
+    if (Date.now() > until) throw new Error(`not within a minute: ${what}`);
     await new Promise((resolve) => setImmediate(resolve));
   }
 }
