@@ -7,6 +7,12 @@ const BOUND = 15;
 
 const BOUNDS = {};
 
+/**
+ * Tests that run beside no other. The benchmark measures, and its disk image is in use for as long
+ * as another test has a mount namespace that was cloned meanwhile.
+ */
+const ALONE = ['test/integration/bench.test.ts'];
+
 /** Tests that use what the machine has once; two of a row never run at the same time. */
 const SHARING = [];
 
@@ -21,6 +27,8 @@ export const boundOf = (file) => BOUNDS[sourceOf(file)] ?? BOUND;
 
 /** Whether two tests may not run at the same time. */
 export const excludes = (a, b) =>
+  ALONE.includes(sourceOf(a)) ||
+  ALONE.includes(sourceOf(b)) ||
   SHARING.some(({ tests }) => tests.includes(sourceOf(a)) && tests.includes(sourceOf(b)));
 
 const times = readTimes();

@@ -68,6 +68,7 @@ export const unionLimits: LimitByCase = {
   'a lower or merged directory is EXDEV, and mv copies it': 'rename-flags',
   'RENAME_NOREPLACE counts lower names, not whiteouts': 'rename-flags',
   'RENAME_EXCHANGE of lower files and of an upper directory with one': 'rename-flags',
+  'RENAME_EXCHANGE of an upper directory with a file that hides a lower directory': 'rename-flags',
   'trusted.* is listed for callers with CAP_SYS_ADMIN only': 'caller',
   'two names of one lower file stay one file when changed through either': 'hard-link',
   'two names of an upper file are one': 'hard-link',
