@@ -1,6 +1,6 @@
 // tap-summary [--failures] FILE.tap...: one line, `N passed, N failed[, N skipped]`, over the
 // leaves of the TAP documents; before it the figures that tests have told, and before those, with
-// --failures, what failed. Exits 1 if anything did.
+// --failures, what failed and what was skipped, with its reason. Exits 1 if anything did.
 //
 // A figure is a comment `# figure: N WHAT` at any depth; those of the same WHAT are added up.
 //
@@ -23,6 +23,12 @@ function failure(name, detail) {
   if (!values.failures) return;
   console.log(`\nnot ok: ${name}`);
   if (detail) console.log(detail.replace(/^/gm, '    '));
+}
+
+function skip(name, reason) {
+  total.skipped++;
+  if (values.failures)
+    console.log(`\nskipped: ${name}: ${reason === true ? 'no reason given' : reason}`);
 }
 
 function detailOf(diagnostics) {
@@ -56,7 +62,7 @@ function count(parser, level) {
     if (inside !== undefined) {
       if (failed && inside.failed === 0)
         failure([...level.names, point.name].join(' > '), detailOf(point.diag));
-    } else if (skipped) total.skipped++;
+    } else if (skipped) skip([...level.names, point.name].join(' > '), point.skip || point.todo);
     else if (failed) failure([...level.names, point.name].join(' > '), detailOf(point.diag));
     else total.passed++;
   });

@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, constants, openSync, readFileSync, readSync } from 'node:fs';
+import { closeSync, constants, openSync, readFileSync, readSync, statSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import t from 'tap';
 import { layers, plyfs } from '../support/plyfs.js';
@@ -17,9 +17,7 @@ const driver = ((): string => {
     return 'none';
   }
 })();
-const skip = !isRoot
-  ? 'only root may ask for a latency'
-  : driver !== 'haltpoll' && `idle processors are left alone under the cpuidle driver ${driver}`;
+const skip = !isRoot && 'only root may ask for a latency';
 
 /** Microseconds (Documentation/power/pm_qos_interface.rst). */
 function latency(device: number): number {
@@ -28,7 +26,7 @@ function latency(device: number): number {
   return value.readInt32LE();
 }
 
-t.test('idle processors stay awake while requests stream, and no longer', { skip }, async (t) => {
+t.test('processors that the driver halts stay awake while requests stream', { skip }, async (t) => {
   const { options, mountpoint } = await layers(t);
   const mounted = await plyfs('-o', options, mountpoint);
   t.equal(mounted.status, 0, mounted.stderr);
@@ -54,6 +52,15 @@ t.test('idle processors stay awake while requests stream, and no longer', { skip
     'status=none',
   ]);
   t.teardown(() => writer.kill('SIGKILL'));
+  if (driver !== 'haltpoll') {
+    // Waking is cheap there, and sleep saves power: nothing is asked for.
+    const written = (): number =>
+      statSync(`${mountpoint}/new`, { throwIfNoEntry: false })?.size ?? 0;
+    let held = false;
+    while (written() < 4_000_000) held ||= latency(device) === 0;
+    t.notOk(held, `idle processors are left alone under the cpuidle driver ${driver}`);
+    return;
+  }
   t.ok(await becomes((value) => value === 0), 'held while there is work');
   writer.kill('SIGKILL');
   await once(writer, 'close');
